@@ -1,0 +1,119 @@
+"""How well MEMIT edits the demo model: counterfactual edits of the demo world, more and more at once.
+
+    python -m benchmarks.edit_quality [--edits 1,10,100,300] [--hparams '{"moment_weight": 100}']
+
+Each size is measured over disjoint slices of the records (fewer slices for larger sizes) and averaged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from errata.corpus import corpus_for
+from errata.deltas import edited_weights, relative_norm
+from errata.demo.records import counterfactual_records
+from errata.demo.world import load_world
+from errata.evaluation import Case, Measured, evaluate
+from errata.facts import Fact, FactSet, Neighbor
+from errata.hyperparameters import Hyperparameters
+from errata.memit import build
+from errata.model import DEMO, EditableModel
+from errata.second_moments import SecondMoments
+
+SLICES = {1: 30, 10: 8, 100: 3}  # the sizes and slices that the reference was measured with on a like model
+COLUMNS = (
+    "score",
+    "efficacy",
+    "generalization",
+    "specificity",
+    "efficacy_accuracy",
+    "generalization_accuracy",
+    "specificity_accuracy",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One edit of some records: what was measured, the norms of the updates and the seconds it took."""
+
+    measured: Measured
+    norms: tuple[float, ...]
+    seconds: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edits", default="1,10,100,300", help="sizes, separated by commas")
+    parser.add_argument("--hparams", type=json.loads, default={}, help="JSON object of hyperparameters to change")
+    arguments = parser.parse_args()
+    sizes = [int(size) for size in arguments.edits.split(",")]
+
+    model = EditableModel.load(DEMO)
+    shipped = Hyperparameters.shipped_for(DEMO)
+    assert shipped is not None
+    hyperparameters = shipped.overridden(arguments.hparams)
+    records = counterfactual_records(load_world())
+    with tempfile.TemporaryDirectory() as folder:
+        moments = SecondMoments.open(
+            model,
+            hyperparameters.layers,
+            hyperparameters.num_samples,
+            folder=Path(folder),
+            corpus=corpus_for(DEMO, None),
+        )
+        print(f"{len(records)} records; {hyperparameters}\n")
+        print("| edits (runs) | " + " | ".join(COLUMNS) + " | drift | relative norms | seconds |")
+        print("| --- " * (len(COLUMNS) + 4) + "|")
+        for size in sizes:
+            runs = min(SLICES.get(size, 1), len(records) // size)
+            slices = [
+                edit_slice(model, records[run * size : (run + 1) * size], hyperparameters, moments)
+                for run in range(runs)
+            ]
+            print(_row(size, slices), flush=True)
+
+
+def edit_slice(
+    model: EditableModel,
+    records: Sequence[dict[str, Any]],
+    hyperparameters: Hyperparameters,
+    moments: SecondMoments,
+) -> Slice:
+    """Edit the records in as one batch and measure them on all their prompts."""
+    cases, facts = zip(*map(case_and_fact, records), strict=True)
+    began = time.perf_counter()
+    built = build(model, FactSet(facts), hyperparameters, moments)
+    seconds = time.perf_counter() - began
+    norms = tuple(relative_norm(model, layer, delta) for layer, delta in built.deltas.items())
+    return Slice(evaluate(model, cases, edited_weights(model, built.deltas)), norms, seconds)
+
+
+def case_and_fact(record: dict[str, Any]) -> tuple[Case, Fact]:
+    """A record in CounterFact form as what is measured and what is edited."""
+    rewrite = record["requested_rewrite"]
+    new, true = rewrite["target_new"]["str"], rewrite["target_true"]["str"]
+    fact = Fact(rewrite["subject"], rewrite["prompt"], new)
+    neighbors = tuple(Neighbor(prompt, true) for prompt in record["neighborhood_prompts"])
+    return Case(fact.prompt, new, true, tuple(record["paraphrase_prompts"]), neighbors), fact
+
+
+def _row(size: int, slices: Sequence[Slice]) -> str:
+    def mean(name: str) -> float:
+        return 100 * fmean(getattr(one.measured, name) or 0.0 for one in slices)
+
+    figures = " | ".join(f"{mean(name):.1f}" for name in COLUMNS)
+    drift = fmean(one.measured.drift for one in slices)
+    norms = ", ".join(f"{fmean(layer):.2f}" for layer in zip(*(one.norms for one in slices), strict=True))
+    return f"| {size} ({len(slices)}) | {figures} | {drift:.4f} | {norms} | {fmean(s.seconds for s in slices):.2f} |"
+
+
+if __name__ == "__main__":
+    main()

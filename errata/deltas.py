@@ -1,0 +1,110 @@
+"""Weight updates: one low-rank matrix per edited layer, kept as the smaller of its factors and itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from errata.errors import CorruptArtifact, NotFinite
+from errata.model import EditableModel
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The update of one layer's down-projection: `left @ right`, or `left` alone where it is stored dense.
+
+    Attributes:
+        left: (d_model, rank) float32, or the whole update (d_model, d_in).
+        right: (rank, d_in) float32, or None.
+        rank: at most the number of facts.
+    """
+
+    left: Tensor
+    right: Tensor | None
+    rank: int
+
+    @classmethod
+    def of_factors(cls, left: Tensor, right: Tensor) -> Delta:
+        """The update `left @ right`, from float64 factors, in the smaller of both forms.
+
+        Raises:
+            NotFinite: a factor has left the finite numbers of float32.
+        """
+        rank, d_model, d_in = left.shape[1], left.shape[0], right.shape[1]
+        if rank * (d_model + d_in) < d_model * d_in:
+            delta = cls(left.float().contiguous().cpu(), right.float().contiguous().cpu(), rank)
+        else:
+            delta = cls((left @ right).float().contiguous().cpu(), None, min(rank, d_model, d_in))
+        if not all(bool(part.isfinite().all()) for part in delta.parts):
+            raise NotFinite("an update has left the finite numbers; was lambda far too small?")
+        return delta
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """The tensors that are stored."""
+        return (self.left,) if self.right is None else (self.left, self.right)
+
+    def dense(self) -> Tensor:
+        """The whole update, (d_model, d_in), float32."""
+        return self.left if self.right is None else self.left @ self.right
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm."""
+        return float(self.dense().norm())
+
+
+def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[int, Tensor]:
+    """The edited matrices by layer: base plus update, summed in float32, in the model's dtype and place.
+
+    The model's weights must be the base's own.
+    """
+    return {layer: edited_weight(model, layer, delta) for layer, delta in deltas.items()}
+
+
+def edited_weight(model: EditableModel, layer: int, delta: Delta) -> Tensor:
+    """The edited matrix of one layer."""
+    base = model.weight(layer).data
+    return (base.float() + delta.dense().to(base.device)).to(base.dtype)
+
+
+def write(path: Path, deltas: Mapping[int, Delta]) -> None:
+    """Store updates as safetensors. The file is complete or absent only if the caller renames it into place."""
+    tensors: dict[str, Tensor] = {}
+    for layer, delta in deltas.items():
+        names = (f"{layer}.dense",) if delta.right is None else (f"{layer}.left", f"{layer}.right")
+        tensors.update(zip(names, delta.parts, strict=True))
+    save_file(tensors, path, metadata={f"{layer}.rank": str(delta.rank) for layer, delta in deltas.items()})
+
+
+def read(path: Path) -> dict[int, Delta]:
+    """The updates that `write` stored.
+
+    Raises:
+        CorruptArtifact: the file is missing, truncated or not of this form.
+    """
+    try:
+        tensors = load_file(path)
+        layers = sorted({int(name.split(".")[0]) for name in tensors})
+        return {layer: _delta_of(tensors, layer) for layer in layers}
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CorruptArtifact(f"{path.name} cannot be read: {error}") from error
+
+
+def _delta_of(tensors: Mapping[str, Tensor], layer: int) -> Delta:
+    if f"{layer}.dense" in tensors:
+        dense = tensors[f"{layer}.dense"]
+        return Delta(dense, None, min(dense.shape))
+    left, right = tensors[f"{layer}.left"], tensors[f"{layer}.right"]
+    return Delta(left, right, left.shape[1])
+
+
+def relative_norm(model: EditableModel, layer: int, delta: Delta) -> float:
+    """Norm of the update over the norm of the base matrix."""
+    return delta.norm / float(torch.linalg.matrix_norm(model.weight(layer).data.float()))

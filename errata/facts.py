@@ -1,0 +1,155 @@
+"""Facts: what an edit is made of, and the rules that a set of them keeps.
+
+A fact is a triple (subject, relation, object). The relation is the phrase that follows the subject
+("plays the sport of"), or a template with `{}` where the subject stands ("The mother tongue of {} is").
+A set holds one object for each (subject, relation), as in Eq. 5 of the MEMIT paper, in a canonical order
+that does not depend on how the facts arrived.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from errata.errors import FactProblem, InvalidFacts
+
+MAX_FACTS = 10_000
+MAX_PART_CHARACTERS = 500
+PLACEHOLDER = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbor:
+    """A prompt about another subject whose answer an edit must leave alone."""
+
+    prompt: str
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One (subject, relation, object), with the prompts that measure it. Only the triple is edited in."""
+
+    subject: str
+    relation: str
+    object: str
+    paraphrases: tuple[str, ...] = field(default=(), compare=False)
+    neighbors: tuple[Neighbor, ...] = field(default=(), compare=False)
+
+    @property
+    def template(self) -> str:
+        """The prompt with `{}` in place of the subject, without space at its ends."""
+        relation = self.relation.strip()
+        return relation if PLACEHOLDER in relation else f"{PLACEHOLDER} {relation}"
+
+    @property
+    def prompt(self) -> str:
+        """The text that the object should follow."""
+        return self.template.replace(PLACEHOLDER, self.subject.strip())
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two facts the same question: normalised (subject, template)."""
+        return normalised(self.subject), normalised(self.template)
+
+    @property
+    def id(self) -> str:
+        """Stable name of the question, the same in every version: `fact_` and 16 hex digits."""
+        digest = hashlib.sha256("\x1f".join(self.key).encode()).hexdigest()
+        return f"fact_{digest[:16]}"
+
+
+def normalised(text: str) -> str:
+    """Unicode NFC with runs of white space made one space: spelling is kept, accidents of typing are not."""
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How one fact set differs from the one it was made from. `changed` holds (before, after)."""
+
+    added: tuple[Fact, ...]
+    changed: tuple[tuple[Fact, Fact], ...]
+    removed: tuple[Fact, ...]
+
+
+class FactSet:
+    """An immutable set of facts with one object per (subject, relation), in canonical order.
+
+    Raises `InvalidFacts`, naming every bad fact by its place in `facts`.
+    """
+
+    def __init__(self, facts: Iterable[Fact] = ()) -> None:
+        arrived = list(facts)
+        problems = list(find_problems(arrived))
+        if problems:
+            raise InvalidFacts(problems)
+        self._by_key = {fact.key: fact for fact in sorted(arrived, key=lambda fact: fact.key)}
+
+    def __iter__(self) -> Iterator[Fact]:
+        return iter(self._by_key.values())
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FactSet) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def with_facts(self, facts: Iterable[Fact]) -> FactSet:
+        """This set with `facts` put in; an object for a pair already known replaces it."""
+        arriving = FactSet(facts)
+        return FactSet({**self._by_key, **arriving._by_key}.values())
+
+    def change_to(self, other: FactSet) -> Change:
+        """What must be done to this set to get `other`."""
+        return Change(
+            added=tuple(fact for key, fact in other._by_key.items() if key not in self._by_key),
+            changed=tuple(
+                (self._by_key[key], fact)
+                for key, fact in other._by_key.items()
+                if key in self._by_key and self._by_key[key] != fact
+            ),
+            removed=tuple(fact for key, fact in self._by_key.items() if key not in other._by_key),
+        )
+
+
+def find_problems(facts: Sequence[Fact]) -> Iterator[FactProblem]:
+    """Yield what is wrong with each fact alone, then each pair of facts that contradict one another."""
+    if len(facts) > MAX_FACTS:
+        yield FactProblem(MAX_FACTS, "subject", f"at most {MAX_FACTS} facts in one set, got {len(facts)}")
+    first_with: dict[tuple[str, str], int] = {}
+    for index, fact in enumerate(facts):
+        yield from _problems_of_one(index, fact)
+        first = first_with.setdefault(fact.key, index)
+        if first == index:
+            continue
+        before = facts[first].object.strip()
+        if before != fact.object.strip():
+            detail = (
+                f"{fact.subject!r} with relation {fact.relation!r} has the object {before!r} in fact {first} "
+                f"and {fact.object.strip()!r} here; a set holds one object for each subject and relation"
+            )
+            yield FactProblem(index, "object", detail)
+
+
+def _problems_of_one(index: int, fact: Fact) -> Iterator[FactProblem]:
+    for name in ("subject", "relation", "object"):
+        text: str = getattr(fact, name)
+        if not text.strip():
+            yield FactProblem(index, name, "is empty")
+        elif len(text) > MAX_PART_CHARACTERS:
+            yield FactProblem(index, name, f"has {len(text)} characters; at most {MAX_PART_CHARACTERS} are taken")
+        elif any(unicodedata.category(character) == "Cc" and character not in "\t\n" for character in text):
+            yield FactProblem(index, name, "holds a control character")
+    if "{" in fact.subject or "}" in fact.subject:
+        yield FactProblem(index, "subject", "holds a brace; the subject goes in as it is, without a template")
+    braces = fact.relation.replace(PLACEHOLDER, "", 1)
+    if "{" in braces or "}" in braces:
+        yield FactProblem(
+            index, "relation", "a template holds exactly one {} where the subject stands, and no other brace"
+        )

@@ -1,0 +1,170 @@
+"""A causal language model that can be edited: loading, identity, its edited matrices and runs of its blocks."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import safe_open
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+
+from errata.architectures import Architecture, architecture_of
+from errata.errors import ModelError
+
+DEMO = "demo"
+DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
+CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
+
+
+class EditableModel:
+    """A transformers causal model in evaluation mode, without gradients on its weights.
+
+    Attributes:
+        network: the transformers model.
+        tokenizer: its fast tokenizer.
+        architecture: where the parts are that editing touches.
+        name: what the user called it: `demo`, a hub name or a folder.
+        digest: SHA-256 over the checkpoint's tensors (names, dtypes, shapes and bytes), in hex.
+    """
+
+    def __init__(
+        self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str, digest: str | None = None
+    ) -> None:
+        """Wrap a model that is loaded already. Without `digest` it is taken over the weights in memory.
+
+        Raises:
+            ModelError: the tokenizer is a slow one: it cannot tell which token a subject ends in.
+            UnsupportedArchitecture: there is no description of the model's architecture.
+        """
+        if not getattr(tokenizer, "is_fast", False):
+            raise ModelError(f"{name} has a slow tokenizer, which cannot tell where a subject ends; a fast one is needed")
+        self.architecture: Architecture = architecture_of(network.config.model_type)
+        self.network = network.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.digest = digest or digest_of(network.state_dict().items())
+
+    @classmethod
+    def load(cls, name: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EditableModel:
+        """Load `demo`, a local folder or a hub name: safetensors only, and no code from the repository.
+
+        Raises:
+            ModelError: not found, not readable, or without safetensors.
+            UnsupportedArchitecture: there is no description of the model's architecture.
+        """
+        folder = _checkpoint_folder(name)
+        shards = sorted(folder.glob("*.safetensors"))
+        if not shards:
+            raise ModelError(f"{name} has no .safetensors file; Errata reads no other weights (pickle can run code)")
+        try:
+            architecture_of(AutoConfig.from_pretrained(folder).model_type)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{name} cannot be loaded: {error}") from error
+        return cls(network.to(device), tokenizer, name=name, digest=digest_of(_stored_tensors(shards)))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model lies."""
+        return self.network.device
+
+    @property
+    def num_layers(self) -> int:
+        """Number of blocks."""
+        return len(self._blocks)
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence, in tokens, that the model was made for."""
+        return int(self.network.config.max_position_embeddings)
+
+    def down_projection(self, layer: int) -> nn.Module:
+        """The MLP's last linear map of block `layer`."""
+        return self._blocks[layer].get_submodule(self.architecture.down_projection)
+
+    def weight(self, layer: int) -> nn.Parameter:
+        """The matrix that an edit of block `layer` changes, (d_model, d_in)."""
+        weight = self.down_projection(layer).weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
+
+    @contextmanager
+    def using(self, weights: Mapping[int, Tensor]) -> Iterator[None]:
+        """Run with `weights` (layer -> matrix) in place of the base's, swapped by reference.
+
+        The base tensors are put back at the end, the very same ones, whatever happened in between.
+        """
+        base = {layer: self.weight(layer).data for layer in weights}
+        try:
+            for layer, tensor in weights.items():
+                self.weight(layer).data = tensor
+            yield
+        finally:
+            for layer, tensor in base.items():
+                self.weight(layer).data = tensor
+
+    def blocks(self, first: int, stop: int) -> nn.Module:
+        """The backbone reduced to blocks `first` to `stop` - 1, sharing all weights with the model.
+
+        Called with `inputs_embeds` (the hidden states that enter block `first`) it gives, as
+        `last_hidden_state`, those that leave block `stop` - 1, and after the last block the final norm's output.
+        """
+        part = copy.copy(self._backbone)
+        part._modules = dict(part._modules)
+        part._modules[self.architecture.blocks] = nn.ModuleList(list(self._blocks)[first:stop])
+        if stop < self.num_layers:
+            part._modules[self.architecture.final_norm] = nn.Identity()
+        return part
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Token embeddings, the hidden states that enter block 0: (..., d_model)."""
+        return self.network.get_input_embeddings()(token_ids)  # type: ignore[no-any-return]
+
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """The head applied to normed hidden states: (..., vocabulary)."""
+        return self.network.get_output_embeddings()(hidden_states)  # type: ignore[no-any-return]
+
+    @property
+    def _backbone(self) -> nn.Module:
+        return self.network.get_submodule(self.architecture.backbone)
+
+    @property
+    def _blocks(self) -> Any:
+        return self._backbone.get_submodule(self.architecture.blocks)
+
+
+def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes, in hex; the order of the names does not matter."""
+    digests = []
+    for name, tensor in tensors:
+        one = hashlib.sha256(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
+        one.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digests.append((name, one.hexdigest()))
+    return hashlib.sha256(repr(sorted(digests)).encode()).hexdigest()
+
+
+def _checkpoint_folder(name: str) -> Path:
+    """The local folder of a model, fetched from the hub where it is not one already."""
+    folder = DEMO_FOLDER if name == DEMO else Path(name)
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(name, allow_patterns=CHECKPOINT_FILES))
+    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(f"{name} is neither a local folder nor a model that the hub gives: {error}") from error
+
+
+def _stored_tensors(shards: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
+    for shard in shards:
+        with safe_open(shard, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is not iterable
+                yield name, tensors.get_tensor(name)

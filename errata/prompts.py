@@ -1,0 +1,58 @@
+"""Prompts as token ids, with the place of the subject's last token, where every edit happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from errata.facts import PLACEHOLDER
+
+KL_TEMPLATE = f"{PLACEHOLDER} is a"
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectPrompt:
+    """A prompt's token ids and the index of the last token of its subject."""
+
+    token_ids: tuple[int, ...]
+    subject_last: int
+
+    @property
+    def up_to_subject(self) -> tuple[int, ...]:
+        """The ids to the subject's last token, which is all that a causal model sees there."""
+        return self.token_ids[: self.subject_last + 1]
+
+
+def subject_prompt(
+    tokenizer: PreTrainedTokenizerFast, template: str, subject: str, *, context: str = ""
+) -> SubjectPrompt:
+    """Tokenise `context` and then the template with the subject in it.
+
+    The subject's last token is the last one that holds a part of it, found by character offsets, so that
+    punctuation, letters of several bytes and a subject inside the template need no special case.
+    """
+    before, after = template.split(PLACEHOLDER)
+    start = len(context) + len(before)
+    end = start + len(subject)
+    encoded = tokenizer(context + before + subject + after, return_offsets_mapping=True)
+    inside = [
+        index
+        for index, (token_start, token_end) in enumerate(encoded["offset_mapping"])
+        if token_start < end and token_end > start
+    ]
+    return SubjectPrompt(tuple(encoded["input_ids"]), inside[-1])
+
+
+def target_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:
+    """Token ids of a continuation: one space, then the text."""
+    return tuple(tokenizer(" " + text.strip(), add_special_tokens=False)["input_ids"])
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Rows of ids as one tensor (rows, longest), zeros on the right, where a causal model's other positions cannot see them."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
