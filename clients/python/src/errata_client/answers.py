@@ -1,0 +1,73 @@
+"""What came back: the typed answer, or the error that it means."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from errata_client.errors import ConnectionFailed, RequestTimedOut, UnexpectedAnswer, status_error
+from errata_client.models import Problem
+from errata_client.routes import Request
+
+T = TypeVar("T")
+
+_NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+
+
+@contextmanager
+def connection_errors() -> Iterator[None]:
+    """Turn what httpx raises where no answer came into `ConnectionFailed` or `RequestTimedOut`."""
+    try:
+        yield
+    except httpx.RequestError as error:
+        kind = RequestTimedOut if isinstance(error, httpx.TimeoutException) else ConnectionFailed
+        reason = str(error) or type(error).__name__
+        may_have_arrived = not isinstance(error, _NEVER_SENT)
+        raise kind(f"{error.request.url}: {reason}", may_have_arrived=may_have_arrived) from error
+
+
+def read_answer(request: Request[T], response: httpx.Response) -> T:
+    """The typed answer. Raises `StatusError`, or `UnexpectedAnswer` where it does not fit the contract."""
+    check_status(response)
+    try:
+        return TypeAdapter(request.answer).validate_json(response.content or b"null")
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = f"{response.url} answered what does not fit the contract: {place} {first['msg']}"
+        raise UnexpectedAnswer(message) from error
+
+
+def check_status(response: httpx.Response) -> None:
+    """Raise the `StatusError` for an answer that is no success; its content must have been read."""
+    if response.is_success:
+        return
+    raise status_error(_read_problem(response), _retry_after(response.headers.get("Retry-After")))
+
+
+def _read_problem(response: httpx.Response) -> Problem:
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        # Not ours: a proxy's page, for instance.
+        return Problem(title=response.reason_phrase or "Error", status=response.status_code)
+    # The status line decides, since it is what proxies and retries go by.
+    return problem.model_copy(update={"status": response.status_code})
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from either form of the header; None where it says nothing that can be read."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return max(0.0, seconds)

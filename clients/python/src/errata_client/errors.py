@@ -1,0 +1,193 @@
+"""Everything that the SDK raises on purpose, in one tree.
+
+    ErrataError
+    ├── InvalidFacts             facts that cannot be read or sent; names each one (also a ValueError)
+    ├── ConnectionFailed         no answer came
+    │   └── RequestTimedOut      none came in time
+    ├── UnexpectedAnswer         an answer came that does not fit the contract
+    ├── StatusError              the service answered with an error; carries its problem document
+    │   ├── Unauthorized         401, the API key is missing or unknown
+    │   ├── Forbidden            403, the API key lacks the scope
+    │   ├── NotFound             404, no such edit or version
+    │   ├── Conflict             409, it contradicts the present state
+    │   ├── Unprocessable        422, what was sent is at fault; names each place
+    │   ├── TooManyRequests      429, the queue is full
+    │   └── ServerError          any 5xx
+    │       └── Unavailable      503 and 504, not able to serve, or not in time
+    ├── EditError                an edit that was waited for did not succeed; carries the edit
+    │   ├── EditFailed
+    │   ├── EditRejected         the version was built and kept, but did not pass its gate
+    │   └── EditCancelled
+    └── WaitTimedOut             the edit goes on, the waiting does not (also a TimeoutError)
+
+An error says in its message all that a person needs, and in its attributes all that a program needs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from errata_client.models import EditRecord, FieldProblem, Problem
+
+
+class ErrataError(Exception):
+    """Base of all errors of the SDK."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactProblem:
+    """What is wrong with one fact. `where` is its place: "facts.jsonl, line 3" or "fact 3" (from 0)."""
+
+    where: str
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.detail}"
+
+
+class InvalidFacts(ErrataError, ValueError):
+    """Some facts cannot be read; nothing was sent. `problems` names every one of them."""
+
+    def __init__(self, problems: Sequence[FactProblem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(_first_of([str(problem) for problem in problems]))
+
+
+class ConnectionFailed(ErrataError):
+    """No answer came. `may_have_arrived` is false where the server surely never saw the request."""
+
+    def __init__(self, message: str, *, may_have_arrived: bool) -> None:
+        self.may_have_arrived = may_have_arrived
+        super().__init__(message)
+
+
+class RequestTimedOut(ConnectionFailed):
+    """No answer came in time."""
+
+
+class UnexpectedAnswer(ErrataError):
+    """An answer came that does not fit the contract: is this an Errata service?"""
+
+
+class StatusError(ErrataError):
+    """The service answered with an error status.
+
+    `problem` is its problem document, `retry_after` the seconds it asks to wait, where it does.
+    """
+
+    def __init__(self, problem: Problem, retry_after: float | None = None) -> None:
+        self.problem = problem
+        self.retry_after = retry_after
+        detail = problem.detail
+        if problem.errors:
+            detail = _first_of([f"{error.pointer}: {error.detail}" for error in problem.errors])
+        super().__init__(f"{problem.status} {problem.title}" + (f": {detail}" if detail else ""))
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.problem.status
+
+
+class Unauthorized(StatusError):
+    """401: the API key is missing or unknown."""
+
+
+class Forbidden(StatusError):
+    """403: the API key lacks the scope that this needs."""
+
+
+class NotFound(StatusError):
+    """404: there is no such edit or version."""
+
+
+class Conflict(StatusError):
+    """409: the request contradicts the present state, for instance deleting the active version."""
+
+
+class Unprocessable(StatusError):
+    """422: what was sent is at fault. `problems` names each place by JSON pointer, with what is wrong."""
+
+    @property
+    def problems(self) -> list[FieldProblem]:
+        """Every fault that the service found."""
+        return self.problem.errors
+
+
+class TooManyRequests(StatusError):
+    """429: the queue is full; try again after `retry_after` seconds."""
+
+
+class ServerError(StatusError):
+    """5xx: the service failed."""
+
+
+class Unavailable(ServerError):
+    """503 or 504: the service is not able to serve, or not every replica followed in time."""
+
+
+class EditError(ErrataError):
+    """An edit that was waited for did not succeed. `edit` is its final state."""
+
+    def __init__(self, edit: EditRecord) -> None:
+        self.edit = edit
+        reason = edit.error and (edit.error.detail or edit.error.title)
+        super().__init__(f"edit {edit.id} {_OUTCOMES[edit.status]}" + (f": {reason}" if reason else ""))
+
+
+class EditFailed(EditError):
+    """The edit failed; no version came of it."""
+
+
+class EditRejected(EditError):
+    """The version did not pass its gate: it is kept under `edit.version`, and what served goes on serving."""
+
+
+class EditCancelled(EditError):
+    """The edit was cancelled."""
+
+
+class WaitTimedOut(ErrataError, TimeoutError):
+    """The edit did not end within the timeout of `wait`; it goes on. `edit` is its last known state."""
+
+    def __init__(self, edit: EditRecord, timeout: float) -> None:
+        self.edit = edit
+        super().__init__(f"edit {edit.id} is still {edit.status} after {timeout:g} s")
+
+
+_OUTCOMES = {
+    "failed": "failed",
+    "rejected": "was rejected by its gate",
+    "cancelled": "was cancelled",
+}
+_BY_STATUS: dict[int, type[StatusError]] = {
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    422: Unprocessable,
+    429: TooManyRequests,
+    503: Unavailable,
+    504: Unavailable,
+}
+_BY_OUTCOME: dict[str, type[EditError]] = {
+    "failed": EditFailed,
+    "rejected": EditRejected,
+    "cancelled": EditCancelled,
+}
+
+
+def status_error(problem: Problem, retry_after: float | None) -> StatusError:
+    """The error for a problem document, by its status."""
+    kind = _BY_STATUS.get(problem.status, ServerError if problem.status >= 500 else StatusError)
+    return kind(problem, retry_after)
+
+
+def edit_error(edit: EditRecord) -> EditError | None:
+    """The error for an edit that ended, or None where it succeeded."""
+    kind = _BY_OUTCOME.get(edit.status)
+    return kind(edit) if kind else None
+
+
+def _first_of(problems: Sequence[str]) -> str:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return problems[0] + more

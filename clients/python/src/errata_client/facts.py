@@ -1,0 +1,91 @@
+"""Facts as they are sent: a `Fact`, a mapping with the same names, or a (subject, relation, object) tuple.
+
+Only the shape is looked at here. What makes a fact a good one is the service's to say, in a 422.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from errata_client.errors import FactProblem, InvalidFacts
+
+_STRICT_FIELDS = ConfigDict(extra="forbid")
+_Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+@dataclass(frozen=True, config=_STRICT_FIELDS)
+class Neighbor:
+    """A prompt about another subject, with the answer that must stay as it is."""
+
+    prompt: _Text
+    object: _Text
+
+
+@dataclass(frozen=True, config=_STRICT_FIELDS)
+class Fact:
+    """What the model shall say.
+
+    `relation` is the phrase that follows the subject ("plays the sport of") or a template with `{}` where the
+    subject stands ("The mother tongue of {} is"). `paraphrases` and `neighbors` only measure the edit; it is
+    never trained on them. Raises `ValueError` where a part is missing, empty or of another type.
+    """
+
+    subject: _Text
+    relation: _Text
+    object: _Text
+    paraphrases: Sequence[_Text] = ()
+    neighbors: Sequence[Neighbor] = ()
+
+
+FactInput: TypeAlias = Fact | Mapping[str, Any] | tuple[str, str, str]
+
+_FACT = TypeAdapter(Fact)
+_FACTS = TypeAdapter(list[Fact])
+
+
+def check_facts(numbered: Iterable[tuple[int, FactInput]]) -> tuple[dict[int, Fact], dict[int, str]]:
+    """The good facts, and what is wrong with the bad ones, each under its number."""
+    facts: dict[int, Fact] = {}
+    faults: dict[int, str] = {}
+    for number, given in numbered:
+        try:
+            facts[number] = _to_fact(given)
+        except ValueError as error:
+            faults[number] = _describe(error)
+    return facts, faults
+
+
+def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
+    """The facts as the service takes them. Raises `InvalidFacts`, naming every bad one by its index."""
+    facts, faults = check_facts(enumerate(inputs))
+    if faults:
+        raise InvalidFacts([FactProblem(f"fact {index}", detail) for index, detail in faults.items()])
+    bodies: list[dict[str, Any]] = _FACTS.dump_python(
+        list(facts.values()), mode="json", exclude_defaults=True
+    )
+    return bodies
+
+
+def _to_fact(given: FactInput) -> Fact:
+    if isinstance(given, tuple | list):
+        if len(given) != 3:
+            raise ValueError(f"has {len(given)} parts, not subject, relation and object")
+        return Fact(*given)
+    return _FACT.validate_python(given)
+
+
+def _describe(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(_describe_one(tuple(found["loc"]), found["msg"]) for found in error.errors())
+
+
+def _describe_one(location: tuple[int | str, ...], message: str) -> str:
+    names = ("subject", "relation", "object")
+    # A fact built from a tuple is located by position where one built from a mapping is located by name.
+    parts = [
+        names[part] if index == 0 and isinstance(part, int) else part for index, part in enumerate(location)
+    ]
+    return f"{'.'.join(str(part) for part in parts)}: {message}" if parts else message

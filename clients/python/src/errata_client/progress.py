@@ -1,0 +1,72 @@
+"""A progress bar on a stream: one line drawn over and over on a terminal, a line for each stage elsewhere."""
+
+import shutil
+import sys
+from typing import TextIO
+
+from errata_client.models import EditRecord
+
+BAR_WIDTH = 24
+
+
+class ProgressBar:
+    """Shows how an edit gets on. `close` must be called, so that what follows begins on a line of its own."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._on_terminal = self._stream.isatty()
+        self._stage = ""
+        self._drawn = 0
+
+    def show(self, edit: EditRecord) -> None:
+        """Draw the edit's present state."""
+        if self._on_terminal:
+            self._draw(f"{edit.id}  {_bar(edit)}")
+            return
+        stage = _stage(edit)
+        if stage != self._stage:
+            self._stage = stage
+            self._stream.write(f"{edit.id}  {stage}\n")
+            self._stream.flush()
+
+    def write(self, line: str) -> None:
+        """Write a line above the bar."""
+        self._clear()
+        self._stream.write(f"{line}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """End the line of the bar."""
+        if self._drawn:
+            self._stream.write("\n")
+            self._stream.flush()
+            self._drawn = 0
+
+    def _draw(self, line: str) -> None:
+        line = line[: shutil.get_terminal_size().columns - 1]
+        self._stream.write("\r" + line.ljust(self._drawn))
+        self._stream.flush()
+        self._drawn = len(line)
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._stream.write("\r" + " " * self._drawn + "\r")
+            self._drawn = 0
+
+
+def _stage(edit: EditRecord) -> str:
+    if edit.status == "running" and edit.progress:
+        return edit.progress.stage
+    if edit.status == "succeeded" and edit.version is not None:
+        return f"succeeded: version {edit.version}"
+    return edit.status
+
+
+def _bar(edit: EditRecord) -> str:
+    progress = edit.progress
+    if edit.status != "running" or progress is None:
+        return _stage(edit)
+    filled = BAR_WIDTH * progress.done // progress.total if progress.total else 0
+    bar = ("#" * filled).ljust(BAR_WIDTH, ".")
+    eta = "" if progress.eta_s is None else f"  {progress.eta_s:.0f} s left"
+    return f"{progress.stage:<8} [{bar}] {progress.done}/{progress.total}{eta}"

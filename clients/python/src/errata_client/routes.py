@@ -1,0 +1,142 @@
+"""The routes of the service, each defined once: what is sent, what comes back, whether it may be repeated."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import NoneType
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import quote
+from uuid import uuid4
+
+from errata_client.facts import FactInput, fact_bodies
+from errata_client.models import Activation, EditRecord, Generation, Model, Page, Record, StoredFact, Version
+
+T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+
+PAGE_SIZE = 100
+# An activation is answered once every replica has followed, or has been waited for this long.
+ACTIVATION_HOLD_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Generic[T]):
+    """One request and the type of its answer.
+
+    `repeatable`: sending it twice does no more than sending it once. `hold_s`: seconds for which the server
+    may hold the answer back, on top of the client's timeout.
+    """
+
+    method: str
+    path: str
+    answer: type[T]
+    query: Mapping[str, str | int] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    repeatable: bool = True
+    hold_s: float = 0.0
+
+
+def create_edit(
+    facts: Iterable[FactInput], *, idempotency_key: str | None, **settings: object
+) -> Request[EditRecord]:
+    # The key is always sent: it is what makes a retry safe, since the same key never makes a second edit.
+    return Request(
+        method="POST",
+        path="/edits",
+        answer=EditRecord,
+        body={"facts": fact_bodies(facts), **_given(settings)},
+        headers={"Idempotency-Key": idempotency_key or str(uuid4())},
+    )
+
+
+def list_edits() -> Request[Page[EditRecord]]:
+    return _list("/edits", EditRecord)
+
+
+def get_edit(edit_id: str, wait_s: int = 0) -> Request[EditRecord]:
+    query = {"wait": wait_s} if wait_s else {}
+    return Request(method="GET", path=_edit_path(edit_id), answer=EditRecord, query=query, hold_s=wait_s)
+
+
+def edit_events(edit_id: str, last_event_id: str | None) -> Request[None]:
+    headers = {"Accept": "text/event-stream"}
+    if last_event_id is not None:
+        headers["Last-Event-ID"] = last_event_id
+    return Request(method="GET", path=f"{_edit_path(edit_id)}/events", answer=NoneType, headers=headers)
+
+
+def cancel_edit(edit_id: str) -> Request[EditRecord]:
+    return Request(method="POST", path=f"{_edit_path(edit_id)}/cancel", answer=EditRecord)
+
+
+def generate(prompt: str | Sequence[str], **sampling: object) -> Request[Generation]:
+    prompts = {"prompt": prompt} if isinstance(prompt, str) else {"prompts": list(prompt)}
+    return Request(method="POST", path="/generate", answer=Generation, body={**prompts, **_given(sampling)})
+
+
+def list_versions() -> Request[Page[Version]]:
+    return _list("/versions", Version)
+
+
+def get_version(number: int) -> Request[Version]:
+    return Request(method="GET", path=f"/versions/{number:d}", answer=Version)
+
+
+def activate(number: int) -> Request[Activation]:
+    path = f"/versions/{number:d}/activate"
+    return Request(method="POST", path=path, answer=Activation, hold_s=ACTIVATION_HOLD_S)
+
+
+def rollback(to: int | None) -> Request[Activation]:
+    # Without `to` each call goes one version further back, so it must not be sent twice.
+    body = {} if to is None else {"to": to}
+    return Request(
+        method="POST",
+        path="/rollback",
+        answer=Activation,
+        body=body,
+        repeatable=to is not None,
+        hold_s=ACTIVATION_HOLD_S,
+    )
+
+
+def delete_version(number: int) -> Request[None]:
+    return Request(method="DELETE", path=f"/versions/{number:d}", answer=NoneType)
+
+
+def list_facts(subject: str | None, relation: str | None) -> Request[Page[StoredFact]]:
+    return _list("/facts", StoredFact, subject=subject, relation=relation)
+
+
+def list_version_facts(number: int) -> Request[Page[StoredFact]]:
+    return _list(f"/versions/{number:d}/facts", StoredFact)
+
+
+def get_model() -> Request[Model]:
+    return Request(method="GET", path="/model", answer=Model)
+
+
+def probe(name: Literal["healthz", "readyz"]) -> Request[None]:
+    return Request(method="GET", path=f"/{name}", answer=NoneType)
+
+
+def page_after(request: Request[Page[R]], page: Page[R]) -> Request[Page[R]] | None:
+    """The request for what follows `page`, or None where it was the last."""
+    if not page.has_more or page.next is None:
+        return None
+    return replace(request, query={**request.query, "after": page.next})
+
+
+def _list(path: str, item: type[R], **filters: str | None) -> Request[Page[R]]:
+    query = {"limit": PAGE_SIZE, **_given(filters)}
+    # The type checker does not see that a page can be made for a type that is known only here.
+    return Request(method="GET", path=path, answer=Page[item], query=query)  # type: ignore[valid-type]
+
+
+def _edit_path(edit_id: str) -> str:
+    return f"/edits/{quote(edit_id, safe='')}"
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given: the service has its own default for the rest."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,91 @@
+"""The command line: what it prints, and its exit codes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from errata_client.cli import main
+from errata_client.tables import table
+
+from .peer import Answer, Peer, problem
+
+
+@pytest.fixture(autouse=True)
+def address(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRATA_URL", peer.url)
+    monkeypatch.delenv("ERRATA_API_KEY", raising=False)
+
+
+def test_a_bad_line_is_named_and_nothing_is_sent(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "facts.csv"
+    file.write_text("subject,relation,object\na,b,c\na,b\n")
+    assert main(["edit", str(file)]) == 2
+    assert capsys.readouterr().err == f"errata-client: {file}, line 3: has 2 columns, not 3\n"
+    assert main(["edit", str(tmp_path / "none.csv")]) == 2
+    assert capsys.readouterr().err == f"errata-client: {tmp_path / 'none.csv'}: No such file or directory\n"
+    assert peer.received == []
+
+
+def test_what_the_service_refuses_is_named_by_its_line(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "facts.jsonl"
+    file.write_text('["a", "r", "o"]\n\n["a", "r", "p"]\n')
+    fault = {"pointer": "/facts/1/object", "detail": "another object than fact 0"}
+    peer.answers = [Answer(422, problem(422, "Invalid facts", "1 fact", errors=[fault]))]
+    assert main(["edit", str(file)]) == 3
+    assert capsys.readouterr().err == f"errata-client: {file}, line 3, object: another object than fact 0\n"
+
+
+def test_edit_waits_and_its_exit_code_tells_what_came_of_it(
+    peer: Peer, edit_body: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["edit", "--subject", "s", "--relation", "r", "--object", "o"]
+    failed = {**edit_body, "status": "failed", "error": problem(500, "Not finite", "a loss is not finite")}
+    peer.answers = [Answer(202, edit_body), Answer(200, failed), Answer(202, edit_body)]
+    assert main(["--json", *flags]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["status"] == "failed"
+    assert said.err.endswith("errata-client: edit edit_1 failed: a loss is not finite\n")
+    assert main([*flags, "--no-wait", "--no-activate"]) == 0
+    assert peer.received[-1].body["activate"] is False
+    assert capsys.readouterr().out.splitlines()[:2] == ["edit    edit_1", "status  queued"]
+
+
+def test_watch_shows_the_events(
+    peer: Peer, edit_body: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = json.dumps({**edit_body, "status": "cancelled"})
+    log = json.dumps({"level": "info", "message": "hello"})
+    stream = f"id: 1\nevent: log\ndata: {log}\n\nevent: status\ndata: {ended}\n\n"
+    headers = {"Content-Type": "text/event-stream"}
+    peer.answers = [Answer(200, edit_body), Answer(headers=headers, chunks=[stream.encode()])]
+    assert main(["watch", "edit_1", "--json"]) == 1
+    said = capsys.readouterr()
+    assert [json.loads(line)["kind"] for line in said.out.splitlines()] == ["log", "status"]
+    assert "info: hello\n" in said.err and said.err.endswith("errata-client: edit edit_1 was cancelled\n")
+
+
+def test_the_service_that_fails_or_is_away_and_wrong_usage(
+    peer: Peer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.answers = [Answer(504, problem(504, "Timeout", "replica r2 does not follow"))]
+    assert main(["activate", "3"]) == 4
+    assert capsys.readouterr().err == "errata-client: 504 Timeout: replica r2 does not follow\n"
+    peer.stop()
+    assert main(["rollback", "--to", "0"]) == 4
+    with pytest.raises(SystemExit, match="2"):
+        main(["edit"])
+
+
+def test_tables_stay_tables_whatever_is_in_them() -> None:
+    assert table(["n", "text"], [[1, "日本\x1b[2J"], [10, None], [None, "a\nb"]]).splitlines() == [
+        " n  text",
+        " 1  日本\\x1b[2J",
+        "10  -",
+        " -  a\\nb",
+    ]

@@ -1,0 +1,61 @@
+"""Fact files: what is read from them, and how bad lines are named."""
+
+from pathlib import Path
+
+import pytest
+
+from errata_client import Fact, InvalidFacts, read_facts
+from errata_client.facts import fact_bodies
+
+
+def test_jsonl_and_csv_give_facts_by_line(tmp_path: Path) -> None:
+    jsonl = tmp_path / "facts.jsonl"
+    jsonl.write_text(
+        '{"subject": "a\u2028b", "relation": "r", "object": "o", "paraphrases": ["p"]}\n\n["s", "r", "o"]\n',
+        encoding="utf-8",
+    )
+    assert read_facts(jsonl) == {1: Fact("a\u2028b", "r", "o", ["p"]), 3: Fact("s", "r", "o")}
+
+    table = tmp_path / "facts.csv"
+    table.write_bytes('object,subject,relation\r\no,"two\nlines",r\r\n\r\no2,s2,r2\r\n'.encode("utf-8-sig"))
+    assert read_facts(table) == {2: Fact("two\nlines", "r", "o"), 5: Fact("s2", "r2", "o2")}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problems"),
+    [
+        (
+            "facts.jsonl",
+            b'{"subject": "s", "relation": "r"}\nnonsense\n'
+            b'{"subject": "s", "relation": "r", "object": "o", "objekt": "o"}\n'
+            b'{"subject": 1, "relation": "r"}',
+            [
+                "line 1: object: Field required",
+                "line 2: is not JSON: Expecting value at column 1",
+                "line 3: objekt: Unexpected keyword argument",
+                "line 4: subject: Input should be a valid string; object: Field required",
+            ],
+        ),
+        (
+            "facts.csv",
+            b"subject,relation,object\ns,r\ns,,o\n",
+            ["line 2: has 2 columns, not 3", "line 3: relation: String should have at least 1 character"],
+        ),
+        ("facts.csv", b"s,r,o\n", ["line 1: the header must name the columns subject, relation and object"]),
+        ("facts.jsonl", b"\n\xff\n", ["line 2: is not UTF-8"]),
+        ("facts.jsonl", b"\n", ["line 1: the file holds no fact"]),
+    ],
+)
+def test_bad_lines_are_all_named(tmp_path: Path, name: str, content: bytes, problems: list[str]) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    with pytest.raises(InvalidFacts) as caught:
+        read_facts(file)
+    assert [str(problem) for problem in caught.value.problems] == [f"{file}, {p}" for p in problems]
+
+
+def test_bad_facts_are_named_by_index() -> None:
+    with pytest.raises(InvalidFacts, match=r"^fact 1: has 2 parts.*\(and 1 more\)$"):
+        fact_bodies([("s", "r", "o"), ("s", "r"), ("s", "", "o")])  # type: ignore[list-item]
+    with pytest.raises(InvalidFacts, match="fact 0: relation: String should"):
+        fact_bodies([("s", "", "o")])

@@ -1,0 +1,34 @@
+"""What the package offers: its names, and two clients that offer the same."""
+
+import inspect
+
+import errata_client
+from errata_client import AsyncErrata, Errata
+
+
+def test_the_public_names_are_these() -> None:
+    assert errata_client.__all__ == sorted(errata_client.__all__)
+    assert set(errata_client.__all__) == {
+        *("Errata", "AsyncErrata", "Edit", "AsyncEdit", "Fact", "FactInput", "Neighbor", "read_facts"),
+        *("Event", "ProgressEvent", "LogEvent", "StatusEvent"),
+        *("EditRecord", "EditStatus", "Progress", "Metrics", "Version", "VersionStatus", "LayerChange"),
+        *("StoredFact", "StoredNeighbor", "Generation", "Completion", "Usage", "Activation", "Replica"),
+        *("Model", "Problem", "FieldProblem", "FactProblem"),
+        *("ErrataError", "InvalidFacts", "ConnectionFailed", "RequestTimedOut", "UnexpectedAnswer"),
+        *("StatusError", "Unauthorized", "Forbidden", "NotFound", "Conflict", "Unprocessable"),
+        *("TooManyRequests", "ServerError", "Unavailable"),
+        *("EditError", "EditFailed", "EditRejected", "EditCancelled", "WaitTimedOut"),
+    }
+    for name in errata_client.__all__:
+        assert hasattr(errata_client, name)
+
+
+def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
+    def methods(client: type) -> dict[str, list[inspect.Parameter]]:
+        return {
+            name: list(inspect.signature(method).parameters.values())
+            for name, method in inspect.getmembers(client, inspect.isfunction)
+            if not name.startswith("_") or name == "__init__"
+        }
+
+    assert methods(Errata) == methods(AsyncErrata)
