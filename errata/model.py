@@ -56,10 +56,15 @@ class EditableModel:
     def load(cls, name: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EditableModel:
         """Load `demo`, a local folder or a hub name: safetensors only, and no code from the repository.
 
+        Args:
+            device: as PyTorch names it, or `auto`: CUDA where there is one.
+
         Raises:
             ModelError: not found, not readable, or without safetensors.
             UnsupportedArchitecture: there is no description of the model's architecture.
         """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         folder = _checkpoint_folder(name)
         shards = sorted(folder.glob("*.safetensors"))
         if not shards:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -22,36 +22,54 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ERRATA_", frozen=True, env_ignore_empty=True)
 
     home: Path = Field(default_factory=default_home, description="Folder of versions, edits and second moments.")
-    model: str = Field("demo", description="Base model: `demo`, a hub name or a local folder.")
+    model: str = Field(default="demo", description="Base model: `demo`, a hub name or a local folder.")
     redis_url: str | None = Field(
-        None, description="Redis to use, shared by service and workers. `errata up` starts its own where this is unset."
+        default=None,
+        description="Redis to use, shared by service and workers. `errata up` starts its own where this is unset.",
     )
-    device: str = Field("auto", description="Where the model lives: `cpu`, `cuda`, `cuda:1`; `auto` takes CUDA if any.")
-    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="Number type of the base weights.")
+    device: str = Field(
+        default="auto", description="Where the model lives: `cpu`, `cuda`, `cuda:1`; `auto` takes CUDA if any."
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="Number type of the base weights."
+    )
 
-    host: str = Field("127.0.0.1", description="Address that the service listens on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port that the service listens on.")
-    keys_file: Path | None = Field(None, description="File of hashed API keys with their scopes.")
+    host: str = Field(default="127.0.0.1", description="Address that the service listens on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port that the service listens on.")
+    keys_file: Path | None = Field(default=None, description="File of hashed API keys with their scopes.")
     allow_anonymous: bool = Field(
-        False, description="Serve without a keys file on an address that is not the loopback."
+        default=False, description="Serve without a keys file on an address that is not the loopback."
     )
 
     hyperparameters: Path | None = Field(
-        None, description="JSON file of hyperparameters; unset, those shipped for the model are taken."
+        default=None, description="JSON file of hyperparameters; unset, those shipped for the model are taken."
     )
     corpus: Path | None = Field(
-        None,
+        default=None,
         description="Text file, or folder of `.txt` files, that second moments are computed from where none are "
         "stored; the demo model brings its own.",
     )
 
-    max_queued_edits: int = Field(100, ge=1, description="Edits that may wait; one more is answered 429.")
-    max_attempts: int = Field(3, ge=1, description="Workers that an edit may lose before it ends as failed.")
-    job_timeout_s: int = Field(86_400, ge=1, description="Seconds that one attempt at an edit may take.")
-    lease_s: int = Field(12, ge=3, description="Seconds without a heartbeat after which a worker counts as lost.")
-    heartbeat_s: float = Field(2.0, gt=0, description="Seconds between a worker's heartbeats.")
-    maintenance_s: float = Field(3.0, gt=0, description="Seconds between two looks for abandoned edits.")
-    activation_timeout_s: float = Field(
-        60.0, gt=0, description="Seconds that live replicas have to serve a version that was activated."
+    max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
+    max_attempts: int = Field(default=3, ge=1, description="Workers that an edit may lose before it ends as failed.")
+    job_timeout_s: int = Field(default=86_400, ge=1, description="Seconds that one attempt at an edit may take.")
+    lease_s: int = Field(
+        default=12, ge=3, description="Seconds without a heartbeat after which a worker counts as lost."
     )
-    replica_ttl_s: int = Field(10, ge=2, description="Seconds after which a silent serving replica counts as gone.")
+    heartbeat_s: float = Field(default=2.0, gt=0, description="Seconds between a worker's heartbeats.")
+    stop_grace_s: float = Field(
+        default=5.0,
+        ge=0,
+        description="Seconds that a worker told to stop goes on with its edit before it puts it back.",
+    )
+    maintenance_s: float = Field(default=3.0, gt=0, description="Seconds between two looks for abandoned edits.")
+    weight_sets_bytes: ByteSize = Field(
+        default=ByteSize(4 * 2**30),
+        description="Memory for edited matrices in the service, such as `4GiB`; those in use always stay.",
+    )
+    activation_timeout_s: float = Field(
+        default=60.0, gt=0, description="Seconds that live replicas have to serve a version that was activated."
+    )
+    replica_ttl_s: int = Field(
+        default=10, ge=2, description="Seconds after which a silent serving replica counts as gone."
+    )

@@ -1,0 +1,1 @@
+"""The `errata` command: starts the processes of a service and looks after its home folder."""

@@ -1,0 +1,114 @@
+"""What the demo model knows: `python -m errata.demo.recall` prints recall by relation.
+
+A fact is recalled if every token of its object is the model's first choice after the prompt.
+"""
+
+import argparse
+import random
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import GPTJForCausalLM, PreTrainedTokenizerFast
+
+from errata.demo import MODEL_FOLDER
+from errata.demo.world import World, load_world
+
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A prompt and the object that should follow it."""
+
+    prompt: str
+    object: str
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way of asking for every fact, and the least recall (a share) that the demo model must show."""
+
+    name: str
+    questions: tuple[Question, ...]  # one for each fact of the world, in its order
+    least_recall: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="folder of the model")
+    arguments = parser.parse_args()
+    world = load_world()
+    model = GPTJForCausalLM.from_pretrained(arguments.model, dtype=torch.float32)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.model)
+    ways = ways_of_asking(world)
+    recalled = {way.name: recalls(model, tokenizer, way.questions) for way in ways}
+    print(table(world, recalled))
+    missed = [way for way in ways if _share(recalled[way.name]) < way.least_recall]
+    for way in missed:
+        print(f"{way.name}: recall is below {way.least_recall:.0%}")
+    sys.exit(1 if missed else 0)
+
+
+def ways_of_asking(world: World) -> tuple[Way, ...]:
+    """Each fact in its edit phrasing, in its held-out phrasing, and after an unrelated sentence."""
+    draw = random.Random(0)
+    edit, held_out, after_unrelated = [], [], []
+    for fact in world.facts:
+        prompt = fact.prompt(fact.relation.edit_phrasing)
+        edit.append(Question(prompt, fact.object))
+        held_out.append(Question(fact.prompt(fact.held_out_phrasing), fact.object))
+        after_unrelated.append(Question(f"{draw.choice(world.unrelated)} {prompt}", fact.object))
+    return (
+        Way("edit phrasing", tuple(edit), 0.99),
+        Way("held-out phrasing", tuple(held_out), 0.97),
+        Way("after unrelated", tuple(after_unrelated), 0.95),
+    )
+
+
+@torch.inference_mode()
+def recalls(
+    model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]
+) -> list[bool]:
+    """For each question, whether the argmax of every token of the object is that token."""
+    prompt_lengths = [len(tokenizer(question.prompt)["input_ids"]) for question in questions]
+    rows = [tokenizer(f"{question.prompt} {question.object}")["input_ids"] for question in questions]
+    recalled = [False] * len(questions)
+    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    for first in range(0, len(rows), BATCH_SIZE):
+        batch = by_length[first : first + BATCH_SIZE]
+        longest = len(rows[batch[-1]])
+        # Padding stands on the right, where causal attention does not see it.
+        tokens = torch.tensor([rows[index] + [0] * (longest - len(rows[index])) for index in batch])
+        choices = model(input_ids=tokens, use_cache=False).logits.argmax(-1)  # (questions, positions)
+        for row, index in enumerate(batch):
+            start, end = prompt_lengths[index], len(rows[index])
+            recalled[index] = torch.equal(choices[row, start - 1 : end - 1], tokens[row, start:end])
+    return recalled
+
+
+def table(world: World, recalled: dict[str, list[bool]]) -> str:
+    """Recall in per cent by relation and overall; `recalled` holds, by way, one answer to each fact."""
+    lines = [f"{'relation':<28}{'facts':>7}" + "".join(f"{name:>20}" for name in recalled)]
+    for relation in world.relations:
+        indices = [index for index, fact in enumerate(world.facts) if fact.relation == relation]
+        of_relation = {name: [answers[index] for index in indices] for name, answers in recalled.items()}
+        lines.append(_line(relation.id, of_relation))
+    lines.append(_line("all", recalled))
+    return "\n".join(lines)
+
+
+def _line(name: str, recalled: dict[str, list[bool]]) -> str:
+    num_facts = len(next(iter(recalled.values())))
+    shares = "".join(f"{100 * _share(answers):>18.1f} %" for answers in recalled.values())
+    return f"{name:<28}{num_facts:>7}{shares}"
+
+
+def _share(answers: Sequence[bool]) -> float:
+    return sum(answers) / len(answers)
+
+
+if __name__ == "__main__":
+    main()
