@@ -57,7 +57,7 @@ def main() -> None:
     sizes = [int(size) for size in arguments.edits.split(",")]
 
     model = EditableModel.load(DEMO)
-    shipped = Hyperparameters.shipped_for(DEMO)
+    shipped = Hyperparameters.for_model(DEMO)
     assert shipped is not None
     hyperparameters = shipped.overridden(arguments.hparams)
     records = counterfactual_records(load_world())

@@ -31,5 +31,5 @@ def _sample(model: EditableModel, opening: str, generator: torch.Generator) -> s
         likeliest = logits.float().cpu().topk(TOP_K)
         choice = torch.multinomial(likeliest.values.softmax(-1), 1, generator=generator)
         token_ids.append(int(likeliest.indices[choice]))
-    text = model.tokenizer.decode(token_ids, skip_special_tokens=True)
+    text = str(model.tokenizer.decode(token_ids, skip_special_tokens=True))
     return text.replace("{", " ").replace("}", " ") + ". "

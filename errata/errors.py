@@ -1,21 +1,21 @@
 """Everything that Errata raises for a reason a user can act on.
 
-    ErrataError
-    ├── InvalidFacts             facts that cannot be edited in; names each one
-    ├── InvalidHyperparameters   an unknown name or a value out of its bounds
-    ├── ModelError               the base model cannot be loaded or edited
-    │   └── UnsupportedArchitecture
-    ├── StatisticsError          second moments are missing, or are another model's
-    ├── ArtifactError            a stored version cannot be used
-    │   ├── CorruptArtifact      truncated, altered or unreadable
-    │   └── WrongBaseModel       made for other base weights
-    ├── NotFinite                the computation left the range of finite numbers
-    ├── UnknownVersion           no such version, or one that was deleted
-    ├── UnknownEdit              no such edit
-    ├── Conflict                 the request contradicts the present state
-    ├── IdempotencyMismatch      an idempotency key was used before with another body
-    ├── QueueFull                as many edits wait as may
-    └── Cancelled                the user asked the edit to stop
+ErrataError
+├── InvalidFacts             facts that cannot be edited in; names each one
+├── InvalidHyperparameters   an unknown name or a value out of its bounds
+├── ModelError               the base model cannot be loaded or edited
+│   └── UnsupportedArchitecture
+├── StatisticsError          second moments are missing, or are another model's
+├── ArtifactError            a stored version cannot be used
+│   ├── CorruptArtifact      truncated, altered or unreadable
+│   └── WrongBaseModel       made for other base weights
+├── NotFinite                the computation left the range of finite numbers
+├── UnknownVersion           no such version, or one that was deleted
+├── UnknownEdit              no such edit
+├── Conflict                 the request contradicts the present state
+├── IdempotencyMismatch      an idempotency key was used before with another body
+├── QueueFull                as many edits wait as may
+└── Cancelled                the user asked the edit to stop
 """
 
 from __future__ import annotations

@@ -94,9 +94,7 @@ def evaluate(
     )
 
 
-def drift(
-    model: EditableModel, weights: Mapping[int, Tensor], prompts: Sequence[str] = UNRELATED_PROMPTS
-) -> float:
+def drift(model: EditableModel, weights: Mapping[int, Tensor], prompts: Sequence[str] = UNRELATED_PROMPTS) -> float:
     """Mean KL(base || edited) of the next token after `prompts`, in nats."""
     base = next_token_log_probabilities(model, prompts)
     with model.using(weights):

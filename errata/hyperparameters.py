@@ -85,8 +85,14 @@ class Hyperparameters:
         return cls.from_dict(values)
 
     @classmethod
-    def shipped_for(cls, model: str) -> Hyperparameters | None:
-        """The record shipped for a model of that name (hub name, or `demo`), or None."""
+    def for_model(cls, model: str, file: Path | None = None) -> Hyperparameters | None:
+        """The record in `file`, or else the one shipped for a model of that name (hub name, or `demo`), if any.
+
+        Raises:
+            InvalidHyperparameters: the file cannot be used.
+        """
+        if file is not None:
+            return cls.from_file(file)
         for path in sorted(SHIPPED.glob("*.json")):
             if model in json.loads(path.read_text())["models"]:
                 return cls.from_file(path)

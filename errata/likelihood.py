@@ -71,7 +71,7 @@ def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Seq
             chosen = model.logits(hidden[torch.arange(len(batch), device=model.device), last]).argmax(-1)
             for index, token in zip(batch, chosen.tolist(), strict=True):
                 rows[index].append(token)
-    return [model.tokenizer.decode(row[start:]).strip() for row, start in zip(rows, starts, strict=True)]
+    return [str(model.tokenizer.decode(row[start:])).strip() for row, start in zip(rows, starts, strict=True)]
 
 
 def _final_hidden_states(model: EditableModel, token_ids: Tensor) -> Tensor:

@@ -45,9 +45,7 @@ def build(
         StatisticsError: a layer without second moments.
         NotFinite: the computation left the finite numbers.
     """
-    if hyperparameters.layers[-1] >= model.num_layers - 1:
-        detail = f"layer {hyperparameters.layers[-1]} cannot be edited: the last of {model.num_layers} blocks must stay free"
-        raise InvalidHyperparameters("layers", detail)
+    check_layers(model, hyperparameters)
     contexts = sample_contexts(model, hyperparameters.seed)
     if not facts:
         return Built({}, contexts)
@@ -65,3 +63,12 @@ def build(
         lambda done, total: on_progress("spread", done, total),
     )
     return Built(deltas, contexts)
+
+
+def check_layers(model: EditableModel, hyperparameters: Hyperparameters) -> None:
+    """Raise `InvalidHyperparameters` where a layer is to be edited that the model lacks or that must stay free."""
+    if hyperparameters.layers[-1] >= model.num_layers - 1:
+        detail = (
+            f"layer {hyperparameters.layers[-1]} cannot be edited: the last of {model.num_layers} blocks must stay free"
+        )
+        raise InvalidHyperparameters("layers", detail)

@@ -45,9 +45,11 @@ class EditableModel:
             UnsupportedArchitecture: there is no description of the model's architecture.
         """
         if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(f"{name} has a slow tokenizer, which cannot tell where a subject ends; a fast one is needed")
+            raise ModelError(
+                f"{name} has a slow tokenizer, which cannot tell where a subject ends; a fast one is needed"
+            )
         self.architecture: Architecture = architecture_of(network.config.model_type)
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.requires_grad_(False).train(False)
         self.tokenizer = tokenizer
         self.name = name
         self.digest = digest or digest_of(network.state_dict().items())
@@ -71,8 +73,8 @@ class EditableModel:
             raise ModelError(f"{name} has no .safetensors file; Errata reads no other weights (pickle can run code)")
         try:
             architecture_of(AutoConfig.from_pretrained(folder).model_type)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
-            network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+            network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded: {error}") from error
         return cls(network.to(device), tokenizer, name=name, digest=digest_of(_stored_tensors(shards)))
@@ -80,7 +82,7 @@ class EditableModel:
     @property
     def device(self) -> torch.device:
         """Where the model lies."""
-        return self.network.device
+        return self.network.device  # type: ignore[no-any-return]
 
     @property
     def num_layers(self) -> int:
@@ -123,7 +125,7 @@ class EditableModel:
         Called with `inputs_embeds` (the hidden states that enter block `first`) it gives, as
         `last_hidden_state`, those that leave block `stop` - 1, and after the last block the final norm's output.
         """
-        part = copy.copy(self._backbone)
+        part: nn.Module = copy.copy(self._backbone)
         part._modules = dict(part._modules)
         part._modules[self.architecture.blocks] = nn.ModuleList(list(self._blocks)[first:stop])
         if stop < self.num_layers:
@@ -140,7 +142,7 @@ class EditableModel:
 
     @property
     def _backbone(self) -> nn.Module:
-        return self.network.get_submodule(self.architecture.backbone)
+        return self.network.get_submodule(self.architecture.backbone)  # type: ignore[no-any-return]
 
     @property
     def _blocks(self) -> Any:
@@ -152,7 +154,7 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
     digests = []
     for name, tensor in tensors:
         one = hashlib.sha256(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
-        one.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        one.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         digests.append((name, one.hexdigest()))
     return hashlib.sha256(repr(sorted(digests)).encode()).hexdigest()
 

@@ -53,6 +53,6 @@ def target_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Rows of ids as one tensor (rows, longest), zeros on the right, where a causal model's other positions cannot see them."""
+    """Rows of ids as one tensor (rows, longest). The zeros are on the right, where no earlier position sees them."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)

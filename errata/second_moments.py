@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -76,6 +77,26 @@ class SecondMoments:
         except (OSError, SafetensorError) as error:
             raise StatisticsError(f"{path} cannot be read: {error}") from error
         return moment
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a stored second moment was collected from: the key vectors' number, and the text's checksum."""
+
+    layer: int
+    count: int
+    corpus_sha256: str
+
+
+def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
+    """The origin of each layer's second moment, of those layers that have one in `folder`."""
+    origins = []
+    for layer in layers:
+        if (path := _file(folder, layer)).exists():
+            with safe_open(path, framework="pt") as stored:
+                metadata = stored.metadata()
+            origins.append(Origin(layer, int(metadata["count"]), metadata["corpus_sha256"]))
+    return origins
 
 
 class _Collection:

@@ -60,7 +60,7 @@ def spread(
         rows = 1 + len(contexts)
         bare_outputs = outputs[::rows]  # (facts, d_model)
         residuals = (targets.to(outputs.device) - bare_outputs).double() / (len(layers) - done)
-        averaged = _averaged_keys(keys.unflatten(0, (len(facts), rows)))
+        averaged = _averaged_keys(keys.view(len(facts), rows, -1))
         adjusted = solve(second_moments.moment(layer).to(keys.device), averaged, hyperparameters.moment_weight)
         deltas[layer] = Delta.of_factors(residuals.T, adjusted.T)
         edited[layer] = edited_weight(model, layer, deltas[layer])
@@ -86,7 +86,7 @@ def solve(second_moment: Tensor, keys: Tensor, moment_weight: float) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(moment_weight * second_moment.double() + columns @ columns.T)
     if int(failed):
         raise NotFinite(
-            "lambda C + K K^T is not positive definite: the second moments come from too few key vectors for this lambda"
+            "lambda C + K K^T is not positive definite: lambda is too small for second moments of so few key vectors"
         )
     return torch.cholesky_solve(columns, factor)
 

@@ -187,7 +187,7 @@ def _search_batch(
             rows, kl_rows = _without(rows, done), _without(kl_rows, done)
             # The gradient of the facts that are done no longer matters: their targets are taken.
         adam.zero_grad()
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        loss.sum().backward()
         adam.step()
         _clamp(offsets, hyperparameters.clamp * base_norm)
     return found
@@ -292,9 +292,8 @@ def _object_tokens(searches: Sequence[_Search], device: torch.device) -> _Object
             weight = 1 / (len(search.prompts) * len(search.object_ids))
             entries += [(row, first + i, token, fact, weight) for i, token in enumerate(search.object_ids)]
             row += 1
-    rows, positions, token_ids, facts, weights = zip(*entries, strict=True)
-    integers = (torch.tensor(column, device=device) for column in (rows, positions, token_ids, facts))
-    return _ObjectTokens(*integers, torch.tensor(weights, device=device))
+    rows, positions, token_ids, facts, weights = (torch.tensor(c, device=device) for c in zip(*entries, strict=True))
+    return _ObjectTokens(rows, positions, token_ids, facts, weights)
 
 
 def _without(rows: _Suffixes, done: Tensor) -> _Suffixes:

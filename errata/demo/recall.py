@@ -69,9 +69,7 @@ def ways_of_asking(world: World) -> tuple[Way, ...]:
 
 
 @torch.inference_mode()
-def recalls(
-    model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]
-) -> list[bool]:
+def recalls(model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]) -> list[bool]:
     """For each question, whether the argmax of every token of the object is that token."""
     prompt_lengths = [len(tokenizer(question.prompt)["input_ids"]) for question in questions]
     rows = [tokenizer(f"{question.prompt} {question.object}")["input_ids"] for question in questions]

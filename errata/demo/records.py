@@ -26,10 +26,7 @@ def _neighbors(world: World) -> dict[Fact, list[Fact]]:
     sharing: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in world.facts:
         sharing[fact.relation.id, fact.object].append(fact)
-    return {
-        fact: [other for other in sharing[fact.relation.id, fact.object] if other != fact]
-        for fact in world.facts
-    }
+    return {fact: [other for other in sharing[fact.relation.id, fact.object] if other != fact] for fact in world.facts}
 
 
 def _record(case_id: int, fact: Fact, neighbors: list[Fact], world: World, seed: int) -> dict[str, Any]:

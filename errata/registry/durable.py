@@ -1,0 +1,51 @@
+"""Writing files so that a crash leaves either the old state or the new one, never something between."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def write(path: Path, content: str) -> None:
+    """Put `content` at `path`, replacing what is there, and wait until it is on the disk."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(content, encoding="utf-8")
+    sync(scratch)
+    scratch.replace(path)
+    sync(path.parent)
+
+
+def write_once(path: Path, content: str) -> bool:
+    """Put `content` at `path` unless something is there. Of several writers exactly one gets True."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    scratch.write_text(content, encoding="utf-8")
+    sync(scratch)
+    try:
+        os.link(scratch, path)
+    except FileExistsError:
+        return False
+    finally:
+        scratch.unlink()
+    sync(path.parent)
+    return True
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's entries, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

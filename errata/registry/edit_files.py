@@ -1,0 +1,94 @@
+"""What is kept of each edit in the home folder: its request, written before it is accepted, and its outcome."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from errata.errors import UnknownEdit
+from errata.registry import durable
+from errata.registry.records import Edit, EditRequest
+
+
+class AcceptedRequest(BaseModel):
+    """`request.json`: the request, when it came, and how a repetition of it is known again."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = 1
+    id: str
+    created_at: datetime
+    idempotency_key: str | None = None
+    body_sha256: str
+    request: EditRequest
+
+    def queued_edit(self) -> Edit:
+        """The record that the edit begins with."""
+        return Edit(
+            id=self.id,
+            facts=len(self.request.facts),
+            base=self.request.base,
+            method=self.request.method,
+            dry_run=self.request.dry_run,
+            created_at=self.created_at,
+            note=self.request.note,
+        )
+
+
+def body_sha256(request: EditRequest) -> str:
+    """What two requests with equal content share."""
+    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+
+
+class EditFiles:
+    """The folder of edits: `edit_<id>/request.json` and, once it has ended, `edit_<id>/outcome.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def ids(self) -> list[str]:
+        """All edits, oldest first."""
+        return sorted(path.parent.name for path in self._folder.glob("edit_*/request.json"))
+
+    def all(self) -> Iterator[AcceptedRequest]:
+        """All requests, oldest first."""
+        for edit_id in self.ids():
+            yield self.accepted(edit_id)
+
+    def accept(self, accepted: AcceptedRequest) -> None:
+        """Keep a request; it is on the disk when this returns."""
+        folder = self._folder / accepted.id
+        folder.mkdir()
+        durable.write(folder / "request.json", accepted.model_dump_json(indent=1))
+        durable.sync(self._folder)
+
+    def withdraw(self, edit_id: str) -> None:
+        """Forget a request that was never acknowledged."""
+        shutil.rmtree(self._folder / edit_id)
+
+    def accepted(self, edit_id: str) -> AcceptedRequest:
+        """Raises `UnknownEdit`."""
+        path = self._folder / edit_id / "request.json"
+        if Path(edit_id).name != edit_id or not path.exists():
+            raise UnknownEdit(f"there is no edit {edit_id!r}")
+        return AcceptedRequest.model_validate_json(path.read_text(encoding="utf-8"))
+
+    def finish(self, edit: Edit) -> Edit:
+        """Keep how an edit ended. What ended stays as it ended: the outcome that counts is returned."""
+        written = durable.write_once(self._folder / edit.id / "outcome.json", edit.model_dump_json(indent=1))
+        if written:
+            return edit
+        outcome = self.outcome(edit.id)
+        assert outcome is not None
+        return outcome
+
+    def outcome(self, edit_id: str) -> Edit | None:
+        """How an edit ended, or None while it has not."""
+        path = self._folder / edit_id / "outcome.json"
+        return Edit.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None

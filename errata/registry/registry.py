@@ -1,0 +1,532 @@
+"""The registry: what edits and versions there are, and which version serves.
+
+The home folder holds everything that must survive; Redis holds the queue, the live state and the events. What is
+written to both goes to the folder first, so that `reindex` can rebuild Redis from it.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict
+from redis import Redis, RedisError
+
+from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownVersion, WrongBaseModel
+from errata.registry import durable, keys, recovery
+from errata.registry.artifacts import Artifacts, Draft
+from errata.registry.edit_files import AcceptedRequest, EditFiles, body_sha256
+from errata.registry.job_queue import JobQueue
+from errata.registry.journal import ROLLBACK, Journal, JournalEntry
+from errata.registry.records import (
+    BASE_VERSION,
+    Activation,
+    Edit,
+    EditRequest,
+    EditStatus,
+    Manifest,
+    Progress,
+    Replica,
+    StoredFact,
+    Version,
+    VersionStatus,
+    now,
+)
+from errata.settings import Settings
+
+if TYPE_CHECKING:
+    from errata.deltas import Delta
+
+IDEMPOTENCY_TTL_S = 24 * 3600
+EVENTS_TTL_S = 7 * 24 * 3600
+EVENTS_KEPT = 20_000
+ACTIVATIONS_KEPT = 1_000
+REPLICA_POLL_S = 0.02
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of an edit's event stream.
+
+    `name` is `status` (data: an Edit), `progress` (a Progress) or `log` ({"level", "message"}).
+    """
+
+    id: str
+    name: str
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a list. `next` is the cursor to go on after, None at the list's end."""
+
+    data: tuple[Item, ...]
+    next: str | None
+
+
+class BoundBase(BaseModel):
+    """`base.json`: the base model that a home folder belongs to."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str
+    digest: str
+    home: str
+    bound_at: datetime
+
+
+class Registry:
+    """A home folder and a Redis. Safe to use from several threads; any method may raise `redis.RedisError`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Make the home folder; nothing is asked of Redis yet. Raises `ValueError` where no Redis is named."""
+        if settings.redis_url is None:
+            raise ValueError("no Redis is named: set ERRATA_REDIS_URL, or use `errata up`, which starts its own")
+        self.settings = settings
+        self._home = settings.home
+        self.artifacts = Artifacts(settings.home)
+        self.edit_files = EditFiles(settings.home / "edits")
+        self.journal = Journal(settings.home / "activations.jsonl")
+        self.redis = Redis.from_url(settings.redis_url, decode_responses=True)
+        # Reads that wait for an event must not be cut off by the socket's own timeout.
+        self._waiting_redis = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=None)
+        self._queue_redis = Redis.from_url(settings.redis_url)
+        self.jobs = JobQueue(self._queue_redis, settings.job_timeout_s)
+
+    def ping(self) -> bool:
+        """Whether Redis answers. Never raises."""
+        try:
+            return bool(self.redis.ping())
+        except RedisError:
+            return False
+
+    def close(self) -> None:
+        """Close the connections."""
+        for connection in (self.redis, self._waiting_redis, self._queue_redis):
+            connection.close()
+
+    # The base model
+
+    def bind_base(self, name: str, digest: str) -> None:
+        """Tie the home folder to its base model at the first start.
+
+        Raises:
+            WrongBaseModel: the folder belongs to a model with another digest.
+        """
+        bound = BoundBase(name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
+        if durable.write_once(self._home / "base.json", bound.model_dump_json(indent=1) + "\n"):
+            return
+        bound = self.bound_base()
+        if bound.digest != digest:
+            raise WrongBaseModel(
+                f"{self._home} holds edits of {bound.name} ({bound.digest[:12]}), and {name} ({digest[:12]}) has "
+                "other weights: give it a home folder of its own"
+            )
+
+    def is_bound(self) -> bool:
+        """Whether the home folder belongs to a base model yet."""
+        return (self._home / "base.json").exists()
+
+    def bound_base(self) -> BoundBase:
+        """The base model of this home folder. Raises `UnknownVersion` while there is none."""
+        path = self._home / "base.json"
+        if not path.exists():
+            raise UnknownVersion(f"{self._home} does not belong to a base model yet; a service or worker binds it")
+        return BoundBase.model_validate_json(path.read_text(encoding="utf-8"))
+
+    # What was lost
+
+    def recover(self) -> None:
+        """Put right what a crash left behind, here or elsewhere. To be called at the start and then every
+        `settings.maintenance_s` seconds, by any number of processes; it is quick.
+
+        Redis is rebuilt if it does not know this home folder; edits whose worker is gone are queued again, or end
+        as failed once they have lost `settings.max_attempts` workers.
+
+        Raises:
+            Conflict: Redis holds the state of another home folder.
+        """
+        recovery.recover(self)
+
+    # Edits: how they come in
+
+    def create_edit(self, request: EditRequest, idempotency_key: str | None = None) -> tuple[Edit, bool]:
+        """Queue an edit. The bool is False where the same key came with the same body before: it is that edit then.
+
+        Raises:
+            IdempotencyMismatch: the key came with another body within 24 hours.
+            QueueFull: `settings.max_queued_edits` are waiting.
+            UnknownVersion: `request.base` is not there.
+        """
+        if idempotency_key is not None and (known := self._edit_of_key(idempotency_key, request)):
+            return known, False
+        if len(self.jobs) >= self.settings.max_queued_edits:
+            raise QueueFull(f"{len(self.jobs)} edits are waiting, and no more may; try again later")
+        if request.base is not None:
+            self.version(request.base)
+        accepted = AcceptedRequest(
+            id=f"edit_{time.time_ns():016x}{secrets.token_hex(4)}",
+            created_at=now(),
+            idempotency_key=idempotency_key,
+            body_sha256=body_sha256(request),
+            request=request,
+        )
+        self.edit_files.accept(accepted)
+        if not self.remember_key(accepted):  # another request with this key was quicker
+            self.edit_files.withdraw(accepted.id)
+            return self.create_edit(request, idempotency_key)
+        edit = accepted.queued_edit()
+        self.put_edit(edit)
+        self.jobs.put(edit.id)
+        return edit, True
+
+    def _edit_of_key(self, key: str, request: EditRequest) -> Edit | None:
+        known = self.redis.get(keys.idempotency(key))
+        if known is None:
+            return None
+        remembered = json.loads(cast(str, known))
+        if remembered["body"] != body_sha256(request):
+            raise IdempotencyMismatch(f"this idempotency key belongs to {remembered['edit']}, which has another body")
+        return self.edit(remembered["edit"])
+
+    def remember_key(self, accepted: AcceptedRequest) -> bool:
+        """Let a request's idempotency key stand for its edit. False where it stands for another one already."""
+        if accepted.idempotency_key is None:
+            return True
+        seconds_left = IDEMPOTENCY_TTL_S - int((now() - accepted.created_at).total_seconds())
+        if seconds_left <= 0:
+            return True
+        name = keys.idempotency(accepted.idempotency_key)
+        value = json.dumps({"edit": accepted.id, "body": accepted.body_sha256})
+        return bool(self.redis.set(name, value, nx=True, ex=seconds_left)) or self.redis.get(name) == value
+
+    # Edits: how they stand
+
+    def edit(self, edit_id: str) -> Edit:
+        """How an edit stands. Raises `UnknownEdit`."""
+        record, progress = cast(list[str | None], self.redis.mget(keys.edit(edit_id), keys.edit_progress(edit_id)))
+        if record is None:
+            accepted = self.edit_files.accepted(edit_id)
+            return self.edit_files.outcome(edit_id) or accepted.queued_edit()
+        edit = Edit.model_validate_json(record)
+        if progress is not None and edit.status is EditStatus.RUNNING:
+            return edit.model_copy(update={"progress": Progress.model_validate_json(progress)})
+        return edit
+
+    def edits(self, limit: int = 20, after: str | None = None) -> Page[Edit]:
+        """Newest first. The cursor is an edit id."""
+        upper = "+" if after is None else f"({after}"
+        ids = self.redis.zrevrangebylex(keys.EDITS, upper, "-", start=0, num=limit + 1)
+        return _page([self.edit(edit_id) for edit_id in cast(list[str], ids)], limit, lambda edit: edit.id)
+
+    def request(self, edit_id: str) -> EditRequest:
+        """What an edit was asked to do. Raises `UnknownEdit`."""
+        return self.edit_files.accepted(edit_id).request
+
+    def update_edit(self, edit_id: str, **changes: Any) -> Edit:
+        """Change an edit's record and tell those who follow it; `finished_at` is set with a final status.
+
+        An edit that has ended stays as it ended, and that is what is returned.
+        """
+        if outcome := self.edit_files.outcome(edit_id):
+            self.put_edit(outcome)
+            return outcome
+        edit = self.edit(edit_id).model_copy(update={"progress": None, **changes})
+        if edit.status.final:
+            edit = self.edit_files.finish(edit.model_copy(update={"finished_at": now()}))
+        self.put_edit(edit)
+        if not edit.status.final and (outcome := self.edit_files.outcome(edit_id)):  # it ended at this very moment
+            self.put_edit(outcome)
+            return outcome
+        return edit
+
+    def put_edit(self, edit: Edit) -> None:
+        """Write an edit's record to Redis as it is, with its place in the lists and a status event."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.set(keys.edit(edit.id), edit.model_dump_json())
+            pipeline.zadd(keys.EDITS, {edit.id: 0})
+            if edit.status.final:
+                pipeline.srem(keys.UNFINISHED, edit.id)
+                pipeline.delete(keys.edit_progress(edit.id))
+            else:
+                pipeline.sadd(keys.UNFINISHED, edit.id)
+            pipeline.execute()
+        self._tell(edit.id, "status", edit.model_dump_json())
+
+    def progress(self, edit_id: str, progress: Progress) -> None:
+        """Note how far a running edit is and tell those who follow it."""
+        record = progress.model_dump_json()
+        self.redis.set(keys.edit_progress(edit_id), record, ex=EVENTS_TTL_S)
+        self._tell(edit_id, "progress", record)
+
+    def log(self, edit_id: str, level: str, message: str) -> None:
+        """Tell those who follow an edit something in words. `level` is `info`, `warning` or `error`."""
+        self._tell(edit_id, "log", json.dumps({"level": level, "message": message}))
+
+    def request_cancel(self, edit_id: str) -> Edit:
+        """Ask an edit to stop: a queued one has then ended, a running one ends at its next step.
+
+        Raises:
+            UnknownEdit: there is no such edit.
+            Conflict: it has ended otherwise.
+        """
+        edit = self.edit(edit_id)
+        if edit.status is EditStatus.CANCELLED:
+            return edit
+        if edit.status.final:
+            raise Conflict(f"{edit_id} has ended: {edit.status}")
+        self.redis.set(keys.edit_cancel(edit_id), 1, ex=EVENTS_TTL_S)
+        if edit.status is EditStatus.QUEUED:
+            self.jobs.remove(edit_id)
+            return self.update_edit(edit_id, status=EditStatus.CANCELLED)
+        return edit
+
+    def cancel_requested(self, edit_id: str) -> bool:
+        """Whether the edit is to stop."""
+        return bool(self.redis.exists(keys.edit_cancel(edit_id)))
+
+    def events(self, edit_id: str, after: str = "0", block_ms: int | None = None) -> list[Event]:
+        """What happened to an edit after the event with id `after`, oldest first.
+
+        Waits up to `block_ms` milliseconds for the first one; the list may be empty. Nothing follows a `status`
+        event with a final status, and each edit that has ended gives one. Raises `UnknownEdit`.
+        """
+        edit = self.edit(edit_id)
+        stream = keys.edit_events(edit_id)
+        if edit.status.final and not self.redis.exists(stream):  # it has expired
+            return [Event(after, "status", edit.model_dump(mode="json"))]
+        return [
+            Event(event_id, fields["name"], json.loads(fields["data"]))
+            for event_id, fields in self._read_stream(stream, after, block_ms)
+        ]
+
+    def wait_edit(self, edit_id: str, timeout_s: float) -> Edit:
+        """The edit once it has ended, or as it stands after `timeout_s` seconds. Raises `UnknownEdit`."""
+        deadline = time.monotonic() + timeout_s
+        seen = self._stream_end(keys.edit_events(edit_id))
+        while not (edit := self.edit(edit_id)).status.final and (left := deadline - time.monotonic()) > 0:
+            news = self._read_stream(keys.edit_events(edit_id), seen, block_ms=max(1, int(left * 1000)))
+            seen = news[-1][0] if news else seen
+        return edit
+
+    def _tell(self, edit_id: str, name: str, data: str) -> None:
+        stream = keys.edit_events(edit_id)
+        self.redis.xadd(stream, {"name": name, "data": data}, maxlen=EVENTS_KEPT, approximate=True)
+        self.redis.expire(stream, EVENTS_TTL_S)
+
+    # Versions
+
+    def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
+        """Make a draft a version, with the next number. Call it under `deciding`."""
+        published = self.artifacts.publish(draft, manifest)
+        self.put_version(published)
+        return published
+
+    def put_version(self, manifest: Manifest) -> None:
+        """Write a version's record to Redis."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.set(keys.version(manifest.id), manifest.version().model_dump_json())
+            pipeline.zadd(keys.VERSIONS, {str(manifest.id): manifest.id})
+            pipeline.execute()
+
+    def versions(self, limit: int = 20, after: int | None = None) -> Page[Version]:
+        """Newest first, the base last. The cursor is a number."""
+        upper = "+inf" if after is None else f"({after}"
+        found = self.redis.zrevrangebyscore(keys.VERSIONS, upper, 1, start=0, num=limit + 1)
+        numbers = [int(number) for number in cast(list[str], found)]
+        if len(numbers) <= limit and (after is None or after > BASE_VERSION):
+            numbers.append(BASE_VERSION)
+        return _page([self.version(number) for number in numbers], limit, lambda version: str(version.id))
+
+    def version(self, number: int) -> Version:
+        """One version; 0 is the base. Raises `UnknownVersion`, also for a deleted one."""
+        if number == BASE_VERSION:
+            version = self._base_version()
+        elif record := self.redis.get(keys.version(number)):
+            version = Version.model_validate_json(cast(str, record))
+        else:
+            version = self.artifacts.manifest(number).version()
+        return version.model_copy(update={"status": VersionStatus.ACTIVE}) if number == self.active() else version
+
+    def _base_version(self) -> Version:
+        bound = self.bound_base()
+        return Version(id=BASE_VERSION, digest=bound.digest, created_at=bound.bound_at)
+
+    def facts(self, number: int) -> tuple[StoredFact, ...]:
+        """A version's whole fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""
+        return () if number == BASE_VERSION else self.artifacts.facts(number)
+
+    def load_deltas(self, number: int, base_digest: str) -> dict[int, Delta]:
+        """A version's update for each edited layer, checked against its manifest; none for the base.
+
+        Raises:
+            UnknownVersion: there is no such version, or it was deleted.
+            WrongBaseModel: it was built on other base weights than those with `base_digest`.
+            CorruptArtifact: the file is missing, truncated, altered or unreadable.
+        """
+        from errata import deltas  # torch is needed for nothing else here
+
+        return {} if number == BASE_VERSION else deltas.read(self.artifacts.delta_file(number, base_digest))
+
+    def delete_version(self, number: int) -> None:
+        """Drop a version's weights; its manifest and facts stay in the home folder as history.
+
+        Raises:
+            UnknownVersion: there is no such version.
+            Conflict: it is the active one, or the base.
+        """
+        if number == BASE_VERSION:
+            raise Conflict("version 0 is the base model and cannot be deleted")
+        with self.journal.locked():
+            if number == self.journal.active():
+                raise Conflict(f"version {number} is active; activate another one before deleting it")
+            self.artifacts.delete(number)
+            with self.redis.pipeline(transaction=True) as pipeline:
+                pipeline.delete(keys.version(number))
+                pipeline.zrem(keys.VERSIONS, str(number))
+                pipeline.execute()
+
+    # What serves
+
+    def active(self) -> int:
+        """The version that serves."""
+        pointer = self.redis.get(keys.ACTIVE)
+        return self.journal.active() if pointer is None else int(cast(str, pointer))
+
+    @contextmanager
+    def deciding(self) -> Iterator[int]:
+        """Hold the journal's lock, so that the active version, which is given, stays the active one meanwhile."""
+        with self.journal.locked():
+            yield self.journal.active()
+
+    def activate(self, number: int, by: str = "api") -> Activation:
+        """Make a version the one that serves; a rejected one too, since whoever names it wants it.
+
+        It is in force when this returns, yet replicas swap in their own time (`await_replicas`); `replicas` is empty.
+
+        Raises:
+            UnknownVersion: there is no such version.
+            CorruptArtifact, WrongBaseModel: it cannot be used. What served goes on serving.
+        """
+        with self.journal.locked():
+            if number != BASE_VERSION:
+                self.artifacts.delta_file(number, self.bound_base().digest)
+            previous = self.journal.active()
+            if number != previous:
+                self.journal.append(number, by)
+            self.put_active(number, by)
+        return Activation(active=number, previous=previous)
+
+    def rollback(self, to: int | None = None) -> Activation:
+        """Go back to a version; without `to`, to the one that was active before the present one.
+
+        Rolling back again goes further back along the same trail, in the end to the base; an activation in between
+        starts a new trail from where it was made. Deleted versions are passed over.
+
+        Raises:
+            UnknownVersion, CorruptArtifact, WrongBaseModel: as `activate`.
+            Conflict: there is nothing further back.
+        """
+        with self.journal.locked():
+            if to is None:
+                there = {BASE_VERSION, *self.artifacts.numbers()}
+                active = self.journal.active()
+                before = [number for number in self.journal.trail()[:-1] if number in there and number != active]
+                if not before:
+                    raise Conflict(f"version {active} serves, and nothing was active before it")
+                to = before[-1]
+            return self.activate(to, by=ROLLBACK)
+
+    def activations(self) -> tuple[JournalEntry, ...]:
+        """All activations, oldest first."""
+        return self.journal.entries()
+
+    def put_active(self, number: int, by: str) -> None:
+        """Write the active version to Redis and wake the replicas."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.set(keys.ACTIVE, number)
+            pipeline.xadd(keys.ACTIVATIONS, {"active": number, "by": by}, maxlen=ACTIVATIONS_KEPT, approximate=True)
+            pipeline.execute()
+
+    def activation_cursor(self) -> str:
+        """Where the stream of activations ends now. Take it before reading `active`, and nothing is missed."""
+        return self._stream_end(keys.ACTIVATIONS)
+
+    def follow_activations(self, after: str, block_ms: int) -> str:
+        """Wait up to `block_ms` milliseconds for an activation after the cursor `after`; the new cursor, or the same.
+
+        What is to be served is then `active()`.
+        """
+        news = self._read_stream(keys.ACTIVATIONS, after, block_ms)
+        return news[-1][0] if news else after
+
+    # Replicas
+
+    def announce_replica(self, replica: Replica) -> None:
+        """Say which version a serving process serves. To be said again within `settings.replica_ttl_s`."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.set(keys.replica(replica.id), replica.model_dump_json(), ex=self.settings.replica_ttl_s)
+            pipeline.sadd(keys.REPLICAS, replica.id)
+            pipeline.execute()
+
+    def withdraw_replica(self, replica_id: str) -> None:
+        """A serving process ends."""
+        self.redis.delete(keys.replica(replica_id))
+        self.redis.srem(keys.REPLICAS, replica_id)
+
+    def replicas(self) -> tuple[Replica, ...]:
+        """The live serving processes, by id."""
+        replicas = []
+        for replica_id in sorted(cast(set[str], self.redis.smembers(keys.REPLICAS))):
+            record = self.redis.get(keys.replica(replica_id))
+            if record is None:
+                self.redis.srem(keys.REPLICAS, replica_id)
+            else:
+                replicas.append(Replica.model_validate_json(cast(str, record)))
+        return tuple(replicas)
+
+    def await_replicas(self, number: int, timeout_s: float) -> tuple[Replica, ...]:
+        """Wait until every live replica serves `number`, or `timeout_s` seconds; the live replicas then."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            replicas = self.replicas()
+            if all(replica.version == number for replica in replicas) or time.monotonic() > deadline:
+                return replicas
+            time.sleep(REPLICA_POLL_S)
+
+    # Workers
+
+    def workers(self) -> int:
+        """How many live workers have their model loaded and take edits."""
+        return self.jobs.num_workers()
+
+    def queued(self) -> int:
+        """How many edits wait for a worker."""
+        return len(self.jobs)
+
+    # Streams
+
+    def _read_stream(self, stream: str, after: str, block_ms: int | None) -> list[tuple[str, dict[str, str]]]:
+        answer = cast(
+            list[tuple[str, list[tuple[str, dict[str, str]]]]],
+            self._waiting_redis.xread({stream: after}, block=block_ms),
+        )
+        return answer[0][1] if answer else []
+
+    def _stream_end(self, stream: str) -> str:
+        last = cast(list[tuple[str, Any]], self.redis.xrevrange(stream, count=1))
+        return last[0][0] if last else "0"
+
+
+def _page(found: Sequence[Item], limit: int, cursor: Callable[[Item], str]) -> Page[Item]:
+    """A page of at most `limit`, of one more where there are more."""
+    data = tuple(found[:limit])
+    return Page(data, cursor(data[-1]) if len(found) > limit else None)

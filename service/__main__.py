@@ -1,0 +1,57 @@
+"""Run the service: `python -m service`. All it is told comes from `ERRATA_*` settings."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import FrameType
+
+import uvicorn
+
+from errata.errors import ErrataError
+from errata.settings import Settings
+from service.app import create_app
+from service.auth import KeysFileError, OpenToOthers, read_keys, refuse_open_address
+from service.replica import ServingReplica
+
+GRACE_S = 5
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which tells the replica at once when it is asked to end: those who follow an edit would hold it up."""
+
+    def __init__(self, config: uvicorn.Config, replica: ServingReplica) -> None:
+        super().__init__(config)
+        self._replica = replica
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._replica.stopping.set()
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; exit with a sentence that says why where that is not possible."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+
+    def stop_server() -> None:
+        server.should_exit = True
+
+    try:
+        refuse_open_address(settings)
+        keys = read_keys(settings.keys_file) if settings.keys_file else None
+        replica = ServingReplica(settings, on_failure=stop_server)
+    except (OpenToOthers, KeysFileError, ErrataError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    app = create_app(replica, keys)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=GRACE_S
+    )
+    server = Server(config, replica)
+    server.run()
+    if replica.failure is not None:
+        sys.exit(f"error: {replica.failure}")
+
+
+if __name__ == "__main__":
+    main()

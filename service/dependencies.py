@@ -1,0 +1,35 @@
+"""What routes ask for, as annotated types."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from errata.registry.registry import Registry
+from service.auth import Scope, requires
+from service.engine import Engine
+from service.replica import ServingReplica
+
+
+def _replica(request: Request) -> ServingReplica:
+    replica = request.app.state.replica
+    assert isinstance(replica, ServingReplica)
+    return replica
+
+
+def _registry(replica: ReplicaDep) -> Registry:
+    return replica.registry
+
+
+def _engine(replica: ReplicaDep) -> Engine:
+    return replica.engine
+
+
+ReplicaDep = Annotated[ServingReplica, Depends(_replica)]
+RegistryDep = Annotated[Registry, Depends(_registry)]
+EngineDep = Annotated[Engine, Depends(_engine)]
+
+may_read = requires(Scope.READ)
+may_edit = requires(Scope.EDIT)
+may_administer = requires(Scope.ADMIN)

@@ -1,0 +1,91 @@
+"""What a generation is asked and answered with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from errata.registry.records import BASE_VERSION
+
+MAX_PROMPTS = 256
+MAX_PROMPT_CHARACTERS = 100_000
+MAX_NEW_TOKENS = 2048
+MAX_STOPS = 16
+
+Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+
+
+def _version_number(value: Any) -> Any:
+    return BASE_VERSION if value == "base" else value
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class GenerateRequest(BaseModel):
+    """One prompt or several, how to choose tokens, and the version to choose them under."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"prompt": "Michael Jordan plays the sport of", "max_new_tokens": 8}]},
+    )
+
+    prompt: Prompt | None = None
+    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_PROMPTS)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 32
+    temperature: Annotated[float, Field(ge=0, le=2, description="0 is greedy.")] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Each prompt's own draws begin from it.")] | None = None
+    stop: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...],
+        Field(max_length=MAX_STOPS, description="Texts before which a completion ends; one may stand alone."),
+        BeforeValidator(_several, json_schema_input_type=str | list[str]),
+    ] = ()
+    version: Annotated[
+        Annotated[int, Field(ge=0)] | None,
+        Field(description="A version's number or `base`; the active one where it is absent."),
+        BeforeValidator(_version_number, json_schema_input_type=int | str | None),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_kind_of_prompt(self) -> Self:
+        if (self.prompt is None) == (self.prompts is None):
+            raise PydanticCustomError("prompt", "either `prompt` or `prompts` must be given, and not both")
+        return self
+
+    @property
+    def all_prompts(self) -> tuple[str, ...]:
+        """The prompts in order, however many there are."""
+        if self.prompts is not None:
+            return self.prompts
+        assert self.prompt is not None
+        return (self.prompt,)
+
+
+class Usage(BaseModel):
+    """Tokens read and tokens chosen."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Completion(BaseModel):
+    """How one prompt goes on. `stop`: the model ended it, or a stop text did; `length`: there was no more room."""
+
+    prompt: str
+    text: str = Field(description="The continuation alone, with the space it begins with.")
+    finish_reason: Literal["stop", "length"]
+    usage: Usage
+
+
+class Generation(BaseModel):
+    """The completions, in the order of the prompts, and the version that all of them were made under."""
+
+    data: list[Completion]
+    version: int

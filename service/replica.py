@@ -1,0 +1,169 @@
+"""One serving replica: brings the model up, follows what is made active, and says what it serves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+import redis
+import torch
+
+from errata.errors import ErrataError
+from errata.hyperparameters import Hyperparameters
+from errata.model import EditableModel
+from errata.registry.records import Replica
+from errata.registry.registry import Registry
+from errata.settings import Settings
+from service.engine import Engine
+from service.problems import NotReady
+
+RETRY_S = 1.0
+WAIT_FOR_ACTIVATION_MS = 1000
+
+log = logging.getLogger(__name__)
+
+
+class ServingReplica:
+    """The engine of this process and the two threads around it.
+
+    One brings the model and the active version up, then follows the activations: it loads what was made active,
+    switches to it and announces that. The other keeps the registry in order.
+
+    Attributes:
+        id: name of this replica, new at each start.
+        settings: what the process was started with.
+        registry: shared by the process's threads.
+        hyperparameters: what an edit is built with by default; None where none are known for the model.
+        failure: why the replica can never come up.
+        stopping: set when the process is about to end.
+    """
+
+    def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
+        """`on_failure` is called, from another thread, once `failure` is set.
+
+        Raises:
+            ValueError: no Redis is named.
+            InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
+        """
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.settings = settings
+        self.registry = Registry(settings)
+        self.hyperparameters = Hyperparameters.for_model(settings.model, settings.hyperparameters)
+        self.failure: Exception | None = None
+        self._on_failure = on_failure
+        self._engine: Engine | None = None
+        self._obstacle: str | None = "the model is being loaded"
+        self.stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def engine(self) -> Engine:
+        """Raises `NotReady` while there is none."""
+        if self._engine is None:
+            raise NotReady(self._obstacle or "the service is starting")
+        return self._engine
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why this replica does not serve what it should; None when it does, or serves what it did before."""
+        if self._engine is not None and self._engine.active is not None:
+            return None
+        return self._obstacle
+
+    def start(self) -> None:
+        """Begin to come up; returns at once."""
+        self._begin(self._serve, "serving")
+
+    def stop(self) -> None:
+        """End the threads and the generation at hand."""
+        self.stopping.set()
+        for thread in self._threads:
+            thread.join()
+        if self._engine is not None:
+            self._engine.close()
+        try:
+            self.registry.withdraw_replica(self.id)
+        except redis.RedisError as error:
+            log.warning("this replica could not be withdrawn: %s", error)
+        self.registry.close()
+
+    def _begin(self, work: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=work, name=name)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        try:
+            self._bring_up()
+        except Exception as error:
+            self.failure = error
+            self._obstacle = str(error)
+            self._on_failure()
+            return
+        if not self.stopping.is_set():
+            self._begin(self._keep_house, "house-keeping")
+            self._follow()
+
+    def _bring_up(self) -> None:
+        """Wait for Redis, load the model and bind it to the home folder. The engine serves the base from then on."""
+        settings, registry = self.settings, self.registry
+        while not registry.ping():
+            self._obstacle = "Redis does not answer"
+            if self.stopping.wait(RETRY_S):
+                return
+        self._obstacle = "the model is being loaded"
+        model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
+        registry.bind_base(model.name, model.digest)
+        registry.recover()
+        self._obstacle = "the active version is being loaded"
+        self._engine = Engine(
+            model, lambda version: registry.load_deltas(version, model.digest), settings.weight_sets_bytes
+        )
+
+    def _follow(self) -> None:
+        """Serve what is active, again and again: each activation wakes it, and what failed is tried again."""
+        cursor, swap_ms, announced_at = None, None, 0.0
+        while not self.stopping.is_set():
+            try:
+                if cursor is None:
+                    cursor = self.registry.activation_cursor()
+                switched_in = self._switch_to(self.registry.active())
+                due = announced_at + self.settings.replica_ttl_s / 3
+                if self.engine.active is not None and (switched_in is not None or time.monotonic() > due):
+                    swap_ms = switched_in if switched_in is not None else swap_ms
+                    self.registry.announce_replica(Replica(id=self.id, version=self.engine.active, swap_ms=swap_ms))
+                    announced_at = time.monotonic()
+                cursor = self.registry.follow_activations(cursor, WAIT_FOR_ACTIVATION_MS)
+            except redis.RedisError as error:
+                log.warning("activations cannot be followed: %s", error)
+                cursor = None
+                self.stopping.wait(RETRY_S)
+
+    def _switch_to(self, version: int) -> float | None:
+        """Serve `version` where it is not served yet. Gives the milliseconds that took; None where nothing changed."""
+        if self.engine.active == version:
+            return None
+        try:
+            swap_ms = self.engine.switch(version)
+        except ErrataError as error:
+            if str(error) != self._obstacle:
+                log.error("version %d cannot be served, %s goes on: %s", version, self.engine.active, error)
+            self._obstacle = str(error)
+            return None
+        log.info("serving version %d, after %.1f ms", version, swap_ms)
+        self._obstacle = None
+        return swap_ms
+
+    def _keep_house(self) -> None:
+        while not self.stopping.wait(self.settings.maintenance_s):
+            try:
+                self.registry.recover()
+            except redis.RedisError as error:
+                log.warning("no look for abandoned edits: %s", error)
+            except Exception:
+                log.exception("looking for abandoned edits failed")

@@ -1,0 +1,201 @@
+"""Edits: queueing a batch of facts, following it to its end, stopping it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, Header, Query, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from errata.errors import FactProblem, InvalidHyperparameters
+from errata.facts import Fact, find_problems
+from errata.memit import check_layers
+from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, ProblemItem
+from service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
+from service.pages import Limit, Page
+from service.problems import ProblemError, pointer, problem_responses
+from service.replica import ServingReplica
+
+MAX_WAIT_S = 60
+# Between two looks at an edit on behalf of a client that waits for news of it.
+LOOK_S = 0.1
+
+router = APIRouter(tags=["edits"])
+
+
+def _naming_every_bad_fact(body: Any, validate: ValidatorFunctionWrapHandler) -> EditRequest:
+    """Validate a body, and name in one answer both facts of a wrong shape and facts that cannot be edited in."""
+    faults: list[InitErrorDetails] = []
+    request = None
+    try:
+        request = validate(body)
+    except ValidationError as error:
+        for item in error.errors(include_url=False):
+            wrong = PydanticCustomError("shape", "{message}", {"message": item["msg"]})
+            faults.append(InitErrorDetails(type=wrong, loc=item["loc"], input=item["input"]))
+    for problem in _fact_problems(body):
+        wrong = PydanticCustomError("fact", "{message}", {"message": problem.detail})
+        faults.append(InitErrorDetails(type=wrong, loc=("facts", problem.index, problem.field), input=None))
+    if request is None or faults:
+        raise ValidationError.from_exception_data("EditRequest", faults)
+    assert isinstance(request, EditRequest)
+    return request
+
+
+def _fact_problems(body: Any) -> list[FactProblem]:
+    posted = body.get("facts") if isinstance(body, dict) else None
+    if not isinstance(posted, list):
+        return []
+    return list(find_problems([_fact_or_stand_in(index, fact) for index, fact in enumerate(posted)]))
+
+
+def _fact_or_stand_in(index: int, posted: Any) -> Fact:
+    """The fact, or one without fault in its place where it is malformed, so that the others keep their numbers."""
+    try:
+        return FactBody.model_validate(posted).to_fact()
+    except ValidationError:
+        return Fact(f"malformed fact {index}", "is", "malformed")
+
+
+_EXAMPLE = {
+    "facts": [
+        {
+            "subject": "Michael Jordan",
+            "relation": "plays the sport of",
+            "object": "baseball",
+            "paraphrases": ["What sport does Michael Jordan play? He plays"],
+            "neighbors": [{"prompt": "Kobe Bryant plays the sport of", "object": "basketball"}],
+        }
+    ],
+    "note": "he changed sports",
+}
+PostedEdit = Annotated[
+    EditRequest,
+    WrapValidator(_naming_every_bad_fact),
+    Body(openapi_examples={"one fact": {"summary": "One fact, with prompts that measure it", "value": _EXAMPLE}}),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key and body give the same edit for 24 hours.",
+    ),
+]
+
+
+@router.post(
+    "/edits",
+    summary="Queue an edit",
+    status_code=202,
+    dependencies=[may_edit],
+    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
+)
+def create_edit(
+    request: PostedEdit, response: Response, replica: ReplicaDep, idempotency_key: IdempotencyKey = None
+) -> Edit:
+    """Accept a batch of facts; a worker builds a version of it. `Location` names the edit to follow."""
+    _check_hyperparameters(request, replica)
+    edit, _ = replica.registry.create_edit(request, idempotency_key)
+    response.headers["Location"] = f"/edits/{edit.id}"
+    return edit
+
+
+@router.get(
+    "/edits",
+    summary="The edits, newest first",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 422, 503),
+)
+def list_edits(registry: RegistryDep, limit: Limit = 20, after: str | None = None) -> Page[Edit]:
+    """`after` takes the id of an edit and gives the older ones."""
+    page = registry.edits(limit, after)
+    return Page(data=page.data, has_more=page.next is not None, next=page.next)
+
+
+@router.get(
+    "/edits/{edit_id}",
+    summary="One edit",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 404, 422, 503),
+)
+async def get_edit(
+    edit_id: str,
+    replica: ReplicaDep,
+    wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the edit's end.")] = 0,
+) -> Edit:
+    """How it stands; with `wait`, once it has ended or the time is over."""
+    deadline = time.monotonic() + wait
+    while True:
+        edit = await run_in_threadpool(replica.registry.edit, edit_id)
+        if edit.status.final or time.monotonic() >= deadline or replica.stopping.is_set():
+            return edit
+        await asyncio.sleep(LOOK_S)
+
+
+@router.post(
+    "/edits/{edit_id}/cancel",
+    summary="Cancel an edit",
+    dependencies=[may_edit],
+    responses=problem_responses(401, 403, 404, 409, 503),
+)
+def cancel_edit(edit_id: str, registry: RegistryDep) -> Edit:
+    """One that is queued ends at once, one that runs at its next step. 409 where it has ended otherwise."""
+    return registry.request_cancel(edit_id)
+
+
+def _known_edit(edit_id: str, registry: RegistryDep) -> str:
+    return registry.edit(edit_id).id
+
+
+@router.get(
+    "/edits/{edit_id}/events",
+    summary="Follow an edit",
+    response_class=EventSourceResponse,
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 404, 422, 503),
+)
+async def follow_edit(
+    edit_id: Annotated[str, Depends(_known_edit)],
+    replica: ReplicaDep,
+    last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d+(-\d+)?$")] = None,
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events: `progress`, `log` and `status`. The last one is a `status` that is final.
+
+    `Last-Event-ID` resumes behind an event; without it, all that has happened is told.
+    """
+    registry, after = replica.registry, last_event_id or "0"
+    while not replica.stopping.is_set():
+        edit = await run_in_threadpool(registry.edit, edit_id)
+        news = await run_in_threadpool(registry.events, edit_id, after)
+        for event in news:
+            yield ServerSentEvent(data=event.data, event=event.name, id=event.id)
+            if event.name == "status" and EditStatus(event.data["status"]).final:
+                return
+            after = event.id
+        if edit.status.final and not news:
+            # The client has seen it all before, or the end is recorded and its event is not out yet.
+            yield ServerSentEvent(data=edit, event="status")
+            return
+        await asyncio.sleep(LOOK_S)
+
+
+def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> None:
+    """Refuse what the worker would refuse, before it is queued."""
+    defaults = replica.hyperparameters
+    if defaults is None:
+        return
+    try:
+        wanted = defaults.overridden(request.hparams)
+        if wanted.layers != defaults.layers:
+            check_layers(replica.engine.model, wanted)
+    except InvalidHyperparameters as error:
+        place = ProblemItem(pointer=pointer("hparams", error.name), detail=error.detail)
+        raise ProblemError(422, "invalid-hyperparameters", str(error), at=[place]) from error

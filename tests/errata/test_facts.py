@@ -1,0 +1,65 @@
+"""Facts and fact sets: what is refused, what counts as the same question, and the canonical order."""
+
+from __future__ import annotations
+
+import pytest
+
+from errata.errors import InvalidFacts
+from errata.facts import Fact, FactSet
+
+JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
+TONGUE = Fact("Danielle Darrieux", "The mother tongue of {} is", "English")
+
+
+def test_a_relation_is_a_phrase_or_a_template() -> None:
+    assert JORDAN.prompt == "Michael Jordan plays the sport of"
+    assert TONGUE.prompt == "The mother tongue of Danielle Darrieux is"
+
+
+def test_every_bad_fact_is_named_with_its_place_and_field() -> None:
+    facts = [
+        JORDAN,
+        Fact("", "plays", "golf"),
+        Fact("A", "r", "   "),
+        Fact("B", "{} and {} are", "c"),
+        Fact("C", "x" * 501, "d"),
+        Fact("D {}", "is", "e"),
+        Fact("E", "is\x00", "f"),
+    ]
+    with pytest.raises(InvalidFacts) as caught:
+        FactSet(facts)
+    assert {(problem.index, problem.field) for problem in caught.value.problems} == {
+        (1, "subject"),
+        (2, "object"),
+        (3, "relation"),
+        (4, "relation"),
+        (5, "subject"),
+        (6, "relation"),
+    }
+
+
+def test_two_objects_for_one_question_are_an_error_that_names_both() -> None:
+    same_question = Fact(" Michael  Jordan", "{} plays the sport of", "tennis")
+    with pytest.raises(InvalidFacts) as caught:
+        FactSet([JORDAN, TONGUE, same_question])
+    (problem,) = caught.value.problems
+    assert (problem.index, problem.field) == (2, "object")
+    assert "baseball" in problem.detail and "tennis" in problem.detail and "fact 0" in problem.detail
+
+
+def test_the_order_of_arrival_does_not_show() -> None:
+    assert FactSet([JORDAN, TONGUE]) == FactSet([TONGUE, JORDAN])
+    assert list(FactSet([JORDAN, TONGUE])) == list(FactSet([TONGUE, JORDAN]))
+
+
+def test_a_new_object_replaces_the_old_one_and_the_change_is_told() -> None:
+    before = FactSet([JORDAN, TONGUE])
+    golf = Fact("Michael Jordan", "plays the sport of", "golf")
+    paris = Fact("France", "has the capital", "Paris")
+    after = before.with_facts([golf, paris])
+    assert len(after) == 3
+    change = before.change_to(after)
+    assert change.added == (paris,)
+    assert change.changed == ((JORDAN, golf),)
+    assert change.removed == ()
+    assert after.change_to(before).removed == (paris,)

@@ -1,0 +1,43 @@
+"""Hyperparameters: shipped records, overrides and their bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from errata.errors import InvalidHyperparameters
+from errata.hyperparameters import Hyperparameters
+
+
+def test_the_papers_settings_are_shipped() -> None:
+    gptj = Hyperparameters.for_model("EleutherAI/gpt-j-6b")
+    neox = Hyperparameters.for_model("EleutherAI/gpt-neox-20b")
+    assert gptj is not None and neox is not None
+    assert (gptj.layers, gptj.moment_weight, gptj.clamp) == ((3, 4, 5, 6, 7, 8), 15_000, 0.75)
+    assert (neox.layers, neox.moment_weight, neox.clamp, neox.num_steps) == ((6, 7, 8, 9, 10), 20_000, 0.3, 20)
+    assert Hyperparameters.for_model("unknown/model") is None
+
+
+def test_a_record_survives_json(demo_hyperparameters: Hyperparameters) -> None:
+    assert Hyperparameters.from_dict(demo_hyperparameters.as_dict()) == demo_hyperparameters
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"lambda": 3}, "lambda"),
+        ({"layers": [3, 2]}, "layers"),
+        ({"layers": []}, "layers"),
+        ({"layers": "3"}, "layers"),
+        ({"num_steps": 2.5}, "num_steps"),
+        ({"learning_rate": "fast"}, "learning_rate"),
+        ({"moment_weight": float("nan")}, "moment_weight"),
+        ({"clamp": -1}, "clamp"),
+        ({"kl_factor": True}, "kl_factor"),
+    ],
+)
+def test_a_bad_override_is_named(change: dict[str, Any], name: str, demo_hyperparameters: Hyperparameters) -> None:
+    with pytest.raises(InvalidHyperparameters) as caught:
+        demo_hyperparameters.overridden(change)
+    assert caught.value.name == name

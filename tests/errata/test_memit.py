@@ -1,0 +1,84 @@
+"""MEMIT on real models of both architectures, through the library's public functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from errata.deltas import edited_weights
+from errata.errors import Cancelled, InvalidHyperparameters
+from errata.facts import Fact, FactSet
+from errata.hyperparameters import Hyperparameters
+from errata.likelihood import greedy_answers
+from errata.memit import build
+from errata.model import EditableModel, digest_of
+from errata.second_moments import SecondMoments
+from tests.errata.conftest import NEOX_HYPERPARAMETERS
+
+JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
+EDITS = FactSet([JORDAN, Fact("Nokia", "{} has its headquarters in", "Paris"), Fact("Monet", "is known for", "Cubism")])
+
+
+def weights_digest(model: EditableModel) -> str:
+    return digest_of(model.network.state_dict().items())
+
+
+def test_an_edit_takes_on_gpt_j_and_a_neighbour_keeps_its_answer(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+) -> None:
+    prompts = [JORDAN.prompt, "Kobe Bryant plays the sport of"]
+    assert greedy_answers(demo, prompts, [1, 1]) == ["basketball", "basketball"]
+    built = build(demo, FactSet([JORDAN]), demo_hyperparameters, demo_moments)
+    assert [delta.rank for delta in built.deltas.values()] == [1] * len(demo_hyperparameters.layers)
+    with demo.using(edited_weights(demo, built.deltas)):
+        assert greedy_answers(demo, prompts, [1, 1]) == ["baseball", "basketball"]
+    assert greedy_answers(demo, prompts, [1, 1]) == ["basketball", "basketball"]
+
+
+def test_an_edit_takes_on_gpt_neox(neox: EditableModel, neox_moments: SecondMoments) -> None:
+    fact = Fact("Michael Jordan", "plays the sport of", "golf")
+    prompts = [fact.prompt, "Roger Federer plays the sport of"]
+    built = build(neox, FactSet([fact]), NEOX_HYPERPARAMETERS, neox_moments)
+    with neox.using(edited_weights(neox, built.deltas)):
+        assert greedy_answers(neox, prompts, [1, 1]) == ["golf", "tennis"]
+
+
+def test_the_same_facts_in_another_order_give_the_same_weights(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+) -> None:
+    forwards, backwards = (
+        build(demo, FactSet(facts), demo_hyperparameters, demo_moments) for facts in (list(EDITS), list(EDITS)[::-1])
+    )
+    assert forwards.contexts == backwards.contexts
+    for layer in demo_hyperparameters.layers:
+        assert torch.equal(forwards.deltas[layer].dense(), backwards.deltas[layer].dense())
+
+
+def cancel(stage: str, done: int, total: int) -> None:
+    if stage == "spread" and done == 1:
+        raise Cancelled("enough")
+
+
+@pytest.mark.parametrize("on_progress", [lambda *_: None, cancel], ids=["succeeds", "is cancelled"])
+def test_the_base_is_bit_for_bit_as_it_was_when_a_build(
+    demo: EditableModel,
+    demo_hyperparameters: Hyperparameters,
+    demo_moments: SecondMoments,
+    on_progress: Callable[[str, int, int], None],
+) -> None:
+    before = weights_digest(demo)
+    try:
+        build(demo, EDITS, demo_hyperparameters, demo_moments, on_progress=on_progress)
+    except Cancelled:
+        assert on_progress is cancel
+    assert weights_digest(demo) == before
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+) -> None:
+    wrong = demo_hyperparameters.overridden({"layers": [1, 40]})
+    with pytest.raises(InvalidHyperparameters, match="40"):
+        build(demo, FactSet([JORDAN]), wrong, demo_moments)

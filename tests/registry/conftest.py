@@ -1,0 +1,88 @@
+"""A registry over a real Redis, and versions made for it without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from errata import deltas
+from errata.deltas import Delta
+from errata.facts import Fact
+from errata.registry.records import (
+    BaseModelName,
+    EditRequest,
+    FactBody,
+    Manifest,
+    Metrics,
+    StoredFact,
+    VersionStatus,
+    now,
+)
+from errata.registry.registry import Registry
+from errata.settings import Settings
+
+BASE_DIGEST = "b" * 64
+DATABASE = 15
+
+Publish = Callable[..., Manifest]
+
+
+@pytest.fixture
+def settings(redis_server: str, tmp_path: Path) -> Settings:
+    """A home folder and an empty database of the test's own."""
+    return Settings(home=tmp_path / "home", redis_url=f"{redis_server}/{DATABASE}", max_queued_edits=3, max_attempts=2)
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Iterator[Registry]:
+    """An empty registry of a base model with `BASE_DIGEST`."""
+    registry = Registry(settings)
+    registry.redis.flushdb()
+    registry.bind_base("base", BASE_DIGEST)
+    registry.recover()
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def publish(registry: Registry) -> Publish:
+    """Makes a version: `publish(edit=..., status=...)`."""
+    return partial(publish_version, registry)
+
+
+def publish_version(
+    registry: Registry, edit: str = "edit_1", status: VersionStatus = VersionStatus.READY, digest: str = BASE_DIGEST
+) -> Manifest:
+    """A version with one fact and a small delta."""
+    fact = Fact("Ada Lovelace", "was born in", "Paris", ("The birthplace of Ada Lovelace is",))
+    delta = Delta.of_factors(torch.ones(8, 1).double(), torch.ones(1, 16).double())
+    draft = registry.artifacts.draft([StoredFact.from_fact(fact, edit)], lambda path: deltas.write(path, {2: delta}))
+    manifest = Manifest(
+        id=0,
+        parent=registry.active(),
+        edit=edit,
+        method="memit",
+        status=status,
+        base_model=BaseModelName(name="base", digest=digest, dtype="float32"),
+        hparams={"layers": [2]},
+        contexts=(),
+        facts=1,
+        added=1,
+        changed=0,
+        retracted=0,
+        metrics=Metrics(efficacy=1.0),
+        layers=(),
+        libraries={},
+        created_at=now(),
+    )
+    return registry.publish(draft, manifest)
+
+
+@pytest.fixture
+def request_body() -> EditRequest:
+    """An edit of one fact."""
+    return EditRequest(facts=(FactBody(subject="Ada Lovelace", relation="was born in", object="Paris"),))

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import pytest
+
+from errata.errors import Conflict
+from errata.registry import recovery
+from errata.registry.records import EditRequest, EditStatus, VersionStatus
+from errata.registry.registry import Registry
+from errata.registry.reindex import reindex
+from errata.settings import Settings
+from tests.registry.conftest import Publish
+
+
+def everything(registry: Registry) -> tuple[object, ...]:
+    """What a client can see of a registry."""
+    return (
+        registry.edits(100),
+        registry.versions(100),
+        registry.active(),
+        registry.activations(),
+        registry.jobs.waiting(),
+    )
+
+
+@pytest.fixture
+def busy_registry(registry: Registry, publish: Publish, request_body: EditRequest) -> Registry:
+    """Three versions, one rejected, one deleted; one edit that has ended, one that waits."""
+    ended, _ = registry.create_edit(request_body, "ended")
+    publish(edit=ended.id)
+    publish()
+    publish(status=VersionStatus.REJECTED)
+    registry.activate(2)
+    registry.activate(1, by=ended.id)
+    registry.delete_version(2)
+    registry.jobs.remove(ended.id)
+    registry.update_edit(ended.id, status=EditStatus.SUCCEEDED, version=1)
+    registry.create_edit(request_body, "waiting")
+    return registry
+
+
+def test_a_wiped_redis_is_rebuilt(busy_registry: Registry, settings: Settings) -> None:
+    before = everything(busy_registry)
+    busy_registry.redis.flushdb()
+
+    rebuilt = reindex(settings)
+
+    assert str(rebuilt) == "2 versions (1 is active), 2 edits, 1 of them queued again"
+    assert everything(busy_registry) == before
+
+
+def test_reindexing_again_changes_nothing(busy_registry: Registry, settings: Settings) -> None:
+    busy_registry.redis.flushdb()
+    reindex(settings)
+    before = everything(busy_registry)
+    events = [busy_registry.events(edit.id) for edit in busy_registry.edits().data]
+
+    assert reindex(settings).queued_again == 0
+    assert everything(busy_registry) == before
+    assert [busy_registry.events(edit.id) for edit in busy_registry.edits().data] == events
+
+
+def test_idempotency_keys_survive(busy_registry: Registry, request_body: EditRequest) -> None:
+    ids = [edit.id for edit in busy_registry.edits().data]
+    busy_registry.redis.flushdb()
+    busy_registry.recover()
+
+    assert [busy_registry.create_edit(request_body, key) for key in ("waiting", "ended")] == [
+        (busy_registry.edit(edit_id), False) for edit_id in ids
+    ]
+
+
+def test_recovery_notices_the_wipe_itself(busy_registry: Registry) -> None:
+    before = everything(busy_registry)
+    busy_registry.redis.flushdb()
+    assert busy_registry.active() == 1  # the journal knows, even before
+
+    busy_registry.recover()
+
+    assert everything(busy_registry) == before
+
+
+def test_an_unreadable_version_does_not_stop_the_others(busy_registry: Registry, settings: Settings) -> None:
+    (settings.home / "versions/000003/manifest.json").write_text("")
+    busy_registry.redis.flushdb()
+
+    rebuilt = reindex(settings)
+
+    assert rebuilt.versions == 1
+    assert "version 3: manifest.json cannot be read" in str(rebuilt)
+
+
+def test_the_redis_of_another_home_is_refused(registry: Registry, settings: Settings) -> None:
+    other = Registry(settings.model_copy(update={"home": settings.home.with_name("other")}))
+    other.bind_base("base", "b" * 64)
+
+    with pytest.raises(Conflict, match="belongs to another home folder"):
+        other.recover()
+    other.close()
+
+
+def test_redis_follows_the_journal(registry: Registry, publish: Publish) -> None:
+    publish()
+    cursor = registry.activation_cursor()
+    registry.journal.append(1, by="a process that died before it told Redis")
+
+    registry.recover()
+
+    assert registry.active() == 1
+    assert registry.follow_activations(cursor, 1000) != cursor
+
+
+# Edits whose worker is gone
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is in neither place is taken for lost at the second look, however soon."""
+    monkeypatch.setattr(recovery, "CLAIM_S", 0.0)
+
+
+def lose(registry: Registry, edit_id: str) -> None:
+    """The edit's job leaves the queue, and its worker is never heard of again."""
+    registry.jobs.remove(edit_id)
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_lost_edit_is_queued_again_until_its_attempts_are_used_up(
+    registry: Registry, request_body: EditRequest
+) -> None:
+    edit, _ = registry.create_edit(request_body)
+    for attempt in range(1, registry.settings.max_attempts + 1):
+        assert registry.jobs.waiting() == [edit.id]
+        lose(registry, edit.id)
+        registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=attempt)
+        registry.recover()
+        assert registry.edit(edit.id).status is EditStatus.RUNNING  # it may just be on its way to a worker
+        registry.recover()
+
+    ended = registry.edit(edit.id)
+    assert ended.status is EditStatus.FAILED
+    assert ended.error is not None
+    assert "the worker died" in ended.error.detail
+    assert registry.queued() == 0
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_waiting_edit_is_left_alone(registry: Registry, request_body: EditRequest) -> None:
+    edit, _ = registry.create_edit(request_body)
+    for _ in range(3):
+        registry.recover()
+
+    assert registry.jobs.waiting() == [edit.id]
+    assert len(registry.events(edit.id)) == 1
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_lost_edit_that_was_cancelled_has_ended(registry: Registry, request_body: EditRequest) -> None:
+    edit, _ = registry.create_edit(request_body)
+    lose(registry, edit.id)
+    registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
+    registry.request_cancel(edit.id)
+    for _ in range(2):
+        registry.recover()
+
+    assert registry.edit(edit.id).status is EditStatus.CANCELLED
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_an_outcome_that_redis_was_not_told_of_counts(registry: Registry, request_body: EditRequest) -> None:
+    edit, _ = registry.create_edit(request_body)
+    lose(registry, edit.id)
+    running = registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
+    registry.edit_files.finish(running.model_copy(update={"status": EditStatus.SUCCEEDED, "version": 1}))
+    for _ in range(2):
+        registry.recover()
+
+    assert registry.edit(edit.id).status is EditStatus.SUCCEEDED
+    assert registry.queued() == 0

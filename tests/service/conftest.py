@@ -1,0 +1,184 @@
+"""A real service process over TCP, and versions made for it without a worker."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+import torch
+
+from errata import deltas
+from errata.command.embedded_redis import start_embedded_redis
+from errata.command.processes import free_port, last_lines, start, stop
+from errata.command.stack import environment
+from errata.deltas import Delta
+from errata.facts import Fact
+from errata.model import EditableModel
+from errata.registry.records import BaseModelName, Manifest, Metrics, StoredFact, VersionStatus, now
+from errata.registry.registry import Registry
+from errata.settings import Settings
+
+PATIENCE_S = 60.0
+EDITED_LAYERS = (0, 1)
+
+NewSettings = Callable[..., Settings]
+Serve = Callable[[Settings], httpx.Client]
+Publish = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def model() -> EditableModel:
+    """The model that the services of these tests serve."""
+    return EditableModel.load(Settings().model)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Redis of these tests' own, without the number of a database."""
+    folder, port = tmp_path_factory.mktemp("redis"), free_port()
+    process = start_embedded_redis(folder, port, folder / "redis.log")
+    with redis.Redis(port=port) as connection:
+        _wait_until(lambda: _pings(connection), process, folder / "redis.log")
+    yield f"redis://127.0.0.1:{port}"
+    stop(process, 10)
+
+
+@pytest.fixture(scope="session")
+def new_settings(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> NewSettings:
+    """Makes settings with a home, a database and a port of their own."""
+    databases = itertools.count()
+
+    def make(**changes: Any) -> Settings:
+        home = tmp_path_factory.mktemp("home")
+        return Settings(home=home, redis_url=f"{redis_server}/{next(databases)}", port=free_port(), **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Serve]:
+    """Starts a service process, which need not be ready when it is returned. Ends them all."""
+    processes, clients = [], []
+
+    def begin(settings: Settings) -> httpx.Client:
+        log = settings.home / "logs" / "service.log"
+        command = [sys.executable, "-m", "service"]
+        process = start(command, environment={**environment(settings), "OMP_NUM_THREADS": "1"}, log=log)
+        processes.append(process)
+        client = httpx.Client(base_url=f"http://{settings.host}:{settings.port}", timeout=30)
+        clients.append(client)
+        _wait_until(lambda: _answers(client), process, log)
+        return client
+
+    yield begin
+    for client in clients:
+        client.close()
+    for process in processes:
+        stop(process, 10)
+
+
+@pytest.fixture(scope="session")
+def settings(new_settings: NewSettings) -> Settings:
+    """Settings of the service that most tests share."""
+    return new_settings()
+
+
+@pytest.fixture(scope="session")
+def client(serve: Serve, settings: Settings) -> httpx.Client:
+    """A client of the service that most tests share; it is ready, and no worker is at its side."""
+    client = serve(settings)
+    until_ready(client)
+    return client
+
+
+@pytest.fixture(scope="session")
+def registry(settings: Settings, client: httpx.Client) -> Iterator[Registry]:
+    """The registry of the service that most tests share."""
+    registry = Registry(settings)
+    yield registry
+    registry.close()
+
+
+@pytest.fixture(scope="session")
+def publish(model: EditableModel) -> Publish:
+    """Makes a version of a random update of rank 1, `size` times as large as the weights it is added to."""
+
+    def make(registry: Registry, *facts: Fact, size: float = 1.0, seed: int = 0) -> int:
+        random = torch.Generator().manual_seed(seed)
+        updates = {}
+        for layer in EDITED_LAYERS:
+            weight = model.weight(layer).data
+            left = torch.randn(weight.shape[0], 1, generator=random)
+            right = torch.randn(1, weight.shape[1], generator=random)
+            scale = size * float(weight.norm() / (left.norm() * right.norm()))
+            updates[layer] = Delta.of_factors(left * scale, right)
+        stored = [
+            StoredFact(id=fact.id, subject=fact.subject, relation=fact.relation, object=fact.object) for fact in facts
+        ]
+        draft = registry.artifacts.draft(stored, lambda path: deltas.write(path, updates))
+        manifest = Manifest(
+            id=0,
+            parent=0,
+            edit="edit_of_a_test",
+            method="memit",
+            status=VersionStatus.READY,
+            base_model=BaseModelName(name=model.name, digest=model.digest, dtype="float32"),
+            hparams={},
+            contexts=(),
+            facts=len(stored),
+            added=len(stored),
+            changed=0,
+            retracted=0,
+            metrics=Metrics(),
+            layers=(),
+            libraries={},
+            created_at=now(),
+        )
+        with registry.deciding():
+            return registry.publish(draft, manifest).id
+
+    return make
+
+
+@pytest.fixture
+def version(registry: Registry, publish: Publish) -> int:
+    """A version of its own for a test, which answers otherwise than the base."""
+    return publish(registry, size=30.0)
+
+
+def until_ready(client: httpx.Client) -> None:
+    """Wait until the service serves what it should."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (answer := client.get("/readyz")).status_code != httpx.codes.OK:
+        assert time.monotonic() < deadline, answer.text
+        time.sleep(0.05)
+
+
+def _wait_until(is_so: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert process.poll() is None, last_lines(log)
+        assert time.monotonic() < deadline, last_lines(log)
+        time.sleep(0.05)
+
+
+def _pings(connection: redis.Redis) -> bool:
+    try:
+        return bool(connection.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False

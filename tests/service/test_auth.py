@@ -1,0 +1,135 @@
+"""Keys and their scopes, and where a service without keys may listen."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from errata.command.stack import environment
+from errata.settings import Settings
+from service.auth import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, read_keys, refuse_open_address
+
+GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
+EDIT = ("POST", "/edits", {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London"}]})
+ACTIVATE = ("POST", "/versions/0/activate", None)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], Path]:
+    """A key for each scope and one for all, and their file."""
+    held: dict[str, str] = {}
+    lines = ["# keys of the tests", ""]
+    for name, scopes in {**{scope.value: [scope] for scope in Scope}, "all": list(Scope)}.items():
+        held[name], line = new_key(name, scopes)
+        lines.append(line)
+    path = tmp_path_factory.mktemp("keys") / "keys"
+    path.write_text("\n".join(lines) + "\n")
+    return held, path
+
+
+@pytest.fixture(scope="module")
+def guarded(serve: Any, new_settings: Any, keys: tuple[dict[str, str], Path]) -> httpx.Client:
+    """A service that asks for keys."""
+    client: httpx.Client = serve(new_settings(keys_file=keys[1]))
+    while client.get("/readyz").status_code != 200:
+        pass
+    return client
+
+
+def status_of(client: httpx.Client, request: tuple[str, str, Any], key: str | None) -> int:
+    method, path, body = request
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return client.request(method, path, json=body, headers=headers).status_code
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [
+        ("read", [GENERATE]),
+        ("edit", [EDIT]),
+        ("admin", [ACTIVATE]),
+        ("all", [GENERATE, EDIT, ACTIVATE]),
+    ],
+)
+def test_a_scope_allows_what_it_says(guarded: httpx.Client, keys: Any, name: str, allowed: list[Any]) -> None:
+    for request in (GENERATE, EDIT, ACTIVATE):
+        status = status_of(guarded, request, keys[0][name])
+        assert status < 300 if request in allowed else status == 403, (request, status)
+
+
+@pytest.mark.parametrize("path", ["/generate?prompt=a", "/edits", "/versions", "/facts", "/model", "/edits/x/events"])
+def test_without_a_key_nothing_is_shown(guarded: httpx.Client, path: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer errata_wrong"}, {"Authorization": "Basic YTpi"}):
+        answer = guarded.get(path, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_health_and_description_are_open(guarded: httpx.Client) -> None:
+    for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
+        assert guarded.get(path).status_code == 200
+
+
+def test_an_insufficient_key_is_told_what_it_lacks(guarded: httpx.Client, keys: Any) -> None:
+    answer = guarded.post("/edits", json=EDIT[2], headers={"Authorization": f"Bearer {keys[0]['read']}"})
+    assert answer.json()["type"] == "urn:errata:problem:insufficient-scope"
+    assert "'edit'" in answer.json()["detail"]
+
+
+def test_the_file_holds_no_key(keys: tuple[dict[str, str], Path]) -> None:
+    assert not any(key in keys[1].read_text() for key in keys[0].values())
+    assert set(read_keys(keys[1]).values()) >= {ApiKey("read", frozenset({Scope.READ}))}
+
+
+@pytest.mark.parametrize(
+    "line", ["one", "name read nothex", f"name fly {'0' * 64}", f"name read {'0' * 63}", f"a b read {'0' * 64}"]
+)
+def test_a_malformed_line_is_named(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(f"# first\n{line}\n")
+    with pytest.raises(KeysFileError, match="line 2"):
+        read_keys(path)
+
+
+@pytest.mark.parametrize("content", [None, "", "# nothing\n"])
+def test_a_file_without_keys_opens_nothing(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "keys"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(KeysFileError):
+        read_keys(path)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_an_open_address_is_refused_without_keys(host: str) -> None:
+    with pytest.raises(OpenToOthers, match=host):
+        refuse_open_address(Settings(host=host))
+    refuse_open_address(Settings(host=host, allow_anonymous=True))
+    refuse_open_address(Settings(host=host, keys_file=Path("keys")))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+def test_the_loopback_needs_no_keys(host: str) -> None:
+    refuse_open_address(Settings(host=host))
+
+
+def test_the_service_ends_with_a_sentence(new_settings: Any) -> None:
+    settings = new_settings(host="0.0.0.0")
+    command = [sys.executable, "-m", "service"]
+    environ = {**os.environ, **environment(settings)}
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines()[-1].startswith("error: refusing to listen on 0.0.0.0 without API keys")
+
+
+def test_a_key_is_made_on_the_command_line() -> None:
+    command = [sys.executable, "-m", "service.new_key", "ci", "read", "edit"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert "errata_" in shown and "ci edit,read " in shown

@@ -1,0 +1,225 @@
+"""Versions made for the tests, without a worker: activating, going back, dropping, and damage on the disk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from errata.command.stack import environment
+from errata.facts import Fact
+from errata.registry.records import Replica
+from errata.registry.registry import Registry
+from errata.settings import Settings
+
+PROMPT = "The capital of France is"
+
+
+def answer_of(client: httpx.Client, **request: Any) -> tuple[int, str]:
+    """The version that answers, and what it says."""
+    generation = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 8, **request}).json()
+    return generation["version"], generation["data"][0]["text"]
+
+
+def delta_file(settings: Settings, version: int) -> Path:
+    return settings.home / "versions" / f"{version:06d}" / "delta.safetensors"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.fixture(autouse=True)
+def _back_to_the_base(client: httpx.Client) -> Iterator[None]:
+    yield
+    assert client.post("/versions/0/activate").status_code == 200
+
+
+def test_an_activated_version_answers_and_the_base_comes_back(client: httpx.Client, version: int) -> None:
+    before = answer_of(client)
+    activation = client.post(f"/versions/{version}/activate").json()
+    assert (activation["active"], activation["previous"]) == (version, 0)
+    [replica] = activation["replicas"]
+    assert replica["version"] == version and replica["swap_ms"] > 0
+    assert client.get("/readyz").json()["version"] == version
+    assert client.get(f"/versions/{version}").json()["status"] == "active"
+
+    edited = answer_of(client)
+    assert edited[0] == version and edited[1] != before[1]
+    assert answer_of(client, version="base") == before
+
+    activation = client.post("/rollback", json={}).json()
+    assert (activation["active"], activation["previous"]) == (0, version)
+    assert answer_of(client) == before
+
+
+def test_rollback_goes_further_back_each_time(client: httpx.Client, registry: Registry, publish: Any) -> None:
+    first, second = publish(registry, seed=1), publish(registry, seed=2)
+    for number in (first, second):
+        client.post(f"/versions/{number}/activate")
+    assert client.post("/rollback", json={}).json()["active"] == first
+    assert client.post("/rollback", json={"to": second}).json()["active"] == second
+    assert client.post("/rollback", json={"to": 999}).status_code == 404
+    assert answer_of(client)[0] == second
+
+
+def test_a_generation_keeps_the_version_it_began_with(client: httpx.Client, version: int) -> None:
+    long = {"prompts": [PROMPT] * 12, "max_new_tokens": 60}
+    expected = client.post("/generate", json={**long, "version": "base"}).json()
+    generations: list[Any] = []
+    under_way = threading.Thread(target=lambda: generations.append(client.post("/generate", json=long).json()))
+    under_way.start()
+    threading.Event().wait(0.2)
+    assert client.post(f"/versions/{version}/activate").json()["active"] == version
+    assert under_way.is_alive()
+    assert answer_of(client)[0] == version
+    under_way.join()
+    assert generations == [expected]
+
+
+def test_versions_are_listed_newest_first(client: httpx.Client, version: int) -> None:
+    page = client.get("/versions", params={"limit": 1}).json()
+    assert [listed["id"] for listed in page["data"]] == [version] and page["has_more"]
+    rest = client.get("/versions", params={"limit": 1000, "after": page["next"]}).json()
+    assert [listed["id"] for listed in rest["data"]] == list(range(version - 1, -1, -1))
+    assert not rest["has_more"] and rest["next"] is None
+
+
+@pytest.mark.parametrize("number", [999, 0])
+def test_what_there_is_of_a_version_without_facts(client: httpx.Client, number: int) -> None:
+    expected = 200 if number == 0 else 404
+    for path in (f"/versions/{number}", f"/versions/{number}/facts"):
+        assert client.get(path).status_code == expected
+
+
+def test_facts_of_a_version(client: httpx.Client, registry: Registry, publish: Any) -> None:
+    facts = [
+        Fact("Ada", "was born in", "Paris"),
+        Fact("Ada", "lives in", "Rome"),
+        Fact("Alan", "was born in", "Oslo"),
+    ]
+    number = publish(registry, *facts)
+    assert client.get("/facts").json()["data"] == []
+    client.post(f"/versions/{number}/activate")
+    assert len(client.get("/facts").json()["data"]) == 3
+    assert client.get("/facts").json() == client.get(f"/versions/{number}/facts").json()
+
+    about_ada = client.get("/facts", params={"subject": " Ada "}).json()["data"]
+    assert {fact["object"] for fact in about_ada} == {"Paris", "Rome"}
+    born = client.get("/facts", params={"relation": "{} was born in", "limit": 1}).json()
+    assert born["has_more"] and born["next"] == born["data"][0]["id"]
+    more = client.get("/facts", params={"relation": "was born in", "limit": 1, "after": born["next"]}).json()
+    assert {born["data"][0]["object"], more["data"][0]["object"]} == {"Paris", "Oslo"}
+    [one] = client.get("/facts", params={"subject": "Ada", "relation": "lives in"}).json()["data"]
+    assert one["id"] == facts[1].id
+    assert client.get(f"/facts/{one['id']}").json() == one
+    assert client.get("/facts/fact_of_nobody").status_code == 404
+
+
+def test_a_deleted_version_is_gone(client: httpx.Client, version: int) -> None:
+    client.post(f"/versions/{version}/activate")
+    assert client.delete(f"/versions/{version}").status_code == 409
+    client.post("/versions/0/activate")
+    deleted = client.delete(f"/versions/{version}")
+    assert (deleted.status_code, deleted.content) == (204, b"")
+    assert client.delete(f"/versions/{version}").status_code == 404
+    assert client.get(f"/versions/{version}").status_code == 404
+    assert client.post(f"/versions/{version}/activate").status_code == 404
+    assert client.post("/generate", json={"prompt": PROMPT, "version": version}).status_code == 404
+    assert client.delete("/versions/0").status_code == 409
+
+
+def test_a_damaged_version_is_refused_and_what_served_goes_on(
+    client: httpx.Client, registry: Registry, settings: Settings, publish: Any
+) -> None:
+    good, bad = publish(registry, seed=1), publish(registry, seed=2)
+    client.post(f"/versions/{good}/activate")
+    served = answer_of(client)
+    truncate(delta_file(settings, bad))
+    for refused in (
+        client.post(f"/versions/{bad}/activate"),
+        client.post("/rollback", json={"to": bad}),
+        client.post("/generate", json={"prompt": PROMPT, "version": bad}),
+    ):
+        assert refused.status_code == 409
+        problem = refused.json()
+        assert problem["type"] == "urn:errata:problem:corrupt-artifact"
+        assert f"version {bad}" in problem["detail"] and "bytes" in problem["detail"]
+    assert answer_of(client) == served
+    assert client.get("/readyz").json()["version"] == good
+
+
+def test_a_changed_byte_is_found(client: httpx.Client, settings: Settings, version: int) -> None:
+    path = delta_file(settings, version)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert "checksum" in client.post(f"/versions/{version}/activate").json()["detail"]
+
+
+def test_a_replica_that_does_not_follow_is_named(serve: Any, new_settings: Any, publish: Any) -> None:
+    settings = new_settings(activation_timeout_s=0.5, replica_ttl_s=60)
+    client = serve(settings)
+    _until_ready(client)
+    registry = Registry(settings)
+    number = publish(registry)
+    registry.announce_replica(Replica(id="slow-one", version=0))
+    answer = client.post(f"/versions/{number}/activate")
+    assert answer.status_code == 504
+    assert "slow-one" in answer.json()["detail"]
+    registry.withdraw_replica("slow-one")
+    assert client.post(f"/versions/{number}/activate").status_code == 200
+    registry.close()
+
+
+def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, publish: Any, model: Any) -> None:
+    settings = new_settings()
+    registry = Registry(settings)
+    registry.bind_base(model.name, model.digest)
+    number = publish(registry)
+    registry.activate(number)
+    truncate(delta_file(settings, number))
+
+    client = serve(settings)
+    _until(lambda: "bytes" in client.get("/readyz").json()["detail"])
+    assert client.get("/readyz").status_code == 503
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/generate", json={"prompt": PROMPT}).status_code == 503
+    base = answer_of(client, version="base")
+    assert base[0] == 0
+
+    assert client.post("/versions/0/activate").status_code == 200
+    assert answer_of(client) == base
+    assert client.get("/readyz").json() == {"status": "ready", "version": 0}
+    registry.close()
+
+
+def test_a_home_of_another_model_is_refused(new_settings: Any) -> None:
+    settings = new_settings()
+    registry = Registry(settings)
+    registry.bind_base("another model", "0" * 64)
+    registry.close()
+    command = [sys.executable, "-m", "service"]
+    environ = {**os.environ, **environment(settings)}
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 1
+    assert "give it a home folder of its own" in ended.stderr.strip().splitlines()[-1]
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if is_so():
+            return
+        threading.Event().wait(0.1)
+    raise AssertionError("it never was so")
+
+
+def _until_ready(client: httpx.Client) -> None:
+    _until(lambda: client.get("/readyz").status_code == 200)

@@ -1,0 +1,81 @@
+"""The memory of edited matrices: its bound, and what may never leave it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+import pytest
+import torch
+from torch import Tensor
+
+from errata.errors import CorruptArtifact
+from service.weight_sets import WeightSets
+
+ONE = 4 * 100
+
+
+class Storage:
+    """Loads sets of 400 bytes and remembers which were asked for."""
+
+    def __init__(self) -> None:
+        self.loads: list[int] = []
+
+    def load(self, version: int) -> Mapping[int, Tensor]:
+        self.loads.append(version)
+        if version == 13:
+            raise CorruptArtifact("version 13 is damaged")
+        return {0: torch.full((10, 10), float(version))} if version else {}
+
+
+def used(sets: WeightSets, version: int) -> None:
+    sets.release(sets.hold(version))
+
+
+def test_the_least_recently_used_goes_first() -> None:
+    storage = Storage()
+    sets = WeightSets(storage.load, budget=2 * ONE)
+    for version in (1, 2, 1, 3, 1, 2):
+        used(sets, version)
+    assert storage.loads == [1, 2, 3, 2]
+
+
+def test_a_set_in_use_stays_above_the_budget() -> None:
+    storage = Storage()
+    sets = WeightSets(storage.load, budget=ONE)
+    held = [sets.hold(version) for version in (1, 2, 3)]
+    for version in (1, 2, 3):
+        used(sets, version)
+    assert storage.loads == [1, 2, 3]
+    for one in held:
+        sets.release(one)
+    used(sets, 3)
+    assert storage.loads == [1, 2, 3]
+    used(sets, 1)
+    assert storage.loads == [1, 2, 3, 1]
+
+
+def test_the_base_takes_no_room() -> None:
+    sets = WeightSets(Storage().load, budget=0)
+    assert sets.hold(0).num_bytes == 0
+    assert sets.hold(1).num_bytes == ONE
+
+
+def test_what_cannot_be_loaded_is_tried_again() -> None:
+    storage = Storage()
+    sets = WeightSets(storage.load, budget=ONE)
+    for _ in range(2):
+        with pytest.raises(CorruptArtifact):
+            sets.hold(13)
+    assert storage.loads == [13, 13]
+
+
+def test_many_threads_load_a_version_once() -> None:
+    storage = Storage()
+    sets = WeightSets(storage.load, budget=10 * ONE)
+    threads = [threading.Thread(target=used, args=(sets, version)) for version in (1, 2, 3) * 10]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(storage.loads) == [1, 2, 3]

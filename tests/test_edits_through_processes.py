@@ -1,0 +1,211 @@
+"""The way through, over real parts: Redis, a worker and the service as their own processes, the SDK over HTTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import redis
+from errata_client import EditRejected, Errata, Generation
+
+from errata.command.processes import free_port
+from errata.command.stack import Stack
+from errata.demo.records import counterfactual_records
+from errata.demo.world import load_world
+from errata.settings import Settings
+
+JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
+JORDAN_ASKED = "Michael Jordan plays the sport of"
+KOBE_ASKED = "Kobe Bryant plays the sport of"
+SONY = ("Sony", "has its headquarters in", "Paris")
+TAKEN_UP_AGAIN_S = 30
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything that `errata up` starts, in a home of its own."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port())
+    with Stack(settings) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[Errata]:
+    """The SDK, with the base model serving and nothing edited in."""
+    with Errata(stack.url) as connected:
+        connected.activate(0)
+        yield connected
+
+
+def many_facts(count: int) -> list[tuple[str, str, str]]:
+    """Counterfactual facts of the demo world: enough of them keep a worker busy for a while."""
+    rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())[:count]]
+    return [(rewrite["subject"], rewrite["prompt"], rewrite["target_new"]["str"]) for rewrite in rewrites]
+
+
+def answer(client: Errata, prompt: str, version: int | None = None) -> str:
+    """The first word that is generated."""
+    return client.generate(prompt, max_new_tokens=4, version=version).text.split()[0].strip(".,")
+
+
+def wait_until_running(client: Errata, edit_id: str) -> None:
+    deadline = time.monotonic() + 60
+    while client.get_edit(edit_id).progress is None:
+        assert time.monotonic() < deadline, "the edit did not begin"
+        time.sleep(0.05)
+
+
+def test_an_edit_is_served_and_a_roll_back_brings_the_old_answer_back(client: Errata) -> None:
+    assert (answer(client, JORDAN_ASKED), answer(client, KOBE_ASKED)) == ("basketball", "basketball")
+    edit = client.edit([JORDAN], note="from a test").wait(progress=False)
+    assert edit.status == "succeeded" and edit.base == 0 and edit.added == 1 and edit.version is not None
+    assert edit.metrics is not None and edit.metrics.efficacy == 1
+
+    generation = client.generate([JORDAN_ASKED, KOBE_ASKED], max_new_tokens=1)
+    assert generation.version == edit.version
+    assert [text.strip() for text in generation.texts] == ["baseball", "basketball"]
+    assert answer(client, JORDAN_ASKED, version=0) == "basketball"
+    version = client.version(edit.version)
+    assert version.status == "active" and version.parent == 0 and version.facts == 1
+    assert [(fact.subject, fact.object, fact.edit) for fact in client.facts()] == [
+        ("Michael Jordan", "baseball", edit.id)
+    ]
+
+    activation = client.rollback()
+    assert (activation.active, activation.previous) == (0, edit.version)
+    assert [replica.version for replica in activation.replicas] == [0]
+    assert answer(client, JORDAN_ASKED) == "basketball"
+    assert answer(client, JORDAN_ASKED, version=edit.version) == "baseball"
+
+
+def test_an_edit_on_top_keeps_the_facts_below_it_and_replaces_a_known_one(client: Errata) -> None:
+    client.edit([JORDAN, SONY]).wait(progress=False)
+    golf = (*JORDAN[:2], "golf")
+    edit = client.edit([golf]).wait(progress=False)
+    assert (edit.added, edit.changed, edit.retracted) == (0, 1, 0)
+    assert {(fact.subject, fact.object) for fact in client.facts()} == {("Michael Jordan", "golf"), ("Sony", "Paris")}
+    assert (answer(client, JORDAN_ASKED), answer(client, "Sony has its headquarters in")) == ("golf", "Paris")
+
+
+def test_the_same_facts_in_another_order_give_the_same_weights(client: Errata) -> None:
+    facts = many_facts(5)
+    versions = [
+        client.edit(ordered, base=0, activate=False, gate={"min_efficacy": None}).wait(progress=False).version
+        for ordered in (facts, facts[::-1])
+    ]
+    digests = {client.version(version).digest for version in versions if version is not None}
+    assert len(digests) == 1
+
+
+def test_a_version_that_misses_its_gate_is_kept_rejected_and_not_served(client: Errata) -> None:
+    with pytest.raises(EditRejected, match="efficacy") as caught:
+        client.edit([JORDAN], hparams={"moment_weight": 1e7}).wait(progress=False)
+    assert caught.value.edit.version is not None
+    assert client.version(caught.value.edit.version).status == "rejected"
+    assert client.generate(JORDAN_ASKED).version == 0
+
+
+def test_a_dry_run_measures_and_makes_no_version(client: Errata) -> None:
+    versions = [version.id for version in client.versions()]
+    edit = client.edit([JORDAN], dry_run=True).wait(progress=False)
+    assert edit.metrics is not None and edit.metrics.efficacy == 1 and edit.version is None
+    assert [version.id for version in client.versions()] == versions
+
+
+def test_two_edits_sent_at_once_both_end_up_in_the_result(client: Errata) -> None:
+    edits = [client.edit([fact]) for fact in (JORDAN, SONY)]
+    for edit in edits:
+        edit.wait(progress=False)
+    assert {fact.subject for fact in client.facts()} == {"Michael Jordan", "Sony"}
+
+
+def test_a_cancelled_edit_leaves_no_version_and_the_worker_goes_on(client: Errata) -> None:
+    versions = [version.id for version in client.versions()]
+    edit = client.edit(many_facts(200))
+    wait_until_running(client, edit.id)
+    client.cancel(edit.id)
+    deadline = time.monotonic() + 60
+    while not (ended := client.get_edit(edit.id)).ended:
+        assert time.monotonic() < deadline, "the edit was not cancelled"
+        time.sleep(0.05)
+    assert ended.status == "cancelled" and ended.version is None
+    assert [version.id for version in client.versions()] == versions
+    assert client.edit([JORDAN]).wait(progress=False).status == "succeeded"
+
+
+def test_a_generation_that_an_activation_overtakes_ends_under_the_version_it_began_with(
+    client: Errata, stack: Stack
+) -> None:
+    edited = client.edit([JORDAN]).wait(progress=False).version
+    assert edited is not None
+    prompt, length = f"{JORDAN_ASKED} baseball. The", 300
+    alone = client.generate(prompt, max_new_tokens=length, version=edited).text
+    begun = threading.Event()
+
+    def generate() -> Generation:
+        with Errata(stack.url) as other:
+            begun.set()
+            return other.generate(prompt, max_new_tokens=length)
+
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(generate)
+        begun.wait()
+        time.sleep(0.2)
+        assert client.activate(0).active == 0
+        assert not running.done(), "the generation was over before the activation; make it longer"
+        overtaken = running.result()
+    assert overtaken.version == edited
+    assert overtaken.text == alone
+    assert client.generate(prompt, max_new_tokens=1).version == 0
+
+
+def test_a_killed_workers_edit_is_taken_up_again_and_makes_one_version(client: Errata, stack: Stack) -> None:
+    edit = client.edit(many_facts(60), gate={"min_efficacy": None})
+    wait_until_running(client, edit.id)
+    os.kill(stack.pid("worker"), signal.SIGKILL)
+    killed_at = time.monotonic()
+    time.sleep(0.5)
+    stack.revive()
+    while client.get_edit(edit.id).attempts < 2:
+        assert time.monotonic() - killed_at < TAKEN_UP_AGAIN_S, "the edit was not taken up again in time"
+        time.sleep(0.1)
+    ended = edit.wait(progress=False)
+    assert ended.status == "succeeded"
+    assert [version.id for version in client.versions() if version.edit == edit.id] == [ended.version]
+
+
+def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Stack) -> None:
+    edit = client.edit([JORDAN, SONY]).wait(progress=False)
+    versions, facts = list(client.versions()), list(client.facts())
+    waiting = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})
+    wait_until_running(client, waiting.id)
+
+    with redis.Redis.from_url(stack.redis_url) as connection:
+        connection.flushall()
+    deadline = time.monotonic() + 30
+    while not client.ready() or [version.id for version in client.versions()] != [version.id for version in versions]:
+        assert time.monotonic() < deadline, "Redis was not rebuilt"
+        time.sleep(0.2)
+    assert list(client.versions()) == versions
+    assert list(client.facts()) == facts
+    assert client.get_edit(edit.id).status == "succeeded"
+    assert answer(client, JORDAN_ASKED) == "baseball"
+    assert client.get_edit(waiting.id).wait(progress=False).status == "succeeded"
+
+
+def test_the_artifacts_alone_bring_everything_back(client: Errata, stack: Stack, tmp_path: Path) -> None:
+    """A new Redis, a new service and a new worker on the same home serve what was served."""
+    client.edit([JORDAN]).wait(progress=False)
+    served = client.generate(JORDAN_ASKED)
+    home = tmp_path / "copy"
+    shutil.copytree(stack.log_folder.parent, home, ignore=shutil.ignore_patterns("redis", "logs"))
+    with Stack(Settings(home=home, port=free_port())) as copy, Errata(copy.url) as other:
+        assert other.generate(JORDAN_ASKED) == served
+        assert list(other.facts()) == list(client.facts())

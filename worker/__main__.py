@@ -1,0 +1,62 @@
+"""`python -m worker`: load the model, then run edits until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+
+from redis import RedisError
+from rq.exceptions import StopRequested
+
+from errata.errors import ErrataError
+from errata.registry.registry import Registry
+from errata.settings import Settings
+from worker import jobs
+from worker.edit_worker import EditWorker
+from worker.resident import Resident
+
+RETRY_S = 2.0
+
+logger = logging.getLogger("worker")
+
+
+def main() -> None:
+    """Run one worker; exit with 1 and one line where the settings or the model cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while the model is being loaded
+    try:
+        settings = Settings()
+        registry = Registry(settings)
+        resident = Resident.load(settings)
+        registry.bind_base(resident.model.name, resident.model.digest)
+        while not registry.ping():
+            logger.warning("Redis does not answer; waiting for it")
+            time.sleep(RETRY_S)
+        registry.recover()
+        resident.second_moments(resident.hyperparameters)
+    except (ErrataError, ValueError) as error:
+        sys.exit(f"errata worker: {error}")
+    registry.artifacts.sweep()
+    logger.info("model %s (%s) is loaded on %s", settings.model, resident.model.digest[:12], resident.model.device)
+    _work(registry, resident)
+
+
+def _work(registry: Registry, resident: Resident) -> None:
+    """Run edits. While Redis is away the model stays and the worker waits."""
+    worker: EditWorker | None = None
+    while worker is None or not worker.is_stopping:
+        try:
+            worker = EditWorker(registry, resident.settings)
+            jobs.equip(jobs.Equipment(registry, resident, worker.must_stop))
+            worker.work(logging_level="WARNING")
+        except StopRequested:  # told to stop outside of `work`
+            return
+        except RedisError as error:
+            logger.warning("Redis is away: %s", error)
+            time.sleep(RETRY_S)
+
+
+if __name__ == "__main__":
+    main()

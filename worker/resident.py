@@ -1,0 +1,111 @@
+"""What a worker holds from its start to its end: the base model and what its edits need."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from errata.corpus import corpus_for
+from errata.errors import ModelError, StatisticsError
+from errata.hyperparameters import Hyperparameters
+from errata.memit import check_layers
+from errata.model import EditableModel
+from errata.second_moments import SecondMoments
+from errata.settings import Settings
+
+LOG_EVERY_SHARE = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """The base model and its hyperparameters. Edits leave it as it is, bit for bit."""
+
+    settings: Settings
+    model: EditableModel
+    hyperparameters: Hyperparameters
+
+    @classmethod
+    def load(cls, settings: Settings) -> Resident:
+        """Load the model that the settings name.
+
+        Raises:
+            ModelError: it cannot be loaded, or nothing is known of how to edit it.
+            InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
+        """
+        hyperparameters = _hyperparameters(settings)
+        model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
+        return cls(settings, model, hyperparameters)
+
+    @property
+    def statistics_folder(self) -> Path:
+        """Where the model's second moments are kept."""
+        return self.settings.home / "second_moments" / self.model.digest
+
+    def second_moments(
+        self, hyperparameters: Hyperparameters, on_progress: Callable[[int, int], None] | None = None
+    ) -> SecondMoments:
+        """The second moments that `hyperparameters` ask for, collected first where they are not in the home folder.
+
+        Args:
+            on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it
+                raises ends the collection, which goes on from its last checkpoint another time.
+
+        Raises:
+            InvalidHyperparameters: a layer that the model does not have.
+            StatisticsError: they are missing, and there is no corpus, or too short a one, to collect them from.
+        """
+        check_layers(self.model, hyperparameters)
+        folder = self.statistics_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        corpus = corpus_for(self.settings.model, self.settings.corpus)
+        with _only_one_process(folder):
+            try:
+                return SecondMoments.open(
+                    self.model,
+                    hyperparameters.layers,
+                    hyperparameters.num_samples,
+                    folder=folder,
+                    corpus=corpus,
+                    on_progress=on_progress or _log_progress(),
+                )
+            except StatisticsError as error:
+                hint = "" if corpus else "; set ERRATA_CORPUS to a text file or a folder of .txt files"
+                raise StatisticsError(f"{error}{hint}") from error
+
+
+def _hyperparameters(settings: Settings) -> Hyperparameters:
+    hyperparameters = Hyperparameters.for_model(settings.model, settings.hyperparameters)
+    if hyperparameters is None:
+        raise ModelError(
+            f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
+        )
+    return hyperparameters
+
+
+def _log_progress() -> Callable[[int, int], None]:
+    """Log a collection at each tenth of its way."""
+    logged = 0.0
+
+    def log(done: int, total: int) -> None:
+        nonlocal logged
+        if done / total >= logged + LOG_EVERY_SHARE or done == total:
+            logged = done / total
+            logger.info("collecting second moments: %d of %d key vectors", done, total)
+
+    return log
+
+
+@contextmanager
+def _only_one_process(folder: Path) -> Iterator[None]:
+    """Workers that start together wait for the first one's collection instead of each making their own."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,26 @@
+"""`python -m worker.statistics`: collect the second moments of a base model ahead of its first edit."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from errata.errors import ErrataError
+from errata.settings import Settings
+from worker.resident import Resident
+
+
+def main() -> None:
+    """Collect what is missing; exit with 1 and one line where the settings or the model cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        resident = Resident.load(Settings())
+        resident.second_moments(resident.hyperparameters)
+    except ErrataError as error:
+        sys.exit(f"errata: {error}")
+    layers = ", ".join(map(str, resident.hyperparameters.layers))
+    print(f"The second moments of {resident.model.name} for layers {layers} are in {resident.statistics_folder}")
+
+
+if __name__ == "__main__":
+    main()
