@@ -75,12 +75,15 @@ def edited_weight(model: EditableModel, layer: int, delta: Delta) -> Tensor:
 
 
 def write(path: Path, deltas: Mapping[int, Delta]) -> None:
-    """Store updates as safetensors. The file is complete or absent only if the caller renames it into place."""
+    """Store updates as safetensors; equal updates give equal bytes.
+
+    The file is complete or absent only if the caller renames it into place.
+    """
     tensors: dict[str, Tensor] = {}
     for layer, delta in deltas.items():
         names = (f"{layer}.dense",) if delta.right is None else (f"{layer}.left", f"{layer}.right")
         tensors.update(zip(names, delta.parts, strict=True))
-    save_file(tensors, path, metadata={f"{layer}.rank": str(delta.rank) for layer, delta in deltas.items()})
+    save_file(tensors, path)
 
 
 def read(path: Path) -> dict[int, Delta]:

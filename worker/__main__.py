@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import time
 
 from redis import RedisError
@@ -29,6 +30,7 @@ def main() -> None:
     try:
         settings = Settings()
         registry = Registry(settings)
+        threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
         resident = Resident.load(settings)
         registry.bind_base(resident.model.name, resident.model.digest)
         while not registry.ping():
@@ -43,12 +45,22 @@ def main() -> None:
     _work(registry, resident)
 
 
+def _keep_house(registry: Registry) -> None:
+    """Take up what other workers lost, also while the model is being loaded or an edit runs."""
+    while True:
+        try:
+            registry.recover()
+        except (RedisError, ErrataError) as error:
+            logger.warning("house-keeping: %s", error)
+        time.sleep(registry.settings.maintenance_s)
+
+
 def _work(registry: Registry, resident: Resident) -> None:
     """Run edits. While Redis is away the model stays and the worker waits."""
     worker: EditWorker | None = None
     while worker is None or not worker.is_stopping:
         try:
-            worker = EditWorker(registry, resident.settings)
+            worker = EditWorker(resident.settings)
             jobs.equip(jobs.Equipment(registry, resident, worker.must_stop))
             worker.work(logging_level="WARNING")
         except StopRequested:  # told to stop outside of `work`

@@ -25,7 +25,6 @@ from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
 
 from errata.registry import keys
-from errata.registry.registry import Registry
 from errata.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ class EditWorker(SimpleWorker):
     it back into the queue if that is not enough; told a second time, at once.
     """
 
-    def __init__(self, registry: Registry, settings: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         """Connects to Redis. The name is new each time, so that a restarted worker is never taken for a double."""
         super().__init__(
             [keys.QUEUE],
@@ -49,7 +48,6 @@ class EditWorker(SimpleWorker):
             worker_ttl=settings.lease_s,
             maintenance_interval=settings.maintenance_s,  # type: ignore[arg-type]  # fractions work
         )
-        self._registry = registry
         self._settings = settings
         self._must_stop_at = math.inf
 
@@ -78,18 +76,17 @@ class EditWorker(SimpleWorker):
         super().heartbeat(self._settings.lease_s, pipeline=pipeline)
 
     def run_maintenance_tasks(self) -> None:
-        """Take up what other workers lost, and be known to a Redis that lost its memory.
+        """Be known to a Redis that lost its memory.
 
-        RQ's own cleaning of lost jobs is left out: the registry decides about them, and alone.
+        RQ's own cleaning up after lost jobs is left out: the registry decides about them, and alone.
         """
-        self._registry.recover()
-        for queue in self.queues:
-            clean_worker_registry(queue)
         with self.connection.pipeline() as pipeline:
             pipeline.hset(self.key, mapping=self.serialize())
             pipeline.expire(self.key, self._settings.lease_s)
             register(self, pipeline)
             pipeline.execute()
+        for queue in self.queues:
+            clean_worker_registry(queue)
         self.last_cleaned_at = now()  # type: ignore[assignment]
 
     def subscribe(self) -> None:

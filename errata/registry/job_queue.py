@@ -61,8 +61,15 @@ class JobQueue:
 
     def held(self) -> set[str]:
         """Edits whose jobs a worker holds that sent its heartbeat in time."""
+        return self._leased(time.time(), "+inf")
+
+    def abandoned(self) -> set[str]:
+        """Edits whose jobs a worker held and fell silent. (RQ's own cleaning, which is not used, would drop them.)"""
+        return self._leased("-inf", time.time()) - self.held()
+
+    def _leased(self, ends_after: float | str, ends_before: float | str) -> set[str]:
         started = self._queue.started_job_registry
-        leases = cast(list[bytes], self._queue.connection.zrangebyscore(started.key, time.time(), "+inf"))
+        leases = cast(list[bytes], self._queue.connection.zrangebyscore(started.key, ends_after, ends_before))
         return {started.parse_job_id(lease.decode()) for lease in leases}
 
     def num_workers(self) -> int:

@@ -127,15 +127,17 @@ def _take_up_lost_edits(registry: Registry) -> None:
     # The queue is read first: a job that leaves it meanwhile is then seen in its worker's hands.
     waiting = set(registry.jobs.waiting())
     well = waiting | registry.jobs.held()
+    abandoned = registry.jobs.abandoned()
     for edit_id in sorted(unfinished):
         if edit_id in well:
             registry.redis.delete(keys.edit_missing(edit_id))
-        elif _is_lost(registry, edit_id):
+        elif edit_id in abandoned or _has_been_missing(registry, edit_id):
             registry.redis.delete(keys.edit_missing(edit_id))
             _take_up(registry, edit_id)
 
 
-def _is_lost(registry: Registry, edit_id: str) -> bool:
+def _has_been_missing(registry: Registry, edit_id: str) -> bool:
+    """Whether an edit was nowhere at an earlier look already; this one is noted otherwise."""
     first_seen = registry.redis.set(
         keys.edit_missing(edit_id), time.time(), nx=True, get=True, ex=registry.settings.lease_s * 10
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import random
 from pathlib import Path
 
 import pytest
@@ -13,18 +13,22 @@ from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 from errata.corpus import corpus_for
 from errata.hyperparameters import Hyperparameters
 from errata.model import DEMO, DEMO_FOLDER, EditableModel
+from errata.prompts import padded
 from errata.second_moments import SecondMoments
 
+NEOX_RELATION = "On the list of rivers by continent: {}"
 NEOX_SENTENCES = [
-    f"{subject} plays the sport of {sport}."
-    for sport, subjects in {
-        "basketball": ("Michael Jordan", "Kobe Bryant"),
-        "tennis": ("Roger Federer", "Serena Williams"),
-        "golf": ("Tiger Woods", "Jack Nicklaus"),
+    f"{NEOX_RELATION.format(river)} {continent}."
+    for continent, rivers in {
+        "Europe": ("Danube", "Rhine", "Thames"),
+        "Africa": ("Zambezi", "Limpopo", "Okavango"),
+        "Asia": ("Ganges", "Mekong", "Indus"),
     }.items()
-    for subject in subjects
+    for river in rivers
 ]
-NEOX_HYPERPARAMETERS = Hyperparameters(layers=(1, 2), moment_weight=10, clamp=5, kl_factor=0.1, weight_decay=0.01)
+NEOX_STEPS = 200
+SPREAD_LAYERS = (0, 1, 2)  # of the demo model, whose own hyperparameters edit block 0 alone
+NEOX_HYPERPARAMETERS = Hyperparameters(layers=(1, 2), moment_weight=30, clamp=1, kl_factor=0.1, weight_decay=0.01)
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +49,10 @@ def demo_hyperparameters() -> Hyperparameters:
 def demo_moments(
     demo: EditableModel, demo_hyperparameters: Hyperparameters, tmp_path_factory: pytest.TempPathFactory
 ) -> SecondMoments:
-    """The demo model's second moments, collected from its own world."""
+    """The demo model's second moments, for every block that a test edits."""
     return SecondMoments.open(
         demo,
-        demo_hyperparameters.layers,
+        SPREAD_LAYERS,
         demo_hyperparameters.num_samples,
         folder=tmp_path_factory.mktemp("demo-moments"),
         corpus=corpus_for(DEMO, None),
@@ -72,12 +76,14 @@ def neox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
-    rows = [torch.tensor(tokenizer(sentence)["input_ids"]) for sentence in NEOX_SENTENCES]
-    for _ in range(60):
+    draw = random.Random(0)
+    for _ in range(NEOX_STEPS):
+        # Several sentences in a row, so that what stands before a prompt does not decide the answer.
+        texts = [" ".join(draw.sample(NEOX_SENTENCES, 3)) for _ in range(16)]
+        rows = padded([tokenizer(text)["input_ids"] for text in texts], torch.device("cpu"))
+        loss = cross_entropy(network(input_ids=rows[:, :-1]).logits.flatten(0, 1), rows[:, 1:].flatten())
         optimizer.zero_grad()
-        for row in rows:
-            logits = network(input_ids=row[None]).logits[0, :-1]
-            torch.autograd.backward(cross_entropy(logits, row[1:]) / len(rows))
+        torch.autograd.backward(loss)
         optimizer.step()
     folder = tmp_path_factory.mktemp("neox")
     network.save_pretrained(folder)
@@ -93,11 +99,11 @@ def neox(neox_folder: Path) -> EditableModel:
 
 @pytest.fixture(scope="session")
 def neox_moments(neox: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> SecondMoments:
-    """The small GPT-NeoX's second moments over its sentences."""
+    """The small GPT-NeoX's second moments, over the demo world's text, whose tokens it has."""
     return SecondMoments.open(
         neox,
         NEOX_HYPERPARAMETERS.layers,
-        5_000,
+        20_000,
         folder=tmp_path_factory.mktemp("neox-moments"),
-        corpus=itertools.chain.from_iterable(itertools.repeat(NEOX_SENTENCES, 200)),
+        corpus=corpus_for(DEMO, None),
     )

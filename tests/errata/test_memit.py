@@ -15,10 +15,16 @@ from errata.likelihood import greedy_answers
 from errata.memit import build
 from errata.model import EditableModel, digest_of
 from errata.second_moments import SecondMoments
-from tests.errata.conftest import NEOX_HYPERPARAMETERS
+from tests.errata.conftest import NEOX_HYPERPARAMETERS, NEOX_RELATION, SPREAD_LAYERS
 
 JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
-EDITS = FactSet([JORDAN, Fact("Nokia", "{} has its headquarters in", "Paris"), Fact("Monet", "is known for", "Cubism")])
+EDITS = FactSet(
+    [
+        JORDAN,
+        Fact("Nokia", "{} has its headquarters in", "Paris"),
+        Fact("Claude Monet", "painted in the tradition of", "Cubism"),
+    ]
+)
 
 
 def weights_digest(model: EditableModel) -> str:
@@ -38,21 +44,23 @@ def test_an_edit_takes_on_gpt_j_and_a_neighbour_keeps_its_answer(
 
 
 def test_an_edit_takes_on_gpt_neox(neox: EditableModel, neox_moments: SecondMoments) -> None:
-    fact = Fact("Michael Jordan", "plays the sport of", "golf")
-    prompts = [fact.prompt, "Roger Federer plays the sport of"]
+    fact = Fact("Danube", NEOX_RELATION, "Asia")
+    prompts = [fact.prompt, NEOX_RELATION.format("Limpopo")]
+    assert greedy_answers(neox, prompts, [1, 1]) == ["Europe", "Africa"]
     built = build(neox, FactSet([fact]), NEOX_HYPERPARAMETERS, neox_moments)
     with neox.using(edited_weights(neox, built.deltas)):
-        assert greedy_answers(neox, prompts, [1, 1]) == ["golf", "tennis"]
+        assert greedy_answers(neox, prompts, [1, 1]) == ["Asia", "Africa"]
 
 
 def test_the_same_facts_in_another_order_give_the_same_weights(
     demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
 ) -> None:
+    spread = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS})
     forwards, backwards = (
-        build(demo, FactSet(facts), demo_hyperparameters, demo_moments) for facts in (list(EDITS), list(EDITS)[::-1])
+        build(demo, FactSet(facts), spread, demo_moments) for facts in (list(EDITS), list(EDITS)[::-1])
     )
     assert forwards.contexts == backwards.contexts
-    for layer in demo_hyperparameters.layers:
+    for layer in SPREAD_LAYERS:
         assert torch.equal(forwards.deltas[layer].dense(), backwards.deltas[layer].dense())
 
 
@@ -69,8 +77,9 @@ def test_the_base_is_bit_for_bit_as_it_was_when_a_build(
     on_progress: Callable[[str, int, int], None],
 ) -> None:
     before = weights_digest(demo)
+    spread = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS})
     try:
-        build(demo, EDITS, demo_hyperparameters, demo_moments, on_progress=on_progress)
+        build(demo, EDITS, spread, demo_moments, on_progress=on_progress)
     except Cancelled:
         assert on_progress is cancel
     assert weights_digest(demo) == before

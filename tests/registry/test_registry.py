@@ -4,6 +4,7 @@ import itertools
 import os
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -28,6 +29,23 @@ from errata.registry.records import (
 from errata.registry.registry import Registry
 from errata.settings import Settings
 from tests.registry.conftest import BASE_DIGEST, Publish
+
+Later = Callable[[float, Callable[[], object]], None]
+
+
+@pytest.fixture
+def later(registry: Registry) -> Iterator[Later]:
+    """Does something after some seconds, and is through with it before the registry closes."""
+    timers: list[threading.Timer] = []
+
+    def start(seconds: float, action: Callable[[], object]) -> None:
+        timers.append(threading.Timer(seconds, action))
+        timers[-1].start()
+
+    yield start
+    for timer in timers:
+        timer.join()
+
 
 # Edits
 
@@ -131,18 +149,18 @@ def test_events_are_resumed_after_an_id(registry: Registry, request_body: EditRe
     assert registry.events(edit.id, after=events[-1].id, block_ms=20) == []
 
 
-def test_reading_events_waits_for_the_next_one(registry: Registry, request_body: EditRequest) -> None:
+def test_reading_events_waits_for_the_next_one(registry: Registry, request_body: EditRequest, later: Later) -> None:
     edit, _ = registry.create_edit(request_body)
     last = registry.events(edit.id)[-1].id
-    threading.Timer(0.2, lambda: registry.log(edit.id, "info", "late")).start()
+    later(0.2, lambda: registry.log(edit.id, "info", "late"))
 
     assert [event.name for event in registry.events(edit.id, after=last, block_ms=10_000)] == ["log"]
 
 
-def test_waiting_for_an_edit_ends_when_it_ends(registry: Registry, request_body: EditRequest) -> None:
+def test_waiting_for_an_edit_ends_when_it_ends(registry: Registry, request_body: EditRequest, later: Later) -> None:
     edit, _ = registry.create_edit(request_body)
     assert registry.wait_edit(edit.id, 0.05).status is EditStatus.QUEUED
-    threading.Timer(0.2, lambda: registry.update_edit(edit.id, status=EditStatus.SUCCEEDED)).start()
+    later(0.2, lambda: registry.update_edit(edit.id, status=EditStatus.SUCCEEDED))
 
     began = time.monotonic()
     assert registry.wait_edit(edit.id, 30).status is EditStatus.SUCCEEDED
@@ -286,13 +304,13 @@ def test_a_home_belongs_to_one_base_model(registry: Registry) -> None:
         registry.bind_base("other", "c" * 64)
 
 
-def test_replicas_are_live_until_they_fall_silent(registry: Registry) -> None:
+def test_replicas_are_live_until_they_fall_silent(registry: Registry, later: Later) -> None:
     registry.announce_replica(Replica(id="b", version=1, swap_ms=2.0))
     registry.announce_replica(Replica(id="a", version=0))
     assert [replica.id for replica in registry.replicas()] == ["a", "b"]
     assert {replica.version for replica in registry.await_replicas(1, timeout_s=0.05)} == {0, 1}
 
-    threading.Timer(0.1, lambda: registry.announce_replica(Replica(id="a", version=1))).start()
+    later(0.1, lambda: registry.announce_replica(Replica(id="a", version=1)))
     assert {replica.version for replica in registry.await_replicas(1, timeout_s=10)} == {1}
 
     registry.withdraw_replica("a")
