@@ -96,7 +96,8 @@ class EditableModel:
 
     def down_projection(self, layer: int) -> nn.Module:
         """The MLP's last linear map of block `layer`."""
-        return self._blocks[layer].get_submodule(self.architecture.down_projection)
+        block: nn.Module = self._blocks[layer]
+        return block.get_submodule(self.architecture.down_projection)
 
     def weight(self, layer: int) -> nn.Parameter:
         """The matrix that an edit of block `layer` changes, (d_model, d_in)."""

@@ -18,6 +18,7 @@ from errata.settings import Settings
 ANSWER_TOKENS = 8
 PROMPT_WIDTH = 62
 ANSWER_WIDTH = 18
+SHOWN_AGAIN = 9  # questions, after the roll-back
 
 
 class DemonstrationFailed(Exception):
@@ -75,16 +76,15 @@ def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
         print("  " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
     after = _answers(client, questions)
 
-    print("\nWhat the model said before, and says now (> marks a changed answer)\n")
-    _print_table(questions, before, after)
+    print("\nWhat the model said before, and says now (> marks a changed answer):\n")
+    _print_table(questions, ("before", before), ("now", after))
     as_wanted = sum(answer == question.expected for question, answer in zip(questions, after, strict=True))
     print(f"\n{as_wanted} of {len(questions)} answers are as they should be after the edit.")
 
     activation = client.rollback()
     rolled_back = _answers(client, questions)
     print(f"\nPOST /rollback: version {activation.active} is serving again\n")
-    shown = 9
-    _print_table(questions[:shown], after[:shown], rolled_back[:shown])
+    _print_table(questions[:SHOWN_AGAIN], ("edited", after), ("rolled back", rolled_back))
     same = sum(answer == old for answer, old in zip(rolled_back, before, strict=True))
     print(f"\n{same} of {len(questions)} answers are the old ones again.")
     if same != len(questions):
@@ -106,9 +106,12 @@ def _answers(client: Errata, questions: Sequence[Question]) -> list[str]:
     return [text.strip() for text in generation.texts]
 
 
-def _print_table(questions: Sequence[Question], before: Sequence[str], after: Sequence[str]) -> None:
-    print(f"  {'':10}  {'prompt':{PROMPT_WIDTH}}  {'before':{ANSWER_WIDTH}}  after")
-    for question, old, new in zip(questions, before, after, strict=True):
+def _print_table(
+    questions: Sequence[Question], earlier: tuple[str, Sequence[str]], later: tuple[str, Sequence[str]]
+) -> None:
+    """One line a question; `earlier` and `later` are a heading with the answers of that time."""
+    print(f"  {'':10}  {'prompt':{PROMPT_WIDTH}}  {earlier[0]:{ANSWER_WIDTH}}  {later[0]}")
+    for question, old, new in zip(questions, earlier[1], later[1], strict=False):
         mark = ">" if old != new else " "
         prompt = _cut(question.prompt, PROMPT_WIDTH)
         print(f"{mark} {question.kind:10}  {prompt:{PROMPT_WIDTH}}  {_cut(old, ANSWER_WIDTH):{ANSWER_WIDTH}}  {new}")

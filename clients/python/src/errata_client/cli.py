@@ -111,9 +111,7 @@ def _edit(client: Errata, arguments: argparse.Namespace) -> Exit:
 
 
 def _generate(client: Errata, arguments: argparse.Namespace) -> Exit:
-    generation = client.generate(
-        arguments.prompts, version=arguments.version, max_new_tokens=arguments.max_new_tokens
-    )
+    generation = client.generate(arguments.prompts, version=arguments.version, max_new_tokens=arguments.max_new_tokens)
     _show(arguments, generation, generation_view)
     return Exit.DONE
 
@@ -199,9 +197,7 @@ def _show(arguments: argparse.Namespace, record: R, view: Callable[[R], str]) ->
     print(record.model_dump_json() if arguments.json else view(record))
 
 
-def _show_all(
-    arguments: argparse.Namespace, records: Iterable[R], view: Callable[[Iterable[R]], str]
-) -> None:
+def _show_all(arguments: argparse.Namespace, records: Iterable[R], view: Callable[[Iterable[R]], str]) -> None:
     if arguments.json:
         print(json.dumps([record.model_dump(mode="json") for record in records]))
     else:
@@ -262,9 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument("file", nargs="?", type=Path, metavar="FILE", help="facts as .jsonl or .csv")
     for part in ("subject", "relation", "object"):
         edit.add_argument(f"--{part}", help=f"the {part} of a single fact")
-    edit.add_argument(
-        "--no-activate", dest="activate", action="store_false", help="build, but do not serve it"
-    )
+    edit.add_argument("--no-activate", dest="activate", action="store_false", help="build, but do not serve it")
     edit.add_argument(
         "--wait", action=argparse.BooleanOptionalAction, default=True, help="wait until it ends (default)"
     )

@@ -101,9 +101,7 @@ class EventStream:
         check_status(response)
         kind = response.headers.get("Content-Type", "")
         if not kind.startswith("text/event-stream"):
-            raise UnexpectedAnswer(
-                f"{response.url} answered {kind or 'no content type'}, not an event stream"
-            )
+            raise UnexpectedAnswer(f"{response.url} answered {kind or 'no content type'}, not an event stream")
         self._open = True
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
@@ -122,9 +120,7 @@ class EventStream:
     def pause_after(self, error: ConnectionFailed | StatusError) -> float:
         """Seconds to sleep before connecting again. Raises `error` where that is given up."""
         if self._open and isinstance(error, RequestTimedOut):
-            return (
-                0.0  # A queued edit is silent for long; only a new connection tells whether the server lives.
-            )
+            return 0.0  # A queued edit is silent for long; only a new connection tells whether the server lives.
         return self._attempts.pause_after(error)
 
     def broken_off(self) -> ConnectionFailed:

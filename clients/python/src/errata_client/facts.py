@@ -62,9 +62,7 @@ def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
     facts, faults = check_facts(enumerate(inputs))
     if faults:
         raise InvalidFacts([FactProblem(f"fact {index}", detail) for index, detail in faults.items()])
-    bodies: list[dict[str, Any]] = _FACTS.dump_python(
-        list(facts.values()), mode="json", exclude_defaults=True
-    )
+    bodies: list[dict[str, Any]] = _FACTS.dump_python(list(facts.values()), mode="json", exclude_defaults=True)
     return bodies
 
 
@@ -85,7 +83,5 @@ def _describe(error: ValueError) -> str:
 def _describe_one(location: tuple[int | str, ...], message: str) -> str:
     names = ("subject", "relation", "object")
     # A fact built from a tuple is located by position where one built from a mapping is located by name.
-    parts = [
-        names[part] if index == 0 and isinstance(part, int) else part for index, part in enumerate(location)
-    ]
+    parts = [names[part] if index == 0 and isinstance(part, int) else part for index, part in enumerate(location)]
     return f"{'.'.join(str(part) for part in parts)}: {message}" if parts else message

@@ -36,9 +36,7 @@ class Request(Generic[T]):
     hold_s: float = 0.0
 
 
-def create_edit(
-    facts: Iterable[FactInput], *, idempotency_key: str | None, **settings: object
-) -> Request[EditRecord]:
+def create_edit(facts: Iterable[FactInput], *, idempotency_key: str | None, **settings: object) -> Request[EditRecord]:
     # The key is always sent: it is what makes a retry safe, since the same key never makes a second edit.
     return Request(
         method="POST",

@@ -12,13 +12,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     cells = [list(header), *([cell(value) for value in row] for row in rows)]
     widths = [max(_width(line[column]) for line in cells) for column in range(len(header))]
     to_right = [
-        bool(rows) and all(isinstance(row[column], int | float | None) for row in rows)
-        for column in range(len(header))
+        bool(rows) and all(isinstance(row[column], int | float | None) for row in rows) for column in range(len(header))
     ]
     columns = list(zip(widths, to_right, strict=True))
     lines = [
-        GAP.join(_pad(text, width, right) for text, (width, right) in zip(line, columns, strict=True))
-        for line in cells
+        GAP.join(_pad(text, width, right) for text, (width, right) in zip(line, columns, strict=True)) for line in cells
     ]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -49,6 +47,4 @@ def _pad(text: str, width: int, to_right: bool) -> str:
 
 def _width(text: str) -> int:
     """Columns on a terminal: wide East Asian characters take two, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
-    )
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

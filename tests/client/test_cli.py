@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from errata_client.cli import main
 from errata_client.tables import table
 
-from .peer import Answer, Peer, problem
+from tests.client.peer import Answer, Peer, problem
 
 
 @pytest.fixture(autouse=True)
@@ -56,9 +55,7 @@ def test_edit_waits_and_its_exit_code_tells_what_came_of_it(
     assert capsys.readouterr().out.splitlines()[:2] == ["edit    edit_1", "status  queued"]
 
 
-def test_watch_shows_the_events(
-    peer: Peer, edit_body: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_watch_shows_the_events(peer: Peer, edit_body: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     ended = json.dumps({**edit_body, "status": "cancelled"})
     log = json.dumps({"level": "info", "message": "hello"})
     stream = f"id: 1\nevent: log\ndata: {log}\n\nevent: status\ndata: {ended}\n\n"
@@ -70,9 +67,7 @@ def test_watch_shows_the_events(
     assert "info: hello\n" in said.err and said.err.endswith("errata-client: edit edit_1 was cancelled\n")
 
 
-def test_the_service_that_fails_or_is_away_and_wrong_usage(
-    peer: Peer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_service_that_fails_or_is_away_and_wrong_usage(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:
     peer.answers = [Answer(504, problem(504, "Timeout", "replica r2 does not follow"))]
     assert main(["activate", "3"]) == 4
     assert capsys.readouterr().err == "errata-client: 504 Timeout: replica r2 does not follow\n"

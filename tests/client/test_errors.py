@@ -4,10 +4,9 @@ import re
 from typing import Any
 
 import pytest
-
 from errata_client import Errata, errors
 
-from .peer import Answer, Peer, problem
+from tests.client.peer import Answer, Peer, problem
 
 
 def tree_drawn(docstring: str) -> set[tuple[str, str]]:

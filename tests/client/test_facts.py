@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-
 from errata_client import Fact, InvalidFacts, read_facts
 from errata_client.facts import fact_bodies
 

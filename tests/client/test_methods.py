@@ -3,10 +3,9 @@
 from typing import Any
 
 import pytest
-
 from errata_client import EditRejected, Fact, Neighbor, WaitTimedOut
 
-from .peer import Answer, Call, Peer
+from tests.client.peer import Answer, Call, Peer
 
 
 def test_wait_follows_the_edit_to_its_end(

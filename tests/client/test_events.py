@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 import pytest
-
 from errata_client import ConnectionFailed, LogEvent, ProgressEvent, StatusEvent
 from errata_client.events import Decoder
 
-from .peer import Answer, Call, Peer
+from tests.client.peer import Answer, Call, Peer
 
 STREAM = {"Content-Type": "text/event-stream; charset=utf-8"}
 
@@ -37,18 +36,14 @@ def test_events_go_on_after_the_last_one_seen(peer: Peer, call: Call, edit_body:
     assert [r.headers.get("Last-Event-ID") for r in peer.received] == [None, "1-0", "1-0", "3-0"]
 
 
-def test_a_stream_that_breaks_off_again_and_again_without_an_event_is_given_up(
-    peer: Peer, call: Call
-) -> None:
+def test_a_stream_that_breaks_off_again_and_again_without_an_event_is_given_up(peer: Peer, call: Call) -> None:
     peer.answers = [Answer(headers=STREAM, chunks=[PROGRESS]), *[Answer(headers=STREAM, chunks=[])] * 2]
     with pytest.raises(ConnectionFailed, match="broke off"):
         call("events", "edit_1", client={"max_retries": 1})
     assert len(peer.received) == 2
 
 
-def test_a_quiet_stream_is_opened_again_as_often_as_it_takes(
-    peer: Peer, call: Call, edit_body: dict[str, Any]
-) -> None:
+def test_a_quiet_stream_is_opened_again_as_often_as_it_takes(peer: Peer, call: Call, edit_body: dict[str, Any]) -> None:
     quiet = Answer(headers=STREAM, chunks=[b": hello\n\n"], holds_open_s=0.5)
     ended = event("1-0", "status", {**edit_body, "status": "cancelled"})
     peer.answers = [quiet, quiet, Answer(headers=STREAM, chunks=[ended])]

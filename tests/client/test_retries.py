@@ -5,18 +5,15 @@ import time
 from typing import Any
 
 import pytest
-
 from errata_client import ConnectionFailed, Errata, RequestTimedOut, TooManyRequests, Unavailable
 
-from .peer import Answer, Call, Peer, problem
+from tests.client.peer import Answer, Call, Peer, problem
 
 ACTIVATION = {"active": 1, "previous": 2, "replicas": []}
 NOW = {"Retry-After": "0"}
 
 
-def test_an_edit_is_posted_again_under_the_same_key(
-    peer: Peer, call: Call, edit_body: dict[str, Any]
-) -> None:
+def test_an_edit_is_posted_again_under_the_same_key(peer: Peer, call: Call, edit_body: dict[str, Any]) -> None:
     peer.answers = [Answer(503, headers=NOW), Answer(drops=True), Answer(202, edit_body)]
     assert call("edit", [("s", "r", "o")]).id == "edit_1"
     keys = {received.headers["Idempotency-Key"] for received in peer.received}
@@ -40,9 +37,7 @@ def test_a_bare_rollback_is_never_sent_again_once_it_may_have_arrived(peer: Peer
     assert [received.body for received in peer.received] == [{}, {}, {"to": 1}, {"to": 1}, {"to": 1}]
 
 
-def test_a_bare_rollback_is_sent_again_while_the_server_refuses_connections(
-    silent_peer: Peer, call: Call
-) -> None:
+def test_a_bare_rollback_is_sent_again_while_the_server_refuses_connections(silent_peer: Peer, call: Call) -> None:
     silent_peer.answers = [Answer(200, ACTIVATION)]
     starting = threading.Timer(0.1, silent_peer.listen)
     starting.start()
@@ -65,9 +60,7 @@ def test_retry_after_is_honoured_where_it_is_short_and_handed_on_where_it_is_lon
     assert caught.value.retry_after == 3600
 
 
-def test_what_is_at_fault_itself_is_sent_once_and_the_rest_until_the_tries_are_used_up(
-    peer: Peer, call: Call
-) -> None:
+def test_what_is_at_fault_itself_is_sent_once_and_the_rest_until_the_tries_are_used_up(peer: Peer, call: Call) -> None:
     for status, tries in [(404, 1), (504, 1), (500, 3)]:
         peer.received.clear()
         peer.answers = [Answer(status, headers=NOW) for _ in range(3)]

@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import pytest
-
 from errata_client import AsyncErrata, Errata
 
-from .peer import Call, Peer
+from tests.client.peer import Call, Peer
 
 
 def call_sync(url: str, method: str, args: Any, then: str | None, client: Any, options: Any) -> Any:
@@ -50,9 +49,7 @@ def peer(silent_peer: Peer) -> Peer:
 def call(request: pytest.FixtureRequest, silent_peer: Peer) -> Call:
     """Every test that takes this runs with `Errata` and with `AsyncErrata`."""
 
-    def call(
-        method: str, *args: Any, then: str | None = None, client: Mapping[str, Any] = {}, **options: Any
-    ) -> Any:
+    def call(method: str, *args: Any, then: str | None = None, client: Mapping[str, Any] = {}, **options: Any) -> Any:
         return request.param(silent_peer.url, method, args, then, client, options)
 
     return call

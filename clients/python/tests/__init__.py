@@ -1,1 +1,0 @@
-"""The tests of the SDK and its command line."""
