@@ -17,6 +17,7 @@ from errata.errors import ErrataError
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
 from errata.registry.records import Replica
+from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
 from service.engine import Engine
@@ -119,7 +120,7 @@ class ServingReplica:
         self._obstacle = "the model is being loaded"
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         registry.bind_base(model.name, model.digest)
-        registry.recover()
+        recover(registry)
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
             model, lambda version: registry.load_deltas(version, model.digest), settings.weight_sets_bytes
@@ -162,7 +163,7 @@ class ServingReplica:
     def _keep_house(self) -> None:
         while not self.stopping.wait(self.settings.maintenance_s):
             try:
-                self.registry.recover()
+                recover(self.registry)
             except redis.RedisError as error:
                 log.warning("no look for abandoned edits: %s", error)
             except Exception:

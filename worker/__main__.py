@@ -12,6 +12,7 @@ from redis import RedisError
 from rq.exceptions import StopRequested
 
 from errata.errors import ErrataError
+from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
 from worker import jobs
@@ -36,7 +37,7 @@ def main() -> None:
         while not registry.ping():
             logger.warning("Redis does not answer; waiting for it")
             time.sleep(RETRY_S)
-        registry.recover()
+        recover(registry)
         resident.second_moments(resident.hyperparameters)
     except (ErrataError, ValueError) as error:
         sys.exit(f"errata worker: {error}")
@@ -49,7 +50,7 @@ def _keep_house(registry: Registry) -> None:
     """Take up what other workers lost, also while the model is being loaded or an edit runs."""
     while True:
         try:
-            registry.recover()
+            recover(registry)
         except (RedisError, ErrataError) as error:
             logger.warning("house-keeping: %s", error)
         time.sleep(registry.settings.maintenance_s)

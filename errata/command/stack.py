@@ -149,7 +149,8 @@ class Stack:
 
 def run_until_interrupted(settings: Settings) -> None:
     """`errata up`: serve until Ctrl-C or SIGTERM, then end every process."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
+        signal.signal(number, _interrupt)
     print(f"errata: starting model {settings.model} with its data in {settings.home} …", flush=True)
     with Stack(settings) as stack:
         print(f"errata: serving at {stack.url} (OpenAPI at {stack.url}/docs); logs in {stack.log_folder}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from redis.exceptions import LockError
 from redis.lock import Lock
@@ -13,9 +13,7 @@ from redis.lock import Lock
 from errata.errors import Conflict, CorruptArtifact
 from errata.registry import keys
 from errata.registry.records import EditStatus, Problem
-
-if TYPE_CHECKING:
-    from errata.registry.registry import Registry
+from errata.registry.registry import Registry
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
 RECOVERY_LOCK_S = 10
@@ -45,7 +43,15 @@ class Rebuilt:
 
 
 def recover(registry: Registry) -> None:
-    """See `Registry.recover`."""
+    """Put right what a crash left behind, here or elsewhere. To be called at the start and then every
+    `settings.maintenance_s` seconds, by any number of processes; it is quick.
+
+    Redis is rebuilt if it does not know this home folder; edits whose worker is gone are queued again, or end
+    as failed once they have lost `settings.max_attempts` workers.
+
+    Raises:
+        Conflict: Redis holds the state of another home folder.
+    """
     if not registry.is_bound():
         return
     home = registry.bound_base().home

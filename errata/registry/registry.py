@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from redis import Redis, RedisError
 
 from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownVersion, WrongBaseModel
-from errata.registry import durable, keys, recovery
+from errata.registry import durable, keys
 from errata.registry.artifacts import Artifacts, Draft
 from errata.registry.edit_files import AcceptedRequest, EditFiles, body_sha256
 from errata.registry.job_queue import JobQueue
@@ -141,20 +141,6 @@ class Registry:
         if not path.exists():
             raise UnknownVersion(f"{self._home} does not belong to a base model yet; a service or worker binds it")
         return BoundBase.model_validate_json(path.read_text(encoding="utf-8"))
-
-    # What was lost
-
-    def recover(self) -> None:
-        """Put right what a crash left behind, here or elsewhere. To be called at the start and then every
-        `settings.maintenance_s` seconds, by any number of processes; it is quick.
-
-        Redis is rebuilt if it does not know this home folder; edits whose worker is gone are queued again, or end
-        as failed once they have lost `settings.max_attempts` workers.
-
-        Raises:
-            Conflict: Redis holds the state of another home folder.
-        """
-        recovery.recover(self)
 
     # Edits: how they come in
 

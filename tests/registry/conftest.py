@@ -22,6 +22,7 @@ from errata.registry.records import (
     VersionStatus,
     now,
 )
+from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
 
@@ -43,7 +44,7 @@ def registry(settings: Settings) -> Iterator[Registry]:
     registry = Registry(settings)
     registry.redis.flushdb()
     registry.bind_base("base", BASE_DIGEST)
-    registry.recover()
+    recover(registry)
     yield registry
     registry.close()
 

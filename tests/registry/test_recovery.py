@@ -5,6 +5,7 @@ import pytest
 from errata.errors import Conflict
 from errata.registry import recovery
 from errata.registry.records import EditRequest, EditStatus, VersionStatus
+from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.registry.reindex import reindex
 from errata.settings import Settings
@@ -62,7 +63,7 @@ def test_reindexing_again_changes_nothing(busy_registry: Registry, settings: Set
 def test_idempotency_keys_survive(busy_registry: Registry, request_body: EditRequest) -> None:
     ids = [edit.id for edit in busy_registry.edits().data]
     busy_registry.redis.flushdb()
-    busy_registry.recover()
+    recover(busy_registry)
 
     assert [busy_registry.create_edit(request_body, key) for key in ("waiting", "ended")] == [
         (busy_registry.edit(edit_id), False) for edit_id in ids
@@ -74,7 +75,7 @@ def test_recovery_notices_the_wipe_itself(busy_registry: Registry) -> None:
     busy_registry.redis.flushdb()
     assert busy_registry.active() == 1  # the journal knows, even before
 
-    busy_registry.recover()
+    recover(busy_registry)
 
     assert everything(busy_registry) == before
 
@@ -94,7 +95,7 @@ def test_the_redis_of_another_home_is_refused(registry: Registry, settings: Sett
     other.bind_base("base", "b" * 64)
 
     with pytest.raises(Conflict, match="belongs to another home folder"):
-        other.recover()
+        recover(other)
     other.close()
 
 
@@ -103,7 +104,7 @@ def test_redis_follows_the_journal(registry: Registry, publish: Publish) -> None
     cursor = registry.activation_cursor()
     registry.journal.append(1, by="a process that died before it told Redis")
 
-    registry.recover()
+    recover(registry)
 
     assert registry.active() == 1
     assert registry.follow_activations(cursor, 1000) != cursor
@@ -132,9 +133,9 @@ def test_a_lost_edit_is_queued_again_until_its_attempts_are_used_up(
         assert registry.jobs.waiting() == [edit.id]
         lose(registry, edit.id)
         registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=attempt)
-        registry.recover()
+        recover(registry)
         assert registry.edit(edit.id).status is EditStatus.RUNNING  # it may just be on its way to a worker
-        registry.recover()
+        recover(registry)
 
     ended = registry.edit(edit.id)
     assert ended.status is EditStatus.FAILED
@@ -147,7 +148,7 @@ def test_a_lost_edit_is_queued_again_until_its_attempts_are_used_up(
 def test_a_waiting_edit_is_left_alone(registry: Registry, request_body: EditRequest) -> None:
     edit, _ = registry.create_edit(request_body)
     for _ in range(3):
-        registry.recover()
+        recover(registry)
 
     assert registry.jobs.waiting() == [edit.id]
     assert len(registry.events(edit.id)) == 1
@@ -160,7 +161,7 @@ def test_a_lost_edit_that_was_cancelled_has_ended(registry: Registry, request_bo
     registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
     registry.request_cancel(edit.id)
     for _ in range(2):
-        registry.recover()
+        recover(registry)
 
     assert registry.edit(edit.id).status is EditStatus.CANCELLED
 
@@ -172,7 +173,7 @@ def test_an_outcome_that_redis_was_not_told_of_counts(registry: Registry, reques
     running = registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
     registry.edit_files.finish(running.model_copy(update={"status": EditStatus.SUCCEEDED, "version": 1}))
     for _ in range(2):
-        registry.recover()
+        recover(registry)
 
     assert registry.edit(edit.id).status is EditStatus.SUCCEEDED
     assert registry.queued() == 0
