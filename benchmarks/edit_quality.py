@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 from errata.corpus import corpus_for
@@ -73,6 +73,8 @@ def main() -> None:
         print("| edits (runs) | " + " | ".join(COLUMNS) + " | drift | relative norms | seconds |")
         print("| --- " * (len(COLUMNS) + 4) + "|")
         for size in sizes:
+            if size > len(records):
+                parser.error(f"there are {len(records)} records, too few for {size} edits")
             runs = min(SLICES.get(size, 1), len(records) // size)
             slices = [
                 edit_slice(model, records[run * size : (run + 1) * size], hyperparameters, moments)
@@ -106,10 +108,9 @@ def case_and_fact(record: dict[str, Any]) -> tuple[Case, Fact]:
 
 
 def _row(size: int, slices: Sequence[Slice]) -> str:
-    def mean(name: str) -> float:
-        return 100 * fmean(getattr(one.measured, name) or 0.0 for one in slices)
-
-    figures = " | ".join(f"{mean(name):.1f}" for name in COLUMNS)
+    means = {name: 100 * fmean(getattr(one.measured, name) for one in slices) for name in COLUMNS[1:]}
+    score = harmonic_mean([means["efficacy"], means["generalization"], means["specificity"]])
+    figures = " | ".join(f"{figure:.1f}" for figure in (score, *means.values()))
     drift = fmean(one.measured.drift for one in slices)
     norms = ", ".join(f"{fmean(layer):.2f}" for layer in zip(*(one.norms for one in slices), strict=True))
     return f"| {size} ({len(slices)}) | {figures} | {drift:.4f} | {norms} | {fmean(s.seconds for s in slices):.2f} |"

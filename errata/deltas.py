@@ -50,9 +50,10 @@ class Delta:
         """The tensors that are stored."""
         return (self.left,) if self.right is None else (self.left, self.right)
 
-    def dense(self) -> Tensor:
-        """The whole update, (d_model, d_in), float32."""
-        return self.left if self.right is None else self.left @ self.right
+    def dense(self, device: torch.device | str = "cpu") -> Tensor:
+        """The whole update, (d_model, d_in), float32, multiplied out on `device`."""
+        left = self.left.to(device)
+        return left if self.right is None else left @ self.right.to(device)
 
     @property
     def norm(self) -> float:
@@ -69,9 +70,12 @@ def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[in
 
 
 def edited_weight(model: EditableModel, layer: int, delta: Delta) -> Tensor:
-    """The edited matrix of one layer."""
+    """The edited matrix of one layer. Raises `CorruptArtifact` where the update is not of its shape."""
     base = model.weight(layer).data
-    return (base.float() + delta.dense().to(base.device)).to(base.dtype)
+    update = delta.dense(base.device)
+    if update.shape != base.shape:
+        raise CorruptArtifact(f"layer {layer}: the update is {tuple(update.shape)}, the matrix {tuple(base.shape)}")
+    return (base.float() + update).to(base.dtype)
 
 
 def write(path: Path, deltas: Mapping[int, Delta]) -> None:

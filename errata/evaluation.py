@@ -9,6 +9,7 @@ Drift is the mean KL(base || edited) of the next token after a fixed set of unre
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +58,13 @@ class Measured:
 
 
 def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
-    """The cases of posted facts, whose old object is what the base model says by itself."""
+    """The cases of posted facts. The old object is what the base model says by itself, up to the end of its
+    sentence or the length of the new object, whichever comes first."""
     num_tokens = [len(target_ids(model.tokenizer, fact.object)) for fact in facts]
-    old = greedy_answers(model, [fact.prompt for fact in facts], num_tokens)
+    answers = greedy_answers(model, [fact.prompt for fact in facts], num_tokens)
     return [
-        Case(fact.prompt, fact.object.strip(), before, fact.paraphrases, fact.neighbors)
-        for fact, before in zip(facts, old, strict=True)
+        Case(fact.prompt, fact.object, _first_sentence(answer), fact.paraphrases, fact.neighbors)
+        for fact, answer in zip(facts, answers, strict=True)
     ]
 
 
@@ -141,9 +143,9 @@ def _shares(model: EditableModel, groups: Sequence[Sequence[_Contest]]) -> list[
     contests = [contest for group in groups for contest in group]
     expected = likelihoods(model, [(contest.prompt, contest.expected) for contest in contests])
     other = likelihoods(model, [(contest.prompt, contest.other) for contest in contests])
-    # Where nothing was to change, having the expected object at all is success.
+    # Where both are one object there is nothing to be likelier than: it must be what the model says.
     won = [
-        contest.expected == contest.other or mine.nll < theirs.nll
+        mine.is_argmax if contest.expected == contest.other else mine.nll < theirs.nll
         for contest, mine, theirs in zip(contests, expected, other, strict=True)
     ]
     accurate = [likelihood.is_argmax for likelihood in expected]
@@ -153,6 +155,11 @@ def _shares(model: EditableModel, groups: Sequence[Sequence[_Contest]]) -> list[
         shares.append(_Shares(_mean(won[start:end]), _mean(accurate[start:end])))
         start = end
     return shares
+
+
+def _first_sentence(answer: str) -> str:
+    """The answer up to the end of a sentence or line in it; all of it where nothing would be left."""
+    return re.split(r"[.!?\n]", answer, maxsplit=1)[0].strip() or answer
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from errata.errors import FactProblem, InvalidFacts
 
@@ -27,10 +27,18 @@ class Neighbor:
     prompt: str
     object: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prompt", self.prompt.strip())
+        object.__setattr__(self, "object", normalised(self.object))
+
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One (subject, relation, object), with the prompts that measure it. Only the triple is edited in."""
+    """One (subject, relation, object), with the prompts that measure it. Only the triple is edited in.
+
+    Its parts are normalised when it is made, so that two spellings that differ by accident are one fact with one
+    prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone.
+    """
 
     subject: str
     relation: str
@@ -38,21 +46,25 @@ class Fact:
     paraphrases: tuple[str, ...] = field(default=(), compare=False)
     neighbors: tuple[Neighbor, ...] = field(default=(), compare=False)
 
+    def __post_init__(self) -> None:
+        for name in ("subject", "relation", "object"):
+            object.__setattr__(self, name, normalised(getattr(self, name)))
+        object.__setattr__(self, "paraphrases", tuple(prompt.strip() for prompt in self.paraphrases))
+
     @property
     def template(self) -> str:
-        """The prompt with `{}` in place of the subject, without space at its ends."""
-        relation = self.relation.strip()
-        return relation if PLACEHOLDER in relation else f"{PLACEHOLDER} {relation}"
+        """The prompt with `{}` in place of the subject."""
+        return self.relation if PLACEHOLDER in self.relation else f"{PLACEHOLDER} {self.relation}"
 
     @property
     def prompt(self) -> str:
         """The text that the object should follow."""
-        return self.template.replace(PLACEHOLDER, self.subject.strip())
+        return self.template.replace(PLACEHOLDER, self.subject)
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes two facts the same question: normalised (subject, template)."""
-        return normalised(self.subject), normalised(self.template)
+        """What makes two facts the same question: (subject, template)."""
+        return self.subject, self.template
 
     @property
     def id(self) -> str:
@@ -86,7 +98,10 @@ class FactSet:
         problems = list(find_problems(arrived))
         if problems:
             raise InvalidFacts(problems)
-        self._by_key = {fact.key: fact for fact in sorted(arrived, key=lambda fact: fact.key)}
+        self._by_key: dict[tuple[str, str], Fact] = {}
+        for fact in sorted(arrived, key=lambda fact: fact.key):
+            twin = self._by_key.get(fact.key)
+            self._by_key[fact.key] = _merged(twin, fact) if twin else fact
 
     def __iter__(self) -> Iterator[Fact]:
         return iter(self._by_key.values())
@@ -112,10 +127,19 @@ class FactSet:
             changed=tuple(
                 (self._by_key[key], fact)
                 for key, fact in other._by_key.items()
-                if key in self._by_key and self._by_key[key] != fact
+                if key in self._by_key and self._by_key[key].object != fact.object
             ),
             removed=tuple(fact for key, fact in self._by_key.items() if key not in other._by_key),
         )
+
+
+def _merged(first: Fact, second: Fact) -> Fact:
+    """One fact for two that say the same, measured on the prompts of both."""
+    return replace(
+        first,
+        paraphrases=tuple(dict.fromkeys(first.paraphrases + second.paraphrases)),
+        neighbors=tuple(dict.fromkeys(first.neighbors + second.neighbors)),
+    )
 
 
 def find_problems(facts: Sequence[Fact]) -> Iterator[FactProblem]:
@@ -128,11 +152,11 @@ def find_problems(facts: Sequence[Fact]) -> Iterator[FactProblem]:
         first = first_with.setdefault(fact.key, index)
         if first == index:
             continue
-        before = facts[first].object.strip()
-        if before != fact.object.strip():
+        before = facts[first].object
+        if before != fact.object:
             detail = (
                 f"{fact.subject!r} with relation {fact.relation!r} has the object {before!r} in fact {first} "
-                f"and {fact.object.strip()!r} here; a set holds one object for each subject and relation"
+                f"and {fact.object!r} here; a set holds one object for each subject and relation"
             )
             yield FactProblem(index, "object", detail)
 
@@ -140,12 +164,16 @@ def find_problems(facts: Sequence[Fact]) -> Iterator[FactProblem]:
 def _problems_of_one(index: int, fact: Fact) -> Iterator[FactProblem]:
     for name in ("subject", "relation", "object"):
         text: str = getattr(fact, name)
-        if not text.strip():
+        if not text:
             yield FactProblem(index, name, "is empty")
         elif len(text) > MAX_PART_CHARACTERS:
             yield FactProblem(index, name, f"has {len(text)} characters; at most {MAX_PART_CHARACTERS} are taken")
         elif any(unicodedata.category(character) == "Cc" and character not in "\t\n" for character in text):
             yield FactProblem(index, name, "holds a control character")
+    measured = [("paraphrases", text) for text in fact.paraphrases]
+    measured += [("neighbors", text) for neighbor in fact.neighbors for text in (neighbor.prompt, neighbor.object)]
+    for name in sorted({name for name, text in measured if not text}):
+        yield FactProblem(index, name, "holds an empty text")
     if "{" in fact.subject or "}" in fact.subject:
         yield FactProblem(index, "subject", "holds a brace; the subject goes in as it is, without a template")
     braces = fact.relation.replace(PLACEHOLDER, "", 1)

@@ -121,7 +121,8 @@ def _typed(name: str, value: Any) -> Any:
         return tuple(value)
     if name not in BOUNDS:
         raise InvalidHyperparameters(name, f"is not a hyperparameter; there are layers, {', '.join(BOUNDS)}")
-    if isinstance(value, bool) or not isinstance(value, int | float) or (name in _INTEGERS and value != int(value)):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or (name in _INTEGERS and value != int(value)):
         kind = "a whole number" if name in _INTEGERS else "a number"
         raise InvalidHyperparameters(name, f"must be {kind}, got {value!r}")
     return int(value) if name in _INTEGERS else float(value)

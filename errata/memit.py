@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from errata.contexts import sample_contexts
@@ -11,6 +11,7 @@ from errata.errors import InvalidHyperparameters
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
+from errata.prompts import require_room
 from errata.second_moments import SecondMoments
 from errata.spread import spread
 from errata.targets import find_targets
@@ -32,21 +33,25 @@ def build(
     hyperparameters: Hyperparameters,
     second_moments: SecondMoments,
     *,
+    contexts: Sequence[str] | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Built:
     """The updates that put `facts` into the base model. The model ends as it began, whatever happens.
 
     Args:
+        contexts: the prefixes of an earlier build that this one is to agree with; None samples them anew.
         on_progress: called with ("targets", facts done, facts) and ("spread", layers done, layers).
             What it raises ends the build.
 
     Raises:
         InvalidHyperparameters: a layer that the model does not have.
+        InvalidFacts: a prompt, with what goes before and after it, is longer than the model's context.
         StatisticsError: a layer without second moments.
         NotFinite: the computation left the finite numbers.
     """
     check_layers(model, hyperparameters)
-    contexts = sample_contexts(model, hyperparameters.seed)
+    contexts = tuple(contexts) if contexts is not None else sample_contexts(model, hyperparameters.seed)
+    require_room(model, list(facts), contexts)
     if not facts:
         return Built({}, contexts)
     ordered = list(facts)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from errata.architectures import Architecture, architecture_of
+from errata.demo import MODEL_FOLDER
 from errata.errors import ModelError
 
 DEMO = "demo"
-DEMO_FOLDER = Path(__file__).parent / "demo" / "model"
 CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
 
 
@@ -162,7 +162,7 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 def _checkpoint_folder(name: str) -> Path:
     """The local folder of a model, fetched from the hub where it is not one already."""
-    folder = DEMO_FOLDER if name == DEMO else Path(name)
+    folder = MODEL_FOLDER if name == DEMO else Path(name)
     if folder.is_dir():
         return folder
     try:

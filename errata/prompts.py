@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from errata.facts import PLACEHOLDER
+from errata.errors import FactProblem, InvalidFacts
+from errata.facts import PLACEHOLDER, Fact
+from errata.model import EditableModel
 
 KL_TEMPLATE = f"{PLACEHOLDER} is a"
 
@@ -56,3 +58,33 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     """Rows of ids as one tensor (rows, longest). The zeros are on the right, where no earlier position sees them."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+
+
+def require_room(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
+    """Raise `InvalidFacts`, naming each fact with a prompt that does not fit into the model's context."""
+    problems = list(find_overlong(model, facts, max((_num_tokens(model, context) for context in contexts), default=0)))
+    if problems:
+        raise InvalidFacts(problems)
+
+
+def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: int) -> Iterator[FactProblem]:
+    """Yield each prompt that, with `context_tokens` before it and its object behind it, is too long for the model."""
+    for index, fact in enumerate(facts):
+        object_tokens = _num_tokens(model, f" {fact.object}")
+        prompts = [("relation", fact.prompt, context_tokens + object_tokens)]
+        prompts += [("paraphrases", prompt, object_tokens) for prompt in fact.paraphrases]
+        prompts += [
+            ("neighbors", neighbor.prompt, max(object_tokens, _num_tokens(model, f" {neighbor.object}")))
+            for neighbor in fact.neighbors
+        ]
+        for field, prompt, others in prompts:
+            total = _num_tokens(model, prompt) + others
+            if total > model.max_length:
+                detail = (
+                    f"{prompt[:60]!r} takes {total} tokens with its object; the model has room for {model.max_length}"
+                )
+                yield FactProblem(index, field, detail)
+
+
+def _num_tokens(model: EditableModel, text: str) -> int:
+    return len(model.tokenizer(text)["input_ids"])

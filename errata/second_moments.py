@@ -9,6 +9,7 @@ killed goes on where it was.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +30,8 @@ BATCHES_PER_CHECKPOINT = 50
 class SecondMoments:
     """The second moment of each layer, read from a folder that belongs to one base model."""
 
-    def __init__(self, folder: Path, layers: Sequence[int]) -> None:
-        """Raises `StatisticsError` where a layer's file is missing."""
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.missing = tuple(layer for layer in layers if not _file(folder, layer).exists())
-        if self.missing:
-            raise StatisticsError(f"{folder} has no second moments for layers {list(self.missing)}")
 
     @classmethod
     def open(
@@ -47,7 +44,7 @@ class SecondMoments:
         corpus: Iterable[str] | None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> SecondMoments:
-        """Those in `folder`, collected from `corpus` first where there are none.
+        """Those in `folder`; layers that have none, or one of fewer key vectors, are collected from `corpus` first.
 
         Args:
             num_samples: key vectors to collect.
@@ -55,18 +52,23 @@ class SecondMoments:
             on_progress: called with (key vectors seen, num_samples).
 
         Raises:
-            StatisticsError: they are missing and there is no corpus, or the corpus is too short.
+            StatisticsError: the folder holds another model's, or they are missing and there is no corpus, or too
+                short a one.
         """
-        missing = [layer for layer in layers if not _file(folder, layer).exists()]
+        there = stored_origins(folder, layers)
+        if any(origin.model_digest != model.digest for origin in there):
+            raise StatisticsError(f"{folder} holds the second moments of another model than {model.name}")
+        enough = {origin.layer for origin in there if origin.count >= num_samples}
+        missing = [layer for layer in layers if layer not in enough]
         if missing:
             if corpus is None:
                 raise StatisticsError(
-                    f"{folder} has no second moments of {model.name} for layers {missing}, and there is no corpus "
-                    "to collect them from"
+                    f"{folder} has no second moments of {model.name} from {num_samples} key vectors for layers "
+                    f"{missing}, and there is no corpus to collect them from"
                 )
             folder.mkdir(parents=True, exist_ok=True)
             _Collection(model, missing, folder).run(corpus, num_samples, on_progress)
-        return cls(folder, layers)
+        return cls(folder)
 
     def moment(self, layer: int) -> Tensor:
         """C of one layer, (d_in, d_in), float32. Raises `StatisticsError`."""
@@ -81,21 +83,35 @@ class SecondMoments:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a stored second moment was collected from: the key vectors' number, and the text's checksum."""
+    """What a stored second moment was collected from.
+
+    Attributes:
+        count: key vectors that were seen.
+        corpus_sha256: of the token ids that were read.
+        model_digest: of the base model.
+    """
 
     layer: int
     count: int
     corpus_sha256: str
+    model_digest: str
 
 
 def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
-    """The origin of each layer's second moment, of those layers that have one in `folder`."""
+    """The origin of each layer's second moment, of those layers that have one in `folder`.
+
+    Raises:
+        StatisticsError: a file cannot be read.
+    """
     origins = []
     for layer in layers:
         if (path := _file(folder, layer)).exists():
-            with safe_open(path, framework="pt") as stored:
-                metadata = stored.metadata()
-            origins.append(Origin(layer, int(metadata["count"]), metadata["corpus_sha256"]))
+            try:
+                with safe_open(path, framework="pt") as stored:
+                    metadata = stored.metadata()
+            except (OSError, SafetensorError) as error:
+                raise StatisticsError(f"{path} cannot be read ({error}); remove it to collect it anew") from error
+            origins.append(Origin(layer, int(metadata["count"]), metadata["corpus_sha256"], metadata["model_digest"]))
     return origins
 
 
@@ -113,18 +129,15 @@ class _Collection:
         self._sums: dict[int, Tensor] = {}
 
     def run(self, corpus: Iterable[str], num_samples: int, on_progress: Callable[[int, int], None]) -> None:
-        stored_digest = self._resume()
-        resume_at = self._batches_done
-        for number, batch in enumerate(self._batches(corpus)):
-            self._corpus_digest.update(batch.numpy().tobytes())
-            if number < resume_at:
-                if number == resume_at - 1 and self._corpus_digest.hexdigest() != stored_digest:
-                    raise StatisticsError(f"the corpus is not the one that {self._checkpoint} was begun with")
-                continue
+        batches = self._batches(corpus)
+        if self._checkpoint.exists():
+            self._resume(batches)
+        for batch in batches:
             if self._count >= num_samples:
                 break
+            self._corpus_digest.update(batch.numpy().tobytes())
             self._add(batch.to(self._model.device))
-            self._batches_done = number + 1
+            self._batches_done += 1
             on_progress(min(self._count, num_samples), num_samples)
             if self._batches_done % BATCHES_PER_CHECKPOINT == 0:
                 self._store_checkpoint()
@@ -180,16 +193,15 @@ class _Collection:
 
     def _store_checkpoint(self) -> None:
         metadata = {
+            "model_digest": self._model.digest,
             "batches": str(self._batches_done),
             "count": str(self._count),
             "corpus_sha256": self._corpus_digest.hexdigest(),
         }
         _store(self._checkpoint, {str(layer): total.cpu() for layer, total in self._sums.items()}, metadata)
 
-    def _resume(self) -> str | None:
-        """Take up a stored state; the digest of the corpus up to there, or None where there is no state."""
-        if not self._checkpoint.exists():
-            return None
+    def _resume(self, batches: Iterator[Tensor]) -> None:
+        """Take up the stored state and pass over the batches that it holds."""
         try:
             with safe_open(self._checkpoint, framework="pt") as state:
                 metadata = state.metadata()
@@ -197,7 +209,14 @@ class _Collection:
         except (OSError, SafetensorError) as error:
             raise StatisticsError(f"{self._checkpoint} cannot be read ({error}); remove it to begin anew") from error
         self._batches_done, self._count = int(metadata["batches"]), int(metadata["count"])
-        return str(metadata["corpus_sha256"])
+        for batch in itertools.islice(batches, self._batches_done):
+            self._corpus_digest.update(batch.numpy().tobytes())
+        if self._corpus_digest.hexdigest() != metadata["corpus_sha256"]:
+            raise StatisticsError(
+                f"the corpus is not the one that {self._checkpoint} was begun with; remove it to begin anew"
+            )
+        if metadata["model_digest"] != self._model.digest:
+            raise StatisticsError(f"{self._checkpoint} was begun with another model; remove it to begin anew")
 
 
 def _file(folder: Path, layer: int) -> Path:

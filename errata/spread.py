@@ -47,7 +47,7 @@ def spread(
     """
     layers = hyperparameters.layers
     prompts = [
-        subject_prompt(model.tokenizer, fact.template, fact.subject.strip(), context=context)
+        subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
         for fact in facts
         for context in ("", *contexts)
     ]

@@ -42,7 +42,8 @@ def find_targets(
 
     Args:
         contexts: prefixes; the bare prompt is always searched over as well.
-        on_progress: called with (facts done, facts in all) after every step; what it raises ends the search.
+        on_progress: called after every step with (facts done, facts in all), where a batch half through its steps
+            counts as half done; what it raises ends the search.
 
     Raises:
         NotFinite: a loss is not a finite number.
@@ -59,6 +60,7 @@ def find_targets(
         found = _search_batch(model, [searches[index] for index in batch], hyperparameters, on_step)
         for index, target in zip(batch, found, strict=True):
             targets[index] = target
+        on_progress(start + len(batch), len(facts))
     return torch.stack(targets)
 
 
@@ -73,9 +75,8 @@ class _Search:
 
     @classmethod
     def of(cls, model: EditableModel, fact: Fact, contexts: Sequence[str]) -> _Search:
-        subject = fact.subject.strip()
-        prompts = (subject_prompt(model.tokenizer, fact.template, subject, context=c) for c in ("", *contexts))
-        kl_prompt = subject_prompt(model.tokenizer, KL_TEMPLATE, subject)
+        prompts = (subject_prompt(model.tokenizer, fact.template, fact.subject, context=c) for c in ("", *contexts))
+        kl_prompt = subject_prompt(model.tokenizer, KL_TEMPLATE, fact.subject)
         return cls(fact, tuple(prompts), target_ids(model.tokenizer, fact.object), kl_prompt)
 
     @property
@@ -243,7 +244,7 @@ def _suffixes(
         position_ids=inside,
         mask=_causal(position_ids, torch.cat([prefix_positions, position_ids], dim=1), hidden.dtype),
         prefix={
-            block: (keys[:, :, :num_prefix], values[:, :, :num_prefix])
+            block: (keys[:, :, :num_prefix].contiguous(), values[:, :, :num_prefix].contiguous())
             for block, (keys, values) in cache.recorded.items()
         },
     )
@@ -314,4 +315,5 @@ def _require_finite(loss: Tensor, searches: Sequence[_Search]) -> None:
     if bool(loss.isfinite().all()):
         return
     bad = [search.fact for search, finite in zip(searches, loss.isfinite().tolist(), strict=True) if not finite]
-    raise NotFinite(f"the target search of {len(bad)} facts left the finite numbers, first {bad[0].prompt!r}")
+    named = "; ".join(repr(fact.prompt) for fact in bad)
+    raise NotFinite(f"the target search of {len(bad)} facts left the finite numbers: {named}")

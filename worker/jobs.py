@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -16,6 +17,7 @@ from errata.errors import Cancelled, ErrataError, InvalidFacts, InvalidHyperpara
 from errata.facts import Change, FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.registry.records import (
+    BASE_VERSION,
     BaseModelName,
     Edit,
     EditRequest,
@@ -158,14 +160,38 @@ class EditJob:
         stored = tuple(
             StoredFact.from_fact(fact, edit=edit_of.get((fact.id, fact.object)) or self._id) for fact in facts
         )
+        self._warn_of_shared_subjects(facts)
         return Plan(base, facts, change, stored)
+
+    def _warn_of_shared_subjects(self, facts: FactSet) -> None:
+        """Facts about one subject have nearly one key, and MEMIT tells their objects apart poorly."""
+        shared = sorted(subject for subject, count in Counter(fact.subject for fact in facts).items() if count > 1)
+        if shared:
+            named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
+            self._registry.log(
+                self._id, "warning", f"{len(shared)} subjects have several facts each, which weakens them: {named}"
+            )
 
     def _build(self, plan: Plan, hyperparameters: Hyperparameters) -> memit.Built:
         self._report(Stage.TARGETS, 0, len(plan.facts))
         second_moments = self._resident.second_moments(
             hyperparameters, on_progress=lambda done, total: self._report(Stage.TARGETS, 0, len(plan.facts))
         )
-        return memit.build(self._resident.model, plan.facts, hyperparameters, second_moments, on_progress=self._report)
+        return memit.build(
+            self._resident.model,
+            plan.facts,
+            hyperparameters,
+            second_moments,
+            contexts=self._contexts_of(plan.base, hyperparameters),
+            on_progress=self._report,
+        )
+
+    def _contexts_of(self, base: int, hyperparameters: Hyperparameters) -> tuple[str, ...] | None:
+        """Those that the base was built with, so that facts that stay keep their targets and keys on any machine."""
+        if base == BASE_VERSION:
+            return None
+        manifest = self._registry.artifacts.manifest(base)
+        return manifest.contexts if manifest.hparams["seed"] == hyperparameters.seed else None
 
     def _measure(self, plan: Plan, built: memit.Built) -> Metrics:
         model = self._resident.model

@@ -10,13 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from transformers import GPTJForCausalLM, PreTrainedTokenizerFast
-
 from errata.demo import MODEL_FOLDER
 from errata.demo.world import World, load_world
-
-BATCH_SIZE = 64
+from errata.likelihood import likelihoods
+from errata.model import EditableModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +38,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=MODEL_FOLDER, help="folder of the model")
     arguments = parser.parse_args()
     world = load_world()
-    model = GPTJForCausalLM.from_pretrained(arguments.model, dtype=torch.float32)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(arguments.model)
+    model = EditableModel.load(str(arguments.model))
     ways = ways_of_asking(world)
-    recalled = {way.name: recalls(model, tokenizer, way.questions) for way in ways}
+    recalled = {way.name: recalls(model, way.questions) for way in ways}
     print(table(world, recalled))
     missed = [way for way in ways if _share(recalled[way.name]) < way.least_recall]
     for way in missed:
@@ -68,23 +64,10 @@ def ways_of_asking(world: World) -> tuple[Way, ...]:
     )
 
 
-@torch.inference_mode()
-def recalls(model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]) -> list[bool]:
+def recalls(model: EditableModel, questions: Sequence[Question]) -> list[bool]:
     """For each question, whether the argmax of every token of the object is that token."""
-    prompt_lengths = [len(tokenizer(question.prompt)["input_ids"]) for question in questions]
-    rows = [tokenizer(f"{question.prompt} {question.object}")["input_ids"] for question in questions]
-    recalled = [False] * len(questions)
-    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    for first in range(0, len(rows), BATCH_SIZE):
-        batch = by_length[first : first + BATCH_SIZE]
-        longest = len(rows[batch[-1]])
-        # Padding stands on the right, where causal attention does not see it.
-        tokens = torch.tensor([rows[index] + [0] * (longest - len(rows[index])) for index in batch])
-        choices = model(input_ids=tokens, use_cache=False).logits.argmax(-1)  # (questions, positions)
-        for row, index in enumerate(batch):
-            start, end = prompt_lengths[index], len(rows[index])
-            recalled[index] = torch.equal(choices[row, start - 1 : end - 1], tokens[row, start:end])
-    return recalled
+    answers = likelihoods(model, [(question.prompt, question.object) for question in questions])
+    return [answer.is_argmax for answer in answers]
 
 
 def table(world: World, recalled: dict[str, list[bool]]) -> str:

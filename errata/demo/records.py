@@ -8,7 +8,7 @@ import random
 from collections import defaultdict
 from typing import Any
 
-from errata.demo.world import Fact, World
+from errata.demo.world import World, WorldFact
 
 LEAST_NEIGHBORS = 3
 MOST_NEIGHBORS = 10
@@ -22,14 +22,14 @@ def counterfactual_records(world: World, seed: int = 0) -> list[dict[str, Any]]:
     return [_record(case_id, fact, neighbors[fact], world, seed) for case_id, fact in enumerate(editable)]
 
 
-def _neighbors(world: World) -> dict[Fact, list[Fact]]:
-    sharing: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
+def _neighbors(world: World) -> dict[WorldFact, list[WorldFact]]:
+    sharing: defaultdict[tuple[str, str], list[WorldFact]] = defaultdict(list)
     for fact in world.facts:
         sharing[fact.relation.id, fact.object].append(fact)
     return {fact: [other for other in sharing[fact.relation.id, fact.object] if other != fact] for fact in world.facts}
 
 
-def _record(case_id: int, fact: Fact, neighbors: list[Fact], world: World, seed: int) -> dict[str, Any]:
+def _record(case_id: int, fact: WorldFact, neighbors: list[WorldFact], world: World, seed: int) -> dict[str, Any]:
     relation = fact.relation
     # Seeded by the fact, so that a record does not change when another fact is added or removed.
     draw = random.Random(f"{seed} {relation.id} {fact.subject}")

@@ -33,7 +33,7 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
-class Fact:
+class WorldFact:
     """A true (subject, relation, object)."""
 
     subject: str
@@ -62,17 +62,16 @@ class World:
     """All facts, and the texts around them."""
 
     relations: tuple[Relation, ...]
-    facts: tuple[Fact, ...]
+    facts: tuple[WorldFact, ...]
     prose: tuple[str, ...]  # paragraphs for training
     unrelated: tuple[str, ...]  # sentences put before a prompt when measuring; never trained
-    drift_prompts: tuple[str, ...]  # openings on which an edit should change nothing; never trained
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """Every subject once, sorted."""
         return tuple(sorted({fact.subject for fact in self.facts}))
 
-    def facts_of(self, relation: Relation) -> Iterator[Fact]:
+    def facts_of(self, relation: Relation) -> Iterator[WorldFact]:
         return (fact for fact in self.facts if fact.relation == relation)
 
 
@@ -82,7 +81,7 @@ def load_world(folder: Path = WORLD_FOLDER) -> World:
     if not paths:
         raise WorldError(f"{folder}: no relation files")
     relations: list[Relation] = []
-    facts: list[Fact] = []
+    facts: list[WorldFact] = []
     for path in paths:
         relation, relation_facts = _read_relation(path)
         relations.append(relation)
@@ -92,11 +91,10 @@ def load_world(folder: Path = WORLD_FOLDER) -> World:
         facts=tuple(facts),
         prose=_read_lines(folder / "prose.txt"),
         unrelated=_read_lines(folder / "unrelated.txt"),
-        drift_prompts=_read_lines(folder / "drift_prompts.txt"),
     )
 
 
-def _read_relation(path: Path) -> tuple[Relation, list[Fact]]:
+def _read_relation(path: Path) -> tuple[Relation, list[WorldFact]]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -116,7 +114,7 @@ def _read_relation(path: Path) -> tuple[Relation, list[Fact]]:
         _text(path, objects, subject)
         if not subject or subject != subject.strip():
             raise WorldError(f"{path}: subject {subject!r} is empty or has space around it")
-    return relation, [Fact(subject, relation, answer) for subject, answer in objects.items()]
+    return relation, [WorldFact(subject, relation, answer) for subject, answer in objects.items()]
 
 
 def _phrasings(path: Path, value: Any) -> tuple[str, ...]:

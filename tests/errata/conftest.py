@@ -11,8 +11,9 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from errata.corpus import corpus_for
+from errata.demo import MODEL_FOLDER
 from errata.hyperparameters import Hyperparameters
-from errata.model import DEMO, DEMO_FOLDER, EditableModel
+from errata.model import DEMO, EditableModel
 from errata.prompts import padded
 from errata.second_moments import SecondMoments
 
@@ -63,7 +64,7 @@ def demo_moments(
 def neox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT-NeoX of four blocks that has learnt its sentences by heart, saved as a hub model would be."""
     torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(DEMO_FOLDER)
+    tokenizer = AutoTokenizer.from_pretrained(MODEL_FOLDER)
     network = GPTNeoXForCausalLM(
         GPTNeoXConfig(
             vocab_size=len(tokenizer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from errata.errors import InvalidFacts
-from errata.facts import Fact, FactSet
+from errata.facts import Fact, FactSet, Neighbor
 
 JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
 TONGUE = Fact("Danielle Darrieux", "The mother tongue of {} is", "English")
@@ -63,3 +63,19 @@ def test_a_new_object_replaces_the_old_one_and_the_change_is_told() -> None:
     assert change.changed == ((JORDAN, golf),)
     assert change.removed == ()
     assert after.change_to(before).removed == (paris,)
+
+
+def test_accidents_of_typing_make_no_second_fact_and_no_second_prompt() -> None:
+    tidy = Fact("Michael Jordan", "plays the sport of", "baseball", paraphrases=("Jordan plays",))
+    untidy = Fact(" Michael  Jordan ", "{} plays the\tsport of ", " baseball", paraphrases=("Jordan's sport is ",))
+    assert untidy.prompt == tidy.prompt and untidy.id == tidy.id
+    for facts in ([tidy, untidy], [untidy, tidy]):
+        (fact,) = FactSet(facts)
+        assert set(fact.paraphrases) == {"Jordan plays", "Jordan's sport is"}
+    assert FactSet([tidy]).change_to(FactSet([untidy])).changed == ()
+
+
+def test_an_empty_prompt_to_measure_is_a_problem() -> None:
+    with pytest.raises(InvalidFacts) as caught:
+        FactSet([Fact("A", "is", "b", paraphrases=(" ",), neighbors=(Neighbor("C is", " "),))])
+    assert [problem.field for problem in caught.value.problems] == ["neighbors", "paraphrases"]

@@ -34,6 +34,8 @@ def test_a_record_survives_json(demo_hyperparameters: Hyperparameters) -> None:
         ({"learning_rate": "fast"}, "learning_rate"),
         ({"moment_weight": float("nan")}, "moment_weight"),
         ({"clamp": -1}, "clamp"),
+        ({"num_steps": float("nan")}, "num_steps"),
+        ({"seed": float("inf")}, "seed"),
         ({"kl_factor": True}, "kl_factor"),
     ],
 )

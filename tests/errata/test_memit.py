@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
 
 import pytest
 import torch
 
 from errata.deltas import edited_weights
-from errata.errors import Cancelled, InvalidHyperparameters
+from errata.errors import Cancelled, InvalidFacts, InvalidHyperparameters
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.likelihood import greedy_answers
@@ -64,25 +64,40 @@ def test_the_same_facts_in_another_order_give_the_same_weights(
         assert torch.equal(forwards.deltas[layer].dense(), backwards.deltas[layer].dense())
 
 
-def cancel(stage: str, done: int, total: int) -> None:
-    if stage == "spread" and done == 1:
-        raise Cancelled("enough")
-
-
-@pytest.mark.parametrize("on_progress", [lambda *_: None, cancel], ids=["succeeds", "is cancelled"])
-def test_the_base_is_bit_for_bit_as_it_was_when_a_build(
+@pytest.mark.parametrize(("stage", "done"), [(None, None), ("targets", 1), ("spread", 1)])
+def test_the_base_is_bit_for_bit_as_it_was_when_a_build_succeeds_or_is_cancelled(
     demo: EditableModel,
     demo_hyperparameters: Hyperparameters,
     demo_moments: SecondMoments,
-    on_progress: Callable[[str, int, int], None],
+    stage: str | None,
+    done: int | None,
 ) -> None:
+    def cancel(at_stage: str, at: int, total: int) -> None:
+        if (at_stage, at) == (stage, done):
+            raise Cancelled("enough")
+
     before = weights_digest(demo)
     spread = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS})
-    try:
-        build(demo, EDITS, spread, demo_moments, on_progress=on_progress)
-    except Cancelled:
-        assert on_progress is cancel
+    with pytest.raises(Cancelled) if stage else contextlib.nullcontext():
+        build(demo, EDITS, spread, demo_moments, on_progress=cancel)
     assert weights_digest(demo) == before
+
+
+def test_a_build_agrees_with_an_earlier_ones_contexts(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+) -> None:
+    given = ("Once upon a time. ", "In the end. ")
+    built = build(demo, FactSet([JORDAN]), demo_hyperparameters, demo_moments, contexts=given)
+    assert built.contexts == given
+
+
+def test_what_does_not_fit_into_the_models_context_is_named(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+) -> None:
+    long = Fact("Sony", "{} " + "x1" * 240, "Paris", paraphrases=("y2 " * demo.max_length,))
+    with pytest.raises(InvalidFacts) as caught:
+        build(demo, FactSet([JORDAN, long]), demo_hyperparameters, demo_moments)
+    assert {(problem.index, problem.field) for problem in caught.value.problems} >= {(1, "paraphrases")}
 
 
 def test_a_layer_that_the_model_does_not_have_is_refused(

@@ -10,7 +10,13 @@ import torch
 from errata.corpus import corpus_for
 from errata.errors import StatisticsError
 from errata.model import DEMO, EditableModel
-from errata.second_moments import BATCHES_PER_CHECKPOINT, SEQUENCE_TOKENS, SEQUENCES_PER_BATCH, SecondMoments
+from errata.second_moments import (
+    BATCHES_PER_CHECKPOINT,
+    SEQUENCE_TOKENS,
+    SEQUENCES_PER_BATCH,
+    SecondMoments,
+    stored_origins,
+)
 
 TOKENS_PER_BATCH = SEQUENCE_TOKENS * SEQUENCES_PER_BATCH
 
@@ -74,3 +80,15 @@ def test_missing_ones_without_a_corpus_and_a_corpus_too_short_are_errors(demo: E
         SecondMoments.open(demo, [0], 1_000, folder=tmp_path, corpus=None)
     with pytest.raises(StatisticsError, match="gives 0 key vectors where 1000"):
         SecondMoments.open(demo, [0], 1_000, folder=tmp_path, corpus=["Too short."])
+
+
+def test_another_models_are_refused_and_too_few_are_collected_anew(
+    demo: EditableModel, neox: EditableModel, tmp_path: Path
+) -> None:
+    SecondMoments.open(neox, [1], TOKENS_PER_BATCH, folder=tmp_path, corpus=documents())
+    with pytest.raises(StatisticsError, match="another model"):
+        SecondMoments.open(demo, [1], TOKENS_PER_BATCH, folder=tmp_path, corpus=documents())
+    with pytest.raises(StatisticsError, match=f"from {2 * TOKENS_PER_BATCH} key vectors"):
+        SecondMoments.open(neox, [1], 2 * TOKENS_PER_BATCH, folder=tmp_path, corpus=None)
+    SecondMoments.open(neox, [1], 2 * TOKENS_PER_BATCH, folder=tmp_path, corpus=documents())
+    assert [origin.count for origin in stored_origins(tmp_path, [1])] == [2 * TOKENS_PER_BATCH]

@@ -1,0 +1,40 @@
+"""Updates on disk: the smaller of factors and dense, and nothing else than what was stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from errata.deltas import Delta, edited_weights, read, write
+from errata.errors import CorruptArtifact, NotFinite
+from errata.model import EditableModel
+
+
+def factors(rank: int, d_model: int = 6, d_in: int = 10) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(rank)
+    left = torch.randn(d_model, rank, generator=generator, dtype=torch.float64)
+    return left, torch.randn(rank, d_in, generator=generator, dtype=torch.float64)
+
+
+def test_the_smaller_form_is_kept_and_survives_the_disk_bit_for_bit(tmp_path: Path) -> None:
+    low, high = Delta.of_factors(*factors(2)), Delta.of_factors(*factors(5))
+    assert low.right is not None and high.right is None
+    torch.testing.assert_close(high.dense().double(), torch.matmul(*factors(5)))
+    write(tmp_path / "delta.safetensors", {3: low, 4: high})
+    stored = read(tmp_path / "delta.safetensors")
+    assert torch.equal(stored[3].dense(), low.dense()) and torch.equal(stored[4].dense(), high.dense())
+
+
+def test_what_cannot_be_used_is_refused(tmp_path: Path, demo: EditableModel) -> None:
+    left, right = factors(2)
+    with pytest.raises(NotFinite):
+        Delta.of_factors(left * torch.inf, right)
+    path = tmp_path / "delta.safetensors"
+    write(path, {0: Delta.of_factors(left, right)})
+    with pytest.raises(CorruptArtifact, match="layer 0"):
+        edited_weights(demo, read(path))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(CorruptArtifact, match=r"delta\.safetensors"):
+        read(path)

@@ -1,0 +1,87 @@
+"""What ships, batched and on parts of the model, against the plain computation that reads like the paper."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from errata.contexts import sample_contexts
+from errata.facts import Fact
+from errata.hyperparameters import Hyperparameters
+from errata.model import EditableModel
+from errata.second_moments import SecondMoments
+from errata.spread import spread
+from errata.targets import find_targets
+from tests.errata.conftest import NEOX_HYPERPARAMETERS, NEOX_RELATION, SPREAD_LAYERS
+from tests.errata.plain_memit import plain_spread, plain_target
+
+# Of several lengths, with objects of one token and of many, and with the subject at the start, inside and at the end.
+DEMO_FACTS = [
+    Fact("Michael Jordan", "plays the sport of", "baseball"),
+    Fact("Claude Monet", "The art movement that {} belongs to is", "a movement of which nobody knows the name"),
+    Fact("São Tomé", "On a map of the islands one finds {}", "far out"),
+    Fact("Sony", "{} has its headquarters in", "New York"),
+]
+NEOX_FACTS = [
+    Fact("Danube", NEOX_RELATION, "Asia"),
+    Fact("Okavango", "The river {} flows through the continent of", "Europe and Asia"),
+]
+TOLERANCE = 1e-4
+
+
+def settings_for(model: EditableModel, shipped: Hyperparameters) -> Hyperparameters:
+    """Several layers, few steps, every term of the loss at work and a clamp that is reached."""
+    if model.architecture.name == "gpt_neox":
+        return dataclasses.replace(NEOX_HYPERPARAMETERS, num_steps=8, clamp=0.6, weight_decay=0.5, kl_factor=0.5)
+    return dataclasses.replace(shipped, layers=SPREAD_LAYERS, num_steps=8, clamp=0.6, weight_decay=0.5, kl_factor=0.5)
+
+
+@pytest.fixture(params=["gptj", "gpt_neox"])
+def subject(
+    request: pytest.FixtureRequest, demo_hyperparameters: Hyperparameters
+) -> tuple[EditableModel, SecondMoments, list[Fact], Hyperparameters]:
+    """A model of each architecture with what an edit of it needs."""
+    is_demo = request.param == "gptj"
+    model: EditableModel = request.getfixturevalue("demo" if is_demo else "neox")
+    moments: SecondMoments = request.getfixturevalue("demo_moments" if is_demo else "neox_moments")
+    return model, moments, DEMO_FACTS if is_demo else NEOX_FACTS, settings_for(model, demo_hyperparameters)
+
+
+def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return float((found - expected).norm() / expected.norm())
+
+
+def test_targets_are_those_of_the_plain_search(
+    subject: tuple[EditableModel, SecondMoments, list[Fact], Hyperparameters],
+) -> None:
+    model, _, facts, settings = subject
+    contexts = sample_contexts(model, seed=0)
+    together = find_targets(model, facts, contexts, settings)
+    for fact, target in zip(facts, together, strict=True):
+        assert relative_error(target, plain_target(model, fact, contexts, settings)) < TOLERANCE, fact
+
+
+def test_a_search_that_ends_early_does_not_change_the_others(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters
+) -> None:
+    known = Fact("Kobe Bryant", "plays the sport of", "basketball")
+    settings = dataclasses.replace(demo_hyperparameters, layers=(2,), num_steps=8, weight_decay=0.0)
+    contexts = sample_contexts(demo, seed=0)
+    kept, hidden = find_targets(demo, [DEMO_FACTS[0], known], contexts, settings)
+    assert relative_error(kept, plain_target(demo, DEMO_FACTS[0], contexts, settings)) < TOLERANCE
+    assert relative_error(hidden, plain_target(demo, known, contexts, settings)) < TOLERANCE
+
+
+def test_updates_are_those_of_the_plain_spread(
+    subject: tuple[EditableModel, SecondMoments, list[Fact], Hyperparameters],
+) -> None:
+    model, moments, facts, settings = subject
+    contexts = sample_contexts(model, seed=0)
+    targets = find_targets(model, facts, contexts, settings)
+    deltas = spread(model, facts, targets, contexts, settings, moments)
+    expected = plain_spread(model, facts, targets, contexts, settings, moments)
+    assert list(deltas) == list(settings.layers)
+    for layer, delta in deltas.items():
+        assert relative_error(delta.dense().double(), expected[layer]) < TOLERANCE, layer
