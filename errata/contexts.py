@@ -11,6 +11,7 @@ from errata.model import EditableModel
 
 OPENINGS = ("The", "Therefore", "Because", "I", "You")
 LENGTH_TOKENS = 10
+ROOM_FOR_CONTEXT = 16  # tokens that a prefix takes at most: those sampled, its full stop, and a few to spare
 TOP_K = 5
 
 

@@ -10,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.auth import ApiKey
+from service.auth import ApiKey, Gate
 from service.problems import answer_with_problems
 from service.replica import ServingReplica
 from service.routes import edits, facts, generate, health, model, versions
@@ -62,6 +62,7 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     app.state.replica = replica
     app.state.keys = keys
     app.add_middleware(BodyLimit)
+    app.add_middleware(Gate, settings=replica.settings, keys=keys)
     answer_with_problems(app)
     for routes in (edits, generate, versions, facts, model, health):
         app.include_router(routes.router)

@@ -1,4 +1,4 @@
-"""Who may do what: API keys with scopes, and where a service without keys may listen.
+"""Who may do what: API keys with scopes, and where and to whom a service without keys may listen.
 
 A keys file holds one key a line, `name scope,scope sha256-of-the-key-in-hex`; empty lines and lines that begin
 with `#` are skipped. The keys themselves are 256 random bits, which need no slow hash.
@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from errata.settings import Settings
-from service.problems import ProblemError
+from service.problems import ProblemError, answer
 
 
 class Scope(StrEnum):
@@ -74,7 +78,7 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
             name, scopes, digest = line.split()
             if len(bytes.fromhex(digest)) != hashlib.sha256().digest_size:
                 raise ValueError("the hash is not a SHA-256 in hex")
-            keys[digest] = ApiKey(name, frozenset(Scope(scope) for scope in scopes.split(",")))
+            keys[digest.lower()] = ApiKey(name, frozenset(Scope(scope) for scope in scopes.split(",")))
         except ValueError as error:
             raise KeysFileError(f"{path}, line {number}, is not `name scope,scope sha256`: {error}") from error
     if not keys:
@@ -100,17 +104,70 @@ def requires(scope: Scope) -> Any:
         keys: Mapping[str, ApiKey] | None = request.app.state.keys
         if keys is None:
             return
-        if credentials is None:
-            raise _unauthorized("this needs an API key, as `Authorization: Bearer <key>`", "Bearer")
-        key = keys.get(_hashed(credentials.credentials))
-        if key is None:
-            raise _unauthorized("the API key is not known", 'Bearer error="invalid_token"')
+        key = _known_key(keys, credentials.credentials if credentials else None)
         if scope not in key.scopes:
             detail = f"the key {key.name!r} does not have the scope {scope.value!r}"
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'}
             raise ProblemError(403, "insufficient-scope", detail, headers=headers)
 
     return Depends(check)
+
+
+class Gate:
+    """Turns away, before anything of a request's body is read, whom no route would let in.
+
+    With keys: who would send something without one. Without keys: the page of another site that the user's browser
+    happens to show, which could otherwise edit the model in the user's name.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Mapping[str, ApiKey] | None) -> None:
+        self._app = app
+        self._settings = settings
+        self._keys = keys
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._check(scope["method"], Headers(scope=scope))
+            except ProblemError as error:
+                await answer(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, method: str, headers: Headers) -> None:
+        if self._keys is None:
+            self._refuse_other_sites(headers.get("host", ""), headers.get("origin"))
+        elif method not in ("GET", "HEAD", "OPTIONS"):
+            kind, _, key = headers.get("authorization", "").partition(" ")
+            _known_key(self._keys, key.strip() if kind.lower() == "bearer" else None)
+
+    def _refuse_other_sites(self, host: str, origin: str | None) -> None:
+        if self._settings.allow_anonymous:
+            # It may have any number of names, and a browser says truly which one it was asked under.
+            foreign = None if origin is None or origin.partition("://")[2] == host else f"the origin {origin!r}"
+        elif not self._is_own(f"//{host}"):
+            foreign = f"the host {host!r}"  # a name of another site that was made to lead here
+        else:
+            foreign = None if origin is None or self._is_own(origin) else f"the origin {origin!r}"
+        if foreign:
+            detail = f"{foreign} is not this service's own, and without API keys other sites may not use it"
+            raise ProblemError(403, "foreign-site", detail)
+
+    def _is_own(self, url: str) -> bool:
+        try:
+            name = urlsplit(url).hostname
+        except ValueError:
+            return False
+        return name is not None and (name == self._settings.host.lower() or _is_loopback(name))
+
+
+def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:
+    if not key:
+        raise _unauthorized("this needs an API key, as `Authorization: Bearer <key>`", "Bearer")
+    known = keys.get(_hashed(key))
+    if known is None:
+        raise _unauthorized("the API key is not known", 'Bearer error="invalid_token"')
+    return known
 
 
 _bearer = HTTPBearer(auto_error=False, description="An API key; not needed where the service has no keys file.")

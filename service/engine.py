@@ -35,6 +35,7 @@ class Engine:
         self._load_deltas = load_deltas
         self._weight_sets = WeightSets(self._weights_of, budget)
         self._active: WeightSet | None = None
+        self._stopping = threading.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="generation")
         # Held for a step of decoding, and while a weight set is made, which needs the base's own matrices in place.
         self._network = threading.Lock()
@@ -64,7 +65,8 @@ class Engine:
 
         Raises:
             ArtifactError, UnknownVersion: the version cannot be loaded.
-            NotReady: no version was named and the active one could not be loaded.
+            NotReady: no version was named and the active one could not be loaded. The generation ends with it, too,
+                when the engine is closed before.
             ProblemError: a prompt leaves no room in the context.
         """
         prompts = [self._token_ids(request, index) for index in range(len(request.all_prompts))]
@@ -77,8 +79,9 @@ class Engine:
         return generation
 
     def close(self) -> None:
-        """End after the request at hand; those that wait are cancelled."""
-        self._thread.shutdown(cancel_futures=True)
+        """End at the next token: the request at hand, and those that wait, end as `NotReady`."""
+        self._stopping.set()
+        self._thread.shutdown()
 
     def _weights_of(self, version: int) -> Mapping[int, Tensor]:
         deltas = self._load_deltas(version)
@@ -124,6 +127,8 @@ class Engine:
         seen = list(prompt_ids)
         step, cache = prompt_ids, None
         for _ in range(min(request.max_new_tokens, self.model.max_length - len(prompt_ids))):
+            if self._stopping.is_set():
+                raise NotReady("the service is stopping")
             with self._network, self.model.using(weights):
                 output = self.model.network(
                     input_ids=torch.tensor([step], device=self.model.device),

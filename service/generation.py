@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from errata.registry.records import BASE_VERSION
+from errata.registry.records import BASE_VERSION, Text, VersionNumber
 
 MAX_PROMPTS = 256
 MAX_PROMPT_CHARACTERS = 100_000
 MAX_NEW_TOKENS = 2048
 MAX_STOPS = 16
 
-Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 
 def _version_number(value: Any) -> Any:
@@ -43,12 +43,12 @@ class GenerateRequest(BaseModel):
     repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Each prompt's own draws begin from it.")] | None = None
     stop: Annotated[
-        tuple[Annotated[str, Field(min_length=1)], ...],
+        tuple[Annotated[Text, Field(min_length=1)], ...],
         Field(max_length=MAX_STOPS, description="Texts before which a completion ends; one may stand alone."),
         BeforeValidator(_several, json_schema_input_type=str | list[str]),
     ] = ()
     version: Annotated[
-        Annotated[int, Field(ge=0)] | None,
+        VersionNumber | None,
         Field(description="A version's number or `base`; the active one where it is absent."),
         BeforeValidator(_version_number, json_schema_input_type=int | str | None),
     ] = None

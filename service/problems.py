@@ -100,6 +100,11 @@ def pointer(*path: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
+def answer(error: ProblemError) -> JSONResponse:
+    """The answer to a request that ended in `error`."""
+    return _answer(error.problem, error.headers)
+
+
 def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = problem.model_dump(mode="json", exclude={"errors"} if not problem.errors else None)
     return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
@@ -107,7 +112,7 @@ def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONR
 
 def _on_problem(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProblemError)
-    return _answer(error.problem, error.headers)
+    return answer(error)
 
 
 def _on_errata_error(request: Request, error: Exception) -> JSONResponse:

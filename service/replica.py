@@ -6,14 +6,13 @@ import logging
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable
 
 import redis
 import torch
 
-from errata.errors import ErrataError
+from errata.errors import CorruptArtifact, ErrataError
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
 from errata.registry.records import Replica
@@ -30,10 +29,11 @@ log = logging.getLogger(__name__)
 
 
 class ServingReplica:
-    """The engine of this process and the two threads around it.
+    """The engine of this process and the threads around it.
 
     One brings the model and the active version up, then follows the activations: it loads what was made active,
-    switches to it and announces that. The other keeps the registry in order.
+    switches to it and announces that. Another says again and again what is served, also while a version is being
+    loaded. The last one keeps the registry in order.
 
     Attributes:
         id: name of this replica, new at each start.
@@ -59,6 +59,9 @@ class ServingReplica:
         self._on_failure = on_failure
         self._engine: Engine | None = None
         self._obstacle: str | None = "the model is being loaded"
+        self._lost_track: str | None = None
+        self._swap_ms: float | None = None
+        self._announcing = threading.Lock()
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -71,7 +74,10 @@ class ServingReplica:
 
     @property
     def obstacle(self) -> str | None:
-        """Why this replica does not serve what it should; None when it does, or serves what it did before."""
+        """Why this replica does not serve what it should; None when it does, or serves what it did before because
+        the version that is active now cannot be loaded."""
+        if self._lost_track is not None:
+            return self._lost_track
         if self._engine is not None and self._engine.active is not None:
             return None
         return self._obstacle
@@ -108,6 +114,7 @@ class ServingReplica:
             return
         if not self.stopping.is_set():
             self._begin(self._keep_house, "house-keeping")
+            self._begin(self._send_heartbeats, "heartbeats")
             self._follow()
 
     def _bring_up(self) -> None:
@@ -120,45 +127,75 @@ class ServingReplica:
         self._obstacle = "the model is being loaded"
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         registry.bind_base(model.name, model.digest)
-        recover(registry)
+        self._recover_once()
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
             model, lambda version: registry.load_deltas(version, model.digest), settings.weight_sets_bytes
         )
 
+    def _recover_once(self) -> None:
+        """Put the registry in order, as soon as Redis answers. Raises `Conflict`."""
+        while not self.stopping.is_set():
+            try:
+                recover(self.registry, at_start=True)
+                return
+            except redis.RedisError as error:
+                self._obstacle = f"Redis does not answer: {error}"
+                self.stopping.wait(RETRY_S)
+            except CorruptArtifact as error:  # what is served may be known all the same
+                log.error("the registry is not in order: %s", error)
+                return
+
     def _follow(self) -> None:
         """Serve what is active, again and again: each activation wakes it, and what failed is tried again."""
-        cursor, swap_ms, announced_at = None, None, 0.0
+        cursor = None
         while not self.stopping.is_set():
             try:
                 if cursor is None:
                     cursor = self.registry.activation_cursor()
-                switched_in = self._switch_to(self.registry.active())
-                due = announced_at + self.settings.replica_ttl_s / 3
-                if self.engine.active is not None and (switched_in is not None or time.monotonic() > due):
-                    swap_ms = switched_in if switched_in is not None else swap_ms
-                    self.registry.announce_replica(Replica(id=self.id, version=self.engine.active, swap_ms=swap_ms))
-                    announced_at = time.monotonic()
+                if self._switch_to(self.registry.active()):
+                    self._announce()
+                self._lost_track = None
                 cursor = self.registry.follow_activations(cursor, WAIT_FOR_ACTIVATION_MS)
             except redis.RedisError as error:
                 log.warning("activations cannot be followed: %s", error)
                 cursor = None
                 self.stopping.wait(RETRY_S)
+            except Exception as error:
+                lost_track = f"activations cannot be followed: {error}"
+                if lost_track != self._lost_track:
+                    log.exception("activations cannot be followed")
+                self._lost_track = lost_track
+                cursor = None
+                self.stopping.wait(RETRY_S)
 
-    def _switch_to(self, version: int) -> float | None:
-        """Serve `version` where it is not served yet. Gives the milliseconds that took; None where nothing changed."""
+    def _switch_to(self, version: int) -> bool:
+        """Serve `version` where it is not served yet. Whether anything changed."""
         if self.engine.active == version:
-            return None
+            return False
         try:
-            swap_ms = self.engine.switch(version)
+            self._swap_ms = self.engine.switch(version)
         except ErrataError as error:
             if str(error) != self._obstacle:
                 log.error("version %d cannot be served, %s goes on: %s", version, self.engine.active, error)
             self._obstacle = str(error)
-            return None
-        log.info("serving version %d, after %.1f ms", version, swap_ms)
+            return False
+        log.info("serving version %d, after %.1f ms", version, self._swap_ms)
         self._obstacle = None
-        return swap_ms
+        return True
+
+    def _announce(self) -> None:
+        """Say what is served. One thread at a time, so that the version said last is the one read last."""
+        with self._announcing:
+            if (version := self.engine.active) is not None:
+                self.registry.announce_replica(Replica(id=self.id, version=version, swap_ms=self._swap_ms))
+
+    def _send_heartbeats(self) -> None:
+        while not self.stopping.wait(self.settings.replica_ttl_s / 3):
+            try:
+                self._announce()
+            except Exception as error:
+                log.warning("this replica could not be announced: %s", error)
 
     def _keep_house(self) -> None:
         while not self.stopping.wait(self.settings.maintenance_s):

@@ -18,13 +18,13 @@ PATIENCE_S = 20.0
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a Redis server of the tests' own, without the number of a database."""
     folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    process = start_embedded_redis(folder, port, folder / "redis.log")
+    process, url = start_embedded_redis(folder, port, folder / "redis.log")
     deadline = time.monotonic() + PATIENCE_S
-    with redis.Redis(port=port) as connection:
+    with redis.Redis.from_url(url) as connection:
         while not _answers(connection):
             assert process.poll() is None and time.monotonic() < deadline, last_lines(folder / "redis.log")
             time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}"
+    yield url
     stop(process, PATIENCE_S)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,11 +13,15 @@ from pathlib import Path
 import pytest
 import redis
 from errata_client import EditRejected, Errata, Generation
+from rq import Callback, Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from errata.command.processes import free_port
 from errata.command.stack import Stack
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
+from errata.registry import keys
 from errata.settings import Settings
 
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
@@ -140,6 +143,11 @@ def test_a_cancelled_edit_leaves_no_version_and_the_worker_goes_on(client: Errat
     assert client.edit([JORDAN]).wait(progress=False).status == "succeeded"
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended; it is left to its `Popen` to be reaped."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+
+
 def test_a_generation_that_an_activation_overtakes_ends_under_the_version_it_began_with(
     client: Errata, stack: Stack
 ) -> None:
@@ -147,20 +155,21 @@ def test_a_generation_that_an_activation_overtakes_ends_under_the_version_it_beg
     assert edited is not None
     prompt, length = f"{JORDAN_ASKED} baseball. The", 300
     alone = client.generate(prompt, max_new_tokens=length, version=edited).text
-    begun = threading.Event()
 
     def generate() -> Generation:
         with Errata(stack.url) as other:
-            begun.set()
             return other.generate(prompt, max_new_tokens=length)
 
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(generate)
-        begun.wait()
-        time.sleep(0.2)
-        assert client.activate(0).active == 0
-        assert not running.done(), "the generation was over before the activation; make it longer"
-        overtaken = running.result()
+        for head_start_s in (0.05, 0.1, 0.2, 0.4, 0.8):  # until the generation was accepted before the activation
+            client.activate(edited)
+            running = threads.submit(generate)
+            time.sleep(head_start_s)
+            assert client.activate(0).active == 0
+            assert not running.done(), "the generation was over before the activation; make it longer"
+            overtaken = running.result()
+            if overtaken.version != 0:
+                break
     assert overtaken.version == edited
     assert overtaken.text == alone
     assert client.generate(prompt, max_new_tokens=1).version == 0
@@ -169,9 +178,10 @@ def test_a_generation_that_an_activation_overtakes_ends_under_the_version_it_beg
 def test_a_killed_workers_edit_is_taken_up_again_and_makes_one_version(client: Errata, stack: Stack) -> None:
     edit = client.edit(many_facts(60), gate={"min_efficacy": None})
     wait_until_running(client, edit.id)
-    os.kill(stack.pid("worker"), signal.SIGKILL)
-    killed_at = time.monotonic()
-    time.sleep(0.5)
+    pid, killed_at = stack.pid("worker"), time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    while not has_ended(pid):
+        time.sleep(0.01)
     stack.revive()
     while client.get_edit(edit.id).attempts < 2:
         assert time.monotonic() - killed_at < TAKEN_UP_AGAIN_S, "the edit was not taken up again in time"
@@ -179,6 +189,33 @@ def test_a_killed_workers_edit_is_taken_up_again_and_makes_one_version(client: E
     ended = edit.wait(progress=False)
     assert ended.status == "succeeded"
     assert [version.id for version in client.versions() if version.edit == edit.id] == [ended.version]
+
+
+def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attempt(client: Errata, stack: Stack) -> None:
+    edit = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})
+    wait_until_running(client, edit.id)
+    pid, deadline = stack.pid("worker"), time.monotonic() + 30
+    while not has_ended(pid):  # told again, it does not finish its edit first
+        os.kill(pid, signal.SIGTERM)
+        assert time.monotonic() < deadline, "the worker did not stop"
+        time.sleep(0.1)
+    put_back = client.get_edit(edit.id)
+    assert (put_back.status, put_back.attempts) == ("queued", 0)
+    stack.revive()
+    ended = edit.wait(progress=False)
+    assert (ended.status, ended.attempts) == ("succeeded", 1)
+
+
+def test_a_worker_runs_nothing_but_edits(client: Errata, stack: Stack, tmp_path: Path) -> None:
+    with redis.Redis.from_url(stack.redis_url) as connection:
+        queue = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
+        foreign = [
+            queue.enqueue("os.mkdir", str(tmp_path / "made")),
+            queue.enqueue(keys.EDIT_JOB, "edit_of_nobody", on_failure=Callback("os.abort")),
+        ]
+        assert client.edit([JORDAN]).wait(progress=False).status == "succeeded"  # it was behind them in the queue
+        assert not any(Job.exists(job.id, connection) for job in foreign)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Stack) -> None:

@@ -1,13 +1,83 @@
-"""What a newcomer types: `errata demo`."""
+"""What a newcomer types: `errata demo`, and `errata up` until Ctrl-C or worse."""
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+import redis
+from errata_client import Errata
+
+from errata.command.processes import free_port
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+PATIENCE_S = 60.0
+GONE_WITHIN_S = 20.0  # the grace that a busy child has, and as much again
 ROOT = Path(__file__).parent.parent
 ERRATA = [sys.executable, "-c", "from errata.command.main import main; main()"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command, to its end."""
+    return subprocess.run([*ERRATA, *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
+
+
+@contextmanager
+def up(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`errata up` with its home in `folder`, once it serves, and its URL."""
+    command = [*ERRATA, "up", "--home", str(folder / "home"), "--port", str(free_port()), *arguments]
+    with subprocess.Popen(
+        command, cwd=folder, env={**os.environ, **variables}, text=True, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        try:
+            url = next(line.split()[3] for line in process.stdout if "serving at" in line)
+            yield process, url
+        finally:
+            process.terminate()
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes that were told of the folder, or work in it. Redis hides what it was told."""
+    pids = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (entry / "environ").read_bytes() + (entry / "cmdline").read_bytes()
+            if str(folder) in str((entry / "cwd").readlink()) or os.fsencode(folder) in told:
+                pids.append(int(entry.name))
+        except OSError:  # it has ended, or is another user's
+            continue
+    return pids
+
+
+def ignores(pid: int, number: int) -> bool:
+    """Whether a process ignores a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(status.split("SigIgn:")[1].split()[0], 16)
+    return bool(mask >> (number - 1) & 1)
+
+
+def wait_until(is_so: Callable[[], bool], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    while not is_so():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_the_demo_edits_shows_rolls_back_and_ends_every_process(tmp_path: Path) -> None:
@@ -17,6 +87,7 @@ def test_the_demo_edits_shows_rolls_back_and_ends_every_process(tmp_path: Path) 
         text=True,
         timeout=300,
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     questions = int(ran.stdout.split(" answers are as they should be")[0].split()[-1])
@@ -24,7 +95,93 @@ def test_the_demo_edits_shows_rolls_back_and_ends_every_process(tmp_path: Path) 
     assert as_wanted >= 0.9 * questions
     assert f"{questions} of {questions} answers are the old ones again" in ran.stdout
     assert "Everything is stopped" in ran.stdout
-    assert not subprocess.run(["pgrep", "-f", "errata-demo-"], capture_output=True, text=True).stdout
+    assert not processes_of(tmp_path)
+    assert not list(tmp_path.glob("errata-demo-*"))
+
+
+@on_linux
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_ends_every_process_when_told_to(tmp_path: Path, number: int) -> None:
+    with up(tmp_path) as (process, _):
+        assert len(processes_of(tmp_path)) == 4  # itself, Redis, the worker and the service
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+        assert not processes_of(tmp_path)
+
+
+@on_linux
+def test_a_second_ctrl_c_does_not_break_the_end_off(tmp_path: Path) -> None:
+    with up(tmp_path) as (process, _):
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: process.poll() is not None or ignores(process.pid, signal.SIGINT), PATIENCE_S)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+        assert not processes_of(tmp_path)
+
+
+@on_linux
+def test_nothing_outlives_an_up_that_is_killed_with_its_hands_full(tmp_path: Path) -> None:
+    with up(tmp_path) as (process, url), Errata(url) as client:
+        facts = [(f"Subject {number}", "is from", "Paris") for number in range(200)]
+        edit = client.edit(facts, gate={"min_efficacy": None})
+        wait_until(lambda: client.get_edit(edit.id).progress is not None, PATIENCE_S)
+        assert len(processes_of(tmp_path)) == 4
+        process.kill()
+        process.wait()
+        wait_until(lambda: not processes_of(tmp_path), GONE_WITHIN_S)
+
+
+def test_two_ups_on_one_home_are_one_too_many(tmp_path: Path) -> None:
+    with up(tmp_path) as (process, _):
+        second = run("up", "--home", str(tmp_path / "home"), "--port", str(free_port()))
+        assert second.returncode == 1
+        assert "up.lock is held" in second.stderr
+        assert process.poll() is None
+
+
+def test_up_behind_a_proxy_and_on_ipv6(tmp_path: Path) -> None:
+    if not has_ipv6():
+        pytest.skip("needs ::1")
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with up(tmp_path, "--host", "::1", http_proxy=nowhere, HTTP_PROXY=nowhere, ALL_PROXY=nowhere) as (_, url):
+        assert url.startswith("http://[::1]:")
+
+
+def test_up_on_any_port_is_refused(tmp_path: Path) -> None:
+    ran = run("up", "--home", str(tmp_path), "--port", "0")
+    assert ran.returncode == 1
+    assert "--port" in ran.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_up_on_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        ran = run("up", "--home", str(tmp_path), "--port", str(taken.getsockname()[1]))
+    assert ran.returncode == 1
+    assert "is taken" in ran.stderr
+
+
+def test_up_for_other_machines_needs_keys_or_a_word(tmp_path: Path) -> None:
+    ran = run("up", "--home", str(tmp_path), "--port", str(free_port()), "--host", "0.0.0.0")
+    assert ran.returncode == 1
+    assert "--allow-anonymous" in ran.stderr
+    with up(tmp_path, "--host", "0.0.0.0", "--allow-anonymous") as (_, url):
+        assert url.startswith("http://0.0.0.0:")
+
+
+@on_linux
+def test_the_password_of_redis_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with up(tmp_path):
+        file = tmp_path / "home" / "redis" / "password.conf"
+        password = file.read_text().split()[1]
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert len(password) >= 32
+        arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(tmp_path)]
+        assert not any(password.encode() in words for words in arguments)
+        [title] = [words for words in arguments if b"valkey-server" in words]
+        port = int(title.strip(b"\0 ").rpartition(b":")[2])
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
 
 
 def test_a_file_of_facts_that_cannot_be_read_is_named_and_nothing_starts(tmp_path: Path) -> None:

@@ -34,16 +34,23 @@ def main() -> None:
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
         resident = Resident.load(settings)
         registry.bind_base(resident.model.name, resident.model.digest)
-        while not registry.ping():
-            logger.warning("Redis does not answer; waiting for it")
-            time.sleep(RETRY_S)
-        recover(registry)
+        _recover_once(registry)
         resident.second_moments(resident.hyperparameters)
     except (ErrataError, ValueError) as error:
         sys.exit(f"errata worker: {error}")
     registry.artifacts.sweep()
     logger.info("model %s (%s) is loaded on %s", settings.model, resident.model.digest[:12], resident.model.device)
     _work(registry, resident)
+
+
+def _recover_once(registry: Registry) -> None:
+    """Put the registry in order, as soon as Redis answers. Raises `Conflict`, `CorruptArtifact`."""
+    while True:
+        try:
+            return recover(registry, at_start=True)
+        except RedisError as error:
+            logger.warning("Redis does not answer; waiting for it: %s", error)
+            time.sleep(RETRY_S)
 
 
 def _keep_house(registry: Registry) -> None:
@@ -53,6 +60,8 @@ def _keep_house(registry: Registry) -> None:
             recover(registry)
         except (RedisError, ErrataError) as error:
             logger.warning("house-keeping: %s", error)
+        except Exception:
+            logger.exception("house-keeping failed")
         time.sleep(registry.settings.maintenance_s)
 
 

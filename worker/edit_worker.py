@@ -18,6 +18,7 @@ from redis.backoff import ExponentialBackoff
 from redis.client import Pipeline
 from redis.retry import Retry
 from rq import SimpleWorker
+from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
@@ -63,7 +64,12 @@ class EditWorker(SimpleWorker):
     # What RQ calls
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run a job while a thread keeps its lease."""
+        """Run a job while a thread keeps its lease. Only edits are run, whatever else is put into the queue."""
+        if not _is_edit(job):
+            logger.error("job %s is not an edit; it is refused and forgotten", job.id)
+            queue.connection.lrem(queue.intermediate_queue_key, 0, job.id)
+            queue.connection.delete(job.key)
+            return
         with self._kept_alive(job):
             super().execute_job(job, queue)
 
@@ -125,6 +131,15 @@ class EditWorker(SimpleWorker):
                     self.maintain_heartbeats(job, execution)
                 except RedisError as error:
                     logger.warning("%s: a heartbeat was not sent: %s", job.id, error)
+
+
+def _is_edit(job: Job) -> bool:
+    """Whether a job calls the edit function and nothing else: RQ would call back any function that a job names."""
+    callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)
+    try:
+        return job.func_name == keys.EDIT_JOB and not any((*callbacks, job.webhooks))
+    except DeserializationError:
+        return False
 
 
 def _patient_connection(url: str) -> Redis:

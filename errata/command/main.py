@@ -46,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
     listening = argparse.ArgumentParser(add_help=False)
     listening.add_argument("--host", help="address that the service listens on")
     listening.add_argument("--port", type=int, help="port that the service listens on")
+    listening.add_argument(
+        "--allow-anonymous",
+        action="store_true",
+        default=None,
+        help="serve without API keys on an address that is not the loopback",
+    )
 
     up = commands.add_parser(
         "up", parents=[shared, listening], help="start Redis, a worker and the service; serve until Ctrl-C"

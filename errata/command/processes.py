@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
-def start(command: Sequence[str], *, environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a process whose output is appended to `log`.
+def start(
+    command: Sequence[str], *, environment: Mapping[str, str], log: Path, keep_open: Collection[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process whose output is appended to `log`; it inherits the file descriptors `keep_open`.
 
     It has a session of its own, so that Ctrl-C reaches only the parent, which then ends it in good order;
-    on Linux it also ends when the parent is killed without a chance to do so.
+    on Linux it is also asked to end when the parent is killed without a chance to do so.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
@@ -28,8 +32,9 @@ def start(command: Sequence[str], *, environment: Mapping[str, str], log: Path) 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            pass_fds=keep_open,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_hear_of_parents_death if sys.platform == "linux" else None,
         )
 
 
@@ -52,13 +57,23 @@ def free_port() -> int:
 
 
 def is_taken(host: str, port: int) -> bool:
-    """Whether somebody listens on this address already."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
+    """Whether somebody listens on this address, of IPv4 or IPv6, already."""
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:  # there is no such host
+        return False
+    return any(_is_bound(family, address) for family, _, _, _, address in addresses)
+
+
+def _is_bound(family: int, address: tuple[Any, ...]) -> bool:
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind(address)
+    except OSError as error:
+        return error.errno == errno.EADDRINUSE
     return False
 
 
@@ -67,5 +82,5 @@ def last_lines(log: Path, count: int = 15) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-count:]) if log.exists() else ""
 
 
-def _end_with_parent() -> None:
+def _hear_of_parents_death() -> None:
     ctypes.CDLL(None).prctl(PARENT_DEATH_SIGNAL, signal.SIGTERM)

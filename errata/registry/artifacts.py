@@ -7,6 +7,7 @@ A deleted version leaves its manifest, its facts and a tombstone, so that its nu
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -14,8 +15,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import ValidationError
 
 from errata.errors import CorruptArtifact, UnknownVersion, WrongBaseModel
 from errata.registry import durable
@@ -26,6 +25,8 @@ FACTS = "facts.jsonl"
 DELTA = "delta.safetensors"
 TOMBSTONE = "deleted.json"
 LEFTOVER_AGE_S = 86_400
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +109,20 @@ class Artifacts:
         path = self._existing(number) / MANIFEST
         try:
             return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             raise CorruptArtifact(f"version {number}: {path.name} cannot be read: {error}") from error
 
     def of_edit(self, edit_id: str) -> Manifest | None:
-        """The version that an edit made, if there is one."""
-        newest_first = reversed(self.numbers())
-        return next((found for number in newest_first if (found := self.manifest(number)).edit == edit_id), None)
+        """The version that an edit made, if there is one. One that cannot be read is passed over."""
+        for number in reversed(self.numbers()):
+            try:
+                found = self.manifest(number)
+            except (CorruptArtifact, UnknownVersion) as error:  # unknown: it was deleted at this moment
+                logger.warning("looking for the version of %s: %s", edit_id, error)
+                continue
+            if found.edit == edit_id:
+                return found
+        return None
 
     def facts(self, number: int) -> tuple[StoredFact, ...]:
         """A version's fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from errata.errors import UnknownEdit
+from errata.errors import CorruptArtifact, UnknownEdit
 from errata.registry import durable
 from errata.registry.records import Edit, EditRequest
+
+EDIT_ID = re.compile(r"edit_[0-9a-f]{24}")
+
+Record = TypeVar("Record", bound=BaseModel)
 
 
 class AcceptedRequest(BaseModel):
@@ -54,12 +59,8 @@ class EditFiles:
 
     def ids(self) -> list[str]:
         """All edits, oldest first."""
-        return sorted(path.parent.name for path in self._folder.glob("edit_*/request.json"))
-
-    def all(self) -> Iterator[AcceptedRequest]:
-        """All requests, oldest first."""
-        for edit_id in self.ids():
-            yield self.accepted(edit_id)
+        names = (path.parent.name for path in self._folder.glob("edit_*/request.json"))
+        return sorted(name for name in names if EDIT_ID.fullmatch(name))
 
     def accept(self, accepted: AcceptedRequest) -> None:
         """Keep a request; it is on the disk when this returns."""
@@ -73,11 +74,11 @@ class EditFiles:
         shutil.rmtree(self._folder / edit_id)
 
     def accepted(self, edit_id: str) -> AcceptedRequest:
-        """Raises `UnknownEdit`."""
+        """Raises `UnknownEdit`, `CorruptArtifact`."""
         path = self._folder / edit_id / "request.json"
-        if Path(edit_id).name != edit_id or not path.exists():
+        if not EDIT_ID.fullmatch(edit_id) or not path.exists():
             raise UnknownEdit(f"there is no edit {edit_id!r}")
-        return AcceptedRequest.model_validate_json(path.read_text(encoding="utf-8"))
+        return _read(path, AcceptedRequest)
 
     def finish(self, edit: Edit) -> Edit:
         """Keep how an edit ended. What ended stays as it ended: the outcome that counts is returned."""
@@ -89,6 +90,13 @@ class EditFiles:
         return outcome
 
     def outcome(self, edit_id: str) -> Edit | None:
-        """How an edit ended, or None while it has not."""
+        """How an edit ended, or None while it has not. Raises `CorruptArtifact`."""
         path = self._folder / edit_id / "outcome.json"
-        return Edit.model_validate_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        return _read(path, Edit) if path.exists() else None
+
+
+def _read(path: Path, kind: type[Record]) -> Record:
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptArtifact(f"{path.parent.name}: {path.name} cannot be read: {error}") from error

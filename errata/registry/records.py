@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
+from pydantic_core import PydanticCustomError
 
 from errata.facts import MAX_FACTS, MAX_PART_CHARACTERS, Fact, Neighbor
 
 BASE_VERSION = 0
+# Beyond it, readers of JSON do not agree on what a whole number is.
+NUMBERS_END = 2**53
 
 
 def now() -> datetime:
@@ -30,24 +33,45 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-Part = Annotated[str, Field(max_length=MAX_PART_CHARACTERS)]
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise PydanticCustomError("text", "holds half a surrogate pair, which is no character") from error
+    return value
+
+
+def _hyperparameter(value: Any) -> Any:
+    for number in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(number, int | float) or not -NUMBERS_END < number < NUMBERS_END:
+            raise PydanticCustomError("hyperparameter", "must be a number, or a list of layer numbers")
+    return value
+
+
+Text = Annotated[str, AfterValidator(_text)]
+"""What can be written to a file: JSON also lets halves of surrogate pairs through."""
+
+Part = Annotated[Text, Field(max_length=MAX_PART_CHARACTERS)]
+VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
 
 
 class NeighborBody(_Request):
     """A prompt about another subject, with the answer that must stay."""
 
-    prompt: Annotated[str, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS)]
+    prompt: Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS)]
     object: Annotated[Part, Field(min_length=1)]
 
 
 class FactBody(_Request):
     """A fact as it is posted and as it is stored with a version."""
 
-    subject: str
-    relation: str
-    object: str
-    paraphrases: tuple[Annotated[str, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS)], ...] = ()
-    neighbors: tuple[NeighborBody, ...] = ()
+    subject: Text
+    relation: Text
+    object: Text
+    paraphrases: Annotated[
+        tuple[Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS)], ...], FailFast()
+    ] = ()
+    neighbors: Annotated[tuple[NeighborBody, ...], FailFast()] = ()
 
     def to_fact(self) -> Fact:
         """The library's own form."""
@@ -71,19 +95,19 @@ class Gate(_Request):
 
     min_efficacy: Annotated[float, Field(ge=0, le=1)] | None = 0.9
     min_specificity: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_drift: Annotated[float, Field(ge=0)] | None = None
+    max_drift: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
 class EditRequest(_Request):
     """The body of `POST /edits`."""
 
     facts: Annotated[tuple[FactBody, ...], Field(min_length=1, max_length=MAX_FACTS)]
-    base: Annotated[int, Field(ge=0)] | None = None
+    base: VersionNumber | None = None
     method: Literal["memit"] = "memit"
     activate: bool = True
     gate: Gate = Gate()
-    hparams: dict[str, Any] = {}
-    note: Annotated[str, Field(max_length=2000)] | None = None
+    hparams: dict[Text, Annotated[Any, AfterValidator(_hyperparameter)]] = {}
+    note: Annotated[Text, Field(max_length=2000)] | None = None
     dry_run: bool = False
 
 

@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
-from redis import Redis, RedisError
+from redis import Redis, RedisError, WatchError
+from redis.client import Pipeline
 
 from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownVersion, WrongBaseModel
 from errata.registry import durable, keys
@@ -166,13 +167,30 @@ class Registry:
             request=request,
         )
         self.edit_files.accept(accepted)
-        if not self.remember_key(accepted):  # another request with this key was quicker
+        edit = accepted.queued_edit()
+        if not self._put_new(edit, accepted):  # another request with this key was quicker
             self.edit_files.withdraw(accepted.id)
             return self.create_edit(request, idempotency_key)
-        edit = accepted.queued_edit()
-        self.put_edit(edit)
         self.jobs.put(edit.id)
         return edit, True
+
+    def _put_new(self, edit: Edit, accepted: AcceptedRequest) -> bool:
+        """Write a new edit's record and its idempotency key, both or, where the key is taken, neither."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            try:
+                if accepted.idempotency_key is not None:
+                    name = keys.idempotency(accepted.idempotency_key)
+                    pipeline.watch(name)  # type: ignore[no-untyped-call]
+                    if pipeline.exists(name):
+                        return False
+                    pipeline.multi()
+                    pipeline.set(name, _key_value(accepted), ex=IDEMPOTENCY_TTL_S)
+                _write_record(pipeline, edit)
+                pipeline.execute()
+            except WatchError:
+                return False
+        self._tell(edit.id, "status", edit.model_dump_json())
+        return True
 
     def _edit_of_key(self, key: str, request: EditRequest) -> Edit | None:
         known = self.redis.get(keys.idempotency(key))
@@ -181,7 +199,10 @@ class Registry:
         remembered = json.loads(cast(str, known))
         if remembered["body"] != body_sha256(request):
             raise IdempotencyMismatch(f"this idempotency key belongs to {remembered['edit']}, which has another body")
-        return self.edit(remembered["edit"])
+        edit = self.edit(remembered["edit"])
+        if not edit.status.final and not self.redis.exists(keys.edit(edit.id)):
+            self.put_edit(edit)  # Redis has lost it; now that it counts as unfinished, recovery queues it
+        return edit
 
     def remember_key(self, accepted: AcceptedRequest) -> bool:
         """Let a request's idempotency key stand for its edit. False where it stands for another one already."""
@@ -191,7 +212,7 @@ class Registry:
         if seconds_left <= 0:
             return True
         name = keys.idempotency(accepted.idempotency_key)
-        value = json.dumps({"edit": accepted.id, "body": accepted.body_sha256})
+        value = _key_value(accepted)
         return bool(self.redis.set(name, value, nx=True, ex=seconds_left)) or self.redis.get(name) == value
 
     # Edits: how they stand
@@ -237,13 +258,7 @@ class Registry:
     def put_edit(self, edit: Edit) -> None:
         """Write an edit's record to Redis as it is, with its place in the lists and a status event."""
         with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.set(keys.edit(edit.id), edit.model_dump_json())
-            pipeline.zadd(keys.EDITS, {edit.id: 0})
-            if edit.status.final:
-                pipeline.srem(keys.UNFINISHED, edit.id)
-                pipeline.delete(keys.edit_progress(edit.id))
-            else:
-                pipeline.sadd(keys.UNFINISHED, edit.id)
+            _write_record(pipeline, edit)
             pipeline.execute()
         self._tell(edit.id, "status", edit.model_dump_json())
 
@@ -375,10 +390,14 @@ class Registry:
             if number == self.journal.active():
                 raise Conflict(f"version {number} is active; activate another one before deleting it")
             self.artifacts.delete(number)
-            with self.redis.pipeline(transaction=True) as pipeline:
-                pipeline.delete(keys.version(number))
-                pipeline.zrem(keys.VERSIONS, str(number))
-                pipeline.execute()
+            self.forget_version(number)
+
+    def forget_version(self, number: int) -> None:
+        """Take the record of a deleted version out of Redis."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.delete(keys.version(number))
+            pipeline.zrem(keys.VERSIONS, str(number))
+            pipeline.execute()
 
     # What serves
 
@@ -510,6 +529,20 @@ class Registry:
     def _stream_end(self, stream: str) -> str:
         last = cast(list[tuple[str, Any]], self.redis.xrevrange(stream, count=1))
         return last[0][0] if last else "0"
+
+
+def _write_record(pipeline: Pipeline, edit: Edit) -> None:
+    pipeline.set(keys.edit(edit.id), edit.model_dump_json())
+    pipeline.zadd(keys.EDITS, {edit.id: 0})
+    if edit.status.final:
+        pipeline.srem(keys.UNFINISHED, edit.id)
+        pipeline.delete(keys.edit_progress(edit.id))
+    else:
+        pipeline.sadd(keys.UNFINISHED, edit.id)
+
+
+def _key_value(accepted: AcceptedRequest) -> str:
+    return json.dumps({"edit": accepted.id, "body": accepted.body_sha256})
 
 
 def _page(found: Sequence[Item], limit: int, cursor: Callable[[Item], str]) -> Page[Item]:

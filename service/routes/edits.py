@@ -9,17 +9,19 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
 from fastapi.sse import EventSourceResponse, ServerSentEvent
-from pydantic import ValidationError, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import SkipValidation, ValidationError
 
+from errata.contexts import ROOM_FOR_CONTEXT
 from errata.errors import FactProblem, InvalidHyperparameters
-from errata.facts import Fact, find_problems
+from errata.facts import MAX_FACTS, Fact, find_problems
 from errata.memit import check_layers
+from errata.prompts import find_overlong
 from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, ProblemItem
 from service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
 from service.pages import Limit, Page
-from service.problems import ProblemError, pointer, problem_responses
+from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
 
 MAX_WAIT_S = 60
@@ -29,22 +31,47 @@ LOOK_S = 0.1
 router = APIRouter(tags=["edits"])
 
 
-def _naming_every_bad_fact(body: Any, validate: ValidatorFunctionWrapHandler) -> EditRequest:
-    """Validate a body, and name in one answer both facts of a wrong shape and facts that cannot be edited in."""
-    faults: list[InitErrorDetails] = []
+_EXAMPLE = {
+    "facts": [
+        {
+            "subject": "Michael Jordan",
+            "relation": "plays the sport of",
+            "object": "baseball",
+            "paraphrases": ["What sport does Michael Jordan play? He plays"],
+            "neighbors": [{"prompt": "Kobe Bryant plays the sport of", "object": "basketball"}],
+        }
+    ],
+    "note": "he changed sports",
+}
+PostedEdit = Annotated[
+    EditRequest,
+    SkipValidation,
+    Body(openapi_examples={"one fact": {"summary": "One fact, with prompts that measure it", "value": _EXAMPLE}}),
+]
+
+
+def _validated(posted: PostedEdit) -> EditRequest:
+    """The request, or all that is wrong with it: facts of a wrong shape and facts that cannot be edited in.
+
+    Not left to FastAPI, which would check ten thousand facts on the event loop, where nothing else is done meanwhile.
+    """
+    facts = posted.get("facts") if isinstance(posted, dict) else None
+    if isinstance(facts, list) and len(facts) > MAX_FACTS:  # counted first: pydantic would look at all of them
+        message = f"at most {MAX_FACTS} facts are taken at once, got {len(facts)}"
+        raise RequestValidationError([{"type": "too_long", "loc": ("body", "facts"), "msg": message}])
+    faults: list[dict[str, Any]] = []
     request = None
     try:
-        request = validate(body)
+        request = EditRequest.model_validate(posted, from_attributes=True)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            wrong = PydanticCustomError("shape", "{message}", {"message": item["msg"]})
-            faults.append(InitErrorDetails(type=wrong, loc=item["loc"], input=item["input"]))
-    for problem in _fact_problems(body):
-        wrong = PydanticCustomError("fact", "{message}", {"message": problem.detail})
-        faults.append(InitErrorDetails(type=wrong, loc=("facts", problem.index, problem.field), input=None))
+            if not (facts and item["type"] == "too_short" and item["loc"] == ("facts",)):  # it counts good ones only
+                faults.append({**item, "loc": ("body", *item["loc"])})
+    for problem in _fact_problems(posted):
+        place = ("body", "facts", problem.index, problem.field)
+        faults.append({"type": "fact", "loc": place, "msg": problem.detail})
     if request is None or faults:
-        raise ValidationError.from_exception_data("EditRequest", faults)
-    assert isinstance(request, EditRequest)
+        raise RequestValidationError(faults)
     return request
 
 
@@ -63,23 +90,6 @@ def _fact_or_stand_in(index: int, posted: Any) -> Fact:
         return Fact(f"malformed fact {index}", "is", "malformed")
 
 
-_EXAMPLE = {
-    "facts": [
-        {
-            "subject": "Michael Jordan",
-            "relation": "plays the sport of",
-            "object": "baseball",
-            "paraphrases": ["What sport does Michael Jordan play? He plays"],
-            "neighbors": [{"prompt": "Kobe Bryant plays the sport of", "object": "basketball"}],
-        }
-    ],
-    "note": "he changed sports",
-}
-PostedEdit = Annotated[
-    EditRequest,
-    WrapValidator(_naming_every_bad_fact),
-    Body(openapi_examples={"one fact": {"summary": "One fact, with prompts that measure it", "value": _EXAMPLE}}),
-]
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -99,10 +109,14 @@ IdempotencyKey = Annotated[
     responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
 )
 def create_edit(
-    request: PostedEdit, response: Response, replica: ReplicaDep, idempotency_key: IdempotencyKey = None
+    request: Annotated[EditRequest, Depends(_validated)],
+    response: Response,
+    replica: ReplicaDep,
+    idempotency_key: IdempotencyKey = None,
 ) -> Edit:
     """Accept a batch of facts; a worker builds a version of it. `Location` names the edit to follow."""
     _check_hyperparameters(request, replica)
+    _check_lengths(request, replica)
     edit, _ = replica.registry.create_edit(request, idempotency_key)
     response.headers["Location"] = f"/edits/{edit.id}"
     return edit
@@ -199,3 +213,18 @@ def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> Non
     except InvalidHyperparameters as error:
         place = ProblemItem(pointer=pointer("hparams", error.name), detail=error.detail)
         raise ProblemError(422, "invalid-hyperparameters", str(error), at=[place]) from error
+
+
+def _check_lengths(request: EditRequest, replica: ServingReplica) -> None:
+    """Refuse prompts that do not fit into the model's context, each by its place."""
+    try:
+        model = replica.engine.model
+    except NotReady:  # an edit is taken while the model is being loaded; the worker looks at its lengths, too
+        return
+    facts = [body.to_fact() for body in request.facts]
+    places = [
+        ProblemItem(pointer=pointer("facts", problem.index, problem.field), detail=problem.detail)
+        for problem in find_overlong(model, facts, ROOM_FOR_CONTEXT)
+    ]
+    if places:
+        raise ProblemError(422, "too-long", "some prompts do not fit into the model's context", at=places)

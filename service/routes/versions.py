@@ -6,10 +6,10 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from errata.errors import Conflict
-from errata.registry.records import Activation, StoredFact, Version
+from errata.registry.records import NUMBERS_END, Activation, StoredFact, Version, VersionNumber
 from service.dependencies import EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
 from service.pages import Limit, Page, page_of
 from service.problems import ProblemError, problem_responses
@@ -20,7 +20,7 @@ PAUSE_S = 0.02
 
 router = APIRouter(tags=["versions"])
 
-Number = Annotated[int, Path(ge=0, description="A version's number; 0 is the base.")]
+Number = Annotated[int, Path(ge=0, lt=NUMBERS_END, description="A version's number; 0 is the base.")]
 
 
 class Rollback(BaseModel):
@@ -28,7 +28,7 @@ class Rollback(BaseModel):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"to": 0}]})
 
-    to: Annotated[int, Field(ge=0)] | None = None
+    to: VersionNumber | None = None
 
 
 @router.get(
@@ -38,7 +38,7 @@ class Rollback(BaseModel):
     responses=problem_responses(401, 403, 422, 503),
 )
 def list_versions(
-    registry: RegistryDep, limit: Limit = 20, after: Annotated[int | None, Query(ge=0)] = None
+    registry: RegistryDep, limit: Limit = 20, after: Annotated[int | None, Query(ge=0, lt=NUMBERS_END)] = None
 ) -> Page[Version]:
     """The base, version 0, is the last of them."""
     page = registry.versions(limit, after)

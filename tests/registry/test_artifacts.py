@@ -121,3 +121,13 @@ def test_a_deleted_version_leaves_its_history_and_its_number(registry: Registry,
     with pytest.raises(UnknownVersion, match="version 1 was deleted"):
         registry.facts(1)
     assert publish().id == 2
+
+
+def test_the_version_of_an_edit_is_found_behind_one_that_cannot_be_read(registry: Registry, publish: Publish) -> None:
+    publish(edit="edit_1")
+    publish(edit="edit_2")
+    (registry.settings.home / "versions/000002/manifest.json").write_bytes(b"\xff")
+
+    found = registry.artifacts.of_edit("edit_1")
+    assert found is not None and found.id == 1
+    assert registry.artifacts.of_edit("edit_2") is None

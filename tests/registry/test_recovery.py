@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from errata.errors import Conflict
-from errata.registry import recovery
+from errata.errors import Conflict, CorruptArtifact
+from errata.registry import keys, recovery
 from errata.registry.records import EditRequest, EditStatus, VersionStatus
 from errata.registry.recovery import recover
 from errata.registry.registry import Registry
@@ -21,6 +21,12 @@ def everything(registry: Registry) -> tuple[object, ...]:
         registry.activations(),
         registry.jobs.waiting(),
     )
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is in neither place is taken for lost at the second look, however soon."""
+    monkeypatch.setattr(recovery, "CLAIM_S", 0.0)
 
 
 @pytest.fixture
@@ -90,6 +96,67 @@ def test_an_unreadable_version_does_not_stop_the_others(busy_registry: Registry,
     assert "version 3: manifest.json cannot be read" in str(rebuilt)
 
 
+@pytest.mark.parametrize("name", ["request.json", "outcome.json"])
+def test_an_unreadable_edit_does_not_stop_the_others(busy_registry: Registry, settings: Settings, name: str) -> None:
+    waiting, ended = (edit.id for edit in busy_registry.edits().data)
+    (settings.home / "edits" / ended / name).write_bytes(b"\xff")
+    busy_registry.redis.flushdb()
+
+    rebuilt = reindex(settings)
+
+    assert (rebuilt.versions, rebuilt.active, rebuilt.edits) == (2, 1, 1)
+    assert f"left out: {ended}: {name} cannot be read" in str(rebuilt)
+    assert busy_registry.jobs.waiting() == [waiting]
+
+
+def test_an_unreadable_journal_is_the_last_thing_that_stops_a_rebuild(
+    busy_registry: Registry, settings: Settings
+) -> None:
+    before = busy_registry.edits(100)
+    (settings.home / "activations.jsonl").write_text("{\n")
+    busy_registry.redis.flushdb()
+
+    with pytest.raises(CorruptArtifact, match="journal"):
+        recover(busy_registry)
+    assert busy_registry.edits(100) == before
+    assert busy_registry.queued() == 1
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_what_a_redis_that_knows_the_home_has_forgotten_is_told_again_at_a_start(busy_registry: Registry) -> None:
+    before = everything(busy_registry)
+    waiting, ended = (edit.id for edit in busy_registry.edits().data)
+    redis = busy_registry.redis
+    busy_registry.jobs.remove(waiting)
+    redis.delete(keys.edit(waiting), keys.idempotency("waiting"), keys.version(3))
+    redis.srem(keys.UNFINISHED, waiting)
+    redis.zrem(keys.EDITS, waiting)
+    redis.zrem(keys.VERSIONS, "3")
+    redis.zadd(keys.VERSIONS, {"2": 2})  # it was deleted
+    redis.set(
+        keys.edit(ended), busy_registry.edit(ended).model_copy(update={"status": EditStatus.RUNNING}).model_dump_json()
+    )
+
+    recover(busy_registry, at_start=True)
+    recover(busy_registry)
+
+    assert everything(busy_registry) == before
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_lost_edit_that_cannot_be_read_does_not_keep_others_waiting(
+    registry: Registry, settings: Settings, request_body: EditRequest
+) -> None:
+    bad, good = (registry.create_edit(request_body)[0].id for _ in range(2))
+    for edit_id in (bad, good):
+        lose(registry, edit_id)
+    (settings.home / "edits" / bad / "outcome.json").write_text("{")
+    for _ in range(2):
+        recover(registry)
+
+    assert registry.jobs.waiting() == [good]
+
+
 def test_the_redis_of_another_home_is_refused(registry: Registry, settings: Settings) -> None:
     other = Registry(settings.model_copy(update={"home": settings.home.with_name("other")}))
     other.bind_base("base", "b" * 64)
@@ -111,12 +178,6 @@ def test_redis_follows_the_journal(registry: Registry, publish: Publish) -> None
 
 
 # Edits whose worker is gone
-
-
-@pytest.fixture
-def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A job that is in neither place is taken for lost at the second look, however soon."""
-    monkeypatch.setattr(recovery, "CLAIM_S", 0.0)
 
 
 def lose(registry: Registry, edit_id: str) -> None:

@@ -12,11 +12,9 @@ from typing import Any
 
 import httpx
 import pytest
-import redis
 import torch
 
 from errata import deltas
-from errata.command.embedded_redis import start_embedded_redis
 from errata.command.processes import free_port, last_lines, start, stop
 from errata.command.stack import environment
 from errata.deltas import Delta
@@ -38,17 +36,6 @@ Publish = Callable[..., int]
 def model() -> EditableModel:
     """The model that the services of these tests serve."""
     return EditableModel.load(Settings().model)
-
-
-@pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Redis of these tests' own, without the number of a database."""
-    folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    process = start_embedded_redis(folder, port, folder / "redis.log")
-    with redis.Redis(port=port) as connection:
-        _wait_until(lambda: _pings(connection), process, folder / "redis.log")
-    yield f"redis://127.0.0.1:{port}"
-    stop(process, 10)
 
 
 @pytest.fixture(scope="session")
@@ -168,13 +155,6 @@ def _wait_until(is_so: Callable[[], bool], process: subprocess.Popen[bytes], log
         assert process.poll() is None, last_lines(log)
         assert time.monotonic() < deadline, last_lines(log)
         time.sleep(0.05)
-
-
-def _pings(connection: redis.Redis) -> bool:
-    try:
-        return bool(connection.ping())
-    except redis.ConnectionError:
-        return False
 
 
 def _answers(client: httpx.Client) -> bool:

@@ -72,6 +72,46 @@ def test_without_a_key_nothing_is_shown(guarded: httpx.Client, path: str) -> Non
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_malformed_body_without_a_key_is_not_looked_at(guarded: httpx.Client, keys: Any) -> None:
+    sent: dict[str, Any] = {"content": b"{", "headers": {"Content-Type": "application/json"}}
+    for path in ("/edits", "/generate", "/rollback"):
+        assert guarded.post(path, **sent).status_code == 401
+    authorization = {"Authorization": f"bearer {keys[0]['edit']}"}
+    assert guarded.post("/edits", content=b"{", headers={**sent["headers"], **authorization}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Host": "localhost"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "errata.example:8000"}, 403),
+        ({"Host": "127.0.0.1.example.org"}, 403),
+        ({"Host": "[::1"}, 403),
+        ({"Origin": "http://localhost:3000"}, 200),
+        ({"Origin": "https://example.org"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+def test_other_sites_cannot_use_a_service_without_keys(
+    client: httpx.Client, headers: dict[str, str], status: int
+) -> None:
+    answer = client.get("/versions", headers=headers)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["type"] == "urn:errata:problem:foreign-site"
+
+
+def test_a_service_open_to_all_has_any_name_and_still_refuses_other_sites(serve: Any, new_settings: Any) -> None:
+    client: httpx.Client = serve(new_settings(allow_anonymous=True))
+    host = {"Host": "errata.example:8000"}
+    assert client.get("/edits", headers=host).status_code == 200
+    assert client.get("/edits", headers={**host, "Origin": "http://errata.example:8000"}).status_code == 200
+    assert client.get("/edits", headers={**host, "Origin": "https://example.org"}).status_code == 403
+
+
 def test_health_and_description_are_open(guarded: httpx.Client) -> None:
     for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):
         assert guarded.get(path).status_code == 200
@@ -86,6 +126,14 @@ def test_an_insufficient_key_is_told_what_it_lacks(guarded: httpx.Client, keys: 
 def test_the_file_holds_no_key(keys: tuple[dict[str, str], Path]) -> None:
     assert not any(key in keys[1].read_text() for key in keys[0].values())
     assert set(read_keys(keys[1]).values()) >= {ApiKey("read", frozenset({Scope.READ}))}
+
+
+def test_a_hash_may_be_written_in_capitals(tmp_path: Path, keys: tuple[dict[str, str], Path]) -> None:
+    path = tmp_path / "keys"
+    _, line = new_key("ci", [Scope.READ])
+    name, scopes, digest = line.split()
+    path.write_text(f"{name} {scopes} {digest.upper()}\n")
+    assert list(read_keys(path)) == [digest]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
 from typing import Any
 
 import httpx
@@ -99,6 +102,70 @@ def test_a_fault_beside_the_facts(client: httpx.Client, changes: dict[str, Any],
     assert list(faults(client.post("/edits", json={"facts": [GOOD], **changes}))) == [pointer]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("/edits", {"facts": [{**GOOD, "subject": "\ud800"}]}, "/facts/0/subject"),
+        (
+            "/edits",
+            {"facts": [{**GOOD, "neighbors": [{"prompt": "\ud800", "object": "x"}]}]},
+            "/facts/0/neighbors/0/prompt",
+        ),
+        ("/edits", {"facts": [GOOD], "note": "\ud800"}, "/note"),
+        ("/edits", {"facts": [GOOD], "\ud800": 1}, ""),
+        ("/edits", {"facts": [GOOD], "hparams": {"\ud800": 1}}, "/hparams/\ufffd\ufffd\ufffd/[key]"),
+        ("/edits", {"facts": [GOOD], "hparams": {"clamp": "\ud800"}}, "/hparams/clamp"),
+        ("/edits", {"facts": [GOOD], "hparams": {"clamp": float("inf")}}, "/hparams/clamp"),
+        ("/edits", {"facts": [GOOD], "hparams": {"num_steps": 10**400}}, "/hparams/num_steps"),
+        ("/edits", {"facts": [GOOD], "gate": {"max_drift": float("inf")}}, "/gate/max_drift"),
+        ("/edits", {"facts": [GOOD], "base": 2**53}, "/base"),
+        ("/generate", {"prompt": "\ud800"}, "/prompt"),
+        ("/generate", {"prompt": "a", "version": 10**300}, "/version"),
+        ("/rollback", {"to": 10**300}, "/to"),
+    ],
+)
+def test_what_json_can_say_and_nothing_can_hold(client: httpx.Client, path: str, body: Any, pointer: str) -> None:
+    answer = client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+    assert list(faults(answer)) == [pointer]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/edits/{'x' * 300}", 404),
+        ("/edits/a%00b", 404),
+        (f"/versions/{'9' * 300}", 422),
+        (f"/versions?after={'9' * 300}", 422),
+        (f"/generate?prompt=a&version={'9' * 300}", 422),
+        ("/generate?prompt=a&version=9007199254740991", 404),
+    ],
+)
+def test_a_name_that_nothing_can_have(client: httpx.Client, path: str, status: int) -> None:
+    problem(client.get(path), status)
+
+
+def test_too_many_facts_are_counted_and_not_looked_at(client: httpx.Client) -> None:
+    named = faults(client.post("/edits", json={"facts": [{}] * 1_000_000}))
+    assert list(named) == ["/facts"]
+
+
+def test_the_service_answers_others_while_it_checks_many_facts(client: httpx.Client) -> None:
+    facts = [{**GOOD, "subject": f"{'Ada ' * 100}{number}", "relation": "{}" * 2} for number in range(10_000)]
+    posted: list[int] = []
+    slowest = 0.0
+    with httpx.Client(base_url=client.base_url, timeout=60) as other:
+        thread = threading.Thread(target=lambda: posted.append(other.post("/edits", json={"facts": facts}).status_code))
+        thread.start()
+        began_at = time.monotonic()
+        while thread.is_alive():
+            began = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            slowest = max(slowest, time.monotonic() - began)
+        took = time.monotonic() - began_at
+    assert posted == [422]
+    assert slowest < took / 2
+
+
 def test_an_edit_on_a_version_that_does_not_exist(client: httpx.Client) -> None:
     assert "999" in problem(client.post("/edits", json={"facts": [GOOD], "base": 999}), 404)["detail"]
 
@@ -120,3 +187,13 @@ def test_the_description_declares_problems(client: httpx.Client) -> None:
     assert "HTTPValidationError" not in schema["components"]["schemas"]
     assert schema["paths"]["/edits"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     assert "text/html" in client.get("/docs").headers["content-type"]
+
+
+def test_a_prompt_that_does_not_fit_into_the_context_is_named(client: httpx.Client) -> None:
+    facts = [
+        {"subject": "Sony", "relation": "is in", "object": "Paris"},
+        {"subject": "Nokia", "relation": "is in", "object": "Rome", "paraphrases": ["long " * 180, "y2z " * 180]},
+    ]
+    answer = client.post("/edits", json={"facts": facts})
+    assert answer.status_code == 422
+    assert {fault["pointer"] for fault in answer.json()["errors"]} == {"/facts/1/paraphrases"}

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from errata.command.stack import environment
 from errata.facts import Fact
+from errata.registry import keys
 from errata.registry.records import Replica
 from errata.registry.registry import Registry
 from errata.settings import Settings
@@ -74,14 +76,19 @@ def test_a_generation_keeps_the_version_it_began_with(client: httpx.Client, vers
     long = {"prompts": [PROMPT] * 12, "max_new_tokens": 60}
     expected = client.post("/generate", json={**long, "version": "base"}).json()
     generations: list[Any] = []
-    under_way = threading.Thread(target=lambda: generations.append(client.post("/generate", json=long).json()))
-    under_way.start()
-    threading.Event().wait(0.2)
-    assert client.post(f"/versions/{version}/activate").json()["active"] == version
-    assert under_way.is_alive()
-    assert answer_of(client)[0] == version
-    under_way.join()
-    assert generations == [expected]
+    activate, to_the_base = f"/versions/{version}/activate", "/versions/0/activate"
+    for head_start_s in (0.05, 0.1, 0.2, 0.4, 0.8):  # until the generation was accepted before the activation
+        assert client.post(to_the_base).json()["active"] == 0
+        under_way = threading.Thread(target=lambda: generations.append(client.post("/generate", json=long).json()))
+        under_way.start()
+        threading.Event().wait(head_start_s)
+        assert client.post(activate).json()["active"] == version
+        assert under_way.is_alive()
+        assert answer_of(client)[0] == version
+        under_way.join()
+        if generations[-1]["version"] == 0:
+            break
+    assert generations[-1] == expected
 
 
 def test_versions_are_listed_newest_first(client: httpx.Client, version: int) -> None:
@@ -198,6 +205,50 @@ def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, pu
     assert client.post("/versions/0/activate").status_code == 200
     assert answer_of(client) == base
     assert client.get("/readyz").json() == {"status": "ready", "version": 0}
+    registry.close()
+
+
+def test_a_journal_that_cannot_be_read_is_a_reason_not_to_be_ready_until_it_can(
+    serve: Any, new_settings: Any, publish: Any
+) -> None:
+    settings = new_settings()
+    client = serve(settings)
+    _until_ready(client)
+    registry = Registry(settings)
+    number = publish(registry)
+    client.post(f"/versions/{number}/activate")
+    journal = settings.home / "activations.jsonl"
+    content = journal.read_bytes()
+    journal.write_bytes(b"{\n" + content)
+    registry.redis.delete(keys.ACTIVE)
+    _until(lambda: "journal" in client.get("/readyz").json().get("detail", ""))
+    assert client.get("/readyz").status_code == 503
+    assert answer_of(client)[0] == number  # what was served goes on
+
+    journal.write_bytes(content)
+    _until_ready(client)
+    assert client.post("/versions/0/activate").status_code == 200
+    registry.close()
+
+
+def test_a_replica_counts_while_it_loads_a_version(serve: Any, new_settings: Any, publish: Any) -> None:
+    settings = new_settings(replica_ttl_s=2)
+    client = serve(settings)
+    _until_ready(client)
+    registry = Registry(settings)
+    number = publish(registry)
+    manifest = delta_file(settings, number).with_name("manifest.json")
+    content = manifest.read_text()
+    manifest.unlink()
+    os.mkfifo(manifest)  # who opens it to read waits for what is written to it
+    registry.journal.append(number, by="test")
+    registry.put_active(number, by="test")
+    deadline = time.monotonic() + 2 * settings.replica_ttl_s
+    while time.monotonic() < deadline:
+        assert [replica.version for replica in registry.replicas()] == [0]
+        time.sleep(0.05)
+    manifest.write_text(content)
+    assert [replica.version for replica in registry.await_replicas(number, 20)] == [number]
     registry.close()
 
 
