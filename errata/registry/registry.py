@@ -129,7 +129,7 @@ class Registry:
         if bound.digest != digest:
             raise WrongBaseModel(
                 f"{self._home} holds edits of {bound.name} ({bound.digest[:12]}), and {name} ({digest[:12]}) has "
-                "other weights: give it a home folder of its own"
+                "other weights: give it a home folder of its own (--home or ERRATA_HOME)"
             )
 
     def is_bound(self) -> bool:
