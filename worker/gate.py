@@ -11,19 +11,16 @@ def misses(gate: Gate, metrics: Metrics) -> list[str]:
     A bound on something that was not measured is missed.
     """
     found = []
-    for name, figure, bound in (
-        ("efficacy", metrics.efficacy, gate.min_efficacy),
-        ("specificity", metrics.specificity, gate.min_specificity),
+    for name, figure, unit, side, bound in (
+        ("efficacy", metrics.efficacy, "", "least", gate.min_efficacy),
+        ("specificity", metrics.specificity, "", "least", gate.min_specificity),
+        ("drift", metrics.drift, " nats", "most", gate.max_drift),
     ):
         if bound is None:
             continue
+        asked = f"and at {side} {bound:g} is asked for"
         if figure is None:
-            found.append(f"{name} was not measured, and at least {bound:g} is asked for")
-        elif figure < bound:
-            found.append(f"{name} is {figure:.4g}, and at least {bound:g} is asked for")
-    if gate.max_drift is not None:
-        if metrics.drift is None:
-            found.append(f"drift was not measured, and at most {gate.max_drift:g} is asked for")
-        elif metrics.drift > gate.max_drift:
-            found.append(f"drift is {metrics.drift:.4g} nats, and at most {gate.max_drift:g} is asked for")
+            found.append(f"{name} was not measured, {asked}")
+        elif (figure < bound) if side == "least" else (figure > bound):
+            found.append(f"{name} is {figure:.4g}{unit}, {asked}")
     return found

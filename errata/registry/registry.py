@@ -155,8 +155,8 @@ class Registry:
         """
         if idempotency_key is not None and (known := self._edit_of_key(idempotency_key, request)):
             return known, False
-        if len(self.jobs) >= self.settings.max_queued_edits:
-            raise QueueFull(f"{len(self.jobs)} edits are waiting, and no more may; try again later")
+        if (waiting := self.queued()) >= self.settings.max_queued_edits:
+            raise QueueFull(f"{waiting} edits are waiting, and no more may; try again later")
         if request.base is not None:
             self.version(request.base)
         accepted = AcceptedRequest(
