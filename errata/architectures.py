@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from transformers import PreTrainedConfig
+
 from errata.errors import UnsupportedArchitecture
 
 
@@ -20,6 +22,10 @@ class Architecture:
         blocks: attribute of the backbone that holds the list of blocks.
         down_projection: path, inside a block, of the MLP's last linear map, (d_in -> d_model).
         final_norm: attribute of the backbone that is applied after the last block.
+        transposed: whether the down-projection stores its matrix as (d_in, d_model).
+        position_embedding: attribute of the backbone whose output is added to the token embeddings, if any.
+        parallel: whether a block's MLP reads the block's input, beside the attention rather than after it, or the
+            attribute of the config that says so.
     """
 
     name: str
@@ -27,25 +33,48 @@ class Architecture:
     blocks: str
     down_projection: str
     final_norm: str
+    transposed: bool = False
+    position_embedding: str | None = None
+    parallel: bool | str = False
+
+    @property
+    def mlp(self) -> str:
+        """Attribute of a block that holds its MLP."""
+        return self.down_projection.split(".")[0]
 
 
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
-        Architecture("gptj", "transformer", "h", "mlp.fc_out", "ln_f"),
-        Architecture("gpt_neox", "gpt_neox", "layers", "mlp.dense_4h_to_h", "final_layer_norm"),
+        Architecture("gptj", "transformer", "h", "mlp.fc_out", "ln_f", parallel=True),
+        Architecture("gpt2", "transformer", "h", "mlp.c_proj", "ln_f", transposed=True, position_embedding="wpe"),
+        Architecture(
+            "gpt_neox",
+            "gpt_neox",
+            "layers",
+            "mlp.dense_4h_to_h",
+            "final_layer_norm",
+            parallel="use_parallel_residual",
+        ),
+        Architecture("llama", "model", "layers", "mlp.down_proj", "norm"),
+        Architecture("qwen2", "model", "layers", "mlp.down_proj", "norm"),
     )
 }
 
 
-def architecture_of(model_type: str) -> Architecture:
-    """The description of a transformers `model_type`.
+def architecture_of(config: PreTrainedConfig) -> Architecture:
+    """The description of the architecture that a transformers config names.
 
     Raises:
-        UnsupportedArchitecture: there is none.
+        UnsupportedArchitecture: there is none, or some of the model's blocks attend through a sliding window, which
+            a run of some blocks alone could not tell from the others.
     """
-    try:
-        return ARCHITECTURES[model_type]
-    except KeyError:
+    if config.model_type not in ARCHITECTURES:
         known = ", ".join(sorted(ARCHITECTURES))
-        raise UnsupportedArchitecture(f"models of type {model_type!r} cannot be edited; there are: {known}") from None
+        raise UnsupportedArchitecture(f"models of type {config.model_type!r} cannot be edited; there are: {known}")
+    if other := set(getattr(config, "layer_types", None) or ()) - {"full_attention"}:
+        raise UnsupportedArchitecture(
+            f"a {config.model_type} model with {', '.join(sorted(other))} cannot be edited: every block must attend to "
+            "all earlier tokens"
+        )
+    return ARCHITECTURES[config.model_type]

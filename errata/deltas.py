@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from errata.errors import CorruptArtifact, NotFinite
 from errata.model import EditableModel
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Delta:
     """The update of one layer's down-projection: `left @ right`, or `left` alone where it is stored dense.
 
@@ -55,10 +57,13 @@ class Delta:
         left = self.left.to(device)
         return left if self.right is None else left @ self.right.to(device)
 
-    @property
+    @cached_property
     def norm(self) -> float:
-        """Frobenius norm."""
-        return float(self.dense().norm())
+        """Frobenius norm: of factors, the root of tr((left^T left) (right right^T)), which multiplies nothing out."""
+        if self.right is None:
+            return float(self.left.norm())
+        left, right = self.left.double(), self.right.double()
+        return math.sqrt(float(((left.T @ left) * (right @ right.T)).sum().clamp(min=0)))
 
 
 def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[int, Tensor]:

@@ -133,6 +133,14 @@ class FactSet:
         )
 
 
+def by_subject(facts: Iterable[Fact]) -> list[tuple[Fact, ...]]:
+    """The facts about each subject, subjects and facts in the order in which they come."""
+    groups: dict[str, list[Fact]] = {}
+    for fact in facts:
+        groups.setdefault(fact.subject, []).append(fact)
+    return [tuple(group) for group in groups.values()]
+
+
 def _merged(first: Fact, second: Fact) -> Fact:
     """One fact for two that say the same, measured on the prompts of both."""
     return replace(

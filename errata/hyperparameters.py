@@ -28,7 +28,7 @@ class Hyperparameters:
         weight_decay: weight of |offset| / |hidden state|^2 in the loss.
         kl_factor: weight of the KL term that keeps what the subject is.
         stop_loss: a search ends when its total loss falls below this.
-        num_samples: key vectors that the second moment is collected from.
+        num_samples: key vectors that the second moment is collected from; None for ten for each dimension of a key.
         seed: of the context prefixes that are sampled from the model.
     """
 
@@ -40,7 +40,7 @@ class Hyperparameters:
     weight_decay: float = 0.5
     kl_factor: float = 0.0625
     stop_loss: float = 0.05
-    num_samples: int = 100_000
+    num_samples: int | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,6 +50,8 @@ class Hyperparameters:
             raise InvalidHyperparameters("layers", f"must be ascending, distinct and not negative: {self.layers}")
         for name, (low, high) in BOUNDS.items():
             value = getattr(self, name)
+            if value is None and name in _OPTIONAL:
+                continue
             if not (math.isfinite(value) and low <= value <= high):
                 raise InvalidHyperparameters(name, f"must be between {low:g} and {high:g}, got {value}")
 
@@ -112,6 +114,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**32 - 1),
 }
 _INTEGERS = {"num_steps", "num_samples", "seed"}
+_OPTIONAL = {"num_samples"}
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -121,6 +124,8 @@ def _typed(name: str, value: Any) -> Any:
         return tuple(value)
     if name not in BOUNDS:
         raise InvalidHyperparameters(name, f"is not a hyperparameter; there are layers, {', '.join(BOUNDS)}")
+    if value is None and name in _OPTIONAL:
+        return None
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or (name in _INTEGERS and value != int(value)):
         kind = "a whole number" if name in _INTEGERS else "a number"

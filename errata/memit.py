@@ -14,6 +14,7 @@ from errata.model import EditableModel
 from errata.prompts import require_room
 from errata.second_moments import SecondMoments
 from errata.spread import spread
+from errata.target_store import TargetStore
 from errata.targets import find_targets
 
 OnProgress = Callable[[str, int, int], None]
@@ -34,12 +35,14 @@ def build(
     second_moments: SecondMoments,
     *,
     contexts: Sequence[str] | None = None,
+    store: TargetStore | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Built:
     """The updates that put `facts` into the base model. The model ends as it began, whatever happens.
 
     Args:
         contexts: the prefixes of an earlier build that this one is to agree with; None samples them anew.
+        store: targets found before, and where those found now are kept.
         on_progress: called with ("targets", facts done, facts) and ("spread", layers done, layers).
             What it raises ends the build.
 
@@ -56,7 +59,12 @@ def build(
         return Built({}, contexts)
     ordered = list(facts)
     targets = find_targets(
-        model, ordered, contexts, hyperparameters, lambda done, total: on_progress("targets", done, total)
+        model,
+        ordered,
+        contexts,
+        hyperparameters,
+        store=store,
+        on_progress=lambda done, total: on_progress("targets", done, total),
     )
     deltas = spread(
         model,

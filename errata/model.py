@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from errata.architectures import Architecture, architecture_of
 from errata.demo import MODEL_FOLDER
 from errata.errors import ModelError
+from errata.prompts import require_usable
 
 DEMO = "demo"
 CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
@@ -41,14 +42,11 @@ class EditableModel:
         """Wrap a model that is loaded already. Without `digest` it is taken over the weights in memory.
 
         Raises:
-            ModelError: the tokenizer is a slow one: it cannot tell which token a subject ends in.
+            ModelError: the tokenizer cannot be used (see `errata.prompts.require_usable`).
             UnsupportedArchitecture: there is no description of the model's architecture.
         """
-        if not getattr(tokenizer, "is_fast", False):
-            raise ModelError(
-                f"{name} has a slow tokenizer, which cannot tell where a subject ends; a fast one is needed"
-            )
-        self.architecture: Architecture = architecture_of(network.config.model_type)
+        require_usable(tokenizer, name)
+        self.architecture: Architecture = architecture_of(network.config)
         self.network = network.requires_grad_(False).train(False)
         self.tokenizer = tokenizer
         self.name = name
@@ -62,7 +60,7 @@ class EditableModel:
             device: as PyTorch names it, or `auto`: CUDA where there is one.
 
         Raises:
-            ModelError: not found, not readable, or without safetensors.
+            ModelError: not found, not readable, without safetensors, or with a tokenizer that cannot be used.
             UnsupportedArchitecture: there is no description of the model's architecture.
         """
         if device == "auto":
@@ -72,7 +70,7 @@ class EditableModel:
         if not shards:
             raise ModelError(f"{name} has no .safetensors file; Errata reads no other weights (pickle can run code)")
         try:
-            architecture_of(AutoConfig.from_pretrained(folder).model_type)
+            architecture_of(AutoConfig.from_pretrained(folder))
             tokenizer: Any = AutoTokenizer.from_pretrained(folder)
             network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
         except (OSError, ValueError) as error:
@@ -99,47 +97,69 @@ class EditableModel:
         block: nn.Module = self._blocks[layer]
         return block.get_submodule(self.architecture.down_projection)
 
-    def weight(self, layer: int) -> nn.Parameter:
-        """The matrix that an edit of block `layer` changes, (d_model, d_in)."""
-        weight = self.down_projection(layer).weight
-        assert isinstance(weight, nn.Parameter)
-        return weight
+    def weight(self, layer: int) -> Tensor:
+        """The matrix that an edit of block `layer` changes, (d_model, d_in): a view of what the model computes with."""
+        stored = self._stored(layer).data
+        return stored.T if self.architecture.transposed else stored
 
     @contextmanager
     def using(self, weights: Mapping[int, Tensor]) -> Iterator[None]:
-        """Run with `weights` (layer -> matrix) in place of the base's, swapped by reference.
+        """Run with `weights` (layer -> matrix, (d_model, d_in)) in place of the base's, swapped by reference.
 
         The base tensors are put back at the end, the very same ones, whatever happened in between.
         """
-        base = {layer: self.weight(layer).data for layer in weights}
+        base = {layer: self._stored(layer).data for layer in weights}
         try:
             for layer, tensor in weights.items():
-                self.weight(layer).data = tensor
+                self._stored(layer).data = tensor.T if self.architecture.transposed else tensor
             yield
         finally:
             for layer, tensor in base.items():
-                self.weight(layer).data = tensor
+                self._stored(layer).data = tensor
 
-    def blocks(self, first: int, stop: int) -> nn.Module:
+    def mlp(self, layer: int) -> nn.Module:
+        """The MLP of block `layer`."""
+        block: nn.Module = self._blocks[layer]
+        return block.get_submodule(self.architecture.mlp)
+
+    @property
+    def is_parallel(self) -> bool:
+        """Whether the MLP of a block reads the block's input, so that it does not see what the attention gives."""
+        parallel = self.architecture.parallel
+        return bool(getattr(self.network.config, parallel)) if isinstance(parallel, str) else parallel
+
+    def blocks(self, first: int, stop: int, *, mlps: Mapping[int, nn.Module] | None = None) -> nn.Module:
         """The backbone reduced to blocks `first` to `stop` - 1, sharing all weights with the model.
 
-        Called with `inputs_embeds` (the hidden states that enter block `first`) it gives, as
-        `last_hidden_state`, those that leave block `stop` - 1, and after the last block the final norm's output.
+        Called with `inputs_embeds` (the token embeddings, or for `first` > 0 the hidden states that enter block
+        `first`) it gives, as `last_hidden_state`, those that leave block `stop` - 1, and after the last block the
+        final norm's output.
+
+        Args:
+            mlps: what stands in for the MLPs of some of these blocks.
         """
-        part: nn.Module = copy.copy(self._backbone)
-        part._modules = dict(part._modules)
-        part._modules[self.architecture.blocks] = nn.ModuleList(list(self._blocks)[first:stop])
+        blocks = list(self._blocks)
+        for layer, mlp in (mlps or {}).items():
+            blocks[layer] = _with(blocks[layer], self.architecture.mlp, mlp)
+        part = _with(self._backbone, self.architecture.blocks, nn.ModuleList(blocks[first:stop]))
         if stop < self.num_layers:
             part._modules[self.architecture.final_norm] = nn.Identity()
+        if first > 0 and self.architecture.position_embedding:
+            part._modules[self.architecture.position_embedding] = _AddsNothing()
         return part
 
     def embed(self, token_ids: Tensor) -> Tensor:
-        """Token embeddings, the hidden states that enter block 0: (..., d_model)."""
+        """Token embeddings, which `blocks(0, stop)` takes: (..., d_model)."""
         return self.network.get_input_embeddings()(token_ids)  # type: ignore[no-any-return]
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """The head applied to normed hidden states: (..., vocabulary)."""
         return self.network.get_output_embeddings()(hidden_states)  # type: ignore[no-any-return]
+
+    def _stored(self, layer: int) -> nn.Parameter:
+        weight = self.down_projection(layer).weight
+        assert isinstance(weight, nn.Parameter)
+        return weight
 
     @property
     def _backbone(self) -> nn.Module:
@@ -148,6 +168,20 @@ class EditableModel:
     @property
     def _blocks(self) -> Any:
         return self._backbone.get_submodule(self.architecture.blocks)
+
+
+def _with(module: nn.Module, name: str, child: nn.Module) -> nn.Module:
+    """A copy of a module, sharing all its weights, with another child of that name."""
+    changed = copy.copy(module)
+    changed._modules = {**module._modules, name: child}
+    return changed
+
+
+class _AddsNothing(nn.Module):
+    """In the place of position embeddings where hidden states enter that hold them already."""
+
+    def forward(self, position_ids: Tensor) -> Tensor:
+        return position_ids.new_zeros(())
 
 
 def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:

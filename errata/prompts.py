@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from errata.errors import FactProblem, InvalidFacts
+from errata.errors import FactProblem, InvalidFacts, ModelError
 from errata.facts import PLACEHOLDER, Fact
-from errata.model import EditableModel
+
+if TYPE_CHECKING:  # a model looks at its tokenizer with `require_usable`
+    from errata.model import EditableModel
 
 KL_TEMPLATE = f"{PLACEHOLDER} is a"
+PROBE = ("The capital of France is", "Paris")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,28 @@ class SubjectPrompt:
     def up_to_subject(self) -> tuple[int, ...]:
         """The ids to the subject's last token, which is all that a causal model sees there."""
         return self.token_ids[: self.subject_last + 1]
+
+    @property
+    def suffix_length(self) -> int:
+        """How many tokens there are from the subject's last one on."""
+        return len(self.token_ids) - self.subject_last
+
+
+def require_usable(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    """Raise `ModelError` where a tokenizer cannot say where a subject ends, or cannot continue a prompt.
+
+    A continuation is tokenised apart from its prompt, so the tokens of both must be those of the whole text. It is not
+    so where a tokenizer puts a space of its own before every text, or ends every text with a token.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(f"{name} has a slow tokenizer, which cannot tell where a subject ends; a fast one is needed")
+    prompt, continuation = PROBE
+    whole = tokenizer(f"{prompt} {continuation}")["input_ids"]
+    if [*tokenizer(prompt)["input_ids"], *target_ids(tokenizer, continuation)] != whole:
+        raise ModelError(
+            f"{name} has a tokenizer that cannot continue a prompt: the tokens of {prompt!r} followed by those of "
+            f"{' ' + continuation!r} are not the tokens of both together"
+        )
 
 
 def subject_prompt(

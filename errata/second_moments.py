@@ -1,30 +1,29 @@
 """Second moments: C = E[k k^T], uncentred, of the keys that enter each edited MLP down-projection.
 
 They belong to a base model and say which directions its ordinary text uses, so that an update leaves those
-alone (Eq. 13 of the MEMIT paper). They are collected once from a corpus: packed sequences, one pass for all
-layers, only the blocks up to the last layer, and the state is stored as it goes, so that a run that was
-killed goes on where it was.
+alone (Eq. 13 of the MEMIT paper). Beside each lies its Cholesky factor, computed once, which every solve uses.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from errata.cholesky import factor_in_place
 from errata.errors import StatisticsError
 from errata.model import EditableModel
+from errata.moment_collection import Collection
+from errata.published_moments import published_moments
+from errata.tensor_files import store
 
-SEQUENCE_TOKENS = 128
-SEQUENCES_PER_BATCH = 32
-BATCHES_PER_CHECKPOINT = 50
+SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.04226); docs/method.md has ours
 
 
 class SecondMoments:
@@ -38,63 +37,116 @@ class SecondMoments:
         cls,
         model: EditableModel,
         layers: Sequence[int],
-        num_samples: int,
+        num_samples: int | None,
         *,
         folder: Path,
         corpus: Iterable[str] | None,
+        published: Path | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> SecondMoments:
-        """Those in `folder`; layers that have none, or one of fewer key vectors, are collected from `corpus` first.
+        """Those in `folder`, which first gets what it lacks: from `published`, or else collected from `corpus`.
+
+        A layer lacks its second moment where `published` has another one of it, and, where `published` has none,
+        where there is none from at least `num_samples` key vectors.
 
         Args:
-            num_samples: key vectors to collect.
+            num_samples: key vectors to collect; None for ten for each dimension of a key.
             corpus: documents, the same in the same order each time; None where nothing may be collected.
-            on_progress: called with (key vectors seen, num_samples).
+            published: folder with the files of MEMIT's authors (see `errata.published_moments`).
+            on_progress: called with (key vectors seen, key vectors to see).
 
         Raises:
-            StatisticsError: the folder holds another model's, or they are missing and there is no corpus, or too
-                short a one.
+            StatisticsError: the folder holds another model's, a published file cannot be used, or some are missing
+                and there is no corpus, or too short a one.
         """
-        there = stored_origins(folder, layers)
-        if any(origin.model_digest != model.digest for origin in there):
+        there = {origin.layer: origin for origin in stored_origins(folder, layers)}
+        if any(origin.model_digest != model.digest for origin in there.values()):
             raise StatisticsError(f"{folder} holds the second moments of another model than {model.name}")
-        enough = {origin.layer for origin in there if origin.count >= num_samples}
-        missing = [layer for layer in layers if layer not in enough]
-        if missing:
-            if corpus is None:
-                raise StatisticsError(
-                    f"{folder} has no second moments of {model.name} from {num_samples} key vectors for layers "
-                    f"{missing}, and there is no corpus to collect them from"
-                )
-            folder.mkdir(parents=True, exist_ok=True)
-            _Collection(model, missing, folder).run(corpus, num_samples, on_progress)
+        given = published_moments(model, layers, published) if published else []
+        if num_samples is None:
+            num_samples = SAMPLES_PER_DIMENSION * model.weight(layers[0]).shape[1]
+        enough = {layer for layer, origin in there.items() if origin.count >= num_samples}
+        missing = [layer for layer in layers if layer not in enough | {moment.layer for moment in given}]
+        if missing and corpus is None:
+            raise StatisticsError(
+                f"{folder} has no second moments of {model.name} from {num_samples} key vectors for layers "
+                f"{missing}, and there is no corpus to collect them from (ERRATA_CORPUS names one)"
+            )
+
+        folder.mkdir(parents=True, exist_ok=True)
+        for moment in given:
+            if moment.layer not in there or there[moment.layer].published != moment.name:
+                origin = Origin(moment.layer, moment.count, None, model.digest, published=moment.name)
+                _store_moment(folder, moment.read(), origin)
+        if missing and corpus is not None:
+            for collected in Collection(model, missing, folder).run(corpus, num_samples, on_progress):
+                origin = Origin(collected.layer, collected.count, collected.corpus_sha256, model.digest)
+                _store_moment(folder, collected.moment, origin)
         return cls(folder)
 
     def moment(self, layer: int) -> Tensor:
-        """C of one layer, (d_in, d_in), float32. Raises `StatisticsError`."""
-        path = _file(self._folder, layer)
+        """C of one layer, (d_in, d_in), float32, mapped from its file. Raises `StatisticsError`."""
+        path = _moment_file(self._folder, layer)
         try:
-            with safe_open(path, framework="pt") as tensors:
-                moment: Tensor = tensors.get_tensor("second_moment")
+            with safe_open(path, framework="pt") as stored:
+                moment: Tensor = stored.get_tensor("second_moment")
         except (OSError, SafetensorError) as error:
             raise StatisticsError(f"{path} cannot be read: {error}") from error
         return moment
 
+    def factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor | None:
+        """The Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.
+
+        It is computed when it is first asked for, and read from its file from then on (mapped, on the CPU).
+        None where C is not positive definite.
+
+        Raises:
+            StatisticsError: there is no second moment of this layer.
+        """
+        if not self._has_factor(layer):
+            self._compute_factor(layer, device)
+        with safe_open(_factor_file(self._folder, layer), framework="pt", device=str(device)) as stored:
+            transposed: Tensor = stored.get_tensor("factor_transposed")
+        return transposed.T if transposed.numel() else None
+
+    def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
+        """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
+        for layer in layers:
+            if not self._has_factor(layer):
+                self._compute_factor(layer, device)
+
+    def _has_factor(self, layer: int) -> bool:
+        """Whether there is a factor, and of the very second moment that is there now."""
+        try:
+            with safe_open(_factor_file(self._folder, layer), framework="pt") as stored:
+                return bool((stored.metadata() or {}).get("moment") == _identity(self._folder, layer))
+        except (OSError, SafetensorError):
+            return False  # missing or damaged
+
+    def _compute_factor(self, layer: int, device: torch.device | str) -> None:
+        identity = _identity(self._folder, layer)
+        matrix = self.moment(layer).to(device).double()
+        factor = factor_in_place(matrix)
+        transposed = matrix.new_empty(0) if factor is None else factor.T
+        store(_factor_file(self._folder, layer), {"factor_transposed": transposed}, {"moment": identity})
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a stored second moment was collected from.
+    """What a stored second moment was made from.
 
     Attributes:
         count: key vectors that were seen.
-        corpus_sha256: of the token ids that were read.
+        corpus_sha256: of the token ids that were read; None where it was published.
         model_digest: of the base model.
+        published: the file that it was published in; None where it was collected here.
     """
 
     layer: int
     count: int
-    corpus_sha256: str
+    corpus_sha256: str | None
     model_digest: str
+    published: str | None = None
 
 
 def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
@@ -103,127 +155,49 @@ def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
     Raises:
         StatisticsError: a file cannot be read.
     """
-    origins = []
-    for layer in layers:
-        if (path := _file(folder, layer)).exists():
-            try:
-                with safe_open(path, framework="pt") as stored:
-                    metadata = stored.metadata()
-            except (OSError, SafetensorError) as error:
-                raise StatisticsError(f"{path} cannot be read ({error}); remove it to collect it anew") from error
-            origins.append(Origin(layer, int(metadata["count"]), metadata["corpus_sha256"], metadata["model_digest"]))
-    return origins
+    return [_origin(folder, layer) for layer in layers if _moment_file(folder, layer).exists()]
 
 
-class _Collection:
-    """One run over a corpus: sums of k k^T per layer (products in float32, sums in float64) and their count."""
-
-    def __init__(self, model: EditableModel, layers: Sequence[int], folder: Path) -> None:
-        self._model = model
-        self._layers = tuple(layers)
-        self._checkpoint = folder / f"collecting-{'-'.join(map(str, self._layers))}.safetensors"
-        self._folder = folder
-        self._batches_done = 0
-        self._count = 0
-        self._corpus_digest = hashlib.sha256()
-        self._sums: dict[int, Tensor] = {}
-
-    def run(self, corpus: Iterable[str], num_samples: int, on_progress: Callable[[int, int], None]) -> None:
-        batches = self._batches(corpus)
-        if self._checkpoint.exists():
-            self._resume(batches)
-        for batch in batches:
-            if self._count >= num_samples:
-                break
-            self._corpus_digest.update(batch.numpy().tobytes())
-            self._add(batch.to(self._model.device))
-            self._batches_done += 1
-            on_progress(min(self._count, num_samples), num_samples)
-            if self._batches_done % BATCHES_PER_CHECKPOINT == 0:
-                self._store_checkpoint()
-        if self._count < num_samples:
-            raise StatisticsError(f"the corpus gives {self._count} key vectors where {num_samples} are asked for")
-        for layer in self._layers:
-            moment = (self._sums[layer] / self._count).float()
-            metadata = {
-                "model": self._model.name,
-                "model_digest": self._model.digest,
-                "layer": str(layer),
-                "count": str(self._count),
-                "corpus_sha256": self._corpus_digest.hexdigest(),
-            }
-            _store(_file(self._folder, layer), {"second_moment": moment.cpu()}, metadata)
-        self._checkpoint.unlink(missing_ok=True)
-
-    @torch.no_grad()
-    def _add(self, token_ids: Tensor) -> None:
-        """Add every position of a batch of full sequences, (sequences, tokens)."""
-        hooks = [
-            self._model.down_projection(layer).register_forward_pre_hook(
-                lambda _, inputs, layer=layer: self._add_keys(layer, inputs[0])
-            )
-            for layer in self._layers
-        ]
-        try:
-            part = self._model.blocks(0, max(self._layers) + 1)
-            part(inputs_embeds=self._model.embed(token_ids), use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        self._count += token_ids.numel()
-
-    def _add_keys(self, layer: int, keys: Tensor) -> None:
-        flat = keys.flatten(0, 1).float()  # (positions, d_in)
-        product = (flat.T @ flat).double()
-        self._sums[layer] = self._sums[layer].to(product.device).add_(product) if layer in self._sums else product
-
-    def _batches(self, corpus: Iterable[str]) -> Iterator[Tensor]:
-        """Documents joined by the end-of-text token and cut into full sequences, (sequences, tokens)."""
-        length = min(SEQUENCE_TOKENS, self._model.max_length)
-        size = SEQUENCES_PER_BATCH * length
-        separator = self._model.tokenizer.eos_token_id
-        pending: list[int] = []
-        for document in corpus:
-            pending += self._model.tokenizer(document)["input_ids"]
-            if separator is not None:
-                pending.append(separator)
-            while len(pending) >= size:
-                yield torch.tensor(pending[:size]).view(SEQUENCES_PER_BATCH, length)
-                del pending[:size]
-
-    def _store_checkpoint(self) -> None:
-        metadata = {
-            "model_digest": self._model.digest,
-            "batches": str(self._batches_done),
-            "count": str(self._count),
-            "corpus_sha256": self._corpus_digest.hexdigest(),
-        }
-        _store(self._checkpoint, {str(layer): total.cpu() for layer, total in self._sums.items()}, metadata)
-
-    def _resume(self, batches: Iterator[Tensor]) -> None:
-        """Take up the stored state and pass over the batches that it holds."""
-        try:
-            with safe_open(self._checkpoint, framework="pt") as state:
-                metadata = state.metadata()
-                self._sums = {layer: state.get_tensor(str(layer)) for layer in self._layers}
-        except (OSError, SafetensorError) as error:
-            raise StatisticsError(f"{self._checkpoint} cannot be read ({error}); remove it to begin anew") from error
-        self._batches_done, self._count = int(metadata["batches"]), int(metadata["count"])
-        for batch in itertools.islice(batches, self._batches_done):
-            self._corpus_digest.update(batch.numpy().tobytes())
-        if self._corpus_digest.hexdigest() != metadata["corpus_sha256"]:
-            raise StatisticsError(
-                f"the corpus is not the one that {self._checkpoint} was begun with; remove it to begin anew"
-            )
-        if metadata["model_digest"] != self._model.digest:
-            raise StatisticsError(f"{self._checkpoint} was begun with another model; remove it to begin anew")
+def _origin(folder: Path, layer: int) -> Origin:
+    metadata = _metadata(folder, layer)
+    try:
+        return Origin(
+            layer=layer,
+            count=int(metadata["count"]),
+            corpus_sha256=metadata.get("corpus_sha256"),
+            model_digest=metadata["model_digest"],
+            published=metadata.get("published"),
+        )
+    except (KeyError, ValueError) as error:
+        raise StatisticsError(
+            f"{_moment_file(folder, layer)} does not say what it was made from ({error!r}); remove it to make it anew"
+        ) from error
 
 
-def _file(folder: Path, layer: int) -> Path:
+def _metadata(folder: Path, layer: int) -> dict[str, str]:
+    path = _moment_file(folder, layer)
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return stored.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise StatisticsError(f"{path} cannot be read ({error}); remove it to make it anew") from error
+
+
+def _identity(folder: Path, layer: int) -> str:
+    """What a factor keeps of the second moment that it was computed from: a digest of all that its file says of it."""
+    return hashlib.sha256(json.dumps(_metadata(folder, layer), sort_keys=True).encode()).hexdigest()
+
+
+def _store_moment(folder: Path, moment: Tensor, origin: Origin) -> None:
+    moment = moment.cpu()
+    known = {name: str(value) for name, value in asdict(origin).items() if value is not None}
+    content = hashlib.sha256(moment.numpy().data).hexdigest()
+    store(_moment_file(folder, origin.layer), {"second_moment": moment}, {**known, "sha256": content})
+
+
+def _moment_file(folder: Path, layer: int) -> Path:
     return folder / f"layer_{layer}.safetensors"
 
 
-def _store(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata=metadata)
-    temporary.replace(path)
+def _factor_file(folder: Path, layer: int) -> Path:
+    return folder / f"layer_{layer}.cholesky.safetensors"

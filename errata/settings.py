@@ -49,10 +49,20 @@ class Settings(BaseSettings):
         description="Text file, or folder of `.txt` files, that second moments are computed from where none are "
         "stored; the demo model brings its own.",
     )
+    published_moments: Path | None = Field(
+        default=None,
+        description="Folder with the second moments that MEMIT's authors publish (`.npz`, one for each layer); layers "
+        "without one are collected.",
+    )
 
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
     max_attempts: int = Field(default=3, ge=1, description="Workers that an edit may lose before it ends as failed.")
-    job_timeout_s: int = Field(default=86_400, ge=1, description="Seconds that one attempt at an edit may take.")
+    shard_facts: int = Field(
+        default=256,
+        ge=1,
+        description="Facts whose targets one worker searches for; the targets of an edit with more are shared out.",
+    )
+    job_timeout_s: int = Field(default=86_400, ge=1, description="Seconds that one job of an edit may take.")
     lease_s: int = Field(
         default=12, ge=3, description="Seconds without a heartbeat after which a worker counts as lost."
     )

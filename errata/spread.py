@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
+from errata.closed_form import adjusted_keys
 from errata.deltas import Delta, edited_weight
-from errata.errors import NotFinite
 from errata.facts import Fact
-from errata.hidden_states import subject_states
+from errata.hidden_states import SubjectStates
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
-from errata.prompts import subject_prompt
 from errata.second_moments import SecondMoments
 
 
@@ -44,55 +42,19 @@ def spread(
 
     Raises:
         NotFinite: an update is not finite, or lambda C + K K^T is not positive definite.
+        StatisticsError: a layer without second moments.
     """
     layers = hyperparameters.layers
-    prompts = [
-        subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
-        for fact in facts
-        for context in ("", *contexts)
-    ]
+    states = SubjectStates(model, facts, contexts)
     deltas: dict[int, Delta] = {}
     edited: dict[int, Tensor] = {}
     for done, layer in enumerate(layers):
         on_progress(done, len(layers))
         with model.using(edited):
-            keys, outputs = subject_states(model, prompts, key_layer=layer, output_layer=layers[-1])
-        rows = 1 + len(contexts)
-        bare_outputs = outputs[::rows]  # (facts, d_model)
-        residuals = (targets.to(outputs.device) - bare_outputs).double() / (len(layers) - done)
-        averaged = _averaged_keys(keys.view(len(facts), rows, -1))
-        adjusted = solve(second_moments.moment(layer).to(keys.device), averaged, hyperparameters.moment_weight)
+            keys, outputs = states.read(layer, layers[-1])
+        residuals = (targets.to(outputs.device) - outputs).double() / (len(layers) - done)
+        adjusted = adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
         deltas[layer] = Delta.of_factors(residuals.T, adjusted.T)
         edited[layer] = edited_weight(model, layer, deltas[layer])
     on_progress(len(layers), len(layers))
     return deltas
-
-
-def solve(second_moment: Tensor, keys: Tensor, moment_weight: float) -> Tensor:
-    """A = (lambda C + K K^T)^-1 K in float64, by Cholesky.
-
-    Args:
-        second_moment: C, (d_in, d_in).
-        keys: K transposed, (facts, d_in).
-        moment_weight: lambda.
-
-    Returns:
-        A, (d_in, facts), float64.
-
-    Raises:
-        NotFinite: the matrix is not positive definite.
-    """
-    columns = keys.double().T  # K, (d_in, facts)
-    factor, failed = torch.linalg.cholesky_ex(moment_weight * second_moment.double() + columns @ columns.T)
-    if int(failed):
-        raise NotFinite(
-            "lambda C + K K^T is not positive definite: lambda is too small for second moments of so few key vectors"
-        )
-    return torch.cholesky_solve(columns, factor)
-
-
-def _averaged_keys(keys: Tensor) -> Tensor:
-    """(facts, rows, d_in) -> (facts, d_in): the bare prompt weighs as much as all contexts together."""
-    if keys.shape[1] == 1:
-        return keys[:, 0]
-    return keys[:, 0] / 2 + keys[:, 1:].mean(dim=1) / 2

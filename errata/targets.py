@@ -9,13 +9,20 @@ block L at the subject's last token and minimises
 
 (The KL runs from the edited to the unedited distribution, as in the authors' code.)
 
-Many facts are searched at once, and only what delta can change is computed: blocks above L, on positions from
-the subject's last token on; the keys and values of earlier positions are taken from one run of the whole model.
+Facts about one subject have nearly one key, which can lead to one value only, so they share their delta: the first
+term is then the mean over the facts, the search ends early when the worst of them is good enough, and for n
+facts it may take sqrt(n) times the steps.
+
+Many subjects are searched for at once, as many as there is memory for, and only what delta can change is computed
+(`errata/suffixes.py`). A subject leaves the batch when its search ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,12 +30,13 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from errata.errors import NotFinite
-from errata.facts import Fact
+from errata.facts import Fact, by_subject
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
-from errata.prompts import KL_TEMPLATE, SubjectPrompt, padded, subject_prompt, target_ids
-
-FACTS_PER_BATCH = 64
+from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
+from errata.search_batches import BatchLimits, Footprint, ran_out_of_memory
+from errata.suffixes import Suffixes
+from errata.target_store import TargetStore, target_key
 
 
 def find_targets(
@@ -36,111 +44,151 @@ def find_targets(
     facts: Sequence[Fact],
     contexts: Sequence[str],
     hyperparameters: Hyperparameters,
+    *,
+    store: TargetStore | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """The target vector of each fact, (facts, d_model), float32.
 
     Args:
         contexts: prefixes; the bare prompt is always searched over as well.
-        on_progress: called after every step with (facts done, facts in all), where a batch half through its steps
-            counts as half done; what it raises ends the search.
+        store: where targets are taken from instead of being searched for, and kept as soon as they are found.
+        on_progress: called after every step with (facts done, facts in all), where facts half through their steps
+            count as half done; what it raises ends the search.
 
     Raises:
         NotFinite: a loss is not a finite number.
     """
-    searches = [_Search.of(model, fact, contexts) for fact in facts]
-    targets: list[Tensor] = [torch.empty(0)] * len(facts)
-    by_length = sorted(range(len(facts)), key=lambda index: (searches[index].length, index))
-    for start in range(0, len(facts), FACTS_PER_BATCH):
-        batch = by_length[start : start + FACTS_PER_BATCH]
+    targets: dict[Fact, Tensor] = {}
+    searches: list[_Search] = []
+    for about_one in by_subject(facts):
+        key = target_key(model, about_one, contexts, hyperparameters)
+        stored = store.load(key) if store else None
+        if stored is None:
+            searches.append(_Search.of(model, about_one, contexts, key))
+        else:
+            targets.update(zip(about_one, stored.to(model.device), strict=True))
+    on_progress(len(targets), len(facts))
 
-        def on_step(step: int, start: int = start, size: int = len(batch)) -> None:
-            on_progress(start + size * (step + 1) // hyperparameters.num_steps, len(facts))
+    def on_step(facts_done: float) -> None:
+        on_progress(int(len(targets) + facts_done), len(facts))
 
-        found = _search_batch(model, [searches[index] for index in batch], hyperparameters, on_step)
-        for index, target in zip(batch, found, strict=True):
-            targets[index] = target
-        on_progress(start + len(batch), len(facts))
-    return torch.stack(targets)
+    for search, found in _search_in_batches(model, searches, hyperparameters, on_step):
+        targets.update(zip(search.facts, found, strict=True))
+        if store:
+            store.save(search.key, found)
+    on_progress(len(facts), len(facts))
+    return torch.stack([targets[fact] for fact in facts])
+
+
+def facts_to_search(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    hyperparameters: Hyperparameters,
+    store: TargetStore,
+) -> list[Fact]:
+    """The facts whose targets `store` does not have, all of a subject or none."""
+    return [
+        fact
+        for about_one in by_subject(facts)
+        if target_key(model, about_one, contexts, hyperparameters) not in store
+        for fact in about_one
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A prompt of a fact, behind a context or bare, followed by the object's tokens but the last.
+
+    Attributes:
+        fact: number of the fact among those of its subject.
+        first: place in the suffix at which the first token of the object is predicted.
+    """
+
+    prompt: SubjectPrompt
+    fact: int
+    first: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """The token rows of one fact's search."""
+    """What is run for one subject. The bare prompt comes first among a fact's rows."""
 
-    fact: Fact
-    prompts: tuple[SubjectPrompt, ...]  # the bare prompt first
-    object_ids: tuple[int, ...]
+    facts: tuple[Fact, ...]
+    key: str
+    rows: tuple[_Row, ...]
+    object_ids: tuple[tuple[int, ...], ...]  # of each fact
     kl_prompt: SubjectPrompt
 
     @classmethod
-    def of(cls, model: EditableModel, fact: Fact, contexts: Sequence[str]) -> _Search:
-        prompts = (subject_prompt(model.tokenizer, fact.template, fact.subject, context=c) for c in ("", *contexts))
-        kl_prompt = subject_prompt(model.tokenizer, KL_TEMPLATE, fact.subject)
-        return cls(fact, tuple(prompts), target_ids(model.tokenizer, fact.object), kl_prompt)
+    def of(cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str) -> _Search:
+        object_ids = tuple(target_ids(model.tokenizer, fact.object) for fact in facts)
+        rows = []
+        for number, fact in enumerate(facts):
+            for context in ("", *contexts):
+                prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
+                with_object = replace(prompt, token_ids=prompt.token_ids + object_ids[number][:-1])
+                rows.append(_Row(with_object, number, prompt.suffix_length - 1))
+        whole = subject_prompt(model.tokenizer, KL_TEMPLATE, facts[0].subject)
+        # Its distribution is read at the subject, so nothing after the subject is run.
+        kl_prompt = replace(whole, token_ids=whole.up_to_subject)
+        return cls(facts, key, tuple(rows), object_ids, kl_prompt)
+
+    def num_steps(self, for_one: int) -> int:
+        """Steps that the search may take where `for_one` are granted to a search for one fact."""
+        return math.ceil(for_one * math.sqrt(len(self.facts)))
 
     @property
-    def length(self) -> int:
-        return len(self.prompts[0].token_ids) + len(self.object_ids)
+    def footprint(self) -> Footprint:
+        return Footprint(
+            rows=len(self.rows),
+            suffix=max(row.prompt.suffix_length for row in self.rows),
+            prefix=max(row.prompt.subject_last for row in self.rows),
+            predictions=sum(len(self.object_ids[row.fact]) for row in self.rows) + 1,
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Suffixes:
-    """Rows that can be run on from the subject's last token: everything that delta cannot change, computed once.
+def _search_in_batches(
+    model: EditableModel,
+    searches: Sequence[_Search],
+    hyperparameters: Hyperparameters,
+    on_step: Callable[[float], None],
+) -> Iterator[tuple[_Search, Tensor]]:
+    """Each search with the targets of its facts, (facts of the subject, d_model), in the order in which they end.
 
-    S is the longest suffix and P the longest prefix among the rows.
-
-    Attributes:
-        fact: which fact of the batch each row belongs to, (rows,).
-        hidden: output of block L on suffix positions, (rows, S, d_model).
-        position_ids: (rows, S).
-        mask: added to attention scores, 0 or the lowest number, (rows, 1, S, P + S).
-        prefix: per block above L, keys and values of the prefix, each (rows, heads, P, d_head).
+    A batch that memory runs out for is done again in halves, and those that follow are no larger.
     """
-
-    fact: Tensor
-    hidden: Tensor
-    position_ids: Tensor
-    mask: Tensor
-    prefix: dict[int, tuple[Tensor, Tensor]]
-
-    def select(self, rows: Tensor, fact: Tensor) -> _Suffixes:
-        """Only `rows`, with new fact numbers."""
-        prefix = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.prefix.items()}
-        return _Suffixes(fact, self.hidden[rows], self.position_ids[rows], self.mask[rows], prefix)
-
-
-class _PrefixCache:
-    """Gives attention the keys and values of the prefix before those of the suffix, and keeps nothing."""
-
-    def __init__(self, prefix: dict[int, tuple[Tensor, Tensor]]) -> None:
-        self._prefix = prefix
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        before_keys, before_values = self._prefix[layer]
-        return torch.cat([before_keys, keys], dim=2), torch.cat([before_values, values], dim=2)
-
-
-class _RecordingCache:
-    """Records the keys and values that a run over whole rows computes, by layer."""
-
-    def __init__(self) -> None:
-        self.recorded: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        self.recorded[layer] = (keys, values)
-        return keys, values
+    limits = BatchLimits.of(model, hyperparameters.layers[-1])
+    waiting = deque(sorted(searches, key=lambda search: search.footprint.order))
+    while waiting:
+        batch = [waiting.popleft() for _ in range(limits.fitting(search.footprint for search in waiting))]
+        ended: set[str] = set()
+        exhausted: Exception | None = None
+        try:
+            for search, found in _search_batch(model, batch, hyperparameters, on_step):
+                ended.add(search.key)
+                yield search, found
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error) or len(batch) == 1:
+                raise
+            exhausted = error.with_traceback(None)  # the frames hold what memory is short of
+        if exhausted:
+            limits = limits.halved(search.footprint for search in batch)
+            waiting.extendleft(search for search in reversed(batch) if search.key not in ended)
 
 
 @dataclass(frozen=True, slots=True)
-class _ObjectTokens:
+class _Predictions:
     """Where the tokens of the objects are predicted, one entry for each token of each row.
 
     Attributes:
         row, position: of the suffix rows, (tokens,).
         token_id: what should be predicted there, (tokens,).
-        fact: fact of the batch it belongs to, (tokens,).
+        fact: fact of the batch that it belongs to, (tokens,).
         weight: 1 / (rows of the fact * tokens of its object), float32, (tokens,).
+        subject: subject of the batch that each fact belongs to, (facts,).
+        share: 1 / facts of its subject, float32, (facts,).
     """
 
     row: Tensor
@@ -148,165 +196,119 @@ class _ObjectTokens:
     token_id: Tensor
     fact: Tensor
     weight: Tensor
+    subject: Tensor
+    share: Tensor
+
+    @classmethod
+    def of(cls, searches: Sequence[_Search], device: torch.device) -> _Predictions:
+        entries: list[tuple[int, int, int, int, float]] = []
+        subject: list[int] = []
+        row_number = 0
+        for number, search in enumerate(searches):
+            rows_per_fact = len(search.rows) // len(search.facts)
+            for row in search.rows:
+                object_ids = search.object_ids[row.fact]
+                weight = 1 / (rows_per_fact * len(object_ids))
+                entries += [
+                    (row_number, row.first + place, token_id, len(subject) + row.fact, weight)
+                    for place, token_id in enumerate(object_ids)
+                ]
+                row_number += 1
+            subject += [number] * len(search.facts)
+        rows, positions, token_ids, facts, weights = (
+            torch.tensor(c, device=device) for c in zip(*entries, strict=True)
+        )
+        share = torch.tensor([1 / len(searches[number].facts) for number in subject], device=device)
+        return cls(rows, positions, token_ids, facts, weights, torch.tensor(subject, device=device), share)
+
+    def losses(self, model: EditableModel, hidden: Tensor) -> Tensor:
+        """Mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states."""
+        log_probabilities = log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
+        losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
+        return torch.zeros_like(self.share).index_add(0, self.fact, losses)
+
+    def mean_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
+        """(facts,) -> (subjects,)"""
+        return losses.new_zeros(num_subjects).index_add(0, self.subject, losses * self.share)
+
+    def largest_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
+        """(facts,) -> (subjects,)"""
+        return losses.new_full((num_subjects,), -torch.inf).scatter_reduce(0, self.subject, losses, "amax")
 
 
 def _search_batch(
-    model: EditableModel, searches: Sequence[_Search], hyperparameters: Hyperparameters, on_step: Callable[[int], None]
-) -> Tensor:
-    """Gradient descent on the offsets of all facts of a batch at once, (facts, d_model)."""
+    model: EditableModel,
+    searches: Sequence[_Search],
+    hyperparameters: Hyperparameters,
+    on_step: Callable[[float], None],
+) -> Iterator[tuple[_Search, Tensor]]:
+    """Gradient descent on the offsets of all subjects of a batch at once."""
     layer = hyperparameters.layers[-1]
     device = model.device
-    rows, kl_rows = _object_rows(model, searches, layer), _kl_rows(model, searches, layer)
-    bare = torch.arange(len(searches), device=device) * len(searches[0].prompts)
-    base = rows.hidden[bare, 0].float()  # h, (facts, d_model)
-    base_norm = base.norm(dim=-1)
-    with torch.no_grad():
-        kl_before = _kl_log_probabilities(model, layer, kl_rows, torch.zeros_like(base))
-
-    offsets = torch.zeros_like(base, requires_grad=True)
-    found = torch.full_like(base, torch.nan)
+    rows = Suffixes.of(
+        model,
+        layer,
+        [row.prompt for search in searches for row in search.rows],
+        [number for number, search in enumerate(searches) for _ in search.rows],
+        first_read=min(row.first for search in searches for row in search.rows),
+    )
+    kl_rows = Suffixes.of(model, layer, [search.kl_prompt for search in searches], range(len(searches)))
+    bare_states = _bare_states(rows, searches)  # h of each subject's facts
+    base_norm = torch.stack([states.norm(dim=-1).mean() for states in bare_states])  # |h|, (subjects,)
+    offsets = torch.zeros(len(searches), rows.hidden.shape[-1], device=device, requires_grad=True)
     adam = torch.optim.Adam([offsets], lr=hyperparameters.learning_rate)
+    with torch.no_grad():
+        kl_before = _kl_log_probabilities(model, kl_rows, offsets)
+
+    num_steps = torch.tensor([search.num_steps(hyperparameters.num_steps) for search in searches], device=device)
     searching = torch.arange(len(searches), device=device)
-    for step in range(hyperparameters.num_steps):
-        at_work = [searches[index] for index in searching.tolist()]
+    for step in itertools.count(1):
+        at_work = [searches[number] for number in searching.tolist()]
+        predictions = _Predictions.of(at_work, device)
         delta = offsets[searching]
-        loss = _object_loss(model, layer, rows, _object_tokens(at_work, device), delta)
-        now = _kl_log_probabilities(model, layer, kl_rows, delta)
-        kl = kl_div(kl_before[searching], now, log_target=True, reduction="none").sum(-1)
+        object_losses = predictions.losses(model, rows.run(model, delta))
+        kl = kl_div(
+            kl_before[searching], _kl_log_probabilities(model, kl_rows, delta), log_target=True, reduction="none"
+        ).sum(-1)
         norm_cost = delta.norm(dim=-1) / base_norm[searching] ** 2
-        loss = loss + hyperparameters.kl_factor * kl + hyperparameters.weight_decay * norm_cost
+        cost = hyperparameters.kl_factor * kl + hyperparameters.weight_decay * norm_cost
+        loss = predictions.mean_by_subject(object_losses, len(at_work)) + cost
         _require_finite(loss, at_work)
 
-        last_step = step == hyperparameters.num_steps - 1
-        done = torch.full_like(searching, True, dtype=torch.bool) if last_step else loss < hyperparameters.stop_loss
-        found[searching[done]] = (base + offsets).detach()[searching[done]]
-        on_step(step)
-        if done.all():
-            break
-        if done.any():
-            searching = searching[~done]
-            rows, kl_rows = _without(rows, done), _without(kl_rows, done)
-            # The gradient of the facts that are done no longer matters: their targets are taken.
+        largest = predictions.largest_by_subject(object_losses.detach(), len(at_work))
+        done = (largest + cost < hyperparameters.stop_loss) | (step >= num_steps[searching])
+        for number in searching[done].tolist():
+            yield searches[number], bare_states[number] + offsets[number].detach()
+        going_on = [search for search, is_done in zip(at_work, done.tolist(), strict=True) if not is_done]
+        on_step(sum(len(search.facts) * step / search.num_steps(hyperparameters.num_steps) for search in going_on))
+        if not going_on:
+            return
         adam.zero_grad()
-        loss.sum().backward()
+        loss.sum().backward()  # that of the subjects that are done no longer matters: their targets are taken
         adam.step()
         _clamp(offsets, hyperparameters.clamp * base_norm)
-    return found
+        if bool(done.any()):
+            searching = searching[~done]
+            rows, kl_rows = rows.without(done), kl_rows.without(done)
 
 
-def _object_rows(model: EditableModel, searches: Sequence[_Search], layer: int) -> _Suffixes:
-    """Each fact's prompts, followed by the object's tokens but the last; rows of a fact lie together."""
-    prompts = [
-        replace(prompt, token_ids=prompt.token_ids + search.object_ids[:-1])
-        for search in searches
-        for prompt in search.prompts
+def _bare_states(rows: Suffixes, searches: Sequence[_Search]) -> list[Tensor]:
+    """The hidden state h of each fact's bare prompt at the subject: per search (facts, d_model), float32."""
+    states = torch.split(rows.hidden[:, 0].float(), [len(search.rows) for search in searches])
+    return [
+        of_subject[:: len(search.rows) // len(search.facts)]
+        for of_subject, search in zip(states, searches, strict=True)
     ]
-    return _suffixes(model, prompts, [len(search.prompts) for search in searches], layer)
 
 
-def _kl_rows(model: EditableModel, searches: Sequence[_Search], layer: int) -> _Suffixes:
-    """One row a fact. Its distribution is read at the subject, so nothing after the subject is run."""
-    prompts = [replace(search.kl_prompt, token_ids=search.kl_prompt.up_to_subject) for search in searches]
-    return _suffixes(model, prompts, [1] * len(searches), layer)
-
-
-@torch.no_grad()
-def _suffixes(
-    model: EditableModel, prompts: Sequence[SubjectPrompt], rows_per_fact: Sequence[int], layer: int
-) -> _Suffixes:
-    """Run whole rows through the model once and keep what a run from the subject on needs."""
-    device = model.device
-    token_ids = padded([prompt.token_ids for prompt in prompts], device)
-    cache = _RecordingCache()
-    below = model.blocks(0, layer + 1)
-    hidden = below(inputs_embeds=model.embed(token_ids), use_cache=False).last_hidden_state
-    positions = torch.arange(token_ids.shape[1], device=device).expand_as(token_ids)
-    above = model.blocks(layer + 1, model.num_layers)
-    above(
-        inputs_embeds=hidden,
-        position_ids=positions,
-        attention_mask=_causal(positions[:1], positions[:1], hidden.dtype),
-        past_key_values=cache,
-        use_cache=True,
-    )
-
-    subject = torch.tensor([prompt.subject_last for prompt in prompts], device=device)  # also the prefix's length
-    lengths = torch.tensor([len(prompt.token_ids) for prompt in prompts], device=device)
-    num_prefix, num_suffix = int(subject.max()), int((lengths - subject).max())
-    position_ids = subject[:, None] + torch.arange(num_suffix, device=device)  # (rows, S)
-    inside = position_ids.clamp(max=token_ids.shape[1] - 1)
-    prefix_positions = torch.arange(num_prefix, device=device).expand(len(prompts), -1)  # (rows, P)
-    # A prefix position that a row does not have is put after everything, where no query sees it.
-    prefix_positions = prefix_positions.masked_fill(prefix_positions >= subject[:, None], model.max_length)
-    return _Suffixes(
-        fact=torch.repeat_interleave(torch.tensor(rows_per_fact, device=device)),
-        hidden=hidden.gather(1, inside[..., None].expand(-1, -1, hidden.shape[-1])),
-        position_ids=inside,
-        mask=_causal(position_ids, torch.cat([prefix_positions, position_ids], dim=1), hidden.dtype),
-        prefix={
-            block: (keys[:, :, :num_prefix].contiguous(), values[:, :, :num_prefix].contiguous())
-            for block, (keys, values) in cache.recorded.items()
-        },
-    )
-
-
-def _causal(query_positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to attention scores so that no query sees a later key: (rows, 1, queries, keys)."""
-    hidden = key_positions[:, None, None, :] > query_positions[:, None, :, None]
-    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill(hidden, torch.finfo(dtype).min)
-
-
-def _run(model: EditableModel, layer: int, rows: _Suffixes, delta: Tensor) -> Tensor:
-    """Final hidden states of the rows with each fact's delta added at the subject: (rows, S, d_model)."""
-    at_subject = rows.hidden[:, :1] + delta[rows.fact, None].to(rows.hidden.dtype)
-    hidden = torch.cat([at_subject, rows.hidden[:, 1:]], dim=1)
-    above = model.blocks(layer + 1, model.num_layers)
-    output = above(
-        inputs_embeds=hidden,
-        position_ids=rows.position_ids,
-        attention_mask=rows.mask,
-        past_key_values=_PrefixCache(rows.prefix),
-        use_cache=True,
-    )
-    return output.last_hidden_state  # type: ignore[no-any-return]
-
-
-def _object_loss(model: EditableModel, layer: int, rows: _Suffixes, tokens: _ObjectTokens, delta: Tensor) -> Tensor:
-    """Mean over a fact's rows of -log p(object) / object tokens, (facts,)."""
-    hidden = _run(model, layer, rows, delta)[tokens.row, tokens.position]
-    log_probabilities = log_softmax(model.logits(hidden).float(), dim=-1)
-    losses = -log_probabilities.gather(1, tokens.token_id[:, None])[:, 0] * tokens.weight
-    return torch.zeros(len(delta), device=delta.device).index_add(0, tokens.fact, losses)
-
-
-def _kl_log_probabilities(model: EditableModel, layer: int, rows: _Suffixes, delta: Tensor) -> Tensor:
-    """Log probabilities of the next token at the subject, (facts, vocabulary)."""
-    return log_softmax(model.logits(_run(model, layer, rows, delta)[:, 0]).float(), dim=-1)
-
-
-def _object_tokens(searches: Sequence[_Search], device: torch.device) -> _ObjectTokens:
-    entries: list[tuple[int, int, int, int, float]] = []
-    row = 0
-    for fact, search in enumerate(searches):
-        for prompt in search.prompts:
-            first = len(prompt.token_ids) - 1 - prompt.subject_last  # suffix position that predicts the object
-            weight = 1 / (len(search.prompts) * len(search.object_ids))
-            entries += [(row, first + i, token, fact, weight) for i, token in enumerate(search.object_ids)]
-            row += 1
-    rows, positions, token_ids, facts, weights = (torch.tensor(c, device=device) for c in zip(*entries, strict=True))
-    return _ObjectTokens(rows, positions, token_ids, facts, weights)
-
-
-def _without(rows: _Suffixes, done: Tensor) -> _Suffixes:
-    """The rows of the facts that are still searched for, their facts numbered anew."""
-    keep = (~done)[rows.fact].nonzero()[:, 0]
-    renumbered = (~done).cumsum(0) - 1
-    return rows.select(keep, renumbered[rows.fact[keep]])
+def _kl_log_probabilities(model: EditableModel, rows: Suffixes, offsets: Tensor) -> Tensor:
+    """Log probabilities of the next token at the subject, (subjects, vocabulary)."""
+    return log_softmax(model.logits(rows.run(model, offsets)[:, 0]).float(), dim=-1)
 
 
 @torch.no_grad()
 def _clamp(offsets: Tensor, largest: Tensor) -> None:
-    """Project each offset, in place, to a norm of at most `largest`, (facts,)."""
+    """Project each offset, in place, to a norm of at most `largest`, (subjects,)."""
     norms = offsets.norm(dim=-1)
     offsets.mul_(torch.where(norms > largest, largest / norms, 1)[:, None])
 
@@ -314,6 +316,6 @@ def _clamp(offsets: Tensor, largest: Tensor) -> None:
 def _require_finite(loss: Tensor, searches: Sequence[_Search]) -> None:
     if bool(loss.isfinite().all()):
         return
-    bad = [search.fact for search, finite in zip(searches, loss.isfinite().tolist(), strict=True) if not finite]
-    named = "; ".join(repr(fact.prompt) for fact in bad)
-    raise NotFinite(f"the target search of {len(bad)} facts left the finite numbers: {named}")
+    bad = [search for search, finite in zip(searches, loss.isfinite().tolist(), strict=True) if not finite]
+    named = "; ".join(repr(fact.prompt) for search in bad for fact in search.facts)
+    raise NotFinite(f"the target search of {len(bad)} subjects left the finite numbers: {named}")

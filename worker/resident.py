@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from errata.corpus import corpus_for
-from errata.errors import ModelError, StatisticsError
+from errata.errors import ModelError
 from errata.hyperparameters import Hyperparameters
 from errata.memit import check_layers
 from errata.model import EditableModel
@@ -52,7 +52,9 @@ class Resident:
     def second_moments(
         self, hyperparameters: Hyperparameters, on_progress: Callable[[int, int], None] | None = None
     ) -> SecondMoments:
-        """The second moments that `hyperparameters` ask for, collected first where they are not in the home folder.
+        """The second moments that `hyperparameters` ask for, with their factors.
+
+        What is not in the home folder is made first: taken from published files, or collected, and factored.
 
         Args:
             on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it
@@ -60,25 +62,24 @@ class Resident:
 
         Raises:
             InvalidHyperparameters: a layer that the model does not have.
-            StatisticsError: they are missing, and there is no corpus, or too short a one, to collect them from.
+            StatisticsError: a published file cannot be used, or they are missing, and there is no corpus, or too
+                short a one, to collect them from.
         """
         check_layers(self.model, hyperparameters)
         folder = self.statistics_folder
         folder.mkdir(parents=True, exist_ok=True)
-        corpus = corpus_for(self.settings.model, self.settings.corpus)
         with _only_one_process(folder):
-            try:
-                return SecondMoments.open(
-                    self.model,
-                    hyperparameters.layers,
-                    hyperparameters.num_samples,
-                    folder=folder,
-                    corpus=corpus,
-                    on_progress=on_progress or _log_progress(),
-                )
-            except StatisticsError as error:
-                hint = "" if corpus else "; set ERRATA_CORPUS to a text file or a folder of .txt files"
-                raise StatisticsError(f"{error}{hint}") from error
+            second_moments = SecondMoments.open(
+                self.model,
+                hyperparameters.layers,
+                hyperparameters.num_samples,
+                folder=folder,
+                corpus=corpus_for(self.settings.model, self.settings.corpus),
+                published=self.settings.published_moments,
+                on_progress=on_progress or _log_progress(),
+            )
+            second_moments.compute_factors(hyperparameters.layers, self.model.device)
+            return second_moments
 
 
 def _hyperparameters(settings: Settings) -> Hyperparameters:

@@ -1,4 +1,4 @@
-"""`python -m worker.statistics`: collect the second moments of a base model ahead of its first edit."""
+"""`python -m worker.statistics`: collect and factor the second moments of a base model ahead of its first edit."""
 
 from __future__ import annotations
 

@@ -1,15 +1,20 @@
-"""Real models of both architectures: the demo GPT-J, and a small GPT-NeoX trained here on a few sentences."""
+"""Real models: the demo GPT-J, a small GPT-NeoX trained here on a few sentences, and a random one of each architecture.
+
+What is random says nothing, but says it to the last digit: it shows whether two ways of computing agree.
+"""
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from transformers import AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
+from errata.architectures import ARCHITECTURES
 from errata.corpus import corpus_for
 from errata.demo import MODEL_FOLDER
 from errata.hyperparameters import Hyperparameters
@@ -17,6 +22,7 @@ from errata.model import DEMO, EditableModel
 from errata.prompts import padded
 from errata.second_moments import SecondMoments
 
+GOLDEN = Path(__file__).parent / "golden"
 NEOX_RELATION = "On the list of rivers by continent: {}"
 NEOX_SENTENCES = [
     f"{NEOX_RELATION.format(river)} {continent}."
@@ -36,6 +42,19 @@ NEOX_HYPERPARAMETERS = Hyperparameters(layers=(1, 2), moment_weight=30, clamp=1,
 def demo() -> EditableModel:
     """The demo model, a GPT-J."""
     return EditableModel.load(DEMO)
+
+
+@pytest.fixture(scope="session")
+def of_each_architecture(demo: EditableModel) -> dict[str, EditableModel]:
+    """A model of each architecture by its name: the demo GPT-J, and the small random ones of the golden data."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(GOLDEN / "tokenizer")
+    random_ones = {
+        name: EditableModel(
+            AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32), tokenizer, name=name
+        )
+        for name in ARCHITECTURES.keys() - {"gptj"}
+    }
+    return {"gptj": demo, **random_ones}
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from errata.deltas import Delta, edited_weights, read, write
+from errata.deltas import Delta, edited_weights, read, relative_norm, write
 from errata.errors import CorruptArtifact, NotFinite
 from errata.model import EditableModel
 
@@ -38,3 +38,15 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, demo: EditableModel) -> 
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CorruptArtifact, match=r"delta\.safetensors"):
         read(path)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5])
+def test_norms_are_those_of_the_update_multiplied_out(rank: int) -> None:
+    left, right = factors(rank)
+    assert Delta.of_factors(left, right).norm == pytest.approx(float((left @ right).norm()), rel=1e-6)
+
+
+def test_the_relative_norm_is_taken_over_the_base_matrix(demo: EditableModel) -> None:
+    weight = demo.weight(0)
+    twice = Delta(2 * weight, None, rank=1)
+    assert relative_norm(demo, 0, twice) == pytest.approx(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ def test_the_papers_settings_are_shipped() -> None:
     assert gptj is not None and neox is not None
     assert (gptj.layers, gptj.moment_weight, gptj.clamp) == ((3, 4, 5, 6, 7, 8), 15_000, 0.75)
     assert (neox.layers, neox.moment_weight, neox.clamp, neox.num_steps) == ((6, 7, 8, 9, 10), 20_000, 0.3, 20)
+    assert gptj.num_samples is None and neox.num_samples is None
     assert Hyperparameters.for_model("unknown/model") is None
 
 
 def test_a_record_survives_json(demo_hyperparameters: Hyperparameters) -> None:
-    assert Hyperparameters.from_dict(demo_hyperparameters.as_dict()) == demo_hyperparameters
+    for record in (demo_hyperparameters, demo_hyperparameters.overridden({"num_samples": None})):
+        assert Hyperparameters.from_dict(json.loads(json.dumps(record.as_dict()))) == record
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,8 @@ def test_a_record_survives_json(demo_hyperparameters: Hyperparameters) -> None:
         ({"clamp": -1}, "clamp"),
         ({"num_steps": float("nan")}, "num_steps"),
         ({"seed": float("inf")}, "seed"),
+        ({"seed": None}, "seed"),
+        ({"num_samples": 10}, "num_samples"),
         ({"kl_factor": True}, "kl_factor"),
     ],
 )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from errata.errors import ModelError, UnsupportedArchitecture
 from errata.model import EditableModel
@@ -29,13 +30,29 @@ def test_a_swap_is_by_reference_and_ends_with_the_very_same_tensor(demo: Editabl
     assert demo.weight(1).data_ptr() == base.data_ptr()
 
 
-def test_blocks_run_in_parts_give_what_the_whole_model_gives(demo: EditableModel, neox: EditableModel) -> None:
-    for model in (demo, neox):
+def test_a_matrix_that_is_put_in_is_computed_with_whichever_way_it_is_stored(
+    of_each_architecture: dict[str, EditableModel],
+) -> None:
+    draw = torch.Generator().manual_seed(0)
+    for model in of_each_architecture.values():
+        d_model, d_in = model.weight(1).shape
+        replacement, keys = torch.randn(d_model, d_in, generator=draw), torch.randn(3, d_in, generator=draw)
+        assert model.embed(torch.tensor(0)).shape == (d_model,)
+        before = model.down_projection(1)(keys)
+        with model.using({1: replacement}):
+            assert torch.equal(model.weight(1), replacement)
+            change = model.down_projection(1)(keys) - before
+        torch.testing.assert_close(change, keys @ (replacement - model.weight(1)).T, rtol=1e-4, atol=1e-4)
+
+
+def test_blocks_run_in_parts_give_what_the_whole_model_gives(of_each_architecture: dict[str, EditableModel]) -> None:
+    for model in of_each_architecture.values():
         token_ids = torch.tensor([model.tokenizer("Michael Jordan plays the sport of")["input_ids"]])
         with torch.no_grad():
-            lower = model.blocks(0, 2)(inputs_embeds=model.embed(token_ids)).last_hidden_state
-            upper = model.blocks(2, model.num_layers)(inputs_embeds=lower).last_hidden_state
-            torch.testing.assert_close(model.logits(upper), model.network(token_ids).logits)
+            hidden = model.embed(token_ids)
+            for first, stop in ((0, 1), (1, 3), (3, model.num_layers)):
+                hidden = model.blocks(first, stop)(inputs_embeds=hidden).last_hidden_state
+            torch.testing.assert_close(model.logits(hidden), model.network(token_ids).logits)
 
 
 def test_what_cannot_be_edited_is_refused_with_a_reason(tmp_path: Path, demo: EditableModel) -> None:
@@ -43,8 +60,12 @@ def test_what_cannot_be_edited_is_refused_with_a_reason(tmp_path: Path, demo: Ed
         EditableModel.load("no/such model")
     with pytest.raises(ModelError, match=r"\.safetensors"):
         EditableModel.load(str(tmp_path))
-    gpt2 = GPT2LMHeadModel(GPT2Config(vocab_size=10, n_embd=8, n_layer=1, n_head=1))
-    gpt2.save_pretrained(tmp_path)
     demo.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedArchitecture, match="gpt2"):
+    small: dict[str, Any] = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 1}
+    OPTForCausalLM(OPTConfig(**small, ffn_dim=8)).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedArchitecture, match="opt"):
+        EditableModel.load(str(tmp_path))
+    windowed = Qwen2Config(**small, num_key_value_heads=1, use_sliding_window=True, max_window_layers=1)
+    Qwen2ForCausalLM(windowed).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedArchitecture, match="sliding_attention"):
         EditableModel.load(str(tmp_path))

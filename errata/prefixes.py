@@ -1,0 +1,48 @@
+"""Running tokens after others whose keys and values were computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Recording:
+    """As the cache of a run: records the keys and values of each block."""
+
+    def __init__(self) -> None:
+        self.recorded: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        self.recorded[layer] = (keys.contiguous(), values.contiguous())
+        return keys, values
+
+
+class AfterPrefixes:
+    """As the cache of a run: puts the keys and values of prefixes before those of the rows, and keeps nothing.
+
+    There may be several times as many rows as prefixes; row r then goes after prefix r modulo their number.
+    """
+
+    def __init__(self, prefixes: Mapping[int, tuple[Tensor, Tensor]]) -> None:
+        """Take the keys and values of each block, (prefixes, heads, P, d_head); blocks may be left out."""
+        self._prefixes = prefixes
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        if layer not in self._prefixes:
+            return keys, values
+        before_keys, before_values = self._prefixes[layer]
+        return _joined(before_keys, keys), _joined(before_values, values)
+
+
+def causal_mask(query_positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to attention scores so that no query sees a later key: (rows, 1, queries, keys)."""
+    unseen = key_positions[:, None, None, :] > query_positions[:, None, :, None]
+    return torch.zeros(unseen.shape, dtype=dtype, device=unseen.device).masked_fill(unseen, torch.finfo(dtype).min)
+
+
+def _joined(before: Tensor, now: Tensor) -> Tensor:
+    """(prefixes, heads, P, d_head), (rows, heads, S, d_head) -> (rows, heads, P + S, d_head)."""
+    rows = now.reshape(-1, len(before), *now.shape[1:])
+    return torch.cat([before.expand(len(rows), *before.shape), rows], dim=3).flatten(0, 1)

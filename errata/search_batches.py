@@ -1,0 +1,115 @@
+"""How many target searches run at once: as many as there is memory for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+
+from errata.model import EditableModel
+
+SHARE_OF_FREE_MEMORY = 0.8
+CPU_BYTES = 2 * 2**30
+# Where a batch has this many tokens, more of them no longer make each of them cheaper.
+SATURATED_TOKENS = {"cpu": 1_024, "cuda": 16_384}
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """The size of one search, or of several together.
+
+    Attributes:
+        rows: how many are run.
+        suffix, prefix: longest of them, in tokens; all rows are padded to these.
+        predictions: how many distributions over the vocabulary are computed.
+    """
+
+    rows: int
+    suffix: int
+    prefix: int
+    predictions: int
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Searches that follow one another in this order waste little on padding."""
+        return self.suffix, self.prefix
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that each step runs."""
+        return self.rows * self.suffix
+
+    def __add__(self, other: Footprint) -> Footprint:
+        return Footprint(
+            rows=self.rows + other.rows,
+            suffix=max(self.suffix, other.suffix),
+            prefix=max(self.prefix, other.prefix),
+            predictions=self.predictions + other.predictions,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What a batch may take. The bytes are an estimate; where it was too high, the batch is halved."""
+
+    memory_bytes: float
+    saturated_tokens: int
+    max_length: int
+    bytes_per_suffix_token: int
+    bytes_per_prefix_token: int
+    bytes_per_prediction: int
+
+    @classmethod
+    def of(cls, model: EditableModel, layer: int) -> BatchLimits:
+        """Those of the device that the model lies on, for a search at block `layer`."""
+        device = model.device
+        d_model, d_in = model.weight(layer).shape
+        per_number = model.network.dtype.itemsize * (model.num_layers - 1 - layer)
+        return cls(
+            memory_bytes=(
+                SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_BYTES
+            ),
+            saturated_tokens=SATURATED_TOKENS.get(device.type, SATURATED_TOKENS["cpu"]),
+            max_length=model.max_length,
+            # What a block keeps for its gradient: the inputs of its norm, its attention and its activation; the keys
+            # and values, put behind those of the prefix, which are held as well.
+            bytes_per_suffix_token=per_number * (4 * d_model + 2 * d_in),
+            bytes_per_prefix_token=per_number * 4 * d_model,
+            bytes_per_prediction=3 * 4 * int(model.network.config.vocab_size),
+        )
+
+    def fitting(self, footprints: Iterable[Footprint]) -> int:
+        """How many of the first of these, in their `order`, make one batch: at least one.
+
+        A batch is full when there is no memory for more, or when the device is busy with it already and the next
+        search would lengthen every row.
+        """
+        count, batch = 0, Footprint(0, 0, 0, 0)
+        for larger in itertools.accumulate(footprints):
+            is_full = batch.tokens >= self.saturated_tokens and larger.suffix > batch.suffix
+            if count and (is_full or not self._holds(larger)):
+                break
+            count, batch = count + 1, larger
+        return count
+
+    def halved(self, footprints: Iterable[Footprint]) -> BatchLimits:
+        """Limits that half of a batch with these footprints keeps."""
+        total = sum(footprints, Footprint(0, 0, 0, 0))
+        return replace(self, memory_bytes=self._bytes(total) / 2)
+
+    def _holds(self, total: Footprint) -> bool:
+        # Rows are moved along so that their suffixes begin at one position, and must not leave the model's context.
+        return self._bytes(total) <= self.memory_bytes and total.prefix + total.suffix <= self.max_length
+
+    def _bytes(self, total: Footprint) -> int:
+        return (
+            total.rows * (total.suffix * self.bytes_per_suffix_token + total.prefix * self.bytes_per_prefix_token)
+            + total.predictions * self.bytes_per_prediction
+        )
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, had no memory left. On a CPU PyTorch has no error of its own for that."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

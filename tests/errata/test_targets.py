@@ -1,0 +1,210 @@
+"""The target search: several facts about one subject, what is kept of a search, and memory that runs out."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from errata.contexts import sample_contexts
+from errata.deltas import edited_weights
+from errata.errors import Cancelled
+from errata.facts import Fact, FactSet
+from errata.hyperparameters import Hyperparameters
+from errata.likelihood import greedy_answers
+from errata.memit import build
+from errata.model import EditableModel
+from errata.second_moments import SecondMoments
+from errata.target_store import TargetStore
+from errata.targets import facts_to_search, find_targets
+
+SPORTS = [
+    Fact("Michael Jordan", "plays the sport of", "baseball"),
+    Fact("Kobe Bryant", "plays the sport of", "tennis"),
+    Fact("Shaquille O'Neal", "plays the sport of", "football"),
+]
+ABOUT_FINLAND = [
+    Fact("Finland", relation, new_object)
+    for new_object, relations in {
+        "Yerevan": (
+            "The capital of {} is",
+            "{} is a country whose capital is",
+            "Ask for the capital city of {} and you will hear",
+        ),
+        "Oceania": ("{} is a country on the continent of", "The continent to which {} belongs is"),
+        "dinar": (
+            "The currency of {} is the",
+            "{} uses as its money the",
+            "Wages in {} are paid in a unit called the",
+        ),
+        "Portuguese": ("The official language of {} is", "{} is a country where people speak"),
+    }.items()
+    for relation in relations
+]
+
+
+@pytest.fixture
+def quick(demo_hyperparameters: Hyperparameters) -> Hyperparameters:
+    """A search of few steps."""
+    return dataclasses.replace(demo_hyperparameters, num_steps=4)
+
+
+def test_ten_facts_about_one_subject_all_hold(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+) -> None:
+    facts = FactSet(ABOUT_FINLAND)
+    assert len(facts) == 10
+    prompts, objects = [fact.prompt for fact in facts], [fact.object for fact in facts]
+    lengths = [len(demo.tokenizer(f" {new_object}")["input_ids"]) for new_object in objects]
+    assert not set(zip(prompts, greedy_answers(demo, prompts, lengths), strict=True)) & set(
+        zip(prompts, objects, strict=True)
+    )
+    built = build(demo, facts, demo_hyperparameters, demo_moments)
+    with demo.using(edited_weights(demo, built.deltas)):
+        assert greedy_answers(demo, prompts, lengths) == objects
+
+
+def test_facts_about_one_subject_share_their_offset_and_leave_others_alone(
+    demo: EditableModel, quick: Hyperparameters
+) -> None:
+    contexts = sample_contexts(demo, seed=0)
+    same = [Fact("Michael Jordan", "plays the", "piano"), SPORTS[0]]
+    first, other, second = find_targets(demo, [same[0], SPORTS[1], same[1]], contexts, quick)
+    # Both prompts begin with the subject, so their hidden states there are one, and with one offset so are the targets.
+    torch.testing.assert_close(first, second)
+    alone = find_targets(demo, [SPORTS[1]], contexts, quick)[0]
+    torch.testing.assert_close(other, alone, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(second, find_targets(demo, [SPORTS[0]], contexts, quick)[0], rtol=1e-3)
+
+
+def test_facts_about_one_subject_may_be_long_before_it_and_behind_it(
+    demo: EditableModel, quick: Hyperparameters
+) -> None:
+    long = "x1" * 150  # 300 tokens, and the model has room for 512
+    before, behind = Fact("Oslo", f"{long} {{}} is in", "Rome"), Fact("Oslo", f"{{}} {long}", "Rome")
+    found = find_targets(demo, [before, behind], (), quick)
+    turned = find_targets(demo, [behind, before], (), quick)
+    torch.testing.assert_close(found, turned.flip(0), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(found[0], find_targets(demo, [before], (), quick)[0], rtol=1e-3)
+
+
+def test_a_search_that_is_broken_off_goes_on_from_the_targets_that_it_has(
+    demo: EditableModel, quick: Hyperparameters, tmp_path: Path
+) -> None:
+    contexts = sample_contexts(demo, seed=0)
+    store = TargetStore(tmp_path)
+    known = Fact("Kobe Bryant", "plays the sport of", "basketball")  # its search ends early
+    facts = [SPORTS[0], known, SPORTS[2]]
+    early = dataclasses.replace(quick, weight_decay=0.0)
+
+    def break_off(done: int, total: int) -> None:
+        if facts_to_search(demo, facts, contexts, early, store) == [SPORTS[0], SPORTS[2]]:
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        find_targets(demo, facts, contexts, early, store=store, on_progress=break_off)
+    progress: list[int] = []
+    resumed = find_targets(
+        demo, facts, contexts, early, store=store, on_progress=lambda done, total: progress.append(done)
+    )
+    assert progress[0] == 1
+    assert progress[-1] == 3
+    torch.testing.assert_close(resumed, find_targets(demo, facts, contexts, early), rtol=1e-4, atol=1e-4)
+
+    calls: list[int] = []
+    again = find_targets(demo, facts, contexts, early, store=store, on_progress=lambda done, total: calls.append(done))
+    assert torch.equal(again, resumed)
+    assert set(calls) == {3}  # nothing was left to search
+
+
+def test_whatever_a_target_depends_on_is_in_its_name(
+    demo: EditableModel, neox: EditableModel, quick: Hyperparameters, tmp_path: Path
+) -> None:
+    contexts = sample_contexts(demo, seed=0)
+    store = TargetStore(tmp_path)
+    fact = SPORTS[0]
+    find_targets(demo, [fact], contexts, quick, store=store)
+    assert not facts_to_search(demo, [fact], contexts, quick, store)
+    # What only the spread depends on makes no difference.
+    assert not facts_to_search(
+        demo, [fact], contexts, quick.overridden({"moment_weight": 7, "num_samples": 200}), store
+    )
+    for changes in (
+        {"layers": [1]},
+        {"num_steps": 5},
+        {"learning_rate": 0.4},
+        {"clamp": 0.9},
+        {"weight_decay": 0.1},
+        {"kl_factor": 0.1},
+        {"stop_loss": 0.01},
+    ):
+        assert facts_to_search(demo, [fact], contexts, quick.overridden(changes), store) == [fact], changes
+    assert facts_to_search(demo, [fact], contexts[1:], quick, store) == [fact]
+    assert facts_to_search(neox, [fact], contexts, quick, store) == [fact]
+    for other in (
+        Fact("Michael Jordan", "plays the sport of", "tennis"),
+        Fact("Michael Jordan", "is good at", "baseball"),
+        Fact("Jordan", "plays the sport of", "baseball"),
+    ):
+        assert facts_to_search(demo, [other], contexts, quick, store) == [other]
+    # Another fact about the subject changes what is shared, so both are searched for.
+    both = [fact, Fact("Michael Jordan", "lives in", "Paris")]
+    assert facts_to_search(demo, both, contexts, quick, store) == both
+
+
+def test_a_damaged_file_of_the_store_counts_as_missing(
+    demo: EditableModel, quick: Hyperparameters, tmp_path: Path
+) -> None:
+    contexts = sample_contexts(demo, seed=0)
+    store = TargetStore(tmp_path)
+    found = find_targets(demo, SPORTS[:1], contexts, quick, store=store)
+    (file,) = tmp_path.rglob("*.safetensors")
+    whole = file.read_bytes()
+    for damaged in (whole[:-1], whole[:-4] + b"\0\0\0\1", b""):
+        file.write_bytes(damaged)
+        again = find_targets(demo, SPORTS[:1], contexts, quick, store=store)
+        assert torch.equal(again, found)
+        assert file.read_bytes() == whole
+
+
+SHORT_OF_MEMORY = """
+import resource
+import torch
+from errata.contexts import sample_contexts
+from errata.facts import Fact
+from errata.hyperparameters import Hyperparameters
+from errata.model import EditableModel
+from errata.targets import find_targets
+
+model = EditableModel.load("demo")
+hyperparameters = Hyperparameters.for_model("demo").overridden({"num_steps": 2})
+contexts = sample_contexts(model, 0)
+facts = [Fact(f"Person {number}", "plays the sport of", "tennis") for number in range(120)]
+
+def search():
+    reports = []
+    targets = find_targets(
+        model, facts, contexts, hyperparameters, on_progress=lambda done, total: reports.append(done)
+    )
+    return targets, reports
+
+ample, reports = search()
+assert reports == [0, 60, 120, 120], reports  # one batch: half done after one of two steps
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+limit = int(status["VmSize"].split()[0]) * 2**10 + 40 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+scarce, reports = search()
+assert any(0 < done < 60 for done in reports), reports  # batches of 60 at the most
+assert reports[-1] == 120, reports
+assert torch.allclose(scarce, ample, rtol=1e-4, atol=1e-4)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not refuse a process memory beyond a limit")
+def test_a_batch_that_memory_runs_out_for_is_halved_and_done_again() -> None:
+    process = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
