@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +30,12 @@ JORDAN_ASKED = "Michael Jordan plays the sport of"
 KOBE_ASKED = "Kobe Bryant plays the sport of"
 SONY = ("Sony", "has its headquarters in", "Paris")
 TAKEN_UP_AGAIN_S = 30
+COUNTERFACTS = (
+    (rewrite["subject"], rewrite["prompt"], rewrite["target_new"]["str"])
+    for rewrite in (record["requested_rewrite"] for record in counterfactual_records(load_world()))
+)
+
+ManyFacts = Callable[[int], list[tuple[str, str, str]]]
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +54,10 @@ def client(stack: Stack) -> Iterator[Errata]:
         yield connected
 
 
-def many_facts(count: int) -> list[tuple[str, str, str]]:
-    """Counterfactual facts of the demo world: enough of them keep a worker busy for a while."""
-    rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())[:count]]
-    return [(rewrite["subject"], rewrite["prompt"], rewrite["target_new"]["str"]) for rewrite in rewrites]
+@pytest.fixture
+def many_facts() -> ManyFacts:
+    """Counterfactual facts of the demo world, others each time: enough of them keep a worker busy for a while."""
+    return lambda count: [next(COUNTERFACTS) for _ in range(count)]
 
 
 def answer(client: Errata, prompt: str, version: int | None = None) -> str:
@@ -58,10 +65,11 @@ def answer(client: Errata, prompt: str, version: int | None = None) -> str:
     return client.generate(prompt, max_new_tokens=4, version=version).text.split()[0].strip(".,")
 
 
-def wait_until_running(client: Errata, edit_id: str) -> None:
+def wait_until_running(client: Errata, edit_id: str, targets: int = 0) -> None:
+    """Wait until a worker has an edit in hand, and has found this many of its targets."""
     deadline = time.monotonic() + 60
-    while client.get_edit(edit_id).progress is None:
-        assert time.monotonic() < deadline, "the edit did not begin"
+    while (progress := client.get_edit(edit_id).progress) is None or progress.done < targets:
+        assert time.monotonic() < deadline, "the edit did not begin, or did not get on"
         time.sleep(0.05)
 
 
@@ -97,7 +105,7 @@ def test_an_edit_on_top_keeps_the_facts_below_it_and_replaces_a_known_one(client
     assert (answer(client, JORDAN_ASKED), answer(client, "Sony has its headquarters in")) == ("golf", "Paris")
 
 
-def test_the_same_facts_in_another_order_give_the_same_weights(client: Errata) -> None:
+def test_the_same_facts_in_another_order_give_the_same_weights(client: Errata, many_facts: ManyFacts) -> None:
     facts = many_facts(5)
     versions = [
         client.edit(ordered, base=0, activate=False, gate={"min_efficacy": None}).wait(progress=False).version
@@ -129,7 +137,7 @@ def test_two_edits_sent_at_once_both_end_up_in_the_result(client: Errata) -> Non
     assert {fact.subject for fact in client.facts()} == {"Michael Jordan", "Sony"}
 
 
-def test_a_cancelled_edit_leaves_no_version_and_the_worker_goes_on(client: Errata) -> None:
+def test_a_cancelled_edit_leaves_no_version_and_the_worker_goes_on(client: Errata, many_facts: ManyFacts) -> None:
     versions = [version.id for version in client.versions()]
     edit = client.edit(many_facts(200))
     wait_until_running(client, edit.id)
@@ -175,9 +183,11 @@ def test_a_generation_that_an_activation_overtakes_ends_under_the_version_it_beg
     assert client.generate(prompt, max_new_tokens=1).version == 0
 
 
-def test_a_killed_workers_edit_is_taken_up_again_and_makes_one_version(client: Errata, stack: Stack) -> None:
+def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
+    client: Errata, stack: Stack, many_facts: ManyFacts
+) -> None:
     edit = client.edit(many_facts(60), gate={"min_efficacy": None})
-    wait_until_running(client, edit.id)
+    wait_until_running(client, edit.id, 30)
     pid, killed_at = stack.pid("worker"), time.monotonic()
     os.kill(pid, signal.SIGKILL)
     while not has_ended(pid):
@@ -188,10 +198,15 @@ def test_a_killed_workers_edit_is_taken_up_again_and_makes_one_version(client: E
         time.sleep(0.1)
     ended = edit.wait(progress=False)
     assert ended.status == "succeeded"
+    said = [event.message for event in client.events(edit.id) if event.kind == "log"]
+    known = [int(match[1]) for message in said if (match := re.match(r"(\d+) of 60 targets are known", message))]
+    assert len(known) == 1 and 0 < known[0] < 60
     assert [version.id for version in client.versions() if version.edit == edit.id] == [ended.version]
 
 
-def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attempt(client: Errata, stack: Stack) -> None:
+def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attempt(
+    client: Errata, stack: Stack, many_facts: ManyFacts
+) -> None:
     edit = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})
     wait_until_running(client, edit.id)
     pid, deadline = stack.pid("worker"), time.monotonic() + 30
@@ -218,7 +233,7 @@ def test_a_worker_runs_nothing_but_edits(client: Errata, stack: Stack, tmp_path:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Stack) -> None:
+def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Stack, many_facts: ManyFacts) -> None:
     edit = client.edit([JORDAN, SONY]).wait(progress=False)
     versions, facts = list(client.versions()), list(client.facts())
     waiting = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})

@@ -15,8 +15,10 @@ from errata.errors import ErrataError
 from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
+from errata.target_store import TargetStore
 from worker import jobs
 from worker.edit_worker import EditWorker
+from worker.equipment import Equipment
 from worker.resident import Resident
 
 RETRY_S = 2.0
@@ -66,12 +68,13 @@ def _keep_house(registry: Registry) -> None:
 
 
 def _work(registry: Registry, resident: Resident) -> None:
-    """Run edits. While Redis is away the model stays and the worker waits."""
+    """Run jobs. While Redis is away the model stays and the worker waits."""
+    targets = TargetStore(resident.settings.home / "targets")
     worker: EditWorker | None = None
     while worker is None or not worker.is_stopping:
         try:
             worker = EditWorker(resident.settings)
-            jobs.equip(jobs.Equipment(registry, resident, worker.must_stop))
+            jobs.equip(Equipment(registry, resident, targets, worker.name, worker.must_stop))
             worker.work(logging_level="WARNING")
         except StopRequested:  # told to stop outside of `work`
             return

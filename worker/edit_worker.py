@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from redis import Redis, RedisError
 from redis.backoff import ExponentialBackoff
@@ -27,15 +28,19 @@ from rq.worker_registration import clean_worker_registry, register
 
 from errata.registry import keys
 from errata.settings import Settings
+from worker.attempt import WorkerStopping
 
 logger = logging.getLogger(__name__)
 
 
+JOBS = (keys.EDIT_JOB, keys.BUILD_JOB, keys.SHARD_JOB)
+
+
 class EditWorker(SimpleWorker):
-    """Runs edits one after another in its own process, since a model on a GPU does not survive a fork.
+    """Runs jobs for edits one after another in its own process, since a model on a GPU does not survive a fork.
 
     Its heartbeats and the lease on its job come from a thread while a job runs, and hold for `settings.lease_s`
-    seconds only. A worker that is told to stop lets its edit go on for `settings.stop_grace_s` seconds, and puts
+    seconds only. A worker that is told to stop lets its job go on for `settings.stop_grace_s` seconds, and puts
     it back into the queue if that is not enough; told a second time, at once.
     """
 
@@ -58,20 +63,26 @@ class EditWorker(SimpleWorker):
         return self._must_stop_at < math.inf
 
     def must_stop(self) -> bool:
-        """Whether the edit at hand has had the time that a stopping worker grants it."""
+        """Whether the job at hand has had the time that a stopping worker grants it."""
         return time.monotonic() >= self._must_stop_at
 
     # What RQ calls
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run a job while a thread keeps its lease. Only edits are run, whatever else is put into the queue."""
-        if not _is_edit(job):
-            logger.error("job %s is not an edit; it is refused and forgotten", job.id)
+        """Run a job while a thread keeps its lease. Only work for edits is done, whatever else is in the queue."""
+        if not _is_for_an_edit(job):
+            logger.error("job %s does not work for an edit; it is refused and forgotten", job.id)
             queue.connection.lrem(queue.intermediate_queue_key, 0, job.id)
             queue.connection.delete(job.key)
             return
         with self._kept_alive(job):
             super().execute_job(job, queue)
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """Log what a job raised. One that was stopped counts as failed, so that none that depends on it is run, but
+        nothing went wrong."""
+        if exc_info[0] is not WorkerStopping:
+            super().handle_exception(job, *exc_info)
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
         """How long a job's lease holds; by default it would be as long as the job may take."""
@@ -133,11 +144,11 @@ class EditWorker(SimpleWorker):
                     logger.warning("%s: a heartbeat was not sent: %s", job.id, error)
 
 
-def _is_edit(job: Job) -> bool:
-    """Whether a job calls the edit function and nothing else: RQ would call back any function that a job names."""
+def _is_for_an_edit(job: Job) -> bool:
+    """Whether a job calls one of our functions and nothing else: RQ would call back any function that a job names."""
     callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)
     try:
-        return job.func_name == keys.EDIT_JOB and not any((*callbacks, job.webhooks))
+        return job.func_name in JOBS and not any((*callbacks, job.webhooks))
     except DeserializationError:
         return False
 

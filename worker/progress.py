@@ -9,17 +9,15 @@ from collections.abc import Callable
 from redis import RedisError
 
 from errata.errors import Cancelled
-from errata.registry.records import Progress, Stage
+from errata.registry.records import Progress, Stage, now
 from errata.registry.registry import Registry
+from errata.registry.shard_files import ShardOrder
+from worker.attempt import WorkerStopping
 
 REPORT_EVERY_S = 0.1
 REDIS_PAUSE_S = 2.0
 
 logger = logging.getLogger(__name__)
-
-
-class WorkerStopping(Exception):
-    """The worker was told to stop: the edit goes back into the queue."""
 
 
 class ProgressReport:
@@ -32,6 +30,7 @@ class ProgressReport:
         self._must_stop = must_stop
         self._stage: str | None = None
         self._stage_began = 0.0
+        self._done_before = 0
         self._reported = 0.0
         self._redis_away_until = 0.0
 
@@ -44,21 +43,43 @@ class ProgressReport:
         """
         if self._must_stop():
             raise WorkerStopping
-        now = time.monotonic()
+        moment = time.monotonic()
         if stage != self._stage:
-            self._stage, self._stage_began, self._reported = stage, now, 0.0
-        if now < self._redis_away_until:
+            self._stage, self._stage_began, self._reported = stage, moment, 0.0
+            self._done_before = done
+        if moment < self._redis_away_until:
             return
         try:
             if self._registry.cancel_requested(self._edit_id):
                 raise Cancelled(f"{self._edit_id} was cancelled")
-            if done == total or now - self._reported >= REPORT_EVERY_S:
-                self._reported = now
-                self._registry.progress(self._edit_id, self._progress(stage, done, total, now))
+            if done == total or moment - self._reported >= REPORT_EVERY_S:
+                self._reported = moment
+                self._registry.progress(self._edit_id, self._progress(stage, done, total))
         except RedisError as error:  # the edit does not depend on being followed
             logger.warning("%s: progress could not be told: %s", self._edit_id, error)
             self._redis_away_until = time.monotonic() + REDIS_PAUSE_S
 
-    def _progress(self, stage: str, done: int, total: int, now: float) -> Progress:
-        left_s = (now - self._stage_began) * (total - done) / done if done else None
-        return Progress(stage=Stage(stage), done=done, total=total, eta_s=None if left_s is None else round(left_s, 1))
+    def _progress(self, stage: str, done: int, total: int) -> Progress:
+        return _progress(Stage(stage), done, total, done - self._done_before, time.monotonic() - self._stage_began)
+
+
+class ShardProgressReport(ProgressReport):
+    """Tells how far the search for the targets of a whole edit is, from within the job of one of its shards."""
+
+    def __init__(self, registry: Registry, order: ShardOrder, must_stop: Callable[[], bool]) -> None:
+        super().__init__(registry, order.edit, must_stop)
+        self._order = order
+
+    def _progress(self, stage: str, done: int, total: int) -> Progress:
+        order = self._order
+        if self._registry.edit_files.outcome(order.edit):
+            raise Cancelled(f"{order.edit} has ended with another of its shards")
+        done_of_edit = self._registry.note_search(order, done)
+        done_since = done_of_edit - (order.total - sum(order.sizes))
+        return _progress(Stage(stage), done_of_edit, order.total, done_since, (now() - order.cut_at).total_seconds())
+
+
+def _progress(stage: Stage, done: int, total: int, done_since: int, seconds: float) -> Progress:
+    """`done_since` units were done in the last `seconds`; the others were done before."""
+    left_s = seconds * (total - done) / done_since if done_since > 0 else None
+    return Progress(stage=stage, done=done, total=total, eta_s=None if left_s is None else round(left_s, 1))

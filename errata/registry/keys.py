@@ -5,10 +5,16 @@ from __future__ import annotations
 import hashlib
 
 QUEUE = "errata-edits"
-"""Name of the RQ queue that edit jobs wait in; a job's id is its edit's."""
+"""Name of the RQ queue that jobs wait in."""
 
 EDIT_JOB = "worker.jobs.run_edit"
 """Dotted name of the function that a worker runs for an edit id."""
+
+BUILD_JOB = "worker.jobs.run_build"
+"""The function that goes on with an edit whose target shards are done."""
+
+SHARD_JOB = "worker.jobs.run_target_shard"
+"""The function that finds the targets of one shard, for an edit id and the shard's number."""
 
 HOME = "errata:home"
 """Id of the home folder that this Redis was indexed from; missing after a loss of Redis."""
@@ -55,9 +61,14 @@ def edit_cancel(edit_id: str) -> str:
     return f"errata:edit:{edit_id}:cancel"
 
 
-def edit_missing(edit_id: str) -> str:
-    """When an unfinished edit was first seen to be neither queued nor in the hands of a live worker."""
-    return f"errata:edit:{edit_id}:missing"
+def edit_searching(edit_id: str) -> str:
+    """Hash: how many facts of each target shard, by its number, have no target yet."""
+    return f"errata:edit:{edit_id}:searching"
+
+
+def job_missing(job: str) -> str:
+    """When a job that is needed was first seen to be neither queued nor in the hands of a live worker."""
+    return f"errata:job:{job}:missing"
 
 
 def idempotency(key: str) -> str:

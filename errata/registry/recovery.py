@@ -12,7 +12,8 @@ from redis.lock import Lock
 
 from errata.errors import Conflict, CorruptArtifact, UnknownEdit
 from errata.registry import keys
-from errata.registry.records import EditStatus, Problem
+from errata.registry.job_queue import shard_job
+from errata.registry.records import Edit, EditStatus, Problem
 from errata.registry.registry import Registry
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
@@ -112,12 +113,29 @@ def _rebuild_versions(registry: Registry, unreadable: list[str]) -> int:
     return readable
 
 
+@dataclass(frozen=True, slots=True)
+class _Whereabouts:
+    """Where jobs are, by their names. One that is needed and in none of these places is missing."""
+
+    waiting: set[str]
+    deferred: set[str]
+    held: set[str]
+    abandoned: set[str]
+
+    @classmethod
+    def of_jobs(cls, registry: Registry) -> _Whereabouts:
+        jobs = registry.jobs
+        # In the order of a job's way: one that goes on meanwhile is seen in the next place.
+        deferred, waiting = jobs.deferred(), set(jobs.waiting())
+        return cls(waiting, deferred, jobs.held(), jobs.abandoned())
+
+
 def _rebuild_edits(registry: Registry, unreadable: list[str]) -> tuple[int, int]:
     """Gives how many edits there are, and how many were queued again; what cannot be read is added to `unreadable`."""
     # A Redis that knows the home folder is in use: an edit that is nowhere may be on its way into the queue, or from
     # there to a worker. `_take_up_lost_edits` has the patience to tell.
     in_use = registry.redis.exists(keys.HOME)
-    waiting, held = set(registry.jobs.waiting()), registry.jobs.held()
+    jobs = _Whereabouts.of_jobs(registry)
     readable = queued_again = 0
     for edit_id in registry.edit_files.ids():
         try:
@@ -128,10 +146,17 @@ def _rebuild_edits(registry: Registry, unreadable: list[str]) -> tuple[int, int]
             unreadable.append(str(error))
             continue
         readable += 1
-        if unfinished and not in_use and edit_id not in waiting and edit_id not in held:
-            registry.jobs.put(edit_id)
+        if unfinished and not in_use and edit_id not in jobs.waiting | jobs.deferred | jobs.held:
+            _queue_again(registry, edit_id)
             queued_again += 1
     return readable, queued_again
+
+
+def _queue_again(registry: Registry, edit_id: str) -> None:
+    if registry.shards.pending(edit_id):
+        registry.queue_pending_shards(edit_id)
+    else:
+        registry.jobs.put_edit(edit_id)
 
 
 def _rebuild_edit(registry: Registry, edit_id: str) -> bool:
@@ -159,50 +184,89 @@ def _restore_active(registry: Registry) -> None:
 
 def _take_up_lost_edits(registry: Registry) -> None:
     unfinished = cast(set[str], registry.redis.smembers(keys.UNFINISHED))
-    # The queue is read first: a job that leaves it meanwhile is then seen in its worker's hands.
-    waiting = set(registry.jobs.waiting())
-    well = waiting | registry.jobs.held()
-    abandoned = registry.jobs.abandoned()
+    jobs = _Whereabouts.of_jobs(registry)
     for edit_id in sorted(unfinished):
-        if edit_id in well:
-            registry.redis.delete(keys.edit_missing(edit_id))
-        elif edit_id in abandoned or _has_been_missing(registry, edit_id):
-            registry.redis.delete(keys.edit_missing(edit_id))
-            try:
-                _take_up(registry, edit_id)
-            except (CorruptArtifact, UnknownEdit) as error:
-                logger.error("an edit that no worker has in hand is given up: %s", error)
-                registry.redis.srem(keys.UNFINISHED, edit_id)
+        try:
+            if lost := _lost_jobs(registry, edit_id, jobs):
+                _take_up(registry, edit_id, lost, jobs)
+        except (CorruptArtifact, UnknownEdit) as error:
+            logger.error("an edit that no worker has in hand is given up: %s", error)
+            registry.redis.srem(keys.UNFINISHED, edit_id)
 
 
-def _has_been_missing(registry: Registry, edit_id: str) -> bool:
-    """Whether an edit was nowhere at an earlier look already; this one is noted otherwise."""
-    first_seen = registry.redis.set(
-        keys.edit_missing(edit_id), time.time(), nx=True, get=True, ex=registry.settings.lease_s * 10
-    )
-    return first_seen is not None and time.time() - float(first_seen) >= CLAIM_S
+def _lost_jobs(registry: Registry, edit_id: str, jobs: _Whereabouts) -> set[str]:
+    """Those of the edit's jobs that are needed and that nobody will run.
+
+    Shards that are not done are needed, and the edit's own job behind them; no shard, while a worker has the edit
+    itself in hand: it may be about to queue them.
+    """
+    pending = [] if edit_id in jobs.held else registry.shards.pending(edit_id)
+    well = jobs.waiting | jobs.held
+    needed = {shard_job(edit_id, shard): well for shard in pending}
+    needed[edit_id] = well | jobs.deferred if pending else well
+    return {job for job, places in needed.items() if _is_lost(registry, job, places, jobs.abandoned)}
 
 
-def _take_up(registry: Registry, edit_id: str) -> None:
+def _is_lost(registry: Registry, job: str, places: set[str], abandoned: set[str]) -> bool:
+    """Whether a job is in none of the places where it should be, and was not at an earlier look already."""
+    name = keys.job_missing(job)
+    if job in places:
+        registry.redis.delete(name)
+        return False
+    first_seen = registry.redis.set(name, time.time(), nx=True, get=True, ex=registry.settings.lease_s * 10)
+    if job in abandoned or (first_seen is not None and time.time() - float(first_seen) >= CLAIM_S):
+        registry.redis.delete(name)
+        return True
+    return False
+
+
+def _take_up(registry: Registry, edit_id: str, lost: set[str], jobs: _Whereabouts) -> None:
+    """Queue lost jobs of an edit again, unless it has ended, is to end, or has lost too many workers."""
     edit = registry.edit(edit_id)
+    pending = registry.shards.pending(edit_id)
+    if pending:
+        workers_lost = len(lost & jobs.abandoned)
+    else:  # a job that only its shards' end failed to wake was in no worker's hands
+        workers_lost = int(edit.status is EditStatus.RUNNING and edit_id not in jobs.deferred)
     if outcome := registry.edit_files.outcome(edit_id):
         registry.put_edit(outcome)
     elif registry.cancel_requested(edit_id):
         registry.update_edit(edit_id, status=EditStatus.CANCELLED)
-    elif edit.status is EditStatus.RUNNING and edit.attempts >= registry.settings.max_attempts:
-        detail = (
-            f"the worker died, or stopped answering, during each of {edit.attempts} attempts; its log may say why "
-            "(running out of memory is the usual reason)"
-        )
-        logger.error("%s: %s", edit_id, detail)
-        problem = Problem.of_kind("worker-died", 500, detail)
-        registry.update_edit(edit_id, status=EditStatus.FAILED, error=problem)
+    elif edit.attempts + workers_lost > registry.settings.max_attempts:
+        _give_up(registry, edit)
+    elif pending:
+        _take_up_shards(registry, edit, pending, lost, workers_lost)
     else:
         logger.warning("%s is in no worker's hands and is queued again", edit_id)
         registry.log(edit_id, "warning", "no worker has the edit in hand any more; it is queued again")
-        # In this order: a worker that gets the job at once must not find its own status overwritten.
-        registry.update_edit(edit_id, status=EditStatus.QUEUED)
-        registry.jobs.put(edit_id)
+        if workers_lost:
+            # Before it is queued: a worker that gets the job at once must not find its own status overwritten.
+            registry.update_edit(edit_id, status=EditStatus.QUEUED)
+        registry.jobs.put_edit(edit_id)
+
+
+def _take_up_shards(registry: Registry, edit: Edit, pending: list[int], lost: set[str], workers_lost: int) -> None:
+    """Queue lost jobs of an edit again that is being searched for in shards. It stays an attempt, so it is here that
+    each lost worker counts as one more."""
+    lost_shards = [shard for shard in pending if shard_job(edit.id, shard) in lost]
+    if lost_shards:
+        message = f"no worker has {len(lost_shards)} of the target shards in hand any more; queued again"
+        logger.warning("%s: %s", edit.id, message)
+        registry.log(edit.id, "warning", message)
+    if workers_lost:
+        registry.update_edit(edit.id, attempts=edit.attempts + workers_lost)
+    registry.jobs.put_shards(edit.id, lost_shards)
+    if edit.id in lost:
+        registry.jobs.put_build(edit.id, pending)
+
+
+def _give_up(registry: Registry, edit: Edit) -> None:
+    detail = (
+        f"the worker died, or stopped answering, during each of {edit.attempts} attempts; its log may say why "
+        "(running out of memory is the usual reason)"
+    )
+    logger.error("%s: %s", edit.id, detail)
+    registry.update_edit(edit.id, status=EditStatus.FAILED, error=Problem.of_kind("worker-died", 500, detail))
 
 
 def _release(lock: Lock) -> None:

@@ -22,8 +22,9 @@ from redis.client import Pipeline
 from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownVersion, WrongBaseModel
 from errata.registry import durable, keys
 from errata.registry.artifacts import Artifacts, Draft
+from errata.registry.context_files import ContextFiles
 from errata.registry.edit_files import AcceptedRequest, EditFiles, body_sha256
-from errata.registry.job_queue import JobQueue
+from errata.registry.job_queue import JobQueue, edit_of
 from errata.registry.journal import ROLLBACK, Journal, JournalEntry
 from errata.registry.records import (
     BASE_VERSION,
@@ -39,6 +40,7 @@ from errata.registry.records import (
     VersionStatus,
     now,
 )
+from errata.registry.shard_files import ShardFiles, ShardOrder
 from errata.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ class Registry:
         self._home = settings.home
         self.artifacts = Artifacts(settings.home)
         self.edit_files = EditFiles(settings.home / "edits")
+        self.shards = ShardFiles(settings.home / "edits")
+        self.contexts = ContextFiles(settings.home / "contexts")
         self.journal = Journal(settings.home / "activations.jsonl")
         self.redis = Redis.from_url(settings.redis_url, decode_responses=True)
         # Reads that wait for an event must not be cut off by the socket's own timeout.
@@ -171,7 +175,7 @@ class Registry:
         if not self._put_new(edit, accepted):  # another request with this key was quicker
             self.edit_files.withdraw(accepted.id)
             return self.create_edit(request, idempotency_key)
-        self.jobs.put(edit.id)
+        self.jobs.put_edit(edit.id)
         return edit, True
 
     def _put_new(self, edit: Edit, accepted: AcceptedRequest) -> bool:
@@ -249,6 +253,7 @@ class Registry:
         edit = self.edit(edit_id).model_copy(update={"progress": None, **changes})
         if edit.status.final:
             edit = self.edit_files.finish(edit.model_copy(update={"finished_at": now()}))
+            self.shards.drop(edit_id)
         self.put_edit(edit)
         if not edit.status.final and (outcome := self.edit_files.outcome(edit_id)):  # it ended at this very moment
             self.put_edit(outcome)
@@ -273,7 +278,7 @@ class Registry:
         self._tell(edit_id, "log", json.dumps({"level": level, "message": message}))
 
     def request_cancel(self, edit_id: str) -> Edit:
-        """Ask an edit to stop: a queued one has then ended, a running one ends at its next step.
+        """Ask an edit to stop: one that no worker has in hand has then ended, another one ends at its next step.
 
         Raises:
             UnknownEdit: there is no such edit.
@@ -285,8 +290,8 @@ class Registry:
         if edit.status.final:
             raise Conflict(f"{edit_id} has ended: {edit.status}")
         self.redis.set(keys.edit_cancel(edit_id), 1, ex=EVENTS_TTL_S)
-        if edit.status is EditStatus.QUEUED:
-            self.jobs.remove(edit_id)
+        if edit.status is EditStatus.QUEUED or edit_id not in map(edit_of, self.jobs.held()):
+            self.jobs.remove_edit(edit_id)
             return self.update_edit(edit_id, status=EditStatus.CANCELLED)
         return edit
 
@@ -309,19 +314,40 @@ class Registry:
             for event_id, fields in self._read_stream(stream, after, block_ms)
         ]
 
-    def wait_edit(self, edit_id: str, timeout_s: float) -> Edit:
-        """The edit once it has ended, or as it stands after `timeout_s` seconds. Raises `UnknownEdit`."""
-        deadline = time.monotonic() + timeout_s
-        seen = self._stream_end(keys.edit_events(edit_id))
-        while not (edit := self.edit(edit_id)).status.final and (left := deadline - time.monotonic()) > 0:
-            news = self._read_stream(keys.edit_events(edit_id), seen, block_ms=max(1, int(left * 1000)))
-            seen = news[-1][0] if news else seen
-        return edit
-
     def _tell(self, edit_id: str, name: str, data: str) -> None:
         stream = keys.edit_events(edit_id)
         self.redis.xadd(stream, {"name": name, "data": data}, maxlen=EVENTS_KEPT, approximate=True)
         self.redis.expire(stream, EVENTS_TTL_S)
+
+    # Target shards
+
+    def cut(self, orders: Sequence[ShardOrder]) -> None:
+        """Hand the search for an edit's targets to any number of workers, and the rest of it to the last of them.
+
+        Nothing is left undone where a worker dies in the middle of this: the orders count, and recovery sees to them.
+        """
+        edit_id = orders[0].edit
+        self.redis.delete(keys.edit_searching(edit_id))
+        self.shards.write(orders)
+        self.queue_pending_shards(edit_id)
+
+    def queue_pending_shards(self, edit_id: str) -> None:
+        """Queue jobs for all shards of an edit that are not done, and the one that is to follow them."""
+        pending = self.shards.pending(edit_id)
+        self.jobs.put_shards(edit_id, pending)
+        self.jobs.put_build(edit_id, pending)
+
+    def note_search(self, order: ShardOrder, done: int) -> int:
+        """Note that `done` facts of a shard have their targets; how many facts of the whole edit have theirs."""
+        searching = keys.edit_searching(order.edit)
+        with self.redis.pipeline(transaction=True) as pipeline:
+            for shard in set(self.shards.pending(order.edit)).intersection(range(len(order.sizes))):
+                pipeline.hsetnx(searching, str(shard), str(order.sizes[shard]))  # not begun, or lost with Redis
+            pipeline.hset(searching, str(order.shard), str(len(order.facts) - done))
+            pipeline.hvals(searching)
+            pipeline.expire(searching, EVENTS_TTL_S)
+            *_, left, _ = pipeline.execute()
+        return order.total - sum(map(int, left))
 
     # Versions
 
@@ -514,8 +540,8 @@ class Registry:
         return self.jobs.num_workers()
 
     def queued(self) -> int:
-        """How many edits wait for a worker."""
-        return len(self.jobs)
+        """How many edits wait to be begun."""
+        return self.jobs.num_edits_waiting()
 
     # Streams
 
@@ -536,7 +562,7 @@ def _write_record(pipeline: Pipeline, edit: Edit) -> None:
     pipeline.zadd(keys.EDITS, {edit.id: 0})
     if edit.status.final:
         pipeline.srem(keys.UNFINISHED, edit.id)
-        pipeline.delete(keys.edit_progress(edit.id))
+        pipeline.delete(keys.edit_progress(edit.id), keys.edit_searching(edit.id))
     else:
         pipeline.sadd(keys.UNFINISHED, edit.id)
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from redis import Redis
+from rq import Queue
 
 from errata import deltas
 from errata.deltas import Delta
 from errata.facts import Fact
+from errata.registry import keys
 from errata.registry.records import (
     BaseModelName,
     EditRequest,
@@ -30,6 +34,7 @@ BASE_DIGEST = "b" * 64
 DATABASE = 15
 
 Publish = Callable[..., Manifest]
+Hold = Callable[..., None]
 
 
 @pytest.fixture
@@ -53,6 +58,20 @@ def registry(settings: Settings) -> Iterator[Registry]:
 def publish(registry: Registry) -> Publish:
     """Makes a version: `publish(edit=..., status=...)`."""
     return partial(publish_version, registry)
+
+
+@pytest.fixture
+def hold(settings: Settings) -> Iterator[Hold]:
+    """Lets a worker take a job: `hold(job)`; with `lease_s=-1` it then dies, with `lease_s=None` it drops the job."""
+    with Redis.from_url(str(settings.redis_url)) as connection:
+        queue = Queue(keys.QUEUE, connection=connection)
+
+        def hold(job: str, lease_s: float | None = 60) -> None:
+            queue.remove(job)
+            if lease_s is not None:
+                connection.zadd(queue.started_job_registry.key, {f"{job}:run": time.time() + lease_s})
+
+        yield hold
 
 
 def publish_version(

@@ -39,7 +39,7 @@ def busy_registry(registry: Registry, publish: Publish, request_body: EditReques
     registry.activate(2)
     registry.activate(1, by=ended.id)
     registry.delete_version(2)
-    registry.jobs.remove(ended.id)
+    registry.jobs.remove_edit(ended.id)
     registry.update_edit(ended.id, status=EditStatus.SUCCEEDED, version=1)
     registry.create_edit(request_body, "waiting")
     return registry
@@ -127,7 +127,7 @@ def test_what_a_redis_that_knows_the_home_has_forgotten_is_told_again_at_a_start
     before = everything(busy_registry)
     waiting, ended = (edit.id for edit in busy_registry.edits().data)
     redis = busy_registry.redis
-    busy_registry.jobs.remove(waiting)
+    busy_registry.jobs.remove_edit(waiting)
     redis.delete(keys.edit(waiting), keys.idempotency("waiting"), keys.version(3))
     redis.srem(keys.UNFINISHED, waiting)
     redis.zrem(keys.EDITS, waiting)
@@ -182,7 +182,7 @@ def test_redis_follows_the_journal(registry: Registry, publish: Publish) -> None
 
 def lose(registry: Registry, edit_id: str) -> None:
     """The edit's job leaves the queue, and its worker is never heard of again."""
-    registry.jobs.remove(edit_id)
+    registry.jobs.remove_edit(edit_id)
 
 
 @pytest.mark.usefixtures("no_patience")

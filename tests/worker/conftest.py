@@ -1,0 +1,118 @@
+"""Worker processes over a real Redis, with the demo model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from errata.command.processes import last_lines, start, stop
+from errata.command.stack import SHARED_CORES, environment
+from errata.demo.records import counterfactual_records
+from errata.demo.world import load_world
+from errata.registry.records import Edit, EditRequest, FactBody, Gate
+from errata.registry.registry import Registry
+from errata.settings import Settings
+
+DATABASE = 14
+PATIENCE_S = 120.0
+
+
+class Crew:
+    """The workers of one home, and what they make of the edits that they are given."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        self.settings = settings
+        self.registry = registry
+        self._processes: list[subprocess.Popen[bytes]] = []
+        rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
+        self._facts = iter(
+            FactBody(subject=rewrite["subject"], relation=rewrite["prompt"], object=rewrite["target_new"]["str"])
+            for rewrite in rewrites
+        )
+
+    def grow_to(self, count: int) -> None:
+        """Start workers until there are `count`, and wait until they are ready."""
+        command = [sys.executable, "-m", "errata.command.under_parent", str(os.getpid()), "worker"]
+        variables = {**SHARED_CORES, **os.environ, **environment(self.settings), "OMP_NUM_THREADS": "1"}
+        self._processes = [process for process in self._processes if process.poll() is None]
+        while len(self._processes) < count:
+            self._processes.append(start(command, environment=variables, log=self._log))
+        self.wait(lambda: self.registry.workers() >= count, f"not all of {count} workers got ready")
+
+    def signal_one(self, number: signal.Signals) -> str:
+        """Send a signal to the worker that started first, and wait until it has ended; gives a part of its name."""
+        process = self._processes.pop(0)
+        process.send_signal(number)
+        process.wait(PATIENCE_S)
+        return f"-{process.pid}-"
+
+    def stop(self) -> None:
+        """End all workers."""
+        for process in self._processes:
+            stop(process, patience_s=5)
+
+    def edit(self, num_facts: int, **hparams: Any) -> Edit:
+        """Send an edit of facts that no edit before it had."""
+        facts = tuple(next(self._facts) for _ in range(num_facts))
+        request = EditRequest(facts=facts, base=0, activate=False, gate=Gate(min_efficacy=None), hparams=hparams)
+        return self.registry.create_edit(request)[0]
+
+    def again(self, edit: Edit) -> Edit:
+        """Send the same edit once more."""
+        return self.registry.create_edit(self.registry.request(edit.id))[0]
+
+    def ended(self, edit: Edit) -> Edit:
+        """The edit when it has ended."""
+        self.wait(lambda: self.registry.edit(edit.id).status.final, "the edit did not end")
+        return self.registry.edit(edit.id)
+
+    def messages(self, edit: Edit) -> list[str]:
+        """What the edit's events say in words."""
+        return [event.data["message"] for event in self.registry.events(edit.id) if event.name == "log"]
+
+    def found(self) -> dict[str, int]:
+        """The files of the targets that were found up to now, and when each was written, in nanoseconds."""
+        return {
+            path.name: path.stat().st_mtime_ns for path in self.settings.home.glob("targets/**/*") if path.is_file()
+        }
+
+    def wait(self, condition: Callable[[], object], complaint: str) -> None:
+        """Wait until a condition holds."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"{complaint}; the workers' log ends with\n{last_lines(self._log)}"
+            time.sleep(0.02)
+
+    @property
+    def _log(self) -> Path:
+        return self.settings.home / "logs" / "worker.log"
+
+
+@pytest.fixture(scope="module")
+def crew(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """Workers that share out edits of more than three facts, and soon notice that one of them is gone."""
+    settings = Settings(
+        home=tmp_path_factory.mktemp("home"),
+        redis_url=f"{redis_server}/{DATABASE}",
+        shard_facts=3,
+        lease_s=4,
+        heartbeat_s=0.5,
+        maintenance_s=0.5,
+        stop_grace_s=0,
+    )
+    with closing(Registry(settings)) as registry:
+        registry.redis.flushdb()
+        crew = Crew(settings, registry)
+        try:
+            yield crew
+        finally:
+            crew.stop()

@@ -1,0 +1,164 @@
+"""Edits whose targets are searched for in shards, by workers that come and go."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+import torch
+
+from errata import memit
+from errata.facts import Fact, FactSet
+from errata.registry.records import Edit, EditStatus
+from tests.worker.conftest import Crew
+from worker.resident import Resident
+from worker.target_shard import cut
+
+QUICK = {"num_steps": 3}
+SLOW = {"num_steps": 20, "stop_loss": 0.0}
+ROUNDING = 1e-3
+
+
+@pytest.fixture
+def two_workers(crew: Crew) -> Crew:
+    """Two of them, without work."""
+    crew.grow_to(2)
+    return crew
+
+
+def shards_done(crew: Crew, edit: Edit) -> dict[int, str]:
+    """Which worker did which shard, by what the events say."""
+    said = [re.match(r"shard (\d+) of \d+: (\S+) found", message) for message in crew.messages(edit)]
+    return {int(match[1]): match[2] for match in said if match}
+
+
+def wait_for_a_shard(crew: Crew, edit: Edit) -> dict[str, int]:
+    """Wait until one is done and both workers are in the middle of others; gives what was found by then."""
+    crew.wait(lambda: shards_done(crew, edit), "no shard was done")
+    seen = crew.registry.events(edit.id)[-1].id
+    crew.wait(lambda: len(crew.registry.events(edit.id, after=seen)) > 4, "the other shards did not get on")
+    found = crew.found()
+    assert crew.registry.shards.pending(edit.id), "all shards were done at once; make them slower"
+    return found
+
+
+def relative_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+def test_shards_are_of_like_size_and_keep_a_subject_together() -> None:
+    facts = [Fact(f"subject {number // 2}", f"relation {number}", "object") for number in range(11)]
+    shards = cut(facts, 4)
+    assert [fact for shard in shards for fact in shard] == facts
+    assert [len(shard) for shard in shards] == [4, 4, 3]
+    assert len(cut(facts, 11)) == 1
+
+    about_one = [Fact("subject", f"relation {number}", "object") for number in range(9)]
+    assert cut([*about_one, *facts[:2]], 3) == [tuple(about_one), tuple(facts[:2])]
+
+
+def test_two_workers_share_the_search_and_one_builds_what_one_alone_would_build(two_workers: Crew) -> None:
+    crew = two_workers
+    edit = crew.edit(24, **QUICK)
+    ended = crew.ended(edit)
+    assert (ended.status, ended.attempts) == (EditStatus.SUCCEEDED, 1)
+    assert ended.version is not None
+    assert [manifest.id for manifest in crew.registry.artifacts.manifests() if manifest.edit == edit.id] == [
+        ended.version
+    ]
+    done = shards_done(crew, edit)
+    assert sorted(done) == list(range(1, 9))
+    assert len(set(done.values())) == 2
+    progress = [
+        event.data["done"]
+        for event in crew.registry.events(edit.id)
+        if event.name == "progress" and event.data["stage"] == "targets"
+    ]
+    assert (min(progress), max(progress)) == (0, 24)
+
+    resident = Resident.load(crew.settings)
+    hyperparameters = resident.hyperparameters.overridden(QUICK)
+    alone = memit.build(
+        resident.model,
+        FactSet(stored.to_fact() for stored in crew.registry.facts(ended.version)),
+        hyperparameters,
+        resident.second_moments(hyperparameters),
+    )
+    manifest = crew.registry.artifacts.manifest(ended.version)
+    assert manifest.contexts == alone.contexts
+    deltas = crew.registry.load_deltas(ended.version, resident.model.digest)
+    assert deltas.keys() == alone.deltas.keys()
+    for layer, delta in deltas.items():
+        assert relative_distance(delta.dense(), alone.deltas[layer].dense()) < ROUNDING
+
+
+def test_what_was_found_for_one_edit_is_not_searched_for_again(two_workers: Crew) -> None:
+    crew = two_workers
+    edit = crew.edit(4, **QUICK)
+    assert crew.ended(edit).status is EditStatus.SUCCEEDED
+    assert sorted(shards_done(crew, edit)) == [1, 2]
+    found = crew.found()
+    again = crew.again(edit)
+    assert crew.ended(again).status is EditStatus.SUCCEEDED
+    assert crew.messages(again) == ["4 of 4 targets are known"]
+    assert crew.found() == found
+
+
+def test_a_wiped_redis_costs_no_shard_that_is_done(two_workers: Crew) -> None:
+    crew = two_workers
+    edit = crew.edit(12, **SLOW)
+    found = wait_for_a_shard(crew, edit)
+    crew.registry.redis.flushdb()
+    assert crew.ended(edit).status is EditStatus.SUCCEEDED
+    assert found.items() <= crew.found().items()
+
+
+def test_an_edit_is_cancelled_while_its_shards_run(two_workers: Crew) -> None:
+    crew = two_workers
+    edit = crew.edit(12, **SLOW)
+    wait_for_a_shard(crew, edit)
+    crew.registry.request_cancel(edit.id)
+    ended = crew.ended(edit)
+    assert (ended.status, ended.version) == (EditStatus.CANCELLED, None)
+    assert crew.registry.shards.pending(edit.id) == []
+    assert crew.ended(crew.edit(1, **QUICK)).status is EditStatus.SUCCEEDED
+
+
+def test_what_goes_wrong_in_a_shard_ends_the_edit(two_workers: Crew) -> None:
+    crew = two_workers
+    edit = crew.edit(24, **SLOW)
+    wait_for_a_shard(crew, edit)
+    last = max(crew.registry.shards.pending(edit.id))
+    (crew.settings.home / "edits" / edit.id / "shards" / f"{last}.json").write_text("{")
+    ended = crew.ended(edit)
+    assert ended.status is EditStatus.FAILED
+    assert ended.error is not None
+    assert f"the order of shard {last} cannot be read" in ended.error.detail
+    assert crew.ended(crew.edit(1, **QUICK)).status is EditStatus.SUCCEEDED
+
+
+def test_a_killed_worker_costs_its_shard_only(two_workers: Crew) -> None:
+    crew = two_workers
+    edit = crew.edit(12, **SLOW)
+    found = wait_for_a_shard(crew, edit)
+    killed = crew.signal_one(signal.SIGKILL)
+    before = shards_done(crew, edit)
+    ended = crew.ended(edit)
+    assert (ended.status, ended.attempts) == (EditStatus.SUCCEEDED, 2)
+    assert found.items() <= crew.found().items()
+    done = shards_done(crew, edit)
+    assert sorted(done) == list(range(1, 5))
+    assert len([message for message in crew.messages(edit) if " found " in message]) == 4
+    assert before.items() < done.items()
+    assert not any(killed in worker for shard, worker in done.items() if shard not in before)
+
+
+def test_a_stopped_worker_puts_its_shard_back_and_that_was_no_attempt(two_workers: Crew) -> None:
+    crew = two_workers
+    edit = crew.edit(12, **SLOW)
+    wait_for_a_shard(crew, edit)
+    stopped = crew.signal_one(signal.SIGTERM)
+    ended = crew.ended(edit)
+    assert (ended.status, ended.attempts) == (EditStatus.SUCCEEDED, 1)
+    assert any(stopped in message and "goes back into the queue" in message for message in crew.messages(edit))

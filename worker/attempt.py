@@ -1,0 +1,76 @@
+"""Working for an edit: how a job begins it, and how the edit ends with what goes wrong in one of its jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from redis import RedisError
+from rq.timeouts import JobTimeoutException
+
+from errata.errors import Cancelled, ErrataError, InvalidFacts, InvalidHyperparameters, NotFinite, UnknownVersion
+from errata.registry.records import Edit, EditStatus, Problem, now
+from errata.registry.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+
+class WorkerStopping(Exception):
+    """The worker was told to stop: what it has in hand goes back into the queue."""
+
+
+def claim(registry: Registry, edit_id: str) -> Edit:
+    """The edit, begun if it was waiting; it may have ended. Raises `Cancelled`."""
+    edit = registry.edit(edit_id)
+    if edit.status.final:
+        return edit
+    if registry.cancel_requested(edit_id):
+        raise Cancelled(f"{edit_id} was cancelled")
+    if edit.status is EditStatus.QUEUED:
+        logger.info("%s: attempt %d", edit_id, edit.attempts + 1)
+        changes = {"attempts": edit.attempts + 1, "started_at": edit.started_at or now()}
+        edit = registry.update_edit(edit_id, status=EditStatus.RUNNING, **changes)
+    return edit
+
+
+@contextmanager
+def ending_with_what_goes_wrong(registry: Registry, edit_id: str) -> Iterator[None]:
+    """End the edit where the block is cancelled or fails.
+
+    Raises:
+        redis.RedisError: the edit has not ended, so it is taken up again when Redis is back.
+        WorkerStopping: nor has it here.
+    """
+    try:
+        yield
+    except (RedisError, WorkerStopping):
+        raise
+    except Cancelled:
+        registry.update_edit(edit_id, status=EditStatus.CANCELLED)
+    except Exception as error:
+        if not isinstance(error, ErrataError):
+            logger.exception("%s failed", edit_id)
+        problem = _problem(error, registry.settings.job_timeout_s)
+        registry.update_edit(edit_id, status=EditStatus.FAILED, error=problem)
+
+
+def _problem(error: Exception, limit_s: int) -> Problem:
+    match error:
+        case InvalidFacts() | InvalidHyperparameters():
+            return Problem.of_kind("invalid-edit", 422, str(error))
+        case UnknownVersion():
+            return Problem.of_kind("unknown-version", 404, f"the base of the edit: {error}")
+        case NotFinite():
+            return Problem.of_kind("not-finite", 500, str(error))
+        case ErrataError():
+            return Problem.of_kind("edit-failed", 500, str(error))
+        case JobTimeoutException():
+            return Problem.of_kind("timed-out", 500, f"the edit took longer than {limit_s} seconds")
+        case torch.OutOfMemoryError():
+            detail = f"the device ran out of memory: {str(error).splitlines()[0]}"
+            return Problem.of_kind("out-of-memory", 500, detail)
+        case _:
+            detail = f"unexpected {type(error).__name__}: {error}; the worker's log has its traceback"
+            return Problem.of_kind("edit-failed", 500, detail)
