@@ -1,6 +1,6 @@
 """How well MEMIT edits the demo model: counterfactual edits of the demo world, more and more at once.
 
-    python -m benchmarks.edit_quality [--edits 1,10,100,300] [--hparams '{"moment_weight": 100}']
+    python -m benchmarks.edit_quality [--edits 1,10,100,300] [--dtype bfloat16] [--hparams '{"moment_weight": 100}']
 
 Each size is measured over disjoint slices of the records (fewer slices for larger sizes) and averaged.
 """
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, harmonic_mean
 from typing import Any
+
+import torch
 
 from errata.corpus import corpus_for
 from errata.deltas import edited_weights, relative_norm
@@ -52,11 +54,12 @@ class Slice:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edits", default="1,10,100,300", help="sizes, separated by commas")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--hparams", type=json.loads, default={}, help="JSON object of hyperparameters to change")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.edits.split(",")]
 
-    model = EditableModel.load(DEMO)
+    model = EditableModel.load(DEMO, dtype=getattr(torch, arguments.dtype))
     shipped = Hyperparameters.for_model(DEMO)
     assert shipped is not None
     hyperparameters = shipped.overridden(arguments.hparams)

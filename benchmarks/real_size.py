@@ -1,0 +1,258 @@
+"""Edits of a model of real size: GPT-J 6B's or GPT-NeoX 20B's dimensions, with random weights made on the spot.
+
+    python -m benchmarks.real_size [--model gpt-j-6b] [--dtype bfloat16] [--device auto] [--depth 28]
+                                   [--facts 1] [--plain 0] [--batches 64,256,1024]
+
+What the weights say makes no difference to time and memory. Second moments are made up as well, in the form of the
+authors' published files, and read as those would be. The published hyperparameters are used, layers included.
+
+First a build of `--facts` facts from end to end. Then, where asked for, seconds for one fact of the plain loop
+(tests/errata/plain_memit.py) on `--plain` facts beside the search on the same, and facts a second at each of the
+sizes in `--batches`. `--depth` leaves out blocks above the edited ones, for machines that are too small.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
+
+from benchmarks.demo_edits import parsed, parser_for
+from errata.contexts import sample_contexts
+from errata.deltas import edited_weights
+from errata.demo import MODEL_FOLDER
+from errata.facts import Fact, FactSet
+from errata.hyperparameters import Hyperparameters
+from errata.likelihood import greedy_answers
+from errata.memit import build
+from errata.model import EditableModel
+from errata.second_moments import SecondMoments
+from errata.targets import find_targets
+from tests.errata.plain_memit import plain_target
+
+MODELS = {"gpt-j-6b": "EleutherAI/gpt-j-6b", "gpt-neox-20b": "EleutherAI/gpt-neox-20b"}
+WEIGHT_SCALE = 0.02
+KEY_VECTORS = 100_000
+MOMENT_RANK = 256
+COUNTED_FACTS = 8  # enough to know how many operations a fact takes
+
+
+def main() -> None:
+    parser = parser_for(__doc__)
+    parser.add_argument("--model", choices=MODELS, default="gpt-j-6b")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--depth", type=int, help="blocks; all of them by default")
+    parser.add_argument("--facts", type=int, default=1, help="facts of the build")
+    parser.add_argument("--plain", type=int, default=0, help="facts that the plain loop is timed on")
+    parser.add_argument("--batches", default="", help="numbers of facts to search for at once")
+    arguments = parsed(parser)
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+
+    hyperparameters = Hyperparameters.for_model(MODELS[arguments.model])
+    assert hyperparameters is not None
+    began = time.perf_counter()
+    model = random_model(arguments, device)
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    print(
+        f"{arguments.model}: {model.num_layers} blocks, {parameters / 1e9:.2f}G parameters in {arguments.dtype} on "
+        f"{device}, made in {time.perf_counter() - began:.0f} s; layers {hyperparameters.layers}",
+        flush=True,
+    )
+    rate = matrix_rate(model)
+    print(f"matrix products: {rate / 1e12:.2f} TFLOP/s\n", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        moments = made_up_moments(model, hyperparameters.layers, Path(folder))
+        time_build(model, hyperparameters, moments, arguments.facts)
+    if arguments.plain:
+        time_plain(model, hyperparameters, arguments.plain)
+    for size in filter(None, arguments.batches.split(",")):
+        time_search(model, hyperparameters, int(size), rate)
+
+
+def random_model(arguments: argparse.Namespace, device: str) -> EditableModel:
+    """A model of the true dimensions whose weights are drawn from a normal distribution, without a second copy."""
+    dtype = getattr(torch, arguments.dtype)
+    shape: Any
+    if arguments.model == "gpt-j-6b":
+        shape = GPTJConfig(n_layer=arguments.depth or 28)
+        network_class: Any = GPTJForCausalLM
+    else:
+        shape = GPTNeoXConfig(num_hidden_layers=arguments.depth or 44)
+        network_class = GPTNeoXForCausalLM
+    with torch.device("meta"):
+        network = network_class(shape).to(dtype)
+    buffers = dict(network_class(type(shape)(**{**shape.to_dict(), **one_block(shape)})).named_buffers())
+    network.to_empty(device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    for name, parameter in network.named_parameters():
+        if "norm" in name or "ln_" in name:
+            parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
+        else:
+            parameter.data.normal_(0, WEIGHT_SCALE, generator=generator)
+    for name, buffer in network.named_buffers():
+        buffer.copy_(buffers[first_block(name)])
+    tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_FOLDER)
+    return EditableModel(network, tokenizer, name=MODELS[arguments.model], digest="random weights, seed 0")
+
+
+def one_block(shape: Any) -> dict[str, int]:
+    """The change that leaves one block of a config."""
+    return {"n_layer": 1} if isinstance(shape, GPTJConfig) else {"num_hidden_layers": 1}
+
+
+def first_block(name: str) -> str:
+    """The name of the same tensor in the first block."""
+    return ".".join("0" if part.isdigit() else part for part in name.split("."))
+
+
+def made_up_moments(model: EditableModel, layers: Sequence[int], folder: Path) -> SecondMoments:
+    """Second moments of full rank, written as the authors publish them, then read and factored."""
+    began = time.perf_counter()
+    published = folder / "published"
+    published.mkdir()
+    d_in = model.weight(layers[0]).shape[1]
+    path = model.architecture
+    for layer in layers:
+        generator = torch.Generator().manual_seed(layer)
+        factor = torch.randn(d_in, MOMENT_RANK, generator=generator)
+        total = (factor @ factor.T).mul_(KEY_VECTORS / MOMENT_RANK)
+        total.diagonal().add_(0.1 * KEY_VECTORS)
+        module = f"{path.backbone}.{path.blocks}.{layer}.{path.down_projection}"
+        arrays: dict[str, Any] = {
+            "mom2.mom2": total.numpy(),
+            "mom2.count": np.array(KEY_VECTORS),
+            "sample_size": np.array(KEY_VECTORS),
+        }
+        np.savez(published / f"{module}_float32_mom2_{KEY_VECTORS}.npz", **arrays)
+        del total, arrays
+    made = time.perf_counter()
+    moments = SecondMoments.open(model, layers, None, folder=folder / "moments", corpus=None, published=published)
+    read = time.perf_counter()
+    moments.compute_factors(layers, model.device)
+    print(
+        f"second moments of {len(layers)} layers, {d_in} x {d_in}: made up in {made - began:.0f} s, published files "
+        f"read in {read - made:.0f} s, factored in {time.perf_counter() - read:.0f} s, once for all edits\n",
+        flush=True,
+    )
+    return moments
+
+
+def numbered_facts(count: int) -> list[Fact]:
+    """Facts about as many subjects, with prompts of several lengths."""
+    relations = ("plays the sport of", "The official language of {} is", "has its headquarters in the city of")
+    objects = ("baseball", "French", "Paris")
+    return [Fact(f"Person number {n}", relations[n % 3], objects[n % 3]) for n in range(count)]
+
+
+def time_build(model: EditableModel, hyperparameters: Hyperparameters, moments: SecondMoments, num_facts: int) -> None:
+    """A build from end to end, its stages apart."""
+    facts = FactSet(numbered_facts(num_facts))
+    stages: dict[str, float] = {}
+    began = last = time.perf_counter()
+
+    def lap(stage: str, done: int, total: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        stages[stage] = stages.get(stage, 0.0) + now - last
+        last = now
+
+    contexts = sample_contexts(model, hyperparameters.seed)
+    lap("contexts", 1, 1)
+    built = build(model, facts, hyperparameters, moments, contexts=contexts, on_progress=lap)
+    weights = edited_weights(model, built.deltas)
+    synchronize(model)
+    lap("edited weights", 1, 1)
+    seconds = time.perf_counter() - began
+    prompts = [next(iter(facts)).prompt]
+    before = greedy_answers(model, prompts, [3])
+    with model.using(weights):
+        after = greedy_answers(model, prompts, [3])
+    split = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in stages.items())
+    print(f"a build of {num_facts} facts, end to end: {seconds:.1f} s ({split})")
+    print(f"{prompts[0]!r}: {before[0]!r} before, {after[0]!r} after, {next(iter(facts)).object!r} asked for")
+    print(f"peak memory: {peak_memory(model):.1f} GiB\n", flush=True)
+
+
+def time_plain(model: EditableModel, hyperparameters: Hyperparameters, num_facts: int) -> None:
+    """The plain loop and the search on the same facts."""
+    contexts = sample_contexts(model, hyperparameters.seed)
+    facts = numbered_facts(num_facts)
+    began = time.perf_counter()
+    plain = torch.stack([plain_target(model, fact, contexts, hyperparameters) for fact in facts])
+    synchronize(model)
+    plain_seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    found = find_targets(model, facts, contexts, hyperparameters)
+    synchronize(model)
+    seconds = time.perf_counter() - began
+    error = float(((found - plain).norm(dim=1) / plain.norm(dim=1)).max())
+    print(
+        f"{num_facts} facts: plain loop {plain_seconds / num_facts:.2f} s a fact, search {seconds / num_facts:.3f} s a "
+        f"fact, {plain_seconds / seconds:.1f} times as fast, largest relative error {error:.1e}",
+        flush=True,
+    )
+
+
+def time_search(model: EditableModel, hyperparameters: Hyperparameters, num_facts: int, rate: float) -> None:
+    """The search alone, and the share of the rate of matrix products that it reaches."""
+    contexts = sample_contexts(model, hyperparameters.seed)
+    facts = numbered_facts(num_facts)
+    began = time.perf_counter()
+    find_targets(model, facts, contexts, hyperparameters)
+    synchronize(model)
+    seconds = time.perf_counter() - began
+    counted = facts[:COUNTED_FACTS]
+    with FlopCounterMode(display=False) as counter:
+        find_targets(model, counted, contexts, hyperparameters)
+    operations = counter.get_total_flops() * num_facts / len(counted)
+    print(
+        f"{num_facts} facts searched for: {seconds:.1f} s, {num_facts / seconds:.2f} facts a second, "
+        f"{operations / seconds / rate:.0%} of the rate of matrix products, peak memory {peak_memory(model):.1f} GiB",
+        flush=True,
+    )
+
+
+def matrix_rate(model: EditableModel) -> float:
+    """Floating point operations a second of a large matrix product, in the model's number type and place."""
+    weight = model.weight(0)
+    inputs = torch.randn(4_096 if model.device.type == "cuda" else 512, weight.shape[1]).to(weight)
+    operations = 2 * inputs.shape[0] * weight.numel()
+    best = float("inf")
+    for _ in range(5):
+        synchronize(model)
+        began = time.perf_counter()
+        inputs @ weight.T
+        synchronize(model)
+        best = min(best, time.perf_counter() - began)
+    return operations / best
+
+
+def synchronize(model: EditableModel) -> None:
+    """Wait for what was started on a GPU."""
+    if model.device.type == "cuda":
+        torch.cuda.synchronize(model.device)
+
+
+def peak_memory(model: EditableModel) -> float:
+    """The most memory taken so far, in GiB: the GPU's, or else the process's in main memory."""
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(model.device) / 2**30
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    return kibibytes / 2**30 if sys.platform == "darwin" else kibibytes / 2**20
+
+
+if __name__ == "__main__":
+    main()

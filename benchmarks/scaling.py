@@ -1,0 +1,66 @@
+"""How the time of a build grows with the facts, and how much memory it takes.
+
+    python -m benchmarks.scaling [--facts 1,10,100,1000] [--layers 0] [--threads 2]
+
+Each size runs in a process of its own, whose peak memory is the largest it ever took, less what it took with the
+model loaded. Targets, states (keys and hidden states at the subject) and the closed form are timed apart.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
+from benchmarks.write import by_part
+from errata.targets import find_targets
+
+
+def main() -> None:
+    parser = parser_for(__doc__)
+    parser.add_argument("--facts", default="1,10,100,1000", help="sizes, separated by commas")
+    parser.add_argument("--layers", default="0", help="edited layers, separated by commas")
+    parser.add_argument("--moments", type=Path, help="folder of second moments: measure in this very process")
+    arguments = parsed(parser)
+    layers = layer_numbers(arguments.layers)
+    if arguments.moments:
+        print(row(int(arguments.facts), layers, arguments.moments))
+        return
+    print(f"layers {arguments.layers}, {arguments.threads} threads\n")
+    print("| facts | targets | ms a fact | states | closed form | update | memory beside the model |")
+    print("| --- " * 7 + "|", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        DemoEdits.load(0, layers).second_moments(Path(folder))  # once and for all: no part of a build
+        same = ["--layers", arguments.layers, "--threads", str(arguments.threads), "--moments", folder]
+        for size in arguments.facts.split(","):
+            subprocess.run([sys.executable, "-m", "benchmarks.scaling", "--facts", size, *same], check=True)
+
+
+def row(num_facts: int, layers: list[int], folder: Path) -> str:
+    """One size as a row of the table."""
+    edits = DemoEdits.load(num_facts, layers)
+    moments = edits.second_moments(folder)
+    memory_before = peak_memory()
+    began = time.perf_counter()
+    targets = find_targets(edits.model, edits.facts, edits.contexts, edits.hyperparameters)
+    seconds = time.perf_counter() - began
+    parts = by_part(edits, targets, moments)
+    memory = (peak_memory() - memory_before) / 2**20
+    return (
+        f"| {num_facts} | {seconds:.2f} s | {1000 * seconds / num_facts:.0f} | {parts.states:.2f} s "
+        f"| {parts.solve:.2f} s | {parts.write:.2f} s | {memory:.0f} MiB |"
+    )
+
+
+def peak_memory() -> int:
+    """The most main memory that this process has taken so far, in bytes."""
+    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+    return kibibytes if sys.platform == "darwin" else 1024 * kibibytes
+
+
+if __name__ == "__main__":
+    main()

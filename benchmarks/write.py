@@ -1,0 +1,124 @@
+"""Writing found targets into the layers: Errata's spread against a loop that reruns everything, on the same facts.
+
+    python -m benchmarks.write [--facts 100] [--layers "0;0,1,2"] [--threads 2]
+
+The loop (tests/errata/plain_memit.py) follows the computation of MEMIT's authors: for every layer, every prompt in
+every context goes through the whole model, and a general solver takes lambda C + K K^T. The two take turns; a row gives
+the median of each. Targets are the facts' own hidden states, moved in random directions as far as the clamp allows.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
+from errata.closed_form import adjusted_keys
+from errata.deltas import Delta, edited_weight
+from errata.hidden_states import SubjectStates
+from errata.second_moments import SecondMoments
+from errata.spread import spread
+from tests.errata.plain_memit import plain_spread
+
+TURNS = 3
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class Parts:
+    """Seconds that the parts of a spread take, summed over the layers."""
+
+    states: float = 0.0
+    solve: float = 0.0
+    write: float = 0.0
+    _began: float = field(default_factory=time.perf_counter)
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        before, self._began = self._began, time.perf_counter()
+        return self._began - before
+
+
+def main() -> None:
+    parser = parser_for(__doc__)
+    parser.add_argument("--facts", type=int, default=100)
+    parser.add_argument("--layers", default="0;0,1,2", help="sets of edited layers, separated by semicolons")
+    arguments = parsed(parser)
+    print(f"{arguments.facts} facts, median of {TURNS} turns, {arguments.threads} threads\n")
+    print("| layers | plain loop | Errata | times as fast | of it states | solve | write | largest relative error |")
+    print("| --- " * 8 + "|")
+    with tempfile.TemporaryDirectory() as folder:
+        for layers in arguments.layers.split(";"):
+            edits = DemoEdits.load(arguments.facts, layer_numbers(layers))
+            print(row(layers, edits, edits.second_moments(Path(folder))), flush=True)
+
+
+def moved(edits: DemoEdits) -> Tensor:
+    """Each fact's hidden state plus an offset of the largest norm that a search may give it."""
+    last = edits.hyperparameters.layers[-1]
+    _, hidden = SubjectStates(edits.model, edits.facts, ()).read(last, last)
+    offsets: Tensor = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0))
+    largest: Tensor = edits.hyperparameters.clamp * hidden.norm(dim=1, keepdim=True)
+    scale: Tensor = largest / offsets.norm(dim=1, keepdim=True)
+    return hidden + offsets * scale
+
+
+def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> str:
+    """The two loops in turns, as one row of the table."""
+    targets = moved(edits)
+    arguments = (edits.model, edits.facts, targets, edits.contexts, edits.hyperparameters, moments)
+    spread(*arguments)  # memory is warm
+    ours, plain, parts = [], [], []
+    for _ in range(TURNS):
+        seconds, deltas = timed(lambda: spread(*arguments))
+        ours.append(seconds)
+        parts.append(by_part(edits, targets, moments))
+        seconds, updates = timed(lambda: plain_spread(*arguments))
+        plain.append(seconds)
+    error = max(
+        float((delta.dense().double() - updates[layer]).norm() / updates[layer].norm())
+        for layer, delta in deltas.items()
+    )
+    figures = [median(part.states for part in parts), median(part.solve for part in parts)]
+    figures.append(median(part.write for part in parts))
+    of_it = " | ".join(f"{figure:.3f} s" for figure in figures)
+    ratio = median(one / other for one, other in zip(plain, ours, strict=True))
+    return f"| {layers} | {median(plain):.2f} s | {median(ours):.2f} s | {ratio:.1f} | {of_it} | {error:.1e} |"
+
+
+def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments) -> Parts:
+    """The steps of `errata.spread.spread`, with a clock between them."""
+    layers = edits.hyperparameters.layers
+    parts = Parts()
+    states = SubjectStates(edits.model, edits.facts, edits.contexts)
+    edited: dict[int, Tensor] = {}
+    for done, layer in enumerate(layers):
+        with edits.model.using(edited):
+            keys, outputs = states.read(layer, layers[-1])
+        parts.states += parts.lap()
+        adjusted = adjusted_keys(moments, layer, keys, edits.hyperparameters.moment_weight)
+        parts.solve += parts.lap()
+        residuals = (targets - outputs).double() / (len(layers) - done)
+        edited[layer] = edited_weight(edits.model, layer, Delta.of_factors(residuals.T, adjusted.T))
+        parts.write += parts.lap()
+    return parts
+
+
+def timed(work: Callable[[], Result]) -> tuple[float, Result]:
+    """Seconds that `work` takes, and what it gives."""
+    began = time.perf_counter()
+    result = work()
+    return time.perf_counter() - began, result
+
+
+if __name__ == "__main__":
+    main()
