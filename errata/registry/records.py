@@ -42,6 +42,8 @@ def _text(value: str) -> str:
 
 
 def _hyperparameter(value: Any) -> Any:
+    if value is None:  # as `GET /model` shows one that is unset
+        return value
     for number in value if isinstance(value, list | tuple) else (value,):
         if not isinstance(number, int | float) or not -NUMBERS_END < number < NUMBERS_END:
             raise PydanticCustomError("hyperparameter", "must be a number, or a list of layer numbers")
