@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,10 +50,6 @@ class TargetStore:
         """The folder is made when the first targets are saved."""
         self._folder = folder
 
-    def __contains__(self, key: str) -> bool:
-        """Whether there is a file of this name; only `load` tells whether it can be used."""
-        return self._file(key).exists()
-
     def load(self, key: str) -> Tensor | None:
         """The targets of one subject's facts, (facts, d_model), float32; None where there are none that can be used."""
         try:
@@ -68,11 +64,15 @@ class TargetStore:
         """Keep the targets of one subject's facts, (facts, d_model)."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_name(f".{key}.{os.getpid()}")
+        scratch = file.with_name(f".{key}.{secrets.token_hex(4)}")
         targets = targets.detach().float().cpu().contiguous()
-        save_file({"targets": targets}, scratch, metadata={"sha256": _sha256(targets)})
-        # Not synced: what a crash of the machine takes or damages is found again by a search.
-        scratch.replace(file)
+        try:
+            save_file({"targets": targets}, scratch, metadata={"sha256": _sha256(targets)})
+            # Not synced: what a crash of the machine takes or damages is found again by a search.
+            scratch.replace(file)
+        except (OSError, SafetensorError):
+            scratch.unlink(missing_ok=True)
+            raise
 
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"

@@ -92,7 +92,7 @@ def facts_to_search(
     return [
         fact
         for about_one in by_subject(facts)
-        if target_key(model, about_one, contexts, hyperparameters) not in store
+        if store.load(target_key(model, about_one, contexts, hyperparameters)) is None
         for fact in about_one
     ]
 

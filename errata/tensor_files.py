@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ def store(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
     Several processes may do so at once: the last one's file stays, whole.
     """
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     save_file({name: tensor.cpu() for name, tensor in tensors.items()}, scratch, metadata=dict(metadata))
     _sync(scratch)
     scratch.replace(path)

@@ -11,7 +11,7 @@ _CHUNK = 1 << 20
 
 def write(path: Path, content: str) -> None:
     """Put `content` at `path`, replacing what is there, and wait until it is on the disk."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = _scratch(path)
     scratch.write_text(content, encoding="utf-8")
     sync(scratch)
     scratch.replace(path)
@@ -20,7 +20,7 @@ def write(path: Path, content: str) -> None:
 
 def write_once(path: Path, content: str) -> bool:
     """Put `content` at `path` unless something is there. Of several writers exactly one gets True."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    scratch = _scratch(path)
     scratch.write_text(content, encoding="utf-8")
     sync(scratch)
     try:
@@ -31,6 +31,11 @@ def write_once(path: Path, content: str) -> bool:
         scratch.unlink()
     sync(path.parent)
     return True
+
+
+def _scratch(path: Path) -> Path:
+    """A name beside `path` that no other process uses: in containers, process ids are no names."""
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}")
 
 
 def sync(path: Path) -> None:
