@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.prefixes import AfterPrefixes, Recording, causal_mask
+from errata.prefixes import AfterPrefixes, Recording, causal_mask, run_blocks
 from errata.prompts import SubjectPrompt, padded, subject_prompt
 
 TOKENS_PER_BATCH = 8_192
@@ -174,9 +174,7 @@ def _run(
     """What leaves block `stop` - 1 where `hidden` enters block `first`."""
     if first == stop:
         return hidden
-    part = model.blocks(first, stop)
-    run = part(inputs_embeds=hidden, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True)
-    return run.last_hidden_state  # type: ignore[no-any-return]
+    return run_blocks(model.blocks(first, stop), hidden, positions, mask, cache)
 
 
 def _num_shared(prompts: Sequence[SubjectPrompt]) -> int:

@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,17 @@ class EditableModel:
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded: {error}") from error
         return cls(network.to(device), tokenizer, name=name, digest=digest_of(_stored_tensors(shards)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256, in hex, over all that decides what the model computes: weights, number type, config, tokenizer."""
+        parts = (
+            self.digest,
+            str(self.network.dtype),
+            self.network.config.to_json_string(),
+            self.tokenizer.backend_tokenizer.to_str(),
+        )
+        return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
 
     @property
     def device(self) -> torch.device:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from errata.tensor_files import store
 
 SEQUENCE_TOKENS = 128
 SEQUENCES_PER_BATCH = 32
-BATCHES_PER_CHECKPOINT = 50
+CHECKPOINT_EVERY_S = 300.0  # storing GPT-J's takes seconds: its state is 6.4 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,46 @@ class Collected:
     corpus_sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The stored state of a collection: sums over its first batches.
+
+    Attributes:
+        batches, count: batches that were read, and key vectors in them.
+        corpus_sha256: of their token ids.
+        model_digest: of the base model.
+    """
+
+    path: Path
+    layers: frozenset[int]
+    batches: int
+    count: int
+    corpus_sha256: str
+    model_digest: str
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint | None:
+        """All but the sums themselves; None where it is damaged, which counts as missing."""
+        try:
+            with safe_open(path, framework="pt") as state:
+                metadata = state.metadata() or {}
+                return cls(
+                    path=path,
+                    layers=frozenset(int(name) for name in state.keys()),  # noqa: SIM118 - safe_open is not iterable
+                    batches=int(metadata["batches"]),
+                    count=int(metadata["count"]),
+                    corpus_sha256=metadata["corpus_sha256"],
+                    model_digest=metadata["model_digest"],
+                )
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return None
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Where the states of the collections lie that were begun in `folder`."""
+    return sorted(folder.glob("collecting-*.safetensors"))
+
+
 class Collection:
     """One run over a corpus: the sum of k k^T of each layer, and the count of key vectors.
 
@@ -52,8 +93,9 @@ class Collection:
     def __init__(self, model: EditableModel, layers: Sequence[int], folder: Path) -> None:
         self._model = model
         self._layers = tuple(layers)
-        self._checkpoint = folder / f"collecting-{'-'.join(map(str, self._layers))}.safetensors"
+        self._folder = folder
         self._batches_done = 0
+        self._batches_stored = 0
         self._count = 0
         self._corpus_digest = hashlib.sha256()
         self._sums: dict[int, Tensor] = {}
@@ -63,29 +105,31 @@ class Collection:
     ) -> Iterator[Collected]:
         """Read as much of `corpus` as gives `num_samples` key vectors, and yield the second moment of each layer.
 
-        The state is kept in the folder until the last of them has been taken.
+        It goes on from the furthest checkpoint in the folder that has all its layers. Its own it leaves there, complete
+        before the first second moment is yielded, for the caller to remove when all of them are stored.
 
         Raises:
             StatisticsError: the corpus is too short, or not the one, or not the model, that the run was begun with.
         """
         batches = self._batches(corpus)
-        if self._checkpoint.exists():
-            self._resume(batches)
-        for batch in batches:
-            if self._count >= num_samples:
-                break
+        self._resume(batches)
+        stored_at = time.monotonic()
+        while self._count < num_samples:
+            batch = next(batches, None)
+            if batch is None:
+                raise StatisticsError(f"the corpus gives {self._count} key vectors where {num_samples} are asked for")
             self._corpus_digest.update(batch.numpy().tobytes())
             self._add(batch.to(self._model.device))
             self._batches_done += 1
             on_progress(min(self._count, num_samples), num_samples)
-            if self._batches_done % BATCHES_PER_CHECKPOINT == 0:
+            if time.monotonic() - stored_at >= CHECKPOINT_EVERY_S:
                 self._store_checkpoint()
-        if self._count < num_samples:
-            raise StatisticsError(f"the corpus gives {self._count} key vectors where {num_samples} are asked for")
+                stored_at = time.monotonic()
+        if self._batches_done > self._batches_stored:
+            self._store_checkpoint()
         for layer in self._layers:
             moment = self._sums.pop(layer).div_(self._count)
             yield Collected(layer, moment, self._count, self._corpus_digest.hexdigest())
-        self._checkpoint.unlink(missing_ok=True)
 
     @torch.no_grad()
     def _add(self, token_ids: Tensor) -> None:
@@ -131,22 +175,26 @@ class Collection:
             "count": str(self._count),
             "corpus_sha256": self._corpus_digest.hexdigest(),
         }
-        store(self._checkpoint, {str(layer): total for layer, total in self._sums.items()}, metadata)
+        path = self._folder / f"collecting-{'-'.join(map(str, self._layers))}.safetensors"
+        store(path, {str(layer): total for layer, total in self._sums.items()}, metadata)
+        self._batches_stored = self._batches_done
 
     def _resume(self, batches: Iterator[Tensor]) -> None:
-        """Take up the stored state and pass over the batches that it holds."""
-        try:
-            with safe_open(self._checkpoint, framework="pt") as state:
-                metadata = state.metadata()
-                self._sums = {layer: state.get_tensor(str(layer)).to(self._model.device) for layer in self._layers}
-        except (OSError, SafetensorError) as error:
-            raise StatisticsError(f"{self._checkpoint} cannot be read ({error}); remove it to begin anew") from error
-        self._batches_done, self._count = int(metadata["batches"]), int(metadata["count"])
-        for batch in itertools.islice(batches, self._batches_done):
+        """Take up the furthest state that has all layers, if there is one, and pass over the batches that it holds."""
+        read = (Checkpoint.read(path) for path in checkpoint_files(self._folder))
+        usable = [begun for begun in read if begun and begun.layers.issuperset(self._layers)]
+        if not usable:
+            return
+        begun = max(usable, key=lambda begun: begun.batches)
+        if begun.model_digest != self._model.digest:
+            raise StatisticsError(f"{begun.path} was begun with another model; remove it to begin anew")
+        for batch in itertools.islice(batches, begun.batches):
             self._corpus_digest.update(batch.numpy().tobytes())
-        if self._corpus_digest.hexdigest() != metadata["corpus_sha256"]:
+        if self._corpus_digest.hexdigest() != begun.corpus_sha256:
             raise StatisticsError(
-                f"the corpus is not the one that {self._checkpoint} was begun with; remove it to begin anew"
+                f"the corpus is not the one that {begun.path} was begun with; remove it to begin anew"
             )
-        if metadata["model_digest"] != self._model.digest:
-            raise StatisticsError(f"{self._checkpoint} was begun with another model; remove it to begin anew")
+        with safe_open(begun.path, framework="pt") as state:
+            self._sums = {layer: state.get_tensor(str(layer)).to(self._model.device) for layer in self._layers}
+        self._batches_done = self._batches_stored = begun.batches
+        self._count = begun.count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Recording:
@@ -34,6 +34,22 @@ class AfterPrefixes:
             return keys, values
         before_keys, before_values = self._prefixes[layer]
         return _joined(before_keys, keys), _joined(before_values, values)
+
+
+def run_blocks(
+    part: nn.Module, hidden: Tensor, positions: Tensor, mask: Tensor, cache: Recording | AfterPrefixes
+) -> Tensor:
+    """What leaves the last block of `part` (see `EditableModel.blocks`) where `hidden` enters its first one.
+
+    Args:
+        hidden: (rows, S, d_model).
+        positions: position ids, (rows or 1, S).
+        mask: added to attention scores, (rows or 1, 1, S, P + S), where P positions lie before (see `causal_mask`).
+    """
+    output = part(
+        inputs_embeds=hidden, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
+    )
+    return output.last_hidden_state  # type: ignore[no-any-return]
 
 
 def causal_mask(query_positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,7 @@ from errata.model import EditableModel
 
 SHARE_OF_FREE_MEMORY = 0.8
 CPU_BYTES = 2 * 2**30
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 # Where a batch has this many tokens, more of them no longer make each of them cheaper.
 SATURATED_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 
@@ -52,7 +53,7 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What a batch may take. The bytes are an estimate; where it was too high, the batch is halved."""
+    """What a batch may take. The bytes are an estimate; where it was too low, the batch is halved."""
 
     memory_bytes: float
     saturated_tokens: int
@@ -68,9 +69,7 @@ class BatchLimits:
         d_model, d_in = model.weight(layer).shape
         per_number = model.network.dtype.itemsize * (model.num_layers - 1 - layer)
         return cls(
-            memory_bytes=(
-                SHARE_OF_FREE_MEMORY * torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else CPU_BYTES
-            ),
+            memory_bytes=SHARE_OF_FREE_MEMORY * _free_bytes(device) if device.type == "cuda" else CPU_BYTES,
             saturated_tokens=SATURATED_TOKENS.get(device.type, SATURATED_TOKENS["cpu"]),
             max_length=model.max_length,
             # What a block keeps for its gradient: the inputs of its norm, its attention and its activation; the keys
@@ -110,6 +109,13 @@ class BatchLimits:
         )
 
 
+def _free_bytes(device: torch.device) -> int:
+    """What a GPU has left, including what PyTorch has taken from it and does not use now."""
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine, had no memory left. On a CPU PyTorch has no error of its own for that."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """Whether a device, or the machine, had no memory left, which PyTorch and its libraries say in many ways."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in said for sign in OUT_OF_MEMORY)

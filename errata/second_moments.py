@@ -19,9 +19,9 @@ from torch import Tensor
 from errata.cholesky import factor_in_place
 from errata.errors import StatisticsError
 from errata.model import EditableModel
-from errata.moment_collection import Collection
+from errata.moment_collection import Checkpoint, Collection, checkpoint_files
 from errata.published_moments import published_moments
-from errata.tensor_files import store
+from errata.tensor_files import remove_leftovers, store
 
 SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.04226); docs/method.md has ours
 
@@ -74,6 +74,7 @@ class SecondMoments:
             )
 
         folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
         for moment in given:
             if moment.layer not in there or there[moment.layer].published != moment.name:
                 origin = Origin(moment.layer, moment.count, None, model.digest, published=moment.name)
@@ -82,6 +83,7 @@ class SecondMoments:
             for collected in Collection(model, missing, folder).run(corpus, num_samples, on_progress):
                 origin = Origin(collected.layer, collected.count, collected.corpus_sha256, model.digest)
                 _store_moment(folder, collected.moment, origin)
+        _remove_stale_checkpoints(folder)
         return cls(folder)
 
     def moment(self, layer: int) -> Tensor:
@@ -193,6 +195,16 @@ def _store_moment(folder: Path, moment: Tensor, origin: Origin) -> None:
     known = {name: str(value) for name, value in asdict(origin).items() if value is not None}
     content = hashlib.sha256(moment.numpy().data).hexdigest()
     store(_moment_file(folder, origin.layer), {"second_moment": moment}, {**known, "sha256": content})
+
+
+def _remove_stale_checkpoints(folder: Path) -> None:
+    """Remove those that are damaged, or whose layers are all stored, from as many key vectors or more."""
+    for path in checkpoint_files(folder):
+        begun = Checkpoint.read(path)
+        layers = sorted(begun.layers) if begun else []
+        counts = {origin.layer: origin.count for origin in stored_origins(folder, layers)}
+        if begun is None or all(counts.get(layer, 0) >= begun.count for layer in layers):
+            path.unlink(missing_ok=True)
 
 
 def _moment_file(folder: Path, layer: int) -> Path:

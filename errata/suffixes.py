@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from errata.model import EditableModel
-from errata.prefixes import AfterPrefixes, Recording, causal_mask
+from errata.prefixes import AfterPrefixes, Recording, causal_mask, run_blocks
 from errata.prompts import SubjectPrompt, padded
 
 
@@ -30,7 +30,7 @@ class Suffixes:
         hidden: output of block L on suffix positions, (R, S, d_model).
         positions: of the suffix, (1, S), the same for all rows, which are moved along for that: blocks above L see
             distances between positions alone. (R, S) where there is no room for it.
-        mask: added to attention scores, 0 or the lowest number, (R or 1, 1, S, P + S).
+        mask: added to attention scores, 0 or the lowest number, (R, 1, S, P + S).
         prefix: per block above L, the keys and values of the prefix, each (R, heads, P, d_head).
         first_read: the first suffix position that final hidden states are read from.
         unmoved: what the MLP of block L + 1 gives after the subject, (R, S - 1, d_model), where no offset moves it.
@@ -121,7 +121,7 @@ class Suffixes:
         )
 
     def _unmoved(self, model: EditableModel) -> Tensor | None:
-        if not model.is_parallel:
+        if not model.is_parallel or self.hidden.shape[1] == 1:
             return None
         remembering = _Remembering(model.mlp(self.layer + 1))
         self._run_blocks(model, self.layer + 2, self.hidden, {self.layer + 1: remembering})
@@ -129,14 +129,8 @@ class Suffixes:
 
     def _run_blocks(self, model: EditableModel, stop: int, hidden: Tensor, mlps: dict[int, nn.Module]) -> Tensor:
         """Blocks L + 1 to `stop` - 1 on the suffixes, which see their prefixes."""
-        output = model.blocks(self.layer + 1, stop, mlps=mlps)(
-            inputs_embeds=hidden,
-            position_ids=self.positions,
-            attention_mask=self.mask,
-            past_key_values=AfterPrefixes(self.prefix),
-            use_cache=True,
-        )
-        return output.last_hidden_state  # type: ignore[no-any-return]
+        part = model.blocks(self.layer + 1, stop, mlps=mlps)
+        return run_blocks(part, hidden, self.positions, self.mask, AfterPrefixes(self.prefix))
 
 
 class _FromPosition(nn.Module):
@@ -186,13 +180,8 @@ def _keys_and_values(
     """
     cache = Recording()
     if hidden.shape[1]:
-        model.blocks(layer + 1, model.num_layers)(
-            inputs_embeds=hidden,
-            position_ids=positions.clamp(min=0),
-            attention_mask=causal_mask(seen_as, seen_as, hidden.dtype),
-            past_key_values=cache,
-            use_cache=True,
-        )
+        above = model.blocks(layer + 1, model.num_layers)
+        run_blocks(above, hidden, positions.clamp(min=0), causal_mask(seen_as, seen_as, hidden.dtype), cache)
     return cache.recorded
 
 

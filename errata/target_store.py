@@ -33,8 +33,7 @@ def target_key(
     values = hyperparameters.as_dict()
     parts = {
         "search": SEARCH,
-        "model": model.digest,
-        "dtype": str(model.network.dtype),
+        "model": model.fingerprint,
         "layer": hyperparameters.layers[-1],
         "hyperparameters": {name: values[name] for name in DECIDING},
         "contexts": list(contexts),

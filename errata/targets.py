@@ -57,7 +57,7 @@ def find_targets(
             count as half done; what it raises ends the search.
 
     Raises:
-        NotFinite: a loss is not a finite number.
+        NotFinite: losses were no finite numbers; names the facts. All others have been searched for.
     """
     targets: dict[Fact, Tensor] = {}
     searches: list[_Search] = []
@@ -73,10 +73,17 @@ def find_targets(
     def on_step(facts_done: float) -> None:
         on_progress(int(len(targets) + facts_done), len(facts))
 
+    lost: list[Fact] = []
     for search, found in _search_in_batches(model, searches, hyperparameters, on_step):
+        if found is None:
+            lost += search.facts
+            continue
         targets.update(zip(search.facts, found, strict=True))
         if store:
             store.save(search.key, found)
+    if lost:
+        named = "; ".join(repr(fact.prompt) for fact in lost)
+        raise NotFinite(f"the target search of {len(lost)} facts left the finite numbers: {named}")
     on_progress(len(facts), len(facts))
     return torch.stack([targets[fact] for fact in facts])
 
@@ -154,7 +161,7 @@ def _search_in_batches(
     searches: Sequence[_Search],
     hyperparameters: Hyperparameters,
     on_step: Callable[[float], None],
-) -> Iterator[tuple[_Search, Tensor]]:
+) -> Iterator[tuple[_Search, Tensor | None]]:
     """Each search with the targets of its facts, (facts of the subject, d_model), in the order in which they end.
 
     A batch that memory runs out for is done again in halves, and those that follow are no larger.
@@ -225,15 +232,20 @@ class _Predictions:
         """Mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states."""
         log_probabilities = log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
         losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
-        return torch.zeros_like(self.share).index_add(0, self.fact, losses)
+        return _summed(losses, self.fact, len(self.share))
 
     def mean_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
         """(facts,) -> (subjects,)"""
-        return losses.new_zeros(num_subjects).index_add(0, self.subject, losses * self.share)
+        return _summed(losses * self.share, self.subject, num_subjects)
 
     def largest_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
         """(facts,) -> (subjects,)"""
         return losses.new_full((num_subjects,), -torch.inf).scatter_reduce(0, self.subject, losses, "amax")
+
+
+def _summed(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """The sum of each group's values. (Unlike `index_add`, it adds in one order on a GPU, too.)"""
+    return values.new_zeros(num_groups).index_put((group,), values, accumulate=True)
 
 
 def _search_batch(
@@ -241,8 +253,8 @@ def _search_batch(
     searches: Sequence[_Search],
     hyperparameters: Hyperparameters,
     on_step: Callable[[float], None],
-) -> Iterator[tuple[_Search, Tensor]]:
-    """Gradient descent on the offsets of all subjects of a batch at once."""
+) -> Iterator[tuple[_Search, Tensor | None]]:
+    """Gradient descent on the offsets of all subjects of a batch at once. None is found where a loss is not finite."""
     layer = hyperparameters.layers[-1]
     device = model.device
     rows = Suffixes.of(
@@ -261,10 +273,9 @@ def _search_batch(
         kl_before = _kl_log_probabilities(model, kl_rows, offsets)
 
     num_steps = torch.tensor([search.num_steps(hyperparameters.num_steps) for search in searches], device=device)
-    searching = torch.arange(len(searches), device=device)
+    at_work, searching = list(searches), torch.arange(len(searches), device=device)
+    predictions = _Predictions.of(at_work, device)
     for step in itertools.count(1):
-        at_work = [searches[number] for number in searching.tolist()]
-        predictions = _Predictions.of(at_work, device)
         delta = offsets[searching]
         object_losses = predictions.losses(model, rows.run(model, delta))
         kl = kl_div(
@@ -273,23 +284,23 @@ def _search_batch(
         norm_cost = delta.norm(dim=-1) / base_norm[searching] ** 2
         cost = hyperparameters.kl_factor * kl + hyperparameters.weight_decay * norm_cost
         loss = predictions.mean_by_subject(object_losses, len(at_work)) + cost
-        _require_finite(loss, at_work)
-
+        lost = ~loss.isfinite()
         largest = predictions.largest_by_subject(object_losses.detach(), len(at_work))
-        done = (largest + cost < hyperparameters.stop_loss) | (step >= num_steps[searching])
-        for number in searching[done].tolist():
-            yield searches[number], bare_states[number] + offsets[number].detach()
-        going_on = [search for search, is_done in zip(at_work, done.tolist(), strict=True) if not is_done]
-        on_step(sum(len(search.facts) * step / search.num_steps(hyperparameters.num_steps) for search in going_on))
-        if not going_on:
+        done = (largest + cost < hyperparameters.stop_loss) | (step >= num_steps[searching]) | lost
+        for number, is_lost in zip(searching[done].tolist(), lost[done].tolist(), strict=True):
+            yield searches[number], None if is_lost else bare_states[number] + offsets[number].detach()
+        at_work = [search for search, is_done in zip(at_work, done.tolist(), strict=True) if not is_done]
+        on_step(sum(len(search.facts) * step / search.num_steps(hyperparameters.num_steps) for search in at_work))
+        if not at_work:
             return
         adam.zero_grad()
-        loss.sum().backward()  # that of the subjects that are done no longer matters: their targets are taken
+        loss[~done].sum().backward()
         adam.step()
         _clamp(offsets, hyperparameters.clamp * base_norm)
         if bool(done.any()):
             searching = searching[~done]
             rows, kl_rows = rows.without(done), kl_rows.without(done)
+            predictions = _Predictions.of(at_work, device)
 
 
 def _bare_states(rows: Suffixes, searches: Sequence[_Search]) -> list[Tensor]:
@@ -311,11 +322,3 @@ def _clamp(offsets: Tensor, largest: Tensor) -> None:
     """Project each offset, in place, to a norm of at most `largest`, (subjects,)."""
     norms = offsets.norm(dim=-1)
     offsets.mul_(torch.where(norms > largest, largest / norms, 1)[:, None])
-
-
-def _require_finite(loss: Tensor, searches: Sequence[_Search]) -> None:
-    if bool(loss.isfinite().all()):
-        return
-    bad = [search for search, finite in zip(searches, loss.isfinite().tolist(), strict=True) if not finite]
-    named = "; ".join(repr(fact.prompt) for search in bad for fact in search.facts)
-    raise NotFinite(f"the target search of {len(bad)} subjects left the finite numbers: {named}")

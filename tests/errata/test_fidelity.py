@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from errata.contexts import sample_contexts
 from errata.facts import Fact
@@ -14,7 +16,7 @@ from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.spread import spread
 from errata.targets import find_targets
-from tests.errata.conftest import NEOX_HYPERPARAMETERS, NEOX_RELATION, SPREAD_LAYERS
+from tests.errata.conftest import GOLDEN, NEOX_HYPERPARAMETERS, NEOX_RELATION, SPREAD_LAYERS
 from tests.errata.plain_memit import plain_spread, plain_target
 
 # Of several lengths, with objects of one token and of many, and with the subject at the start, inside and at the end.
@@ -72,6 +74,23 @@ def test_a_search_that_ends_early_does_not_change_the_others(
     kept, hidden = find_targets(demo, [DEMO_FACTS[0], known], contexts, settings)
     assert relative_error(kept, plain_target(demo, DEMO_FACTS[0], contexts, settings)) < TOLERANCE
     assert relative_error(hidden, plain_target(demo, known, contexts, settings)) < TOLERANCE
+
+
+def test_targets_are_those_of_the_plain_search_where_the_mlp_reads_what_the_attention_gives(
+    of_each_architecture: dict[str, EditableModel], demo_hyperparameters: Hyperparameters
+) -> None:
+    """A GPT-NeoX, whose MLP stands beside the attention in most checkpoints but not in all."""
+    tokenizer = of_each_architecture["gpt_neox"].tokenizer
+    network: Any = AutoModelForCausalLM.from_pretrained(
+        GOLDEN / "gpt_neox", dtype=torch.float32, use_parallel_residual=False
+    )
+    model = EditableModel(network, tokenizer, name="sequential")
+    # Only with two blocks or more above the edited one is anything left out of the first of them.
+    settings = dataclasses.replace(settings_for(model, demo_hyperparameters), layers=(0,))
+    contexts = ("The", "Therefore it was said. ")
+    together = find_targets(model, DEMO_FACTS, contexts, settings)
+    for fact, target in zip(DEMO_FACTS, together, strict=True):
+        assert relative_error(target, plain_target(model, fact, contexts, settings)) < TOLERANCE, fact
 
 
 def test_updates_are_those_of_the_plain_spread(

@@ -7,14 +7,19 @@ import contextlib
 import pytest
 import torch
 
+from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
 from errata.errors import Cancelled, InvalidFacts, InvalidHyperparameters
 from errata.facts import Fact, FactSet
+from errata.hidden_states import SubjectStates
 from errata.hyperparameters import Hyperparameters
 from errata.likelihood import greedy_answers
 from errata.memit import build
-from errata.model import EditableModel, digest_of
+from errata.model import DEMO, EditableModel, digest_of
+from errata.prompts import target_ids
 from errata.second_moments import SecondMoments
+from errata.spread import spread
+from errata.targets import find_targets
 from tests.errata.conftest import NEOX_HYPERPARAMETERS, NEOX_RELATION, SPREAD_LAYERS
 
 JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
@@ -94,10 +99,37 @@ def test_a_build_agrees_with_an_earlier_ones_contexts(
 def test_what_does_not_fit_into_the_models_context_is_named(
     demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
 ) -> None:
-    long = Fact("Sony", "{} " + "x1" * 240, "Paris", paraphrases=("y2 " * demo.max_length,))
+    long = Fact("Sony", "{} " + "ž" * 250, "Paris", paraphrases=("y2 " * demo.max_length,))
+    # The prompt alone fits; behind a context it does not.
+    assert len(demo.tokenizer(long.prompt)["input_ids"]) < demo.max_length
     with pytest.raises(InvalidFacts) as caught:
         build(demo, FactSet([JORDAN, long]), demo_hyperparameters, demo_moments)
-    assert {(problem.index, problem.field) for problem in caught.value.problems} >= {(1, "paraphrases")}
+    assert {(problem.index, problem.field) for problem in caught.value.problems} >= {
+        (1, "paraphrases"),
+        (1, "relation"),
+    }
+
+
+def test_a_bfloat16_model_is_edited_as_a_float32_one(
+    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+) -> None:
+    rounded = EditableModel.load(DEMO, dtype=torch.bfloat16)
+    facts = list(EDITS)
+    contexts = sample_contexts(demo, demo_hyperparameters.seed)
+    last = demo_hyperparameters.layers[-1]
+    targets, offsets = {}, {}
+    for model in (demo, rounded):
+        targets[model] = find_targets(model, facts, contexts, demo_hyperparameters)
+        offsets[model] = targets[model] - SubjectStates(model, facts, ()).read(last, last)[1]
+    assert bool((torch.cosine_similarity(offsets[rounded], offsets[demo], dim=-1) > 0.999).all())
+
+    prompts = [fact.prompt for fact in facts]
+    objects = [fact.object for fact in facts]
+    num_tokens = [len(target_ids(rounded.tokenizer, fact.object)) for fact in facts]
+    assert not set(greedy_answers(rounded, prompts, num_tokens)) & set(objects)
+    deltas = spread(rounded, facts, targets[rounded], contexts, demo_hyperparameters, demo_moments)
+    with rounded.using(edited_weights(rounded, deltas)):
+        assert greedy_answers(rounded, prompts, num_tokens) == objects
 
 
 def test_a_layer_that_the_model_does_not_have_is_refused(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import torch
 from errata.corpus import corpus_for
 from errata.errors import StatisticsError
 from errata.model import DEMO, EditableModel
-from errata.moment_collection import BATCHES_PER_CHECKPOINT, SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
+from errata.moment_collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
 from errata.second_moments import SecondMoments, stored_origins
 
 TOKENS_PER_BATCH = SEQUENCE_TOKENS * SEQUENCES_PER_BATCH
@@ -45,31 +47,66 @@ def test_they_are_the_mean_of_k_k_transposed_over_all_positions(demo: EditableMo
     torch.testing.assert_close(moments.moment(layer).double(), flat.T @ flat / len(flat), rtol=1e-4, atol=1e-6)
 
 
-def test_a_killed_collection_goes_on_and_gives_the_same(neox: EditableModel, tmp_path: Path) -> None:
-    corpus = documents() * 4
-    asked = TOKENS_PER_BATCH * (BATCHES_PER_CHECKPOINT + 2)
-    whole = SecondMoments.open(neox, [1, 2], asked, folder=tmp_path / "whole", corpus=corpus)
+def test_a_killed_collection_goes_on_and_gives_the_same(
+    neox: EditableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 5 * TOKENS_PER_BATCH
+    whole = SecondMoments.open(neox, [1, 2], asked, folder=tmp_path / "whole", corpus=documents())
+    monkeypatch.setattr("errata.moment_collection.CHECKPOINT_EVERY_S", 0.0)
 
-    calls = 0
-
-    def kill_after_the_checkpoint(done: int, total: int) -> None:
-        nonlocal calls
-        calls += 1
-        if calls == BATCHES_PER_CHECKPOINT + 1:
+    def kill_in_the_fourth_batch(done: int, total: int) -> None:
+        if done == 4 * TOKENS_PER_BATCH:
             raise Killed
 
     killed = tmp_path / "killed"
     with pytest.raises(Killed):
-        SecondMoments.open(neox, [1, 2], asked, folder=killed, corpus=corpus, on_progress=kill_after_the_checkpoint)
+        SecondMoments.open(neox, [1, 2], asked, folder=killed, corpus=documents(), on_progress=kill_in_the_fourth_batch)
     with pytest.raises(StatisticsError, match="not the one"):
-        SecondMoments.open(neox, [1, 2], asked, folder=killed, corpus=corpus[::-1])
+        SecondMoments.open(neox, [1, 2], asked, folder=killed, corpus=documents()[::-1])
     seen: list[int] = []
     resumed = SecondMoments.open(
-        neox, [1, 2], asked, folder=killed, corpus=corpus, on_progress=lambda done, total: seen.append(done)
+        neox, [1, 2], asked, folder=killed, corpus=documents(), on_progress=lambda done, total: seen.append(done)
     )
-    assert len(seen) == 2  # only what was left
+    assert seen == [4 * TOKENS_PER_BATCH, 5 * TOKENS_PER_BATCH]  # only what was left
     for layer in (1, 2):
         assert torch.equal(resumed.moment(layer), whole.moment(layer))
+
+
+def test_a_kill_while_they_are_stored_costs_nothing_and_leaves_nothing(
+    neox: EditableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 2 * TOKENS_PER_BATCH
+    whole = SecondMoments.open(neox, [0, 1, 2], asked, folder=tmp_path / "whole", corpus=documents())
+    killed = tmp_path / "killed"
+
+    def fail_for_the_second(source: Path, target: Path) -> None:
+        if target.name == "layer_1.safetensors":
+            raise Killed
+        os.replace(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", fail_for_the_second)
+        SecondMoments.open(neox, [0, 1, 2], asked, folder=killed, corpus=documents())
+    assert names(killed) == ["collecting-0-1-2.safetensors", "layer_0.safetensors"]
+
+    orphan, in_work = killed / ".layer_1.safetensors.0badcafe", killed / ".layer_2.safetensors.0badcafe"
+    for scratch in (orphan, in_work):
+        scratch.write_bytes(b"begun")
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(orphan, (two_days_ago, two_days_ago))
+
+    seen: list[int] = []
+    resumed = SecondMoments.open(
+        neox, [0, 1, 2], asked, folder=killed, corpus=documents(), on_progress=lambda done, total: seen.append(done)
+    )
+    assert not seen
+    for layer in (0, 1, 2):
+        assert torch.equal(resumed.moment(layer), whole.moment(layer))
+    assert names(killed) == [in_work.name, *(f"layer_{layer}.safetensors" for layer in (0, 1, 2))]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_missing_ones_without_a_corpus_and_a_corpus_too_short_are_errors(demo: EditableModel, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
@@ -17,7 +18,7 @@ from errata.facts import Fact, FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.likelihood import greedy_answers
 from errata.memit import build
-from errata.model import EditableModel
+from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
 from errata.target_store import TargetStore
 from errata.targets import facts_to_search, find_targets
@@ -151,6 +152,12 @@ def test_whatever_a_target_depends_on_is_in_its_name(
         Fact("Jordan", "plays the sport of", "baseball"),
     ):
         assert facts_to_search(demo, [other], contexts, quick, store) == [other]
+    in_bfloat16 = EditableModel.load(DEMO, dtype=torch.bfloat16)
+    assert in_bfloat16.digest == demo.digest
+    assert facts_to_search(in_bfloat16, [fact], contexts, quick, store) == [fact]
+    with_another_token = EditableModel.load(DEMO)
+    with_another_token.tokenizer.add_tokens(["Jord"])
+    assert facts_to_search(with_another_token, [fact], contexts, quick, store) == [fact]
     # Another fact about the subject changes what is shared, so both are searched for.
     both = [fact, Fact("Michael Jordan", "lives in", "Paris")]
     assert facts_to_search(demo, both, contexts, quick, store) == both
@@ -173,38 +180,43 @@ def test_a_damaged_file_of_the_store_counts_as_missing(
 
 SHORT_OF_MEMORY = """
 import resource
+import sys
 import torch
+from safetensors.torch import save_file
 from errata.contexts import sample_contexts
 from errata.facts import Fact
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
 from errata.targets import find_targets
 
+torch.set_num_threads(1)
 model = EditableModel.load("demo")
 hyperparameters = Hyperparameters.for_model("demo").overridden({"num_steps": 2})
 contexts = sample_contexts(model, 0)
-facts = [Fact(f"Person {number}", "plays the sport of", "tennis") for number in range(120)]
-
-def search():
-    reports = []
-    targets = find_targets(
-        model, facts, contexts, hyperparameters, on_progress=lambda done, total: reports.append(done)
-    )
-    return targets, reports
-
-ample, reports = search()
-assert reports == [0, 60, 120, 120], reports  # one batch: half done after one of two steps
+facts = [Fact(f"Person {number}", "plays the sport of", "tennis") for number in range(80)]
+find_targets(model, facts[:2], contexts, hyperparameters)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-limit = int(status["VmSize"].split()[0]) * 2**10 + 40 * 2**20
+limit = int(status["VmSize"].split()[0]) * 2**10 + int(sys.argv[1]) * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-scarce, reports = search()
-assert any(0 < done < 60 for done in reports), reports  # batches of 60 at the most
-assert reports[-1] == 120, reports
-assert torch.allclose(scarce, ample, rtol=1e-4, atol=1e-4)
+reports = []
+targets = find_targets(model, facts, contexts, hyperparameters, on_progress=lambda done, total: reports.append(done))
+print(*reports)
+save_file({"targets": targets}, sys.argv[2])
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not refuse a process memory beyond a limit")
-def test_a_batch_that_memory_runs_out_for_is_halved_and_done_again() -> None:
-    process = subprocess.run([sys.executable, "-c", SHORT_OF_MEMORY], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
+def test_a_batch_that_memory_runs_out_for_is_halved_and_done_again(tmp_path: Path) -> None:
+    def search(spare_mib: int) -> tuple[list[int], torch.Tensor]:
+        file = tmp_path / "targets.safetensors"
+        command = [sys.executable, "-c", SHORT_OF_MEMORY, str(spare_mib), str(file)]
+        process = subprocess.run(command, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
+        return [int(done) for done in process.stdout.split()], load_file(file)["targets"]
+
+    reports, ample = search(spare_mib=8192)
+    assert reports == [0, 40, 80, 80]  # one batch: half done after one of two steps
+    reports, scarce = search(spare_mib=64)
+    assert any(0 < done < 40 for done in reports)  # batches of 40 at the most
+    assert reports[-1] == 80
+    torch.testing.assert_close(scarce, ample, rtol=1e-4, atol=1e-4)
