@@ -15,11 +15,14 @@ from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
 from errata.errors import Cancelled
 from errata.facts import Fact, FactSet
+from errata.hidden_states import SubjectStates
 from errata.hyperparameters import Hyperparameters
 from errata.likelihood import greedy_answers
 from errata.memit import build
 from errata.model import DEMO, EditableModel
+from errata.prompts import subject_prompt
 from errata.second_moments import SecondMoments
+from errata.suffixes import Suffixes
 from errata.target_store import TargetStore
 from errata.targets import facts_to_search, find_targets
 
@@ -67,6 +70,53 @@ def test_ten_facts_about_one_subject_all_hold(
     built = build(demo, facts, demo_hyperparameters, demo_moments)
     with demo.using(edited_weights(demo, built.deltas)):
         assert greedy_answers(demo, prompts, lengths) == objects
+
+
+def offsets(
+    model: EditableModel, facts: list[Fact], hyperparameters: Hyperparameters
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """delta of each fact and its hidden state h, both (facts, d_model)."""
+    contexts = sample_contexts(model, seed=0)
+    # A search of one step ends before its first update, so that it gives h itself.
+    hidden = find_targets(model, facts, contexts, hyperparameters.overridden({"num_steps": 1}))
+    return find_targets(model, facts, contexts, hyperparameters) - hidden, hidden
+
+
+def test_a_search_of_one_step_and_one_that_is_good_enough_at_once_give_the_hidden_state(
+    demo: EditableModel, quick: Hyperparameters
+) -> None:
+    known = [Fact("Kobe Bryant", "plays the sport of", "basketball")]
+    last = quick.layers[-1]
+    _, hidden = SubjectStates(demo, known, ()).read(last, last)
+    for at_once in ({"num_steps": 1}, {"stop_loss": 3}):
+        found = find_targets(demo, known, sample_contexts(demo, seed=0), quick.overridden(at_once))
+        torch.testing.assert_close(found, hidden, rtol=1e-4, atol=1e-4)
+    searched = find_targets(demo, known, sample_contexts(demo, seed=0), quick.overridden({"stop_loss": 0}))
+    assert (searched - hidden).norm() > 0.1 * hidden.norm()
+
+
+def test_an_offset_is_clamped_to_its_own_facts_hidden_state(demo: EditableModel, quick: Hyperparameters) -> None:
+    free, hidden = offsets(demo, SPORTS, quick.overridden({"clamp": 100}))
+    largest = 0.3 * hidden.norm(dim=1)
+    assert (free.norm(dim=1) > largest).all()
+    clamped, _ = offsets(demo, SPORTS, quick.overridden({"clamp": 0.3}))
+    torch.testing.assert_close(clamped.norm(dim=1), largest, rtol=1e-3, atol=0)
+    assert len({round(float(norm), 3) for norm in largest}) == 3  # so it is no bound that they share
+
+
+def test_the_kl_term_keeps_what_follows_the_subject(demo: EditableModel, quick: Hyperparameters) -> None:
+    def divergence(kl_factor: float) -> float:
+        """KL(edited || base) of the next token after "<subject> is a", read at the subject's last token."""
+        settings = quick.overridden({"kl_factor": kl_factor, "num_steps": 12, "clamp": 3, "layers": [2]})
+        delta, _ = offsets(demo, SPORTS[:1], settings)
+        about = subject_prompt(demo.tokenizer, "{} is a", SPORTS[0].subject)
+        rows = Suffixes.of(demo, 2, [about], [0])
+        base, edited = (
+            demo.logits(rows.run(demo, offset)[0, 0]).log_softmax(-1) for offset in (torch.zeros_like(delta), delta)
+        )
+        return float((edited.exp() * (edited - base)).sum())
+
+    assert divergence(10) < 0.1 * divergence(0)
 
 
 def test_facts_about_one_subject_share_their_offset_and_leave_others_alone(
