@@ -56,7 +56,9 @@ class Settings(BaseSettings):
     )
 
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
-    max_attempts: int = Field(default=3, ge=1, description="Workers that a job may lose before its edit ends as failed.")
+    max_attempts: int = Field(
+        default=3, ge=1, description="Workers that one job of an edit may lose before the edit ends as failed."
+    )
     shard_facts: int = Field(
         default=256,
         ge=1,

@@ -22,12 +22,12 @@ class WorkerStopping(Exception):
 
 
 def claim(registry: Registry, edit_id: str) -> Edit:
-    """The edit, begun if it was waiting; it may have ended. Raises `Cancelled`."""
+    """The edit, begun if it was waiting; it may have ended, or end here where it was cancelled."""
     edit = registry.edit(edit_id)
     if edit.status.final:
         return edit
-    if registry.cancel_requested(edit_id):
-        raise Cancelled(f"{edit_id} was cancelled")
+    if registry.cancel_requested(edit_id) and (ended := registry.end_as_cancelled(edit_id)).status.final:
+        return ended
     if edit.status is EditStatus.QUEUED:
         logger.info("%s: attempt %d", edit_id, edit.attempts + 1)
         changes = {"attempts": edit.attempts + 1, "started_at": edit.started_at or now()}
@@ -42,13 +42,14 @@ def ending_with_what_goes_wrong(registry: Registry, edit_id: str) -> Iterator[No
     Raises:
         redis.RedisError: the edit has not ended, so it is taken up again when Redis is back.
         WorkerStopping: nor has it here.
+        OSError: nor here, where its end could not be written. It counts as a lost worker.
     """
     try:
         yield
     except (RedisError, WorkerStopping):
         raise
     except Cancelled:
-        registry.update_edit(edit_id, status=EditStatus.CANCELLED)
+        registry.end_as_cancelled(edit_id)
     except Exception as error:
         if not isinstance(error, ErrataError):
             logger.exception("%s failed", edit_id)

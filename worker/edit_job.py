@@ -61,17 +61,19 @@ class Plan:
 class EditJob:
     """One turn at an edit."""
 
-    def __init__(self, edit_id: str, equipment: Equipment, may_share_out: bool = True) -> None:
+    def __init__(self, edit_id: str, equipment: Equipment) -> None:
         self._id = edit_id
         self._equipment = equipment
-        self._may_share_out = may_share_out
         self._registry = equipment.registry
         self._resident = equipment.resident
         self._report = ProgressReport(equipment.registry, edit_id, equipment.must_stop)
 
     def run(self) -> None:
-        """Carry the edit out and end it, or share the search for its targets out. Nothing but the loss of Redis comes
-        out of here."""
+        """Carry the edit out and end it, or share the search for its targets out.
+
+        Raises:
+            redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
+        """
         try:
             with ending_with_what_goes_wrong(self._registry, self._id):
                 self._edit = claim(self._registry, self._id)
@@ -91,7 +93,7 @@ class EditJob:
         while published is None:
             plan = self._plan(request, hyperparameters)
             second_moments = self._second_moments(plan)
-            if self._may_share_out and self._share_out(plan):
+            if self._share_out(plan):
                 return
             built = self._build(plan, second_moments)
             metrics = self._measure(plan, built)

@@ -27,13 +27,11 @@ from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
 
 from errata.registry import keys
+from errata.registry.edit_files import EDIT_ID
 from errata.settings import Settings
 from worker.attempt import WorkerStopping
 
 logger = logging.getLogger(__name__)
-
-
-JOBS = (keys.EDIT_JOB, keys.BUILD_JOB, keys.SHARD_JOB)
 
 
 class EditWorker(SimpleWorker):
@@ -47,7 +45,7 @@ class EditWorker(SimpleWorker):
     def __init__(self, settings: Settings) -> None:
         """Connects to Redis. The name is new each time, so that a restarted worker is never taken for a double."""
         super().__init__(
-            [keys.QUEUE],
+            [keys.QUEUE, keys.SHARD_QUEUE],
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             connection=_patient_connection(str(settings.redis_url)),
             serializer=JSONSerializer,
@@ -72,16 +70,17 @@ class EditWorker(SimpleWorker):
         """Run a job while a thread keeps its lease. Only work for edits is done, whatever else is in the queue."""
         if not _is_for_an_edit(job):
             logger.error("job %s does not work for an edit; it is refused and forgotten", job.id)
-            queue.connection.lrem(queue.intermediate_queue_key, 0, job.id)
             queue.connection.delete(job.key)
             return
         with self._kept_alive(job):
             super().execute_job(job, queue)
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
-        """Log what a job raised. One that was stopped counts as failed, so that none that depends on it is run, but
-        nothing went wrong."""
-        if exc_info[0] is not WorkerStopping:
+        """Log what a job raised. One that was stopped is not done, so that none that depends on it is run, but it is
+        not kept among those that failed: its worker put it back."""
+        if exc_info[0] is WorkerStopping:
+            self.disable_default_exception_handler = True  # for the rest of this job, which is the worker's last
+        else:
             super().handle_exception(job, *exc_info)
 
     def get_heartbeat_ttl(self, job: Job, working_time: float = 0.0) -> int:
@@ -145,12 +144,20 @@ class EditWorker(SimpleWorker):
 
 
 def _is_for_an_edit(job: Job) -> bool:
-    """Whether a job calls one of our functions and nothing else: RQ would call back any function that a job names."""
+    """Whether a job calls one of our functions, for what can be an edit, and nothing else: RQ would call back any
+    function that a job names."""
     callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)
     try:
-        return job.func_name in JOBS and not any((*callbacks, job.webhooks))
+        if job.kwargs or any((*callbacks, job.webhooks)):
+            return False
+        match job.func_name, *job.args:
+            case keys.EDIT_JOB, str(edit_id):
+                return EDIT_ID.fullmatch(edit_id) is not None
+            case keys.SHARD_JOB, str(edit_id), int(shard):
+                return EDIT_ID.fullmatch(edit_id) is not None and shard >= 0
     except DeserializationError:
-        return False
+        pass
+    return False
 
 
 def _patient_connection(url: str) -> Redis:

@@ -20,11 +20,6 @@ def run_edit(edit_id: str) -> None:
     EditJob(edit_id, _equipped()).run()
 
 
-def run_build(edit_id: str) -> None:
-    """Make a version of an edit whose target shards are done."""
-    EditJob(edit_id, _equipped(), may_share_out=False).run()
-
-
 def run_target_shard(edit_id: str, shard: int) -> None:
     """Find the targets of one shard of an edit."""
     TargetShard(edit_id, shard, _equipped()).run()

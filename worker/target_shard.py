@@ -15,18 +15,20 @@ from errata.facts import Fact, by_subject
 from errata.hyperparameters import Hyperparameters
 from errata.registry.records import Stage
 from errata.registry.shard_files import ShardOrder
-from errata.targets import facts_to_search, find_targets
+from errata.targets import find_targets
 from worker.attempt import WorkerStopping, claim, ending_with_what_goes_wrong
 from worker.equipment import Equipment
 from worker.progress import ShardProgressReport
+
+MAX_SHARDS = 256
 
 logger = logging.getLogger(__name__)
 
 
 def cut(facts: Sequence[Fact], max_facts: int) -> list[tuple[Fact, ...]]:
-    """Shards of nearly equal size, as few as can be with about `max_facts` each. Facts about one subject, which share
-    one target, stay together."""
-    num_shards = math.ceil(len(facts) / max_facts)
+    """Shards of nearly equal size, as few as can be with about `max_facts` each, and at most `MAX_SHARDS`, which are
+    then larger. Facts about one subject, which share one change of the model, stay together."""
+    num_shards = min(math.ceil(len(facts) / max_facts), MAX_SHARDS)
     shards: dict[int, list[Fact]] = defaultdict(list)
     before = 0
     for about_one in by_subject(facts):
@@ -49,36 +51,41 @@ class TargetShard:
 
         Raises:
             WorkerStopping: the shard is not done; recovery finds it without a worker and queues it again.
-            redis.RedisError: so it may be here.
+            redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
         """
         with ending_with_what_goes_wrong(self._registry, self._id):
             if claim(self._registry, self._id).status.final:
-                self._registry.shards.drop(self._id)  # should it have ended just before it was cut
-            elif order := self._registry.shards.order(self._id, self._shard):
+                return
+            if order := self._registry.shards.order(self._id, self._shard):
                 self._search(order)
 
     def _search(self, order: ShardOrder) -> None:
         began = time.monotonic()
-        model, store, worker = self._equipment.resident.model, self._equipment.targets, self._equipment.worker
-        facts = [body.to_fact() for body in order.facts]
-        hyperparameters = Hyperparameters.from_dict(order.hparams)
-        to_search = facts_to_search(model, facts, order.contexts, hyperparameters, store)
+        worker = self._equipment.worker
         report = ShardProgressReport(self._registry, order, self._equipment.must_stop)
         name = f"shard {order.shard + 1} of {len(order.sizes)}"
+        known: int | None = None
+
+        def on_progress(done: int, total: int) -> None:
+            nonlocal known
+            known = done if known is None else known  # what is done before the first step was in the store
+            report(Stage.TARGETS, done, total)
+
         try:
             find_targets(
-                model,
-                facts,
+                self._equipment.resident.model,
+                [body.to_fact() for body in order.facts],
                 order.contexts,
-                hyperparameters,
-                store=store,
-                on_progress=lambda done, total: report(Stage.TARGETS, done, total),
+                Hyperparameters.from_dict(order.hparams),
+                store=self._equipment.targets,
+                on_progress=on_progress,
             )
         except WorkerStopping:
             self._registry.log(self._id, "info", f"{worker} was told to stop; {name} goes back into the queue")
             raise
-        self._registry.shards.done(order)
-        known = f" ({len(facts) - len(to_search)} were known)" if len(to_search) < len(facts) else ""
-        message = f"{name}: {worker} found {len(to_search)} targets in {time.monotonic() - began:.1f} s{known}"
+        found = len(order.facts) - (known or 0)
+        but = f" ({known} were known)" if known else ""
+        message = f"{name}: {worker} found the targets of {found} facts in {time.monotonic() - began:.1f} s{but}"
         logger.info("%s: %s", self._id, message)
         self._registry.log(self._id, "info", message)
+        self._registry.shards.done(order)

@@ -50,6 +50,13 @@ def body_sha256(request: EditRequest) -> str:
     return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
 
 
+def edit_folder(folder: Path, edit_id: str) -> Path:
+    """Where the files of an edit lie, in the folder of edits. Raises `UnknownEdit` for what is no edit's id."""
+    if not EDIT_ID.fullmatch(edit_id):
+        raise UnknownEdit(f"there is no edit {edit_id!r}")
+    return folder / edit_id
+
+
 class EditFiles:
     """The folder of edits: `edit_<id>/request.json` and, once it has ended, `edit_<id>/outcome.json`."""
 
@@ -64,25 +71,27 @@ class EditFiles:
 
     def accept(self, accepted: AcceptedRequest) -> None:
         """Keep a request; it is on the disk when this returns."""
-        folder = self._folder / accepted.id
+        folder = edit_folder(self._folder, accepted.id)
         folder.mkdir()
         durable.write(folder / "request.json", accepted.model_dump_json(indent=1))
         durable.sync(self._folder)
 
     def withdraw(self, edit_id: str) -> None:
         """Forget a request that was never acknowledged."""
-        shutil.rmtree(self._folder / edit_id)
+        shutil.rmtree(edit_folder(self._folder, edit_id))
 
     def accepted(self, edit_id: str) -> AcceptedRequest:
         """Raises `UnknownEdit`, `CorruptArtifact`."""
-        path = self._folder / edit_id / "request.json"
-        if not EDIT_ID.fullmatch(edit_id) or not path.exists():
+        path = edit_folder(self._folder, edit_id) / "request.json"
+        if not path.exists():
             raise UnknownEdit(f"there is no edit {edit_id!r}")
         return _read(path, AcceptedRequest)
 
     def finish(self, edit: Edit) -> Edit:
         """Keep how an edit ended. What ended stays as it ended: the outcome that counts is returned."""
-        written = durable.write_once(self._folder / edit.id / "outcome.json", edit.model_dump_json(indent=1))
+        written = durable.write_once(
+            edit_folder(self._folder, edit.id) / "outcome.json", edit.model_dump_json(indent=1)
+        )
         if written:
             return edit
         outcome = self.outcome(edit.id)
@@ -90,8 +99,8 @@ class EditFiles:
         return outcome
 
     def outcome(self, edit_id: str) -> Edit | None:
-        """How an edit ended, or None while it has not. Raises `CorruptArtifact`."""
-        path = self._folder / edit_id / "outcome.json"
+        """How an edit ended, or None while it has not. Raises `UnknownEdit`, `CorruptArtifact`."""
+        path = edit_folder(self._folder, edit_id) / "outcome.json"
         return _read(path, Edit) if path.exists() else None
 
 

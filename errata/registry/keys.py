@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 
 QUEUE = "errata-edits"
-"""Name of the RQ queue that jobs wait in."""
+"""Name of the RQ queue that edits wait in, to be begun or gone on with."""
+
+SHARD_QUEUE = "errata-target-shards"
+"""Name of the RQ queue of target shards, which workers turn to when no edit waits."""
 
 EDIT_JOB = "worker.jobs.run_edit"
 """Dotted name of the function that a worker runs for an edit id."""
-
-BUILD_JOB = "worker.jobs.run_build"
-"""The function that goes on with an edit whose target shards are done."""
 
 SHARD_JOB = "worker.jobs.run_target_shard"
 """The function that finds the targets of one shard, for an edit id and the shard's number."""
@@ -56,6 +56,11 @@ def edit_progress(edit_id: str) -> str:
     return f"errata:edit:{edit_id}:progress"
 
 
+def edit_told(edit_id: str) -> str:
+    """Set, for a moment, when those who follow the edit were told of its progress."""
+    return f"errata:edit:{edit_id}:told"
+
+
 def edit_cancel(edit_id: str) -> str:
     """Set when the edit is to stop at its next step."""
     return f"errata:edit:{edit_id}:cancel"
@@ -66,9 +71,19 @@ def edit_searching(edit_id: str) -> str:
     return f"errata:edit:{edit_id}:searching"
 
 
-def job_missing(job: str) -> str:
-    """When a job that is needed was first seen to be neither queued nor in the hands of a live worker."""
-    return f"errata:job:{job}:missing"
+def edit_jobs(edit_id: str) -> str:
+    """Set of the ids of RQ's jobs that were queued for an edit."""
+    return f"errata:edit:{edit_id}:jobs"
+
+
+def edit_missing(edit_id: str) -> str:
+    """Hash: when each job that is needed was first seen to be neither queued nor in the hands of a live worker."""
+    return f"errata:edit:{edit_id}:missing"
+
+
+def edit_losses(edit_id: str) -> str:
+    """Hash: how many workers each job of the edit has lost."""
+    return f"errata:edit:{edit_id}:losses"
 
 
 def idempotency(key: str) -> str:

@@ -185,7 +185,11 @@ class Metrics(_Record):
 
 
 class Edit(_Record):
-    """One edit batch on its way from request to version."""
+    """One edit batch on its way from request to version.
+
+    `attempts` is how often it was begun: once, and once more for each worker that was lost with a job of it in hand,
+    the edit's own or that of a target shard. What a stopping worker put back does not count.
+    """
 
     id: str
     object: Literal["edit"] = "edit"

@@ -12,9 +12,9 @@ from redis.lock import Lock
 
 from errata.errors import Conflict, CorruptArtifact, UnknownEdit
 from errata.registry import keys
-from errata.registry.job_queue import shard_job
+from errata.registry.job_queue import edit_of, shard_job, shard_of
 from errata.registry.records import Edit, EditStatus, Problem
-from errata.registry.registry import Registry
+from errata.registry.registry import EVENTS_TTL_S, Registry
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
 RECOVERY_LOCK_S = 10
@@ -48,8 +48,8 @@ def recover(registry: Registry, at_start: bool = False) -> None:
     `settings.maintenance_s` seconds, by any number of processes; but for the start, it is quick.
 
     Redis is rebuilt if it does not know this home folder, and at the start of each process, since it may know the
-    folder and yet have lost what it was told last; edits whose worker is gone are queued again, or end as failed
-    once they have lost `settings.max_attempts` workers.
+    folder and yet have lost what it was told last; jobs whose worker is gone are queued again, and an edit ends as
+    failed once one of its jobs has lost `settings.max_attempts` workers.
 
     Raises:
         Conflict: Redis holds the state of another home folder.
@@ -115,19 +115,21 @@ def _rebuild_versions(registry: Registry, unreadable: list[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Whereabouts:
-    """Where jobs are, by their names. One that is needed and in none of these places is missing."""
+    """Where jobs are, by their names. One that is needed and neither waiting nor deferred nor held is missing; it has
+    cost a worker where it is abandoned or failed."""
 
     waiting: set[str]
     deferred: set[str]
     held: set[str]
     abandoned: set[str]
+    failed: set[str]
 
     @classmethod
     def of_jobs(cls, registry: Registry) -> _Whereabouts:
         jobs = registry.jobs
         # In the order of a job's way: one that goes on meanwhile is seen in the next place.
         deferred, waiting = jobs.deferred(), set(jobs.waiting())
-        return cls(waiting, deferred, jobs.held(), jobs.abandoned())
+        return cls(waiting, deferred, jobs.held(), jobs.abandoned(), jobs.failed())
 
 
 def _rebuild_edits(registry: Registry, unreadable: list[str]) -> tuple[int, int]:
@@ -192,78 +194,103 @@ def _take_up_lost_edits(registry: Registry) -> None:
         except (CorruptArtifact, UnknownEdit) as error:
             logger.error("an edit that no worker has in hand is given up: %s", error)
             registry.redis.srem(keys.UNFINISHED, edit_id)
+    for edit_id in set(map(edit_of, jobs.abandoned | jobs.failed)) - unfinished:
+        registry.jobs.forget_edit(edit_id)
 
 
 def _lost_jobs(registry: Registry, edit_id: str, jobs: _Whereabouts) -> set[str]:
     """Those of the edit's jobs that are needed and that nobody will run.
 
     Shards that are not done are needed, and the edit's own job behind them; no shard, while a worker has the edit
-    itself in hand: it may be about to queue them.
+    itself in hand: it may be about to queue them. One that left no trace may be on its way to a worker, so it is lost
+    at a later look only.
     """
     pending = [] if edit_id in jobs.held else registry.shards.pending(edit_id)
     well = jobs.waiting | jobs.held
-    needed = {shard_job(edit_id, shard): well for shard in pending}
-    needed[edit_id] = well | jobs.deferred if pending else well
-    return {job for job, places in needed.items() if _is_lost(registry, job, places, jobs.abandoned)}
-
-
-def _is_lost(registry: Registry, job: str, places: set[str], abandoned: set[str]) -> bool:
-    """Whether a job is in none of the places where it should be, and was not at an earlier look already."""
-    name = keys.job_missing(job)
-    if job in places:
-        registry.redis.delete(name)
-        return False
-    first_seen = registry.redis.set(name, time.time(), nx=True, get=True, ex=registry.settings.lease_s * 10)
-    if job in abandoned or (first_seen is not None and time.time() - float(first_seen) >= CLAIM_S):
-        registry.redis.delete(name)
-        return True
-    return False
+    missing = {shard_job(edit_id, shard) for shard in pending} - well
+    if edit_id not in (well | jobs.deferred if pending else well):
+        missing.add(edit_id)
+    name, moment = keys.edit_missing(edit_id), str(time.time())
+    before = cast(dict[str, str], registry.redis.hgetall(name))
+    since = {job: before.get(job, moment) for job in missing}
+    lost = {job for job in missing if job in jobs.abandoned or float(moment) - float(since[job]) > CLAIM_S}
+    still_missing = {job: since[job] for job in missing - lost}
+    if still_missing != before:
+        with registry.redis.pipeline(transaction=True) as pipeline:
+            pipeline.delete(name)
+            for job, first_seen in still_missing.items():
+                pipeline.hset(name, job, first_seen)
+            pipeline.expire(name, registry.settings.lease_s * 10)
+            pipeline.execute()
+    return lost
 
 
 def _take_up(registry: Registry, edit_id: str, lost: set[str], jobs: _Whereabouts) -> None:
-    """Queue lost jobs of an edit again, unless it has ended, is to end, or has lost too many workers."""
+    """Queue lost jobs of an edit again, unless it has ended, is to end, or one of them has lost too many workers."""
     edit = registry.edit(edit_id)
-    pending = registry.shards.pending(edit_id)
-    if pending:
-        workers_lost = len(lost & jobs.abandoned)
-    else:  # a job that only its shards' end failed to wake was in no worker's hands
-        workers_lost = int(edit.status is EditStatus.RUNNING and edit_id not in jobs.deferred)
     if outcome := registry.edit_files.outcome(edit_id):
         registry.put_edit(outcome)
-    elif registry.cancel_requested(edit_id):
-        registry.update_edit(edit_id, status=EditStatus.CANCELLED)
-    elif edit.attempts + workers_lost > registry.settings.max_attempts:
-        _give_up(registry, edit)
-    elif pending:
-        _take_up_shards(registry, edit, pending, lost, workers_lost)
+        return
+    if registry.cancel_requested(edit_id) and registry.end_as_cancelled(edit_id).status.final:
+        return
+    # A job that a stopping worker put back, or that left because others are to be done first, was not lost by it.
+    cost_a_worker = lost & (jobs.abandoned | jobs.failed)
+    pending = registry.shards.pending(edit_id)
+    for job in sorted(cost_a_worker):
+        if _count_loss(registry, edit_id, job) >= registry.settings.max_attempts:
+            _give_up(registry, edit, job)
+            return
+    if pending:
+        _take_up_shards(registry, edit, pending, lost, jobs, len(cost_a_worker))
     else:
-        logger.warning("%s is in no worker's hands and is queued again", edit_id)
-        registry.log(edit_id, "warning", "no worker has the edit in hand any more; it is queued again")
-        if workers_lost:
-            # Before it is queued: a worker that gets the job at once must not find its own status overwritten.
-            registry.update_edit(edit_id, status=EditStatus.QUEUED)
-        registry.jobs.put_edit(edit_id)
+        _take_up_edit(registry, edit, bool(cost_a_worker))
 
 
-def _take_up_shards(registry: Registry, edit: Edit, pending: list[int], lost: set[str], workers_lost: int) -> None:
+def _count_loss(registry: Registry, edit_id: str, job: str) -> int:
+    """Note that a job has lost a worker; how many it has lost by now."""
+    losses = keys.edit_losses(edit_id)
+    lost = registry.redis.hincrby(losses, job, 1)
+    registry.redis.expire(losses, EVENTS_TTL_S)
+    return lost
+
+
+def _take_up_edit(registry: Registry, edit: Edit, cost_a_worker: bool) -> None:
+    logger.warning("%s is in no worker's hands and is queued again", edit.id)
+    registry.log(edit.id, "warning", "no worker has the edit in hand any more; it is queued again")
+    if cost_a_worker:
+        # Before it is queued: a worker that gets the job at once must not find its own status overwritten.
+        registry.update_edit(edit.id, status=EditStatus.QUEUED)
+    if edit.started_at:
+        registry.jobs.put_begun_edit(edit.id)
+    else:
+        registry.jobs.put_edit(edit.id)
+
+
+def _take_up_shards(
+    registry: Registry, edit: Edit, pending: list[int], lost: set[str], jobs: _Whereabouts, workers_lost: int
+) -> None:
     """Queue lost jobs of an edit again that is being searched for in shards. It stays an attempt, so it is here that
     each lost worker counts as one more."""
-    lost_shards = [shard for shard in pending if shard_job(edit.id, shard) in lost]
+    if edit.id in lost:  # its worker may have died before it had queued the shards
+        lost_shards = [shard for shard in pending if shard_job(edit.id, shard) not in jobs.waiting | jobs.held]
+    else:
+        lost_shards = [shard for shard in pending if shard_job(edit.id, shard) in lost]
     if lost_shards:
-        message = f"no worker has {len(lost_shards)} of the target shards in hand any more; queued again"
+        message = f"no worker has {len(lost_shards)} of the target shards in hand; they are queued again"
         logger.warning("%s: %s", edit.id, message)
         registry.log(edit.id, "warning", message)
     if workers_lost:
         registry.update_edit(edit.id, attempts=edit.attempts + workers_lost)
-    registry.jobs.put_shards(edit.id, lost_shards)
+    registry.jobs.put_shards(edit.id, lost_shards, at_front=True)
     if edit.id in lost:
-        registry.jobs.put_build(edit.id, pending)
+        registry.jobs.put_begun_edit(edit.id, pending)
 
 
-def _give_up(registry: Registry, edit: Edit) -> None:
+def _give_up(registry: Registry, edit: Edit, job: str) -> None:
+    what = "the edit" if job == edit.id else f"target shard {shard_of(job) + 1} of the edit"
     detail = (
-        f"the worker died, or stopped answering, during each of {edit.attempts} attempts; its log may say why "
-        "(running out of memory is the usual reason)"
+        f"the worker died, stopped answering or could not say how it ended, {registry.settings.max_attempts} times "
+        f"with {what} in hand; its log may say why (running out of memory is the usual reason)"
     )
     logger.error("%s: %s", edit.id, detail)
     registry.update_edit(edit.id, status=EditStatus.FAILED, error=Problem.of_kind("worker-died", 500, detail))

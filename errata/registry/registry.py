@@ -49,8 +49,10 @@ if TYPE_CHECKING:
 IDEMPOTENCY_TTL_S = 24 * 3600
 EVENTS_TTL_S = 7 * 24 * 3600
 EVENTS_KEPT = 20_000
+PROGRESS_EVERY_MS = 200
 ACTIVATIONS_KEPT = 1_000
 REPLICA_POLL_S = 0.02
+OF_UNFINISHED = (keys.edit_progress, keys.edit_told, keys.edit_searching, keys.edit_missing, keys.edit_losses)
 
 Item = TypeVar("Item")
 
@@ -253,7 +255,6 @@ class Registry:
         edit = self.edit(edit_id).model_copy(update={"progress": None, **changes})
         if edit.status.final:
             edit = self.edit_files.finish(edit.model_copy(update={"finished_at": now()}))
-            self.shards.drop(edit_id)
         self.put_edit(edit)
         if not edit.status.final and (outcome := self.edit_files.outcome(edit_id)):  # it ended at this very moment
             self.put_edit(outcome)
@@ -261,17 +262,35 @@ class Registry:
         return edit
 
     def put_edit(self, edit: Edit) -> None:
-        """Write an edit's record to Redis as it is, with its place in the lists and a status event."""
+        """Write an edit's record to Redis as it is, with its place in the lists and a status event.
+
+        Once an edit has ended, nothing is left of its shards and of the jobs that wait.
+        """
+        if edit.status.final:
+            self.shards.drop(edit.id)
+            self.jobs.forget_edit(edit.id)
         with self.redis.pipeline(transaction=True) as pipeline:
             _write_record(pipeline, edit)
             pipeline.execute()
         self._tell(edit.id, "status", edit.model_dump_json())
 
     def progress(self, edit_id: str, progress: Progress) -> None:
-        """Note how far a running edit is and tell those who follow it."""
+        """Note how far a running edit is and tell those who follow it, unless it was seen to be as far already, or
+        they were told just now. Several workers may say it, each what it knows."""
+        name, told = keys.edit_progress(edit_id), keys.edit_told(edit_id)
         record = progress.model_dump_json()
-        self.redis.set(keys.edit_progress(edit_id), record, ex=EVENTS_TTL_S)
-        self._tell(edit_id, "progress", record)
+
+        def write(pipeline: Pipeline) -> None:
+            known = cast(str | None, pipeline.get(name))
+            before = None if known is None else Progress.model_validate_json(known)
+            just_told = bool(pipeline.exists(told))
+            pipeline.multi()
+            if before is None or _is_news(before, progress, just_told):
+                pipeline.set(name, record, ex=EVENTS_TTL_S)
+                pipeline.set(told, 1, px=PROGRESS_EVERY_MS)
+                _append_event(pipeline, edit_id, "progress", record)
+
+        self.redis.transaction(write, name)
 
     def log(self, edit_id: str, level: str, message: str) -> None:
         """Tell those who follow an edit something in words. `level` is `info`, `warning` or `error`."""
@@ -279,6 +298,8 @@ class Registry:
 
     def request_cancel(self, edit_id: str) -> Edit:
         """Ask an edit to stop: one that no worker has in hand has then ended, another one ends at its next step.
+
+        One that has made its version already ends as it would have ended.
 
         Raises:
             UnknownEdit: there is no such edit.
@@ -291,9 +312,16 @@ class Registry:
             raise Conflict(f"{edit_id} has ended: {edit.status}")
         self.redis.set(keys.edit_cancel(edit_id), 1, ex=EVENTS_TTL_S)
         if edit.status is EditStatus.QUEUED or edit_id not in map(edit_of, self.jobs.held()):
-            self.jobs.remove_edit(edit_id)
-            return self.update_edit(edit_id, status=EditStatus.CANCELLED)
+            return self.end_as_cancelled(edit_id)
         return edit
+
+    def end_as_cancelled(self, edit_id: str) -> Edit:
+        """End an edit that was asked to stop. One that has made its version is left as it is: its job is to settle
+        what becomes of it."""
+        with self.deciding():  # nobody publishes meanwhile
+            if self.artifacts.of_edit(edit_id):
+                return self.edit(edit_id)
+            return self.update_edit(edit_id, status=EditStatus.CANCELLED)
 
     def cancel_requested(self, edit_id: str) -> bool:
         """Whether the edit is to stop."""
@@ -315,9 +343,9 @@ class Registry:
         ]
 
     def _tell(self, edit_id: str, name: str, data: str) -> None:
-        stream = keys.edit_events(edit_id)
-        self.redis.xadd(stream, {"name": name, "data": data}, maxlen=EVENTS_KEPT, approximate=True)
-        self.redis.expire(stream, EVENTS_TTL_S)
+        with self.redis.pipeline(transaction=True) as pipeline:
+            _append_event(pipeline, edit_id, name, data)
+            pipeline.execute()
 
     # Target shards
 
@@ -329,25 +357,28 @@ class Registry:
         edit_id = orders[0].edit
         self.redis.delete(keys.edit_searching(edit_id))
         self.shards.write(orders)
-        self.queue_pending_shards(edit_id)
+        if self.edit_files.outcome(edit_id):  # it ended at this very moment
+            self.shards.drop(edit_id)
+        else:
+            self.queue_pending_shards(edit_id)
 
     def queue_pending_shards(self, edit_id: str) -> None:
         """Queue jobs for all shards of an edit that are not done, and the one that is to follow them."""
         pending = self.shards.pending(edit_id)
         self.jobs.put_shards(edit_id, pending)
-        self.jobs.put_build(edit_id, pending)
+        self.jobs.put_begun_edit(edit_id, pending)
 
     def note_search(self, order: ShardOrder, done: int) -> int:
         """Note that `done` facts of a shard have their targets; how many facts of the whole edit have theirs."""
         searching = keys.edit_searching(order.edit)
         with self.redis.pipeline(transaction=True) as pipeline:
-            for shard in set(self.shards.pending(order.edit)).intersection(range(len(order.sizes))):
-                pipeline.hsetnx(searching, str(shard), str(order.sizes[shard]))  # not begun, or lost with Redis
             pipeline.hset(searching, str(order.shard), str(len(order.facts) - done))
-            pipeline.hvals(searching)
+            pipeline.hgetall(searching)
             pipeline.expire(searching, EVENTS_TTL_S)
-            *_, left, _ = pipeline.execute()
-        return order.total - sum(map(int, left))
+            _, noted, _ = pipeline.execute()
+        # A shard that is not pending is done, whatever was noted of it last; one that was not begun has all to find.
+        pending = [shard for shard in self.shards.pending(order.edit) if shard < len(order.sizes)]
+        return order.total - sum(int(noted.get(str(shard), order.sizes[shard])) for shard in pending)
 
     # Versions
 
@@ -562,9 +593,27 @@ def _write_record(pipeline: Pipeline, edit: Edit) -> None:
     pipeline.zadd(keys.EDITS, {edit.id: 0})
     if edit.status.final:
         pipeline.srem(keys.UNFINISHED, edit.id)
-        pipeline.delete(keys.edit_progress(edit.id), keys.edit_searching(edit.id))
+        pipeline.delete(*(name(edit.id) for name in OF_UNFINISHED))
     else:
         pipeline.sadd(keys.UNFINISHED, edit.id)
+    if edit.status is EditStatus.QUEUED:  # what comes is another attempt
+        pipeline.delete(keys.edit_progress(edit.id))
+
+
+def _append_event(pipeline: Pipeline, edit_id: str, name: str, data: str) -> None:
+    stream = keys.edit_events(edit_id)
+    pipeline.xadd(stream, {"name": name, "data": data}, maxlen=EVENTS_KEPT, approximate=True)
+    pipeline.expire(stream, EVENTS_TTL_S)
+
+
+def _is_news(before: Progress, after: Progress, just_told: bool) -> bool:
+    """Whether it is to be told. That is so at most a thousand times a stage, so that the events of an edit do not
+    push one another out of its stream."""
+    if after.stage is not before.stage or after.total != before.total:
+        return True
+    if after.done == after.total:
+        return before.done < before.total
+    return not just_told and after.done * 1000 // after.total > before.done * 1000 // before.total
 
 
 def _key_value(accepted: AcceptedRequest) -> str:

@@ -6,6 +6,7 @@ What is still to be done of an edit can be read from the folder alone, whoever d
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,7 +18,10 @@ from pydantic import BaseModel, ConfigDict
 
 from errata.errors import CorruptArtifact
 from errata.registry import durable
+from errata.registry.edit_files import edit_folder
 from errata.registry.records import FactBody
+
+_FILE_NAME = re.compile(r"(0|[1-9][0-9]*)\.json")
 
 
 class ShardOrder(BaseModel):
@@ -51,36 +55,44 @@ class ShardFiles:
 
     def write(self, orders: Sequence[ShardOrder]) -> None:
         """Put the orders of one edit there, all of them or none; none where it has orders that are not done."""
-        edit_folder = self._folder / orders[0].edit
-        scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=edit_folder))
+        folder = edit_folder(self._folder, orders[0].edit)
+        scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=folder))
         try:
             for order in orders:
-                durable.write(scratch / f"{order.shard}.json", order.model_dump_json() + "\n")
+                path = scratch / _file_name(order.shard)
+                path.write_text(order.model_dump_json() + "\n", encoding="utf-8")
+                durable.sync(path)
+            durable.sync(scratch)
             scratch.chmod(0o755)
-            scratch.rename(edit_folder / "shards")  # an empty folder gives way
+            scratch.rename(folder / "shards")  # an empty folder gives way
         except OSError:
             shutil.rmtree(scratch, ignore_errors=True)
             if not self.pending(orders[0].edit):
                 raise
-        durable.sync(edit_folder)
+        durable.sync(folder)
 
     def pending(self, edit_id: str) -> list[int]:
         """The shards of an edit that are not done, ascending."""
         try:
-            names = os.listdir(self._folder / edit_id / "shards")
+            names = os.listdir(edit_folder(self._folder, edit_id) / "shards")
         except FileNotFoundError:
             return []
-        return sorted(int(name.removesuffix(".json")) for name in names if name.removesuffix(".json").isdigit())
+        return sorted(int(name.removesuffix(".json")) for name in names if _FILE_NAME.fullmatch(name))
 
     def order(self, edit_id: str, shard: int) -> ShardOrder | None:
         """What is to be done for a shard; None where it is done. Raises `CorruptArtifact`."""
         path = self._file(edit_id, shard)
         try:
-            return ShardOrder.model_validate_json(path.read_text(encoding="utf-8"))
+            order = ShardOrder.model_validate_json(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise CorruptArtifact(f"{edit_id}: the order of shard {shard} cannot be read: {error}") from error
+        if (order.edit, order.shard) != (edit_id, shard):
+            raise CorruptArtifact(
+                f"{edit_id}: the order of shard {shard} is one for shard {order.shard} of {order.edit}"
+            )
+        return order
 
     def done(self, order: ShardOrder) -> None:
         """The targets of a shard are found."""
@@ -88,9 +100,13 @@ class ShardFiles:
 
     def drop(self, edit_id: str) -> None:
         """The edit has ended; none of its shards is needed any more, nor what a dying worker left half written."""
-        edit_folder = self._folder / edit_id
-        for folder in (edit_folder / "shards", *edit_folder.glob(".shards-*")):
-            shutil.rmtree(folder, ignore_errors=True)
+        folder = edit_folder(self._folder, edit_id)
+        for orders in (folder / "shards", *folder.glob(".shards-*")):
+            shutil.rmtree(orders, ignore_errors=True)
 
     def _file(self, edit_id: str, shard: int) -> Path:
-        return self._folder / edit_id / "shards" / f"{shard:d}.json"
+        return edit_folder(self._folder, edit_id) / "shards" / _file_name(shard)
+
+
+def _file_name(shard: int) -> str:
+    return f"{shard:d}.json"

@@ -62,14 +62,19 @@ def publish(registry: Registry) -> Publish:
 
 @pytest.fixture
 def hold(settings: Settings) -> Iterator[Hold]:
-    """Lets a worker take a job: `hold(job)`; with `lease_s=-1` it then dies, with `lease_s=None` it drops the job."""
+    """Lets a worker take a job: `hold(job)`; with `lease_s=-1` it then dies, with `lease_s=None` it drops the job, with
+    `fails=True` the job raises something."""
     with Redis.from_url(str(settings.redis_url)) as connection:
-        queue = Queue(keys.QUEUE, connection=connection)
 
-        def hold(job: str, lease_s: float | None = 60) -> None:
-            queue.remove(job)
-            if lease_s is not None:
-                connection.zadd(queue.started_job_registry.key, {f"{job}:run": time.time() + lease_s})
+        def hold(job: str, lease_s: float | None = 60, fails: bool = False) -> None:
+            queue = Queue(keys.SHARD_QUEUE if "-shard-" in job else keys.QUEUE, connection=connection)
+            ids = [waiting for waiting in queue.get_job_ids() if waiting == job or waiting.startswith(f"{job}-go-on-")]
+            for job_id in ids or [job]:
+                queue.remove(job_id)
+                if fails:
+                    connection.zadd(queue.failed_job_registry.key, {job_id: time.time() + 60})
+                elif lease_s is not None:
+                    connection.zadd(queue.started_job_registry.key, {f"{job_id}:run": time.time() + lease_s})
 
         yield hold
 

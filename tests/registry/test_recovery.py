@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from errata.errors import Conflict, CorruptArtifact
 from errata.registry import keys, recovery
-from errata.registry.records import EditRequest, EditStatus, VersionStatus
+from errata.registry.records import EditRequest, EditStatus, VersionStatus, now
 from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.registry.reindex import reindex
 from errata.settings import Settings
-from tests.registry.conftest import Publish
+from tests.registry.conftest import Hold, Publish
+from worker.attempt import claim
 
 
 def everything(registry: Registry) -> tuple[object, ...]:
@@ -39,7 +42,7 @@ def busy_registry(registry: Registry, publish: Publish, request_body: EditReques
     registry.activate(2)
     registry.activate(1, by=ended.id)
     registry.delete_version(2)
-    registry.jobs.remove_edit(ended.id)
+    registry.jobs.forget_edit(ended.id)
     registry.update_edit(ended.id, status=EditStatus.SUCCEEDED, version=1)
     registry.create_edit(request_body, "waiting")
     return registry
@@ -127,7 +130,7 @@ def test_what_a_redis_that_knows_the_home_has_forgotten_is_told_again_at_a_start
     before = everything(busy_registry)
     waiting, ended = (edit.id for edit in busy_registry.edits().data)
     redis = busy_registry.redis
-    busy_registry.jobs.remove_edit(waiting)
+    busy_registry.jobs.forget_edit(waiting)
     redis.delete(keys.edit(waiting), keys.idempotency("waiting"), keys.version(3))
     redis.srem(keys.UNFINISHED, waiting)
     redis.zrem(keys.EDITS, waiting)
@@ -182,27 +185,63 @@ def test_redis_follows_the_journal(registry: Registry, publish: Publish) -> None
 
 def lose(registry: Registry, edit_id: str) -> None:
     """The edit's job leaves the queue, and its worker is never heard of again."""
-    registry.jobs.remove_edit(edit_id)
+    registry.jobs.forget_edit(edit_id)
 
 
 @pytest.mark.usefixtures("no_patience")
-def test_a_lost_edit_is_queued_again_until_its_attempts_are_used_up(
-    registry: Registry, request_body: EditRequest
+@pytest.mark.parametrize("ending", [{"lease_s": -1}, {"fails": True}])
+def test_an_edit_that_loses_workers_is_queued_again_and_ends_at_the_last(
+    registry: Registry, request_body: EditRequest, hold: Hold, ending: dict[str, Any]
 ) -> None:
     edit, _ = registry.create_edit(request_body)
+    other, _ = registry.create_edit(request_body)
     for attempt in range(1, registry.settings.max_attempts + 1):
-        assert registry.jobs.waiting() == [edit.id]
-        lose(registry, edit.id)
-        registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=attempt)
-        recover(registry)
-        assert registry.edit(edit.id).status is EditStatus.RUNNING  # it may just be on its way to a worker
-        recover(registry)
+        assert registry.jobs.waiting() == [edit.id, other.id]
+        hold(edit.id, **ending)
+        registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=attempt, started_at=now())
+        for _ in range(2):
+            recover(registry)
+        assert registry.queued() == 1  # one that has begun goes first, and does not count
 
     ended = registry.edit(edit.id)
-    assert ended.status is EditStatus.FAILED
+    assert (ended.status, ended.attempts) == (EditStatus.FAILED, 2)
     assert ended.error is not None
-    assert "the worker died" in ended.error.detail
-    assert registry.queued() == 0
+    assert "2 times with the edit in hand" in ended.error.detail
+    assert registry.jobs.waiting() == [other.id]
+    assert registry.jobs.abandoned() == registry.jobs.failed() == set()
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_an_edit_that_left_no_trace_is_queued_again_and_has_lost_no_worker(
+    registry: Registry, request_body: EditRequest, hold: Hold
+) -> None:
+    edit, _ = registry.create_edit(request_body)
+    registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
+    for _ in range(registry.settings.max_attempts + 1):
+        hold(edit.id, lease_s=None)
+        recover(registry)
+        assert registry.jobs.waiting() == []  # it may just be on its way to a worker
+        recover(registry)
+        assert registry.jobs.waiting() == [edit.id]
+
+    running = registry.edit(edit.id)
+    assert (running.status, running.attempts) == (EditStatus.RUNNING, 1)
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_what_has_made_its_version_is_not_cancelled_any_more(
+    registry: Registry, request_body: EditRequest, hold: Hold, publish: Publish
+) -> None:
+    edit, _ = registry.create_edit(request_body)
+    registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
+    publish(edit=edit.id)
+    hold(edit.id, lease_s=-1)
+
+    assert registry.request_cancel(edit.id).status is EditStatus.RUNNING
+    recover(registry)
+    assert registry.edit(edit.id).status is EditStatus.QUEUED
+    assert registry.jobs.waiting() == [edit.id]
+    assert claim(registry, edit.id).status is EditStatus.RUNNING
 
 
 @pytest.mark.usefixtures("no_patience")

@@ -89,7 +89,7 @@ def test_the_same_key_at_the_same_time_gives_one_edit(registry: Registry, reques
 
 def test_a_known_key_of_an_edit_that_redis_lost_has_it_queued(registry: Registry, request_body: EditRequest) -> None:
     edit, _ = registry.create_edit(request_body, "a key")
-    registry.jobs.remove_edit(edit.id)
+    registry.jobs.forget_edit(edit.id)
     registry.redis.delete(keys.edit(edit.id), keys.EDITS, keys.UNFINISHED)
 
     assert registry.create_edit(request_body, "a key") == (edit, False)

@@ -60,10 +60,16 @@ class Crew:
         for process in self._processes:
             stop(process, patience_s=5)
 
-    def edit(self, num_facts: int, **hparams: Any) -> Edit:
+    def edit(self, num_facts: int, hparams: dict[str, Any], dry_run: bool = False) -> Edit:
         """Send an edit of facts that no edit before it had."""
-        facts = tuple(next(self._facts) for _ in range(num_facts))
-        request = EditRequest(facts=facts, base=0, activate=False, gate=Gate(min_efficacy=None), hparams=hparams)
+        request = EditRequest(
+            facts=tuple(next(self._facts) for _ in range(num_facts)),
+            base=0,
+            activate=False,
+            gate=Gate(min_efficacy=None),
+            hparams=hparams,
+            dry_run=dry_run,
+        )
         return self.registry.create_edit(request)[0]
 
     def again(self, edit: Edit) -> Edit:
@@ -81,9 +87,7 @@ class Crew:
 
     def found(self) -> dict[str, int]:
         """The files of the targets that were found up to now, and when each was written, in nanoseconds."""
-        return {
-            path.name: path.stat().st_mtime_ns for path in self.settings.home.glob("targets/**/*") if path.is_file()
-        }
+        return {path.name: path.stat().st_mtime_ns for path in self.settings.home.glob("targets/*/*.safetensors")}
 
     def wait(self, condition: Callable[[], object], complaint: str) -> None:
         """Wait until a condition holds."""
