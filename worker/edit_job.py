@@ -148,7 +148,7 @@ class EditJob:
         shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
         if shared:
             named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
-            message = f"{len(shared)} subjects have several facts each, which share one change of the model: {named}"
+            message = f"several facts about one subject share one change of the model: {named}"
             self._registry.log(self._id, "info", message)
 
     def _contexts(self, base: int, seed: int) -> tuple[str, ...]:
@@ -161,7 +161,10 @@ class EditJob:
             if manifest.hparams["seed"] == seed:
                 return manifest.contexts
         model, kept = self._resident.model, self._registry.contexts
-        return kept.load(model.digest, seed) or kept.keep(model.digest, seed, sample_contexts(model, seed))
+        if (contexts := kept.load(model.digest, seed)) is None:
+            self._registry.log(self._id, "info", "sampling the context prefixes of this model, once for all edits")
+            contexts = kept.keep(model.digest, seed, sample_contexts(model, seed))
+        return contexts
 
     def _second_moments(self, plan: Plan) -> SecondMoments:
         """First of all, since a search without them is in vain."""

@@ -91,4 +91,4 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def _become(module: str, settings: Settings) -> None:
     """Turn this process into the service or the worker, which are told their settings by the environment."""
     sys.stdout.flush()
-    os.execve(sys.executable, [sys.executable, "-m", module], {**os.environ, **environment(settings)})
+    os.execve(sys.executable, [sys.executable, "-m", module], environment(settings))

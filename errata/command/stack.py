@@ -36,9 +36,9 @@ class StackError(Exception):
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The settings as the environment variables that a child process reads them from."""
+    """The environment of a worker or a service: this process's, and the settings as variables."""
     values = settings.model_dump(mode="json", exclude_none=True)
-    return {f"ERRATA_{name.upper()}": str(value) for name, value in values.items()}
+    return {**SHARED_CORES, **os.environ, **{f"ERRATA_{name.upper()}": str(value) for name, value in values.items()}}
 
 
 class Stack:
@@ -130,8 +130,7 @@ class Stack:
 
     def _start(self, name: str) -> None:
         command = [sys.executable, "-m", "errata.command.under_parent", str(os.getpid()), name]
-        variables = {**SHARED_CORES, **os.environ, **environment(self._settings)}
-        self._processes[name] = start(command, environment=variables, log=self._log(name))
+        self._processes[name] = start(command, environment=environment(self._settings), log=self._log(name))
 
     def _stop_all(self) -> None:
         with _undisturbed():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -171,7 +170,7 @@ def test_the_loopback_needs_no_keys(host: str) -> None:
 def test_the_service_ends_with_a_sentence(new_settings: Any) -> None:
     settings = new_settings(host="0.0.0.0")
     command = [sys.executable, "-m", "service"]
-    environ = {**os.environ, **environment(settings)}
+    environ = environment(settings)
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr.strip().splitlines()[-1].startswith("error: refusing to listen on 0.0.0.0 without API keys")

@@ -258,7 +258,7 @@ def test_a_home_of_another_model_is_refused(new_settings: Any) -> None:
     registry.bind_base("another model", "0" * 64)
     registry.close()
     command = [sys.executable, "-m", "service"]
-    environ = {**os.environ, **environment(settings)}
+    environ = environment(settings)
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1
     assert "give it a home folder of its own" in ended.stderr.strip().splitlines()[-1]

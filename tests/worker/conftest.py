@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from errata.command.processes import last_lines, start, stop
-from errata.command.stack import SHARED_CORES, environment
+from errata.command.stack import environment
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.registry.records import Edit, EditRequest, FactBody, Gate
@@ -42,7 +42,7 @@ class Crew:
     def grow_to(self, count: int) -> None:
         """Start workers until there are `count`, and wait until they are ready."""
         command = [sys.executable, "-m", "errata.command.under_parent", str(os.getpid()), "worker"]
-        variables = {**SHARED_CORES, **os.environ, **environment(self.settings), "OMP_NUM_THREADS": "1"}
+        variables = {**environment(self.settings), "OMP_NUM_THREADS": "1"}
         self._processes = [process for process in self._processes if process.poll() is None]
         while len(self._processes) < count:
             self._processes.append(start(command, environment=variables, log=self._log))
