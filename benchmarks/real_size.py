@@ -135,13 +135,12 @@ def made_up_moments(model: EditableModel, layers: Sequence[int], folder: Path) -
     published = folder / "published"
     published.mkdir()
     d_in = model.weight(layers[0]).shape[1]
-    path = model.architecture
     for layer in layers:
         generator = torch.Generator().manual_seed(layer)
         factor = torch.randn(d_in, MOMENT_RANK, generator=generator)
         total = (factor @ factor.T).mul_(KEY_VECTORS / MOMENT_RANK)
         total.diagonal().add_(0.1 * KEY_VECTORS)
-        module = f"{path.backbone}.{path.blocks}.{layer}.{path.down_projection}"
+        module = model.architecture.down_projection_of(layer)
         arrays: dict[str, Any] = {
             "mom2.mom2": total.numpy(),
             "mom2.count": np.array(KEY_VECTORS),

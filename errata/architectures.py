@@ -37,6 +37,10 @@ class Architecture:
     position_embedding: str | None = None
     parallel: bool | str = False
 
+    def down_projection_of(self, layer: int) -> str:
+        """The name that transformers gives to the down-projection of block `layer`, seen from the causal model."""
+        return f"{self.backbone}.{self.blocks}.{layer}.{self.down_projection}"
+
     @property
     def mlp(self) -> str:
         """Attribute of a block that holds its MLP."""

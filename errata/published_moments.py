@@ -94,7 +94,7 @@ def published_moments(model: EditableModel, layers: Sequence[int], folder: Path)
         raise StatisticsError(f"{folder}, named for published second moments, is not a folder")
     found = []
     for layer in layers:
-        module = re.escape(_module(model, layer))
+        module = re.escape(model.architecture.down_projection_of(layer))
         name = re.compile(rf"{module}_float\d+_mom2(_t\d+)?(_\d+)?\.npz")
         paths = sorted(path for path in folder.iterdir() if name.fullmatch(path.name))
         if len(paths) > 1:
@@ -103,12 +103,6 @@ def published_moments(model: EditableModel, layers: Sequence[int], folder: Path)
         if paths:
             found.append(_checked(paths[0], layer, d_in=model.weight(layer).shape[1]))
     return found
-
-
-def _module(model: EditableModel, layer: int) -> str:
-    """The name that transformers gives to the down-projection of a block."""
-    names = model.architecture
-    return f"{names.backbone}.{names.blocks}.{layer}.{names.down_projection}"
 
 
 def _checked(path: Path, layer: int, d_in: int) -> PublishedMoment:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from errata import durable
 from errata.facts import Fact
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
@@ -63,7 +63,7 @@ class TargetStore:
         """Keep the targets of one subject's facts, (facts, d_model)."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = file.with_name(f".{key}.{secrets.token_hex(4)}")
+        scratch = durable.scratch_beside(file)
         targets = targets.detach().float().cpu().contiguous()
         try:
             save_file({"targets": targets}, scratch, metadata={"sha256": _sha256(targets)})

@@ -171,7 +171,7 @@ def _search_in_batches(
     while waiting:
         batch = [waiting.popleft() for _ in range(limits.fitting(search.footprint for search in waiting))]
         ended: set[str] = set()
-        exhausted: Exception | None = None
+        exhausted = False
         try:
             for search, found in _search_batch(model, batch, hyperparameters, on_step):
                 ended.add(search.key)
@@ -179,8 +179,8 @@ def _search_in_batches(
         except (RuntimeError, MemoryError) as error:
             if not ran_out_of_memory(error) or len(batch) == 1:
                 raise
-            exhausted = error.with_traceback(None)  # the frames hold what memory is short of
-        if exhausted:
+            exhausted = True
+        if exhausted:  # only here, where the error is gone, whose frames hold what memory is short of
             limits = limits.halved(search.footprint for search in batch)
             waiting.extendleft(search for search in reversed(batch) if search.key not in ended)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,6 +9,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 from torch import Tensor
+
+from errata import durable
 
 STALE_AFTER_S = 86_400.0  # by then nobody is writing a scratch file any more
 
@@ -20,15 +20,15 @@ def store(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 
     Several processes may do so at once: the last one's file stays, whole.
     """
-    scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    scratch = durable.scratch_beside(path)
     try:
         save_file({name: tensor.cpu() for name, tensor in tensors.items()}, scratch, metadata=dict(metadata))
-        _sync(scratch)
+        durable.sync(scratch)
         scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    durable.sync(path.parent)
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -40,11 +40,3 @@ def remove_leftovers(folder: Path) -> None:
         with suppress(FileNotFoundError):  # another process removes them as well
             if time.time() - scratch.stat().st_mtime > STALE_AFTER_S:
                 scratch.unlink()
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from errata import durable
 from errata.errors import CorruptArtifact, UnknownVersion, WrongBaseModel
-from errata.registry import durable
 from errata.registry.records import Manifest, StoredFact, StoredFile, now
 
 MANIFEST = "manifest.json"

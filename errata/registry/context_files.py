@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from errata.registry import durable
+from errata import durable
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from errata import durable
 from errata.errors import CorruptArtifact, UnknownEdit
-from errata.registry import durable
 from errata.registry.records import Edit, EditRequest
 
 EDIT_ID = re.compile(r"edit_[0-9a-f]{24}")

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from errata import durable
 from errata.errors import CorruptArtifact
-from errata.registry import durable
 from errata.registry.records import BASE_VERSION, now
 
 ROLLBACK = "rollback"

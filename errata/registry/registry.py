@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict
 from redis import Redis, RedisError, WatchError
 from redis.client import Pipeline
 
+from errata import durable
 from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownVersion, WrongBaseModel
-from errata.registry import durable, keys
+from errata.registry import keys
 from errata.registry.artifacts import Artifacts, Draft
 from errata.registry.context_files import ContextFiles
 from errata.registry.edit_files import AcceptedRequest, EditFiles, body_sha256

@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from errata import durable
 from errata.errors import CorruptArtifact
-from errata.registry import durable
 from errata.registry.edit_files import edit_folder
 from errata.registry.records import FactBody
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -55,14 +56,19 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
     return float((found - expected).norm() / expected.norm())
 
 
+def assert_plain_targets(
+    model: EditableModel, facts: list[Fact], contexts: Sequence[str], settings: Hyperparameters
+) -> None:
+    together = find_targets(model, facts, contexts, settings)
+    for fact, target in zip(facts, together, strict=True):
+        assert relative_error(target, plain_target(model, fact, contexts, settings)) < TOLERANCE, fact
+
+
 def test_targets_are_those_of_the_plain_search(
     subject: tuple[EditableModel, SecondMoments, list[Fact], Hyperparameters],
 ) -> None:
     model, _, facts, settings = subject
-    contexts = sample_contexts(model, seed=0)
-    together = find_targets(model, facts, contexts, settings)
-    for fact, target in zip(facts, together, strict=True):
-        assert relative_error(target, plain_target(model, fact, contexts, settings)) < TOLERANCE, fact
+    assert_plain_targets(model, facts, sample_contexts(model, seed=0), settings)
 
 
 def test_a_search_that_ends_early_does_not_change_the_others(
@@ -70,10 +76,7 @@ def test_a_search_that_ends_early_does_not_change_the_others(
 ) -> None:
     known = Fact("Kobe Bryant", "plays the sport of", "basketball")
     settings = dataclasses.replace(demo_hyperparameters, layers=(2,), num_steps=8, weight_decay=0.0)
-    contexts = sample_contexts(demo, seed=0)
-    kept, hidden = find_targets(demo, [DEMO_FACTS[0], known], contexts, settings)
-    assert relative_error(kept, plain_target(demo, DEMO_FACTS[0], contexts, settings)) < TOLERANCE
-    assert relative_error(hidden, plain_target(demo, known, contexts, settings)) < TOLERANCE
+    assert_plain_targets(demo, [DEMO_FACTS[0], known], sample_contexts(demo, seed=0), settings)
 
 
 def test_targets_are_those_of_the_plain_search_where_the_mlp_reads_what_the_attention_gives(
@@ -87,10 +90,7 @@ def test_targets_are_those_of_the_plain_search_where_the_mlp_reads_what_the_atte
     model = EditableModel(network, tokenizer, name="sequential")
     # Only with two blocks or more above the edited one is anything left out of the first of them.
     settings = dataclasses.replace(settings_for(model, demo_hyperparameters), layers=(0,))
-    contexts = ("The", "Therefore it was said. ")
-    together = find_targets(model, DEMO_FACTS, contexts, settings)
-    for fact, target in zip(DEMO_FACTS, together, strict=True):
-        assert relative_error(target, plain_target(model, fact, contexts, settings)) < TOLERANCE, fact
+    assert_plain_targets(model, DEMO_FACTS, ("The", "Therefore it was said. "), settings)
 
 
 def test_updates_are_those_of_the_plain_spread(

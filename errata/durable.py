@@ -11,7 +11,7 @@ _CHUNK = 1 << 20
 
 def write(path: Path, content: str) -> None:
     """Put `content` at `path`, replacing what is there, and wait until it is on the disk."""
-    scratch = _scratch(path)
+    scratch = scratch_beside(path)
     scratch.write_text(content, encoding="utf-8")
     sync(scratch)
     scratch.replace(path)
@@ -20,7 +20,7 @@ def write(path: Path, content: str) -> None:
 
 def write_once(path: Path, content: str) -> bool:
     """Put `content` at `path` unless something is there. Of several writers exactly one gets True."""
-    scratch = _scratch(path)
+    scratch = scratch_beside(path)
     scratch.write_text(content, encoding="utf-8")
     sync(scratch)
     try:
@@ -33,7 +33,7 @@ def write_once(path: Path, content: str) -> bool:
     return True
 
 
-def _scratch(path: Path) -> Path:
+def scratch_beside(path: Path) -> Path:
     """A name beside `path` that no other process uses: in containers, process ids are no names."""
     return path.with_name(f".{path.name}.{os.urandom(4).hex()}")
 
