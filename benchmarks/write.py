@@ -109,7 +109,7 @@ def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments) -> Parts:
         adjusted = adjusted_keys(moments, layer, keys, edits.hyperparameters.moment_weight)
         parts.solve += parts.lap()
         residuals = (targets - outputs).double() / (len(layers) - done)
-        edited[layer] = edited_weight(edits.model, layer, Delta.of_factors(residuals.T, adjusted.T))
+        edited[layer] = edited_weight(layer, edits.model.weight(layer), Delta.of_factors(residuals.T, adjusted.T))
         parts.write += parts.lap()
     return parts
 

@@ -69,14 +69,14 @@ class Delta:
 def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[int, Tensor]:
     """The edited matrices by layer: base plus update, summed in float32, in the model's dtype and place.
 
-    The model's weights must be the base's own.
+    The model's weights must be the base's own. Raises `CorruptArtifact` as `edited_weight` does.
     """
-    return {layer: edited_weight(model, layer, delta) for layer, delta in deltas.items()}
+    return {layer: edited_weight(layer, model.weight(layer), delta) for layer, delta in deltas.items()}
 
 
-def edited_weight(model: EditableModel, layer: int, delta: Delta) -> Tensor:
-    """The edited matrix of one layer. Raises `CorruptArtifact` where the update is not of its shape."""
-    base = model.weight(layer).data
+def edited_weight(layer: int, base: Tensor, delta: Delta) -> Tensor:
+    """The edited matrix of a layer, (d_model, d_in). Raises `CorruptArtifact` where the update is not of the base's
+    shape."""
     update = delta.dense(base.device)
     if update.shape != base.shape:
         raise CorruptArtifact(f"layer {layer}: the update is {tuple(update.shape)}, the matrix {tuple(base.shape)}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.prefixes import AfterPrefixes, Recording, causal_mask, run_blocks
+from errata.prefixes import AfterPrefixes, Cache, Recording, causal_mask, run_blocks
 from errata.prompts import SubjectPrompt, padded, subject_prompt
 
 TOKENS_PER_BATCH = 8_192
@@ -169,7 +169,7 @@ def _run(
     hidden: Tensor,
     positions: Tensor,
     mask: Tensor,
-    cache: Recording | AfterPrefixes,
+    cache: Cache,
 ) -> Tensor:
     """What leaves block `stop` - 1 where `hidden` enters block `first`."""
     if first == stop:

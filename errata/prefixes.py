@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+
+class Cache(Protocol):
+    """What transformers takes as the cache of a run."""
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Take the keys and values of a block's new tokens, (rows, heads, S, d_head); give those to attend to."""
+        ...
 
 
 class Recording:
@@ -36,9 +45,7 @@ class AfterPrefixes:
         return _joined(before_keys, keys), _joined(before_values, values)
 
 
-def run_blocks(
-    part: nn.Module, hidden: Tensor, positions: Tensor, mask: Tensor, cache: Recording | AfterPrefixes
-) -> Tensor:
+def run_blocks(part: nn.Module, hidden: Tensor, positions: Tensor, mask: Tensor, cache: Cache) -> Tensor:
     """What leaves the last block of `part` (see `EditableModel.blocks`) where `hidden` enters its first one.
 
     Args:

@@ -79,6 +79,25 @@ class Settings(BaseSettings):
         default=ByteSize(4 * 2**30),
         description="Memory for edited matrices in the service, such as `4GiB`; those in use always stay.",
     )
+    max_batch: int = Field(default=64, ge=1, description="Prompts that are continued at once; others wait.")
+    key_values_bytes: ByteSize = Field(
+        default=ByteSize(4 * 2**30),
+        description="Memory for the keys and values of prompts that are continued; one always has room.",
+    )
+    prefill_tokens: int = Field(
+        default=128,
+        ge=1,
+        description="Tokens of waiting prompts that are read between two tokens of those that are being continued.",
+    )
+    max_queued_generations: int = Field(
+        default=512, ge=1, description="Prompts that may wait to be continued; a request beyond that is answered 429."
+    )
+    generation_timeout_s: float = Field(
+        default=300.0, gt=0, description="Seconds that a generation may take, its wait included."
+    )
+    drain_s: float = Field(
+        default=10.0, ge=0, description="Seconds that a service told to stop gives to the generations it has accepted."
+    )
     activation_timeout_s: float = Field(
         default=60.0, gt=0, description="Seconds that live replicas have to serve a version that was activated."
     )

@@ -55,6 +55,6 @@ def spread(
         residuals = (targets.to(outputs.device) - outputs).double() / (len(layers) - done)
         adjusted = adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
         deltas[layer] = Delta.of_factors(residuals.T, adjusted.T)
-        edited[layer] = edited_weight(model, layer, deltas[layer])
+        edited[layer] = edited_weight(layer, model.weight(layer), deltas[layer])
     on_progress(len(layers), len(layers))
     return deltas

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from types import FrameType
 
 import uvicorn
@@ -18,14 +19,28 @@ GRACE_S = 5
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which tells the replica at once when it is asked to end: those who follow an edit would hold it up."""
+    """uvicorn, which, asked to end, lets the replica bring to an end what it generates; asked again, it ends at once.
+
+    Meanwhile it answers, so that who asks whether the service is ready hears that it is not.
+    """
 
     def __init__(self, config: uvicorn.Config, replica: ServingReplica) -> None:
         super().__init__(config)
         self._replica = replica
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._replica.stopping.set()
+        if self._replica.draining.is_set():
+            self._exit(sig, frame)
+        else:
+            self._replica.draining.set()
+            threading.Thread(target=self._drain_and_exit, args=(sig, frame), name="draining", daemon=True).start()
+
+    def _drain_and_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._replica.drain()
+        self._exit(sig, frame)
+
+    def _exit(self, sig: int, frame: FrameType | None) -> None:
+        self._replica.stopping.set()  # those who follow an edit would hold it up
         super().handle_exit(sig, frame)
 
 

@@ -11,9 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.auth import ApiKey, Gate
+from service.metrics import Metrics
 from service.problems import answer_with_problems
 from service.replica import ServingReplica
-from service.routes import edits, facts, generate, health, model, versions
+from service.routes import edits, facts, generate, health, metrics, model, openai, versions
 
 MAX_BODY_BYTES = 64 * 2**20
 DESCRIPTION = """
@@ -42,6 +43,23 @@ class BodyLimit:
         await self._app(scope, limited, send)
 
 
+class RequestCount:
+    """Counts the requests by the route that they took, which is known once they have taken it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "none")
+                self._metrics.count_request(scope["method"], route, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
 def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> FastAPI:
     """The app around a replica, which it starts and stops. `keys` by hash; None asks nobody for a key."""
 
@@ -63,7 +81,8 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     app.state.keys = keys
     app.add_middleware(BodyLimit)
     app.add_middleware(Gate, settings=replica.settings, keys=keys)
+    app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)
-    for routes in (edits, generate, versions, facts, model, health):
+    for routes in (edits, generate, openai, versions, facts, model, health, metrics):
         app.include_router(routes.router)
     return app

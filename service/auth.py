@@ -130,7 +130,7 @@ class Gate:
             try:
                 self._check(scope["method"], Headers(scope=scope))
             except ProblemError as error:
-                await answer(error)(scope, receive, send)
+                await answer(error, scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from errata.registry.registry import Registry
 from service.auth import Scope, requires
-from service.engine import Engine
+from service.engine.engine import Engine
 from service.replica import ServingReplica
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from errata.registry.records import BASE_VERSION, Text, VersionNumber
+from service.engine.tasks import Finished, FinishReason, Sampling, Task
 
 MAX_PROMPTS = 256
 MAX_PROMPT_CHARACTERS = 100_000
@@ -52,6 +53,7 @@ class GenerateRequest(BaseModel):
         Field(description="A version's number or `base`; the active one where it is absent."),
         BeforeValidator(_version_number, json_schema_input_type=int | str | None),
     ] = None
+    stream: Annotated[bool, Field(description="Server-sent events, one for each token.")] = False
 
     @model_validator(mode="after")
     def _one_kind_of_prompt(self) -> Self:
@@ -67,6 +69,17 @@ class GenerateRequest(BaseModel):
         assert self.prompt is not None
         return (self.prompt,)
 
+    def task(self, prompt_ids: list[int]) -> Task:
+        """What the engine is to do for a prompt."""
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+        )
+        return Task(prompt_ids=prompt_ids, max_new_tokens=self.max_new_tokens, sampling=sampling, stop=self.stop)
+
 
 class Usage(BaseModel):
     """Tokens read and tokens chosen."""
@@ -74,13 +87,18 @@ class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
 
+    @classmethod
+    def of(cls, finished: Finished) -> Usage:
+        """Of one completion."""
+        return cls(prompt_tokens=finished.num_prompt_tokens, completion_tokens=len(finished.tokens))
+
 
 class Completion(BaseModel):
     """How one prompt goes on. `stop`: the model ended it, or a stop text did; `length`: there was no more room."""
 
     prompt: str
     text: str = Field(description="The continuation alone, with the space it begins with.")
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
     usage: Usage
 
 
@@ -88,4 +106,24 @@ class Generation(BaseModel):
     """The completions, in the order of the prompts, and the version that all of them were made under."""
 
     data: list[Completion]
+    version: int
+
+
+class TokenEvent(BaseModel):
+    """`event: token`: prompt number `index` goes on. `text` is empty where a character is not whole yet, or where what
+    there is may become a stop text."""
+
+    index: int
+    text: str
+    version: int
+
+
+class EndEvent(BaseModel):
+    """`event: end`: prompt number `index` has ended; `text` is what was still held back. All `text` together is the
+    completion's."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
     version: int

@@ -1,6 +1,7 @@
 """Every error that the service answers, as RFC 9457 problem documents.
 
-A problem's `type` is `about:blank` where the status says all there is to say, else `urn:errata:problem:<kind>`.
+A problem's `type` is `about:blank` where the status says all there is to say, else `urn:errata:problem:<kind>`. The
+routes that speak OpenAI's language answer errors in OpenAI's form.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from errata.registry.records import Problem, ProblemItem
 
 MEDIA_TYPE = "application/problem+json"
 QUEUE_RETRY_SECONDS = 10
+BUSY_RETRY_SECONDS = 1
 UNAVAILABLE_RETRY_SECONDS = 2
+OPENAI_ROUTES = "/v1/"
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,13 @@ class NotReady(ProblemError):
         super().__init__(503, "not-ready", detail, headers={"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)})
 
 
+class Busy(ProblemError):
+    """As many generations wait as may."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(429, "busy", detail, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
+
+
 # What the library and the registry raise, and how it is answered.
 _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.UnknownEdit: (404, "unknown-edit"),
@@ -67,7 +77,10 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.WrongBaseModel: (409, "wrong-base-model"),
     errors.IdempotencyMismatch: (422, "idempotency-mismatch"),
     errors.QueueFull: (429, "queue-full"),
+    errors.NotFinite: (500, "not-finite"),
 }
+
+_OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 _EXAMPLE = Problem(
     type="urn:errata:problem:invalid-request",
@@ -80,13 +93,11 @@ _EXAMPLE = Problem(
 
 def answer_with_problems(app: FastAPI) -> None:
     """Make every error of `app` a problem document, in its answers and in its OpenAPI description."""
-    app.add_exception_handler(ProblemError, _on_problem)
-    app.add_exception_handler(errors.ErrataError, _on_errata_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(redis.ConnectionError, _on_redis_away)
-    app.add_exception_handler(redis.TimeoutError, _on_redis_away)
-    app.add_exception_handler(Exception, _on_unexpected)
+    for foreseen in (ProblemError, errors.ErrataError, redis.ConnectionError, redis.TimeoutError):
+        app.add_exception_handler(foreseen, _on_error)
+    app.add_exception_handler(Exception, _on_error)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
 
 
@@ -100,29 +111,62 @@ def pointer(*path: str | int) -> str:
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def answer(error: ProblemError) -> JSONResponse:
-    """The answer to a request that ended in `error`."""
-    return _answer(error.problem, error.headers)
+def answer(error: ProblemError, path: str) -> JSONResponse:
+    """The answer to a request for `path` that ended in `error`."""
+    return _answer(error.problem, path, error.headers)
 
 
-def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def problem_of(error: Exception) -> Problem:
+    """What there is to say of any error. One that was not foreseen is logged under a name that the problem gives."""
+    return _described(error)[0]
+
+
+def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
+    """The problem, and headers to go with it."""
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        log.warning("Redis does not answer: %s", error)
+        error = NotReady("Redis does not answer; generation under the active version goes on")
+    for kind_of_error, (status, kind) in _ANSWERS.items():
+        if isinstance(error, kind_of_error):
+            headers = {"Retry-After": str(QUEUE_RETRY_SECONDS)} if status == HTTPStatus.TOO_MANY_REQUESTS else None
+            error = ProblemError(status, kind, str(error), headers=headers)
+    if isinstance(error, ProblemError):
+        return error.problem, error.headers
+    name = uuid.uuid4().hex[:12]
+    log.error("internal error %s: %s", name, type(error).__name__, exc_info=error)
+    detail = f"something went wrong in the service; its log says what, under {name}"
+    return Problem(title=HTTPStatus(500).phrase, status=500, detail=detail), None
+
+
+def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    if path.startswith(OPENAI_ROUTES):
+        return JSONResponse(openai_error(problem), _openai_status(problem), headers)
     body = problem.model_dump(mode="json", exclude={"errors"} if not problem.errors else None)
     return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
 
 
-def _on_problem(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ProblemError)
-    return answer(error)
+def openai_error(problem: Problem) -> dict[str, Any]:
+    """The problem in the form that clients of OpenAI's interface read."""
+    status = _openai_status(problem)
+    place = problem.errors[0].pointer.removeprefix("/").partition("/")[0] if problem.errors else None
+    return {
+        "error": {
+            "message": problem.detail,
+            "type": _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+            "param": place or None,
+            "code": problem.type.rpartition(":")[2].replace("-", "_") if problem.type.startswith("urn:") else None,
+        }
+    }
 
 
-def _on_errata_error(request: Request, error: Exception) -> JSONResponse:
-    for kind_of_error, (status, kind) in _ANSWERS.items():
-        if isinstance(error, kind_of_error):
-            headers = {"Retry-After": str(QUEUE_RETRY_SECONDS)} if status == HTTPStatus.TOO_MANY_REQUESTS else None
-            return _on_problem(request, ProblemError(status, kind, str(error), headers=headers))
-    # Raising it again would end in the same handler; the log gets the traceback here instead of from the server.
-    log.error("unexpected %s", type(error).__name__, exc_info=error)
-    return _on_unexpected(request, error)
+def _openai_status(problem: Problem) -> int:
+    """Theirs for a body at fault is 400."""
+    return 400 if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY else problem.status
+
+
+def _on_error(request: Request, error: Exception) -> JSONResponse:
+    problem, headers = _described(error)
+    return _answer(problem, request.url.path, headers)
 
 
 def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
@@ -136,7 +180,8 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
             in_body.append(ProblemItem(pointer=pointer(*path), detail=item["msg"]))
         else:
             elsewhere.append(f"{place} parameter {'.'.join(map(str, path))}: {item['msg']}")
-    return _on_problem(request, ProblemError(422, "invalid-request", _summary(in_body, elsewhere), at=in_body))
+    problem = ProblemError(422, "invalid-request", _summary(in_body, elsewhere), at=in_body)
+    return answer(problem, request.url.path)
 
 
 def _summary(in_body: Sequence[ProblemItem], elsewhere: Iterable[str]) -> str:
@@ -151,20 +196,7 @@ def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path}" if error.detail == title else error.detail
-    return _answer(Problem(title=title, status=error.status_code, detail=detail), error.headers)
-
-
-def _on_redis_away(request: Request, error: Exception) -> JSONResponse:
-    log.warning("Redis does not answer: %s", error)
-    return _on_problem(request, NotReady("Redis does not answer; generation under the active version goes on"))
-
-
-def _on_unexpected(_: Request, error: Exception) -> JSONResponse:
-    # The server logs the traceback; the client gets only the means to find it there.
-    name = uuid.uuid4().hex[:12]
-    log.error("internal error %s: %s", name, type(error).__name__)
-    detail = f"something went wrong in the service; its log says what, under {name}"
-    return _answer(Problem(title=HTTPStatus(500).phrase, status=500, detail=detail))
+    return _answer(Problem(title=title, status=error.status_code, detail=detail), request.url.path, error.headers)
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:

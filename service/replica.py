@@ -15,11 +15,12 @@ import torch
 from errata.errors import CorruptArtifact, ErrataError
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
-from errata.registry.records import Replica
+from errata.registry.records import BASE_VERSION, Replica
 from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
-from service.engine import Engine
+from service.engine.engine import STOPPING, Engine, Swap
+from service.metrics import Metrics
 from service.problems import NotReady
 
 RETRY_S = 1.0
@@ -40,7 +41,9 @@ class ServingReplica:
         settings: what the process was started with.
         registry: shared by the process's threads.
         hyperparameters: what an edit is built with by default; None where none are known for the model.
+        metrics: figures of this process.
         failure: why the replica can never come up.
+        draining: set when nothing more is generated but what was accepted.
         stopping: set when the process is about to end.
     """
 
@@ -55,13 +58,16 @@ class ServingReplica:
         self.settings = settings
         self.registry = Registry(settings)
         self.hyperparameters = Hyperparameters.for_model(settings.model, settings.hyperparameters)
+        self.metrics = Metrics()
+        self.metrics.watch_edits(self.registry)
         self.failure: Exception | None = None
         self._on_failure = on_failure
         self._engine: Engine | None = None
         self._obstacle: str | None = "the model is being loaded"
         self._lost_track: str | None = None
-        self._swap_ms: float | None = None
+        self._swap: Swap | None = None
         self._announcing = threading.Lock()
+        self.draining = threading.Event()
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -76,18 +82,32 @@ class ServingReplica:
     def obstacle(self) -> str | None:
         """Why this replica does not serve what it should; None when it does, or serves what it did before because
         the version that is active now cannot be loaded."""
+        if self.draining.is_set():
+            return STOPPING
         if self._lost_track is not None:
             return self._lost_track
         if self._engine is not None and self._engine.active is not None:
             return None
         return self._obstacle
 
+    def require_version(self, version: int | None) -> None:
+        """Raise `UnknownVersion` where there is no such version: its weights may still be in memory when it was
+        deleted, here or by another replica. The active one, which None stands for, and the base cannot be."""
+        if version not in (None, BASE_VERSION):
+            self.registry.artifacts.manifest(version)
+
     def start(self) -> None:
         """Begin to come up; returns at once."""
         self._begin(self._serve, "serving")
 
+    def drain(self) -> None:
+        """Be ready no more, and wait until the generations that were accepted have ended, or `settings.drain_s`."""
+        self.draining.set()
+        if self._engine is not None:
+            self._engine.stop(self.settings.drain_s)
+
     def stop(self) -> None:
-        """End the threads and the generation at hand."""
+        """End the threads and the generations at hand."""
         self.stopping.set()
         for thread in self._threads:
             thread.join()
@@ -130,7 +150,7 @@ class ServingReplica:
         self._recover_once()
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
-            model, lambda version: registry.load_deltas(version, model.digest), settings.weight_sets_bytes
+            model, lambda version: registry.load_deltas(version, model.digest), settings, self.metrics
         )
 
     def _recover_once(self) -> None:
@@ -174,13 +194,14 @@ class ServingReplica:
         if self.engine.active == version:
             return False
         try:
-            self._swap_ms = self.engine.switch(version)
+            self._swap = swap = self.engine.switch(version)
         except ErrataError as error:
             if str(error) != self._obstacle:
                 log.error("version %d cannot be served, %s goes on: %s", version, self.engine.active, error)
             self._obstacle = str(error)
             return False
-        log.info("serving version %d, after %.1f ms", version, self._swap_ms)
+        self.metrics.note_swap(version, swap.load_ms, swap.swap_ms)
+        log.info("serving version %d, loaded in %.1f ms, put in place in %.3f ms", version, swap.load_ms, swap.swap_ms)
         self._obstacle = None
         return True
 
@@ -188,7 +209,8 @@ class ServingReplica:
         """Say what is served. One thread at a time, so that the version said last is the one read last."""
         with self._announcing:
             if (version := self.engine.active) is not None:
-                self.registry.announce_replica(Replica(id=self.id, version=version, swap_ms=self._swap_ms))
+                load_ms, swap_ms = (self._swap.load_ms, self._swap.swap_ms) if self._swap else (None, None)
+                self.registry.announce_replica(Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms))
 
     def _send_heartbeats(self) -> None:
         while not self.stopping.wait(self.settings.replica_ttl_s / 3):

@@ -25,6 +25,9 @@ EDITS = "errata:edits"
 UNFINISHED = "errata:edits:unfinished"
 """Set of the edits that are queued or running."""
 
+STATUSES = "errata:edits:statuses"
+"""Hash: the status of every edit."""
+
 VERSIONS = "errata:versions"
 """Sorted set of version numbers, scored by themselves."""
 

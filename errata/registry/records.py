@@ -318,10 +318,12 @@ class StoredFact(_Record):
 
 
 class Replica(_Record):
-    """A serving process, the version it serves and how long its last swap took."""
+    """A serving process, the version it serves, and of its last change of version: how long it took to load the
+    weights, while what was served went on, and to put them in place."""
 
     id: str
     version: int
+    load_ms: float | None = None
     swap_ms: float | None = None
 
 

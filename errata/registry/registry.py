@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from errata.registry.records import (
     Manifest,
     Progress,
     Replica,
+    Stage,
     StoredFact,
     Version,
     VersionStatus,
@@ -240,6 +242,19 @@ class Registry:
         upper = "+" if after is None else f"({after}"
         ids = self.redis.zrevrangebylex(keys.EDITS, upper, "-", start=0, num=limit + 1)
         return _page([self.edit(edit_id) for edit_id in cast(list[str], ids)], limit, lambda edit: edit.id)
+
+    def count_edits(self) -> dict[EditStatus, int]:
+        """How many edits have each status."""
+        counts = Counter(cast(list[str], self.redis.hvals(keys.STATUSES)))
+        return {status: counts[status] for status in EditStatus}
+
+    def count_stages(self) -> dict[Stage, int]:
+        """How many running edits are in each stage, of those that have told of one."""
+        unfinished = cast(set[str], self.redis.smembers(keys.UNFINISHED))
+        names = [keys.edit_progress(edit_id) for edit_id in unfinished]
+        told = [record for record in cast(list[str | None], self.redis.mget(names) if names else []) if record]
+        counts = Counter(Progress.model_validate_json(record).stage for record in told)
+        return {stage: counts[stage] for stage in Stage}
 
     def request(self, edit_id: str) -> EditRequest:
         """What an edit was asked to do. Raises `UnknownEdit`."""
@@ -592,6 +607,7 @@ class Registry:
 def _write_record(pipeline: Pipeline, edit: Edit) -> None:
     pipeline.set(keys.edit(edit.id), edit.model_dump_json())
     pipeline.zadd(keys.EDITS, {edit.id: 0})
+    pipeline.hset(keys.STATUSES, edit.id, edit.status)
     if edit.status.final:
         pipeline.srem(keys.UNFINISHED, edit.id)
         pipeline.delete(*(name(edit.id) for name in OF_UNFINISHED))

@@ -2,41 +2,90 @@
 
 from __future__ import annotations
 
-import asyncio
-from concurrent.futures import Future
-from typing import Annotated
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from service.dependencies import ReplicaDep, may_read
-from service.generation import GenerateRequest, Generation
-from service.problems import problem_responses
+from service.engine.tasks import Finished, Piece, Task
+from service.following import EventStream, Following, finished_unless_gone, server_sent
+from service.generation import Completion, EndEvent, GenerateRequest, Generation, TokenEvent, Usage
+from service.problems import pointer, problem_of, problem_responses
+from service.prompts import prompt_ids
 from service.replica import ServingReplica
 
 router = APIRouter(
-    tags=["generate"], dependencies=[may_read], responses=problem_responses(401, 403, 404, 409, 422, 503)
+    tags=["generate"],
+    dependencies=[may_read],
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "Completions, or their events with `stream`"},
+        **problem_responses(401, 403, 404, 409, 422, 429, 503, 504),
+    },
 )
 
 
-@router.post("/generate", summary="Generate")
-async def post_generate(request: GenerateRequest, replica: ReplicaDep) -> Generation:
-    """Continue a prompt, or several. The version is settled when the request is accepted and kept to its end."""
-    return await _generated(request, replica)
+@router.post("/generate", summary="Generate", response_model=Generation)
+async def post_generate(request: GenerateRequest, replica: ReplicaDep, http: Request) -> Any:
+    """Continue a prompt, or several. The version is settled when the request is accepted and kept to its end.
+
+    With `stream`, server-sent events: `token` for each token, `end` for each prompt, and `error`, with a problem
+    document, where it cannot be brought to its end.
+    """
+    return await _generated(request, replica, http)
 
 
-@router.get("/generate", summary="Generate, from the address bar")
-async def get_generate(request: Annotated[GenerateRequest, Query()], replica: ReplicaDep) -> Generation:
+@router.get("/generate", summary="Generate, from the address bar", response_model=Generation)
+async def get_generate(request: Annotated[GenerateRequest, Query()], replica: ReplicaDep, http: Request) -> Any:
     """As `POST /generate`; `prompts` and `stop` may be given several times."""
-    return await _generated(request, replica)
+    return await _generated(request, replica, http)
 
 
-async def _generated(request: GenerateRequest, replica: ServingReplica) -> Generation:
-    return await asyncio.wrap_future(await run_in_threadpool(_accepted, request, replica))
+async def _generated(request: GenerateRequest, replica: ServingReplica, http: Request) -> Generation | Response:
+    tasks = await run_in_threadpool(_tasks, request, replica)
+    following = await Following.begin(replica.engine, tasks, request.version, streamed=request.stream)
+    if request.stream:
+        return EventStream(_events(following), following)
+    with following:
+        finished = await finished_unless_gone(following, http)
+    if isinstance(finished, Response):
+        return finished
+    completions = [
+        Completion(prompt=prompt, text=one.text, finish_reason=one.finish_reason, usage=Usage.of(one))
+        for prompt, one in zip(request.all_prompts, finished, strict=True)
+    ]
+    return Generation(data=completions, version=following.version)
 
 
-def _accepted(request: GenerateRequest, replica: ServingReplica) -> Future[Generation]:
-    if request.version:
-        # Its weights may still be in memory when it was deleted, here or by another replica.
-        replica.registry.artifacts.manifest(request.version)
-    return replica.engine.submit(request)
+def _tasks(request: GenerateRequest, replica: ServingReplica) -> list[Task]:
+    """What the engine is to do. Raises `ProblemError`, `UnknownVersion`."""
+    replica.require_version(request.version)
+    model = replica.engine.model
+    if request.prompt is not None:
+        return [request.task(prompt_ids(model, request.prompt, pointer("prompt")))]
+    return [
+        request.task(prompt_ids(model, prompt, pointer("prompts", index)))
+        for index, prompt in enumerate(request.all_prompts)
+    ]
+
+
+async def _events(following: Following) -> AsyncIterator[bytes]:
+    version = following.version
+    try:
+        async for event in following.events():
+            match event:
+                case Piece():
+                    token = TokenEvent(index=event.index, text=event.text, version=version)
+                    yield server_sent(token.model_dump_json(), "token")
+                case Finished():
+                    end = EndEvent(
+                        index=event.index,
+                        text=event.rest,
+                        finish_reason=event.finish_reason,
+                        usage=Usage.of(event),
+                        version=version,
+                    )
+                    yield server_sent(end.model_dump_json(), "end")
+    except Exception as error:  # the answer has begun, so that its status cannot say it
+        yield server_sent(problem_of(error).model_dump_json(), "error")

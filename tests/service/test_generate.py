@@ -121,7 +121,7 @@ def test_a_prompt_fills_the_context_but_for_one_token(client: httpx.Client, mode
         ({}, ""),
         ({"prompt": "a", "prompts": ["b"]}, ""),
         ({"prompt": ""}, "/prompt"),
-        ({"prompt": "a", "stream": True}, "/stream"),
+        ({"prompt": "a", "streamed": True}, "/streamed"),
         ({"prompt": "a", "temperature": -1}, "/temperature"),
         ({"prompt": "a", "top_p": 0}, "/top_p"),
         ({"prompt": "a", "top_k": 0}, "/top_k"),

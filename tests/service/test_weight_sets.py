@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from errata.errors import CorruptArtifact
-from service.weight_sets import WeightSets
+from service.engine.weight_sets import WeightSets
 
 ONE = 4 * 100
 
@@ -29,7 +29,7 @@ class Storage:
 
 
 def used(sets: WeightSets, version: int) -> None:
-    sets.release(sets.hold(version))
+    sets.release(sets.hold(version).result())
 
 
 def test_the_least_recently_used_goes_first() -> None:
@@ -43,7 +43,7 @@ def test_the_least_recently_used_goes_first() -> None:
 def test_a_set_in_use_stays_above_the_budget() -> None:
     storage = Storage()
     sets = WeightSets(storage.load, budget=ONE)
-    held = [sets.hold(version) for version in (1, 2, 3)]
+    held = [sets.hold(version).result() for version in (1, 2, 3)]
     for version in (1, 2, 3):
         used(sets, version)
     assert storage.loads == [1, 2, 3]
@@ -57,8 +57,8 @@ def test_a_set_in_use_stays_above_the_budget() -> None:
 
 def test_the_base_takes_no_room() -> None:
     sets = WeightSets(Storage().load, budget=0)
-    assert sets.hold(0).num_bytes == 0
-    assert sets.hold(1).num_bytes == ONE
+    assert sets.hold(0).result().num_bytes == 0
+    assert sets.hold(1).result().num_bytes == ONE
 
 
 def test_what_cannot_be_loaded_is_tried_again() -> None:
@@ -66,7 +66,7 @@ def test_what_cannot_be_loaded_is_tried_again() -> None:
     sets = WeightSets(storage.load, budget=ONE)
     for _ in range(2):
         with pytest.raises(CorruptArtifact):
-            sets.hold(13)
+            sets.hold(13).result()
     assert storage.loads == [13, 13]
 
 

@@ -186,10 +186,12 @@ class Generation(Record):
 
 
 class Replica(Record):
-    """A serving process, the version it serves and how long its last swap took, in milliseconds."""
+    """A serving process, the version it serves, and how many milliseconds its last change of version took: to load
+    the weights, while what was served went on, and to put them in place."""
 
     id: str
     version: int
+    load_ms: float | None = None
     swap_ms: float | None = None
 
 

@@ -1,0 +1,84 @@
+"""The text of a continuation as its tokens come in: whole characters, and nothing that may become a stop text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+from transformers import PreTrainedTokenizerFast
+
+# The text of a token may depend on what stands before it: a leading space is kept behind the prompt's end.
+TOKENS_BEFORE = 4
+
+
+class GrowingText:
+    """What is written after a prompt. Special tokens make no text.
+
+    Attributes:
+        text: all that is certain so far.
+        num_characters: how much text there is of the tokens so far, with what is held back.
+        stopped: whether a stop text has come; `text` ends before it.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, prompt_ids: Sequence[int], stop: Sequence[str]) -> None:
+        self._backend: Tokenizer = tokenizer.backend_tokenizer
+        self._before = list(prompt_ids[-TOKENS_BEFORE:])
+        self._stream = DecodeStream(ids=self._before, skip_special_tokens=True)
+        self._ids: list[int] = []
+        self._stop = tuple(stop)
+        self._held_back = ""
+        self.text = ""
+        self.num_characters = 0
+        self.stopped = False
+
+    def add(self, token_id: int) -> str:
+        """Take the next token in; gives the text that is certain now and was not before."""
+        self._ids.append(token_id)
+        return self._take(self._stream.step(self._backend, token_id) or "")
+
+    def finish(self) -> str:
+        """The text that is certain now that no token follows: what was held back, and characters that stay broken."""
+        if self.stopped:
+            return ""
+        whole = self._decoded(self._before + self._ids).removeprefix(self._decoded(self._before))
+        settled = self._take(whole[self.num_characters :])
+        if self.stopped:
+            return settled
+        rest, self._held_back = self._held_back, ""
+        self.text += rest
+        return settled + rest
+
+    def _take(self, text: str) -> str:
+        self.num_characters += len(text)
+        if not self._stop:
+            self.text += text
+            return text
+        pending = self._held_back + text
+        places = [place for stop in self._stop if (place := pending.find(stop)) >= 0]
+        if places:
+            self.stopped = True
+            settled, self._held_back = pending[: min(places)], ""
+        else:
+            certain = len(pending) - max(_begun(pending, stop) for stop in self._stop)
+            settled, self._held_back = pending[:certain], pending[certain:]
+        self.text += settled
+        return settled
+
+    def _decoded(self, token_ids: list[int]) -> str:
+        return str(self._backend.decode(token_ids, skip_special_tokens=True))
+
+
+def offsets(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]) -> list[int]:
+    """How many characters of text lie before each token of a text."""
+    text = GrowingText(tokenizer, (), ())
+    places = []
+    for token_id in token_ids:
+        places.append(text.num_characters)
+        text.add(token_id)
+    return places
+
+
+def _begun(text: str, stop: str) -> int:
+    """How many characters at the end of `text` are the beginning of `stop`."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

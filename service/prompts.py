@@ -1,0 +1,31 @@
+"""Prompts as the engine takes them: token ids that leave room in the model's context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from errata.model import EditableModel
+from errata.registry.records import ProblemItem
+from service.problems import ProblemError
+
+
+def prompt_ids(model: EditableModel, prompt: str | Sequence[int], place: str, room: int = 1) -> list[int]:
+    """The tokens of a prompt that stands at `place`, a JSON pointer, in a body.
+
+    Raises:
+        ProblemError: it has none, or some that the model does not know, or leaves no room for `room` tokens more.
+    """
+    if isinstance(prompt, str):
+        token_ids: list[int] = model.tokenizer(prompt, verbose=False)["input_ids"]
+    else:
+        token_ids = list(prompt)
+    known = model.network.config.vocab_size
+    if not token_ids:
+        detail = "has no tokens"
+    elif unknown := [token_id for token_id in token_ids if not 0 <= token_id < known]:
+        detail = f"holds the token {unknown[0]}, and the model has tokens from 0 to {known - 1}"
+    elif len(token_ids) + room > model.max_length:
+        detail = f"has {len(token_ids)} tokens and leaves no room in a context of {model.max_length}"
+    else:
+        return token_ids
+    raise ProblemError(422, "bad-prompt", f"the prompt {detail}", at=[ProblemItem(pointer=place, detail=detail)])
