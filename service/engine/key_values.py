@@ -46,7 +46,10 @@ class KeyValues:
     attention, but a not-a-number there would be one all the same.
     """
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, model: EditableModel, shape: Shape) -> None:
+        """No room yet: see `resize`."""
+        self._model = model
+        self._all_blocks = model.blocks(0, model.num_layers)
         self._shape = shape
         self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
         self.num_rows = 0
@@ -77,9 +80,7 @@ class KeyValues:
             for part in parts:
                 part[row] = 0
 
-    def run(
-        self, model: EditableModel, rows: Sequence[int], new: Sequence[Sequence[int]], held: Sequence[int]
-    ) -> Tensor:
+    def run(self, rows: Sequence[int], new: Sequence[Sequence[int]], held: Sequence[int]) -> Tensor:
         """Run new tokens of some rows through the whole model, after those that the rows hold already, and keep them.
 
         Args:
@@ -92,7 +93,7 @@ class KeyValues:
             Final hidden states, (rows, S, d_model), where S is the largest number of new tokens; those behind a
             row's own are not to be used.
         """
-        device, width = model.device, max(map(len, new))
+        model, device, width = self._model, self._model.device, max(map(len, new))
         places = [
             (index * width + step, row, start + step)
             for index, (row, ids, start) in enumerate(zip(rows, new, held, strict=True))
@@ -111,7 +112,7 @@ class KeyValues:
             length=length,
         )
         return run_blocks(
-            model.blocks(0, model.num_layers),
+            self._all_blocks,
             hidden,
             positions.clamp(max=model.max_length - 1),
             causal_mask(positions, torch.arange(length, device=device)[None], hidden.dtype),

@@ -28,7 +28,7 @@ class Lane:
         self._model = model
         self._shape = shape
         self._weights = weights
-        self._key_values = KeyValues(shape)
+        self._key_values = KeyValues(model, shape)
 
     # Memory
 
@@ -106,7 +106,7 @@ class Lane:
     def _run(self, places: Sequence[int], new: Sequence[Sequence[int]]) -> Tensor:
         held = [self.rows[place].num_held for place in places]
         with self._model.using(self._weights):
-            return self._key_values.run(self._model, places, new, held)
+            return self._key_values.run(places, new, held)
 
     def _prompt_likelihoods(self, row: Row, hidden: Tensor) -> list[Likelihood]:
         """Of the tokens that follow those which were run, as far as the prompt goes; none where nobody asks."""

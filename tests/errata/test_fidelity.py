@@ -17,7 +17,8 @@ from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.spread import spread
 from errata.targets import find_targets
-from tests.errata.conftest import GOLDEN, NEOX_HYPERPARAMETERS, NEOX_RELATION, SPREAD_LAYERS
+from tests.conftest import GOLDEN, NEOX_RELATION
+from tests.errata.conftest import NEOX_HYPERPARAMETERS, SPREAD_LAYERS
 from tests.errata.plain_memit import plain_spread, plain_target
 
 # Of several lengths, with objects of one token and of many, and with the subject at the start, inside and at the end.

