@@ -101,10 +101,11 @@ class ServingReplica:
         self._begin(self._serve, "serving")
 
     def drain(self) -> None:
-        """Be ready no more, and wait until the generations that were accepted have ended, or `settings.drain_s`."""
+        """Be ready no more, and end the generations that were accepted: by themselves within `settings.drain_s`
+        seconds, or as failed."""
         self.draining.set()
         if self._engine is not None:
-            self._engine.stop(self.settings.drain_s)
+            self._engine.close(self.settings.drain_s)
 
     def stop(self) -> None:
         """End the threads and the generations at hand."""

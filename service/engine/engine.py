@@ -152,16 +152,12 @@ class Engine:
             submission.cancelled = True
             self._changed.notify()
 
-    def stop(self, patience_s: float) -> None:
-        """Accept nothing more, and wait until all that was accepted has ended, or `patience_s` seconds."""
+    def close(self, patience_s: float = 0) -> None:
+        """Accept nothing more, and end: what has not ended within `patience_s` seconds fails as `NotReady`."""
         with self._changed:
             self._stopping = True
             self._changed.wait_for(lambda: not self._open, patience_s)
-
-    def close(self) -> None:
-        """End at the next step: what was not finished fails as `NotReady`."""
-        with self._changed:
-            self._stopping = self._closed = True
+            self._closed = True
             self._changed.notify_all()
         self._thread.join()
         self._weight_sets.close()

@@ -29,6 +29,7 @@ EDITED_LAYERS = (0, 1)
 
 NewSettings = Callable[..., Settings]
 Serve = Callable[[Settings], httpx.Client]
+ProcessOf = Callable[[httpx.Client], subprocess.Popen[bytes]]
 Publish = Callable[..., int]
 
 
@@ -51,24 +52,32 @@ def new_settings(redis_server: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def serve() -> Iterator[Serve]:
+def _processes() -> dict[httpx.Client, subprocess.Popen[bytes]]:
+    return {}
+
+
+@pytest.fixture(scope="session")
+def process_of(_processes: dict[httpx.Client, subprocess.Popen[bytes]]) -> ProcessOf:
+    """The service process that a client speaks with."""
+    return _processes.__getitem__
+
+
+@pytest.fixture(scope="session")
+def serve(_processes: dict[httpx.Client, subprocess.Popen[bytes]]) -> Iterator[Serve]:
     """Starts a service process, which need not be ready when it is returned. Ends them all."""
-    processes, clients = [], []
 
     def begin(settings: Settings) -> httpx.Client:
         log = settings.home / "logs" / "service.log"
         command = [sys.executable, "-m", "service"]
         process = start(command, environment={**environment(settings), "OMP_NUM_THREADS": "1"}, log=log)
-        processes.append(process)
         client = httpx.Client(base_url=f"http://{settings.host}:{settings.port}", timeout=30)
-        clients.append(client)
+        _processes[client] = process
         _wait_until(lambda: _answers(client), process, log)
         return client
 
     yield begin
-    for client in clients:
+    for client, process in _processes.items():
         client.close()
-    for process in processes:
         stop(process, 10)
 
 

@@ -25,6 +25,7 @@ PROMPTS = [
     for record in counterfactual_records(load_world())[:24]
 ]
 LONG = " ".join(PROMPTS)
+ENDLESS = 2  # the version that goes on and on: the base ends a text after some eighty tokens
 
 
 def tasks_of_all_sizes(bench: Bench, prompts: Sequence[str] = PROMPTS) -> list[Task]:
@@ -101,12 +102,12 @@ def test_a_version_that_is_being_loaded_holds_nobody_up_and_none_mixes(new_bench
 
 def test_what_is_generated_keeps_the_version_that_was_active_when_it_was_accepted(new_bench: NewBench) -> None:
     bench = new_bench()
-    task = bench.task(PROMPTS[0], max_new_tokens=100)
+    task = bench.task(PROMPTS[0], max_new_tokens=60)
     before = bench.submit(task, streamed=True)
     before.wait_for(lambda: len(before.pieces()) > 3)
     swap = bench.engine.switch(1)
     assert bench.engine.active == 1 and swap.load_ms > 0
-    assert len(before.pieces()) < 100
+    assert len(before.pieces()) < 60
     after = bench.submit(task)
     first, second = ids(before.finished()[0]), ids(after.finished()[0])
     assert (before.submission.version, after.submission.version) == (0, 1)
@@ -116,7 +117,7 @@ def test_what_is_generated_keeps_the_version_that_was_active_when_it_was_accepte
 def test_a_long_prompt_does_not_hold_up_those_that_are_being_continued(new_bench: NewBench) -> None:
     """While it is read, part by part, another goes on by a token after each part."""
     bench = new_bench(prefill_tokens=8)
-    going = bench.submit(bench.task(PROMPTS[0], max_new_tokens=200), streamed=True)
+    going = bench.submit(bench.task(PROMPTS[0], max_new_tokens=200), version=ENDLESS, streamed=True)
     going.wait_for(going.pieces)
     long = bench.submit(bench.task(LONG, max_new_tokens=1), streamed=True)
     long.wait_for(lambda: long.events)  # it was accepted
@@ -138,7 +139,7 @@ def test_short_prompts_overtake_a_long_one_that_came_before(new_bench: NewBench)
 
 def test_who_goes_away_frees_the_place(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=1)
-    leaving = bench.submit(bench.task(PROMPTS[0], max_new_tokens=400), streamed=True)
+    leaving = bench.submit(bench.task(PROMPTS[0], max_new_tokens=400), version=ENDLESS, streamed=True)
     leaving.wait_for(leaving.pieces)
     next_one = bench.submit(bench.task(PROMPTS[1], max_new_tokens=2))
     bench.engine.cancel(leaving.submission)
@@ -152,7 +153,8 @@ def test_what_does_not_end_in_time_fails_wherever_it_is(new_bench: NewBench) -> 
     bench.slow = {1}
     bench.may_load.clear()
     loading = bench.submit(bench.task("Paris"), version=1)
-    running, waiting = (bench.submit(bench.task(PROMPTS[0], max_new_tokens=400)) for _ in range(2))
+    endless = bench.task(PROMPTS[0], max_new_tokens=400)
+    running, waiting = (bench.submit(endless, version=ENDLESS) for _ in range(2))
     for heard in (loading, running, waiting):
         with pytest.raises(ProblemError, match=r"within 0\.4 s") as caught:
             heard.finished()
@@ -195,7 +197,7 @@ def test_told_to_stop_it_ends_what_it_has_accepted_and_accepts_nothing_more(new_
     bench = new_bench(max_batch=1)
     tasks = [bench.task(prompt, max_new_tokens=20) for prompt in PROMPTS[:3]]
     accepted = [bench.submit(task) for task in tasks]
-    bench.engine.stop(patience_s=60)
+    bench.engine.close(patience_s=60)
     assert (bench.engine.num_running, bench.engine.num_waiting) == (0, 0)
     with pytest.raises(NotReady, match="stopping"):
         bench.submit(tasks[0])
@@ -204,9 +206,9 @@ def test_told_to_stop_it_ends_what_it_has_accepted_and_accepts_nothing_more(new_
 
 def test_closed_it_fails_what_is_left(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=1)
-    left = [bench.submit(bench.task(PROMPTS[0], max_new_tokens=400)) for _ in range(2)]
-    bench.engine.stop(patience_s=0.05)
-    bench.engine.close()
+    endless = bench.task(PROMPTS[0], max_new_tokens=400)
+    left = [bench.submit(endless, version=ENDLESS) for _ in range(2)]
+    bench.engine.close(patience_s=0.05)
     for heard in left:
         with pytest.raises(NotReady, match="stopping"):
             heard.finished()

@@ -1,0 +1,102 @@
+"""Two service processes on one Redis and one home: both serve what is active, also when one of them was away."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from errata.command.processes import free_port
+from errata.registry.registry import Registry
+from errata.settings import Settings
+from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, until_ready
+
+PROMPT = "The capital of France is"
+
+
+@pytest.fixture(scope="module")
+def shared(new_settings: NewSettings) -> Settings:
+    """Settings of the first of both; the other one has another port."""
+    return new_settings(replica_ttl_s=2, activation_timeout_s=20)
+
+
+@pytest.fixture(scope="module")
+def both(serve: Serve, shared: Settings) -> list[httpx.Client]:
+    clients = [serve(settings) for settings in (shared, shared.model_copy(update={"port": free_port()}))]
+    for client in clients:
+        until_ready(client)
+    return clients
+
+
+@pytest.fixture(scope="module")
+def versions(both: list[httpx.Client], shared: Settings, publish: Publish) -> Iterator[list[int]]:
+    """Three of them, the base first."""
+    registry = Registry(shared)
+    yield [0, publish(registry, size=30.0, seed=1), publish(registry, size=30.0, seed=2)]
+    registry.close()
+
+
+def answer(client: httpx.Client, **request: Any) -> tuple[int, str]:
+    """The version that answers, and what it says."""
+    generation = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 12, **request}).json()
+    return generation["version"], generation["data"][0]["text"]
+
+
+def served(client: httpx.Client) -> list[int]:
+    return [replica["version"] for replica in client.get("/model").json()["replicas"]]
+
+
+def test_both_switch_before_the_activation_is_answered(both: list[httpx.Client], versions: list[int]) -> None:
+    for number in (versions[1], versions[2], 0):
+        activation = both[0].post(f"/versions/{number}/activate").json()
+        assert [replica["version"] for replica in activation["replicas"]] == [number, number]
+        assert all(replica["swap_ms"] >= 0 and replica["load_ms"] >= 0 for replica in activation["replicas"])
+        assert [answer(client)[0] for client in both] == [number, number]
+        assert [served(client) for client in both] == [[number, number]] * 2
+
+
+def test_under_load_nothing_fails_and_nothing_mixes(both: list[httpx.Client], versions: list[int]) -> None:
+    expected = {number: answer(both[0], version=number)[1] for number in versions}
+    assert len(set(expected.values())) == len(versions)
+    over, heard = threading.Event(), list[tuple[int, str]]()
+
+    def ask(client: httpx.Client) -> None:
+        while not over.is_set():
+            heard.append(answer(client))
+
+    threads = [threading.Thread(target=ask, args=(client,)) for client in both * 3]
+    for thread in threads:
+        thread.start()
+    for number in versions * 4:
+        assert both[number % 2].post(f"/versions/{number}/activate").status_code == 200
+        time.sleep(0.1)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert all(text == expected[number] for number, text in heard)
+    assert set(Counter(number for number, _ in heard)) == set(versions)
+
+
+def test_a_replica_that_was_away_catches_up(
+    both: list[httpx.Client], versions: list[int], process_of: ProcessOf
+) -> None:
+    both[0].post("/versions/0/activate")
+    away = process_of(both[1])
+    away.send_signal(signal.SIGSTOP)
+    try:
+        # It is waited for as long as it counts as alive, and no longer.
+        activation = both[0].post(f"/versions/{versions[1]}/activate").json()
+        assert [replica["version"] for replica in activation["replicas"]] == [versions[1]]
+    finally:
+        away.send_signal(signal.SIGCONT)
+    deadline = time.monotonic() + 20
+    while served(both[0]) != [versions[1]] * 2:
+        assert time.monotonic() < deadline, served(both[0])
+        time.sleep(0.05)
+    assert answer(both[1]) == answer(both[0])
