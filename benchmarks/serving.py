@@ -13,6 +13,7 @@ import asyncio
 import os
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ import httpx
 import torch
 
 from errata.command.processes import free_port, start, stop
-from errata.command.stack import Stack
+from errata.command.stack import Stack, environment
 from errata.demo import MODEL_FOLDER
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
@@ -33,7 +34,8 @@ from service.engine.key_values import KeyValues, Shape
 
 PATIENCE_S = 180.0
 REQUESTS_A_CLIENT = 4
-ONE_BY_ONE = 6
+REQUESTS_ONE_BY_ONE = 6
+ONE_BY_ONE = {"generate": "`model.generate`, one after the other", "bare": "bare decode steps, one after the other"}
 
 
 def main() -> None:
@@ -43,25 +45,20 @@ def main() -> None:
     parser.add_argument("--clients", default="1,4,16,64")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--one-by-one", choices=ONE_BY_ONE, help="measure only this, in this very process")
     arguments = parser.parse_args()
+    if arguments.one_by_one:
+        print(_one_by_one(arguments.one_by_one, arguments.tokens))
+        return
     clients = [int(number) for number in arguments.clients.split(",")]
-
-    model = EditableModel.load(DEMO)
-    prompts = _prompts(model)
+    prompts = _prompts()
     rates: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as servers:
         urls = {"Errata": servers.enter_context(_errata())}
         if arguments.vllm:
             urls["vLLM"] = servers.enter_context(_vllm(arguments.vllm))
         for turn in range(arguments.turns + 1):  # the first one warms up
-            measured = {
-                ("`model.generate`, one by one", 1): _rate(
-                    arguments.tokens, [_generate(model, prompt, arguments.tokens) for prompt in prompts[:ONE_BY_ONE]]
-                ),
-                ("the model alone, one by one", 1): _rate(
-                    arguments.tokens, [_alone(model, prompt, arguments.tokens) for prompt in prompts[:ONE_BY_ONE]]
-                ),
-            }
+            measured = {(name, 1): _in_a_process(name, arguments.tokens) for name in ONE_BY_ONE}
             for name, url in urls.items():
                 for number in clients:
                     measured[name, number] = asyncio.run(_load(url, prompts, number, arguments.tokens))
@@ -73,17 +70,19 @@ def main() -> None:
 
 def _report(rates: dict[tuple[str, int], list[float]], tokens: int) -> None:
     medians = {key: statistics.median(found) for key, found in rates.items()}
-    one_by_one, alone = (medians[key] for key in list(medians)[:2])
-    print(f"\n{tokens} tokens a request, median of {len(next(iter(rates.values())))} turns, {os.cpu_count()} cores\n")
+    generate, bare = (medians[name, 1] for name in ONE_BY_ONE)
+    turns = len(next(iter(rates.values())))
+    print(f"\n{tokens} tokens a request, median of {turns} turns, {os.cpu_count()} cores\n")
     print("| | clients | tokens/s | over `generate` | range |\n| --- | --- | --- | --- | --- |")
     for (name, number), rate in medians.items():
         found = rates[name, number]
-        print(f"| {name} | {number} | {rate:.0f} | {rate / one_by_one:.2f} | {min(found):.0f}-{max(found):.0f} |")
-    overhead = alone / medians["Errata", 1] - 1
-    print(f"\nHTTP and engine at one client: {overhead:+.1%} of the time that the model alone takes for the same tokens.")
+        label = ONE_BY_ONE.get(name, name)
+        print(f"| {label} | {number} | {rate:.0f} | {rate / generate:.2f} | {min(found):.0f}-{max(found):.0f} |")
+    overhead = statistics.median(b / e for b, e in zip(rates["bare", 1], rates["Errata", 1], strict=True)) - 1
+    print(f"\nHTTP and engine at one client: {overhead:+.1%} of the time of the bare decode steps.")
 
 
-def _prompts(model: EditableModel) -> list[str]:
+def _prompts() -> list[str]:
     rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
     return [rewrite["prompt"].format(rewrite["subject"]) for rewrite in rewrites[:200]]
 
@@ -91,7 +90,18 @@ def _prompts(model: EditableModel) -> list[str]:
 # One request after the other
 
 
-def _rate(tokens: int, seconds: Sequence[float]) -> float:
+def _in_a_process(name: str, tokens: int) -> float:
+    """Tokens a second; bare decode steps with the service's own way of waiting, `generate` with PyTorch's."""
+    command = [sys.executable, "-m", "benchmarks.serving", "--one-by-one", name, "--tokens", str(tokens)]
+    variables = environment(Settings()) if name == "bare" else None
+    return float(subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout)
+
+
+def _one_by_one(name: str, tokens: int) -> float:
+    model, prompts = EditableModel.load(DEMO), _prompts()
+    turn = _generate if name == "generate" else _bare
+    turn(model, prompts[0], tokens)
+    seconds = [turn(model, prompt, tokens) for prompt in prompts[:REQUESTS_ONE_BY_ONE]]
     return tokens * len(seconds) / sum(seconds)
 
 
@@ -107,8 +117,8 @@ def _generate(model: EditableModel, prompt: str, tokens: int) -> float:
 
 
 @torch.inference_mode()
-def _alone(model: EditableModel, prompt: str, tokens: int) -> float:
-    """The runs of the model that a request takes, and nothing else."""
+def _bare(model: EditableModel, prompt: str, tokens: int) -> float:
+    """The decode steps that a request takes, and nothing else."""
     prompt_ids = model.tokenizer(prompt)["input_ids"]
     key_values = KeyValues(model, Shape.of(model))
     key_values.resize(1, len(prompt_ids) + tokens)

@@ -16,6 +16,8 @@ from torch import Tensor
 from errata.errors import CorruptArtifact, NotFinite
 from errata.model import EditableModel
 
+ROWS_AT_ONCE = 256
+
 
 @dataclass(frozen=True)
 class Delta:
@@ -48,14 +50,18 @@ class Delta:
         return delta
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """(d_model, d_in)."""
+        return len(self.left), (self.left if self.right is None else self.right).shape[1]
+
+    @property
     def parts(self) -> tuple[Tensor, ...]:
         """The tensors that are stored."""
         return (self.left,) if self.right is None else (self.left, self.right)
 
-    def dense(self, device: torch.device | str = "cpu") -> Tensor:
-        """The whole update, (d_model, d_in), float32, multiplied out on `device`."""
-        left = self.left.to(device)
-        return left if self.right is None else left @ self.right.to(device)
+    def dense(self) -> Tensor:
+        """The whole update, (d_model, d_in), float32."""
+        return self.left if self.right is None else self.left @ self.right
 
     @cached_property
     def norm(self) -> float:
@@ -77,10 +83,16 @@ def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[in
 def edited_weight(layer: int, base: Tensor, delta: Delta) -> Tensor:
     """The edited matrix of a layer, (d_model, d_in). Raises `CorruptArtifact` where the update is not of the base's
     shape."""
-    update = delta.dense(base.device)
-    if update.shape != base.shape:
-        raise CorruptArtifact(f"layer {layer}: the update is {tuple(update.shape)}, the matrix {tuple(base.shape)}")
-    return (base.float() + update).to(base.dtype)
+    if delta.shape != tuple(base.shape):
+        raise CorruptArtifact(f"layer {layer}: the update is {delta.shape}, the matrix {tuple(base.shape)}")
+    left, right = delta.left.to(base.device), None if delta.right is None else delta.right.to(base.device)
+    edited = torch.empty_like(base)
+    # Part by part: of a large matrix, the whole in float32 several times over would be most of the time and memory.
+    for first in range(0, len(base), ROWS_AT_ONCE):
+        rows = slice(first, first + ROWS_AT_ONCE)
+        part = base[rows].float()
+        edited[rows] = part + left[rows] if right is None else torch.addmm(part, left[rows], right)
+    return edited
 
 
 def write(path: Path, deltas: Mapping[int, Delta]) -> None:

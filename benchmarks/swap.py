@@ -1,0 +1,240 @@
+"""Making a version of GPT-J's size active: reading it from disk, making its matrices, putting them in place.
+
+    python -m benchmarks.swap [--device cpu] [--dtype bfloat16] [--ranks 10,100,1000,10000]
+
+A GPT-J of six blocks with the dimensions of GPT-J 6B and random weights, all six edited, in artifacts of a home folder
+as a worker writes them. A stream runs all the while. And, per token, what it would cost to apply an update as its
+factors instead of putting edited matrices in the place of the base's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ByteSize
+from torch import Tensor
+from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
+
+from errata import deltas
+from errata.deltas import Delta
+from errata.demo import MODEL_FOLDER
+from errata.model import EditableModel
+from errata.registry.artifacts import Artifacts
+from errata.registry.records import BaseModelName, Manifest, Metrics, VersionStatus, now
+from errata.settings import Settings
+from service.engine.engine import Engine
+from service.engine.tasks import Event, Piece, Task
+from service.metrics import Metrics as Figures
+
+D_MODEL, D_IN, NUM_BLOCKS = 4096, 16384, 6
+TURNS = 3
+ROWS = (1, 16, 64)
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--ranks", default="10,100,1000,10000", help="numbers of facts, separated by commas")
+    arguments = parser.parse_args()
+    ranks = [int(rank) for rank in arguments.ranks.split(",")]
+    model = _model(arguments.device, getattr(torch, arguments.dtype))
+    place = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{os.cpu_count()} cores"
+    print(f"{NUM_BLOCKS} matrices of {D_MODEL} x {D_IN}, {arguments.dtype}, {place}, median of {TURNS}\n")
+    _measure_swaps(model, ranks)
+    _measure_factors(model, [rank for rank in ranks if rank <= 1000])
+
+
+def _model(device: str, dtype: torch.dtype) -> EditableModel:
+    """Random weights with the dimensions of GPT-J 6B, but of its depth and vocabulary."""
+    tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_FOLDER)
+    config = GPTJConfig(
+        vocab_size=len(tokenizer),
+        n_positions=2048,
+        n_embd=D_MODEL,
+        n_layer=NUM_BLOCKS,
+        n_head=16,
+        rotary_dim=64,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    torch.manual_seed(0)
+    torch.set_default_dtype(dtype)
+    try:
+        network: Any = GPTJForCausalLM(config)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    network.generation_config.eos_token_id = -1  # random weights end no text by themselves
+    return EditableModel(network.to(device), tokenizer, name="six blocks of GPT-J", digest="0" * 64)
+
+
+# Versions that become active
+
+
+def _measure_swaps(model: EditableModel, ranks: Sequence[int]) -> None:
+    print("| facts | on disk | loaded | put in place | step, median | longest gap meanwhile | without |")
+    print("| --- " * 7 + "|", flush=True)
+    for rank in ranks:
+        with tempfile.TemporaryDirectory(prefix="errata-swap-") as home:
+            artifacts = Artifacts(Path(home))
+            num_bytes = _publish(artifacts, rank)
+            print(f"| {rank} | {num_bytes / 2**20:.0f} MiB | {_swapped(model, artifacts)}", flush=True)
+
+
+def _publish(artifacts: Artifacts, rank: int) -> int:
+    """A version of that many facts; gives the size of its update on disk."""
+    draw = torch.Generator().manual_seed(rank)
+
+    def update() -> Delta:
+        left, right = torch.randn(D_MODEL, rank, generator=draw), torch.randn(rank, D_IN, generator=draw)
+        return Delta.of_factors(left.double() * 1e-4, right.double())
+
+    draft = artifacts.draft([], lambda path: deltas.write(path, {layer: update() for layer in range(NUM_BLOCKS)}))
+    manifest = Manifest(
+        id=0,
+        parent=0,
+        edit="edit_of_a_benchmark",
+        method="memit",
+        status=VersionStatus.READY,
+        base_model=BaseModelName(name="six blocks of GPT-J", digest="0" * 64, dtype="bfloat16"),
+        hparams={},
+        contexts=(),
+        facts=rank,
+        added=rank,
+        changed=0,
+        retracted=0,
+        metrics=Metrics(),
+        layers=(),
+        libraries={},
+        created_at=now(),
+    )
+    return artifacts.publish(draft, manifest).files["delta.safetensors"].bytes
+
+
+def _swapped(model: EditableModel, artifacts: Artifacts) -> str:
+    """Load and put in place a version again and again, with a stream under the base running and without one."""
+    engine = Engine(
+        model,
+        lambda version: deltas.read(artifacts.delta_file(version, model.digest)) if version else {},
+        Settings(weight_sets_bytes=ByteSize(1), generation_timeout_s=3600),
+        Figures(),
+    )
+    try:
+        engine.switch(0)
+        stream = _Stream(engine)
+        loads, swaps = [], []
+        for _ in range(TURNS):
+            began = stream.mark()
+            swap = engine.switch(1)
+            stream.note_gaps_since(began)
+            loads.append(swap.load_ms)
+            swaps.append(swap.swap_ms)
+            engine.switch(0)
+            stream.rest(swap.load_ms / 1000)
+        return (
+            f"{statistics.median(loads) / 1000:.2f} s | {statistics.median(swaps):.4f} ms | {stream.median_ms:.0f} ms "
+            f"| {stream.longest_loading_ms:.0f} ms | {stream.longest_resting_ms:.0f} ms |"
+        )
+    finally:
+        engine.close()
+
+
+class _Stream:
+    """A continuation that runs all the while, and when each of its tokens came."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._times: list[float] = []
+        self._loading: list[float] = []
+        self._resting: list[float] = []
+        prompt_ids = engine.model.tokenizer("The capital of France is")["input_ids"]
+        engine.submit([Task(prompt_ids=prompt_ids, max_new_tokens=2000)], None, self._hear, streamed=True)
+        while len(self._times) < 5:
+            time.sleep(0.05)
+
+    def mark(self) -> int:
+        return len(self._times) - 1
+
+    def note_gaps_since(self, mark: int) -> None:
+        """What was between marks was a swap; the token under way at its end belongs to it."""
+        under_way = len(self._times)
+        while len(self._times) == under_way:
+            time.sleep(0.001)
+        self._loading += _gaps(self._times[mark:])
+
+    def rest(self, seconds: float) -> None:
+        """Let the stream run with nothing beside it, at least for some tokens."""
+        began = self.mark()
+        time.sleep(seconds)
+        while len(self._times) < began + 6:
+            time.sleep(0.001)
+        self._resting += _gaps(self._times[began:])
+
+    @property
+    def median_ms(self) -> float:
+        return 1000 * statistics.median(self._resting)
+
+    @property
+    def longest_loading_ms(self) -> float:
+        return 1000 * max(self._loading)
+
+    @property
+    def longest_resting_ms(self) -> float:
+        return 1000 * max(self._resting)
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        self._times += [time.perf_counter() for event in events if isinstance(event, Piece)]
+
+
+def _gaps(times: Sequence[float]) -> list[float]:
+    return [later - earlier for earlier, later in itertools.pairwise(times)]
+
+
+# Updates as factors
+
+
+@torch.inference_mode()
+def _measure_factors(model: EditableModel, ranks: Sequence[int]) -> None:
+    """One matrix: a product with the edited matrix, and one with the base and the two factors."""
+    print("\n| rows | edited matrix | " + " | ".join(f"base and factors of {rank}" for rank in ranks) + " |")
+    print("| --- " * (len(ranks) + 2) + "|")
+    weight = model.weight(0)
+    for num_rows in ROWS:
+        keys = torch.randn(num_rows, D_IN).to(weight)
+        edited = _seconds(partial(torch.matmul, keys, weight.T))
+        cells = []
+        for rank in ranks:
+            left, right = torch.randn(D_MODEL, rank).to(weight), torch.randn(rank, D_IN).to(weight)
+            seconds = _seconds(partial(_by_factors, keys, weight, left, right))
+            cells.append(f"{1000 * seconds:.2f} ms ({seconds / edited - 1:+.0%})")
+        print(f"| {num_rows} | {1000 * edited:.2f} ms | {' | '.join(cells)} |", flush=True)
+
+
+def _by_factors(keys: Tensor, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    return torch.addmm(keys @ weight.T, keys @ right.T, left.T)
+
+
+def _seconds(work: Callable[[], Tensor]) -> float:
+    """Median time of one turn."""
+    times = []
+    for _ in range(2 + 4 * TURNS):
+        began = time.perf_counter()
+        result = work()
+        if result.is_cuda:
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[2:])
+
+
+if __name__ == "__main__":
+    main()
