@@ -28,8 +28,8 @@ RESTART_PAUSE_S = 2.0
 
 # Threads that wait for each other give their core away after a moment: where the worker and the service are both busy
 # on the cores that one of them would fill, each is three times as fast as with threads that wait in a loop. The moment,
-# some microseconds, is longer than most waits of a process that has the cores to itself: without it, that one would take
-# nearly twice as long for a step.
+# some microseconds, is longer than most waits of a process that has the cores to itself: without it, that one would
+# take nearly twice as long for a step.
 SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
 

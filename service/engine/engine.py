@@ -27,6 +27,8 @@ from service.problems import Busy, NotReady, ProblemError
 
 # While something is under way that no step tells of, such as a version being loaded, deadlines are looked at so often.
 LOOK_S = 0.1
+# On a CPU, a product with a smaller matrix is over before other threads have taken their share of it.
+WORTH_SHARING = 2**20
 STOPPING = "the service is stopping"
 
 log = logging.getLogger(__name__)
@@ -181,6 +183,8 @@ class Engine:
 
     @torch.inference_mode()
     def _run(self) -> None:
+        if self.model.device.type == "cpu" and self._base[0].numel() < WORTH_SHARING:
+            torch.set_num_threads(1)
         while self._prepare_step():
             self._step()
 
