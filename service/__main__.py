@@ -16,6 +16,9 @@ from service.auth import KeysFileError, OpenToOthers, read_keys, refuse_open_add
 from service.replica import ServingReplica
 
 GRACE_S = 5
+# How long a thread may keep the interpreter while others wait: by default longer than what lies between two operations
+# of a decode step, each of which would wait as long while a large request is checked.
+THREAD_TURN_S = 0.0005
 
 
 class Server(uvicorn.Server):
@@ -47,6 +50,7 @@ class Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGINT or SIGTERM; exit with a sentence that says why where that is not possible."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.setswitchinterval(THREAD_TURN_S)
     settings = Settings()
 
     def stop_server() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
@@ -149,6 +150,8 @@ class ServingReplica:
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         registry.bind_base(model.name, model.digest)
         self._recover_once()
+        # What is there now stays. To look through it for garbage would stop every thread for a fifth of a second.
+        gc.freeze()
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
             model, lambda version: registry.load_deltas(version, model.digest), settings, self.metrics
