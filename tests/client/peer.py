@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
@@ -12,15 +12,19 @@ from typing import Any, Protocol
 
 @dataclass
 class Answer:
-    """What the peer does with one request. `drops`: it closes the connection instead of going on."""
+    """What the peer does with one request. `drops`: it closes the connection instead of going on.
+
+    `hung_up` is set where the client closes the connection before it has all of the `chunks`.
+    """
 
     status: int = 200
     body: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    chunks: list[bytes] | None = None
+    chunks: Iterable[bytes] | None = None
     after_s: float = 0.0
     holds_open_s: float = 0.0
     drops: bool = False
+    hung_up: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass
@@ -95,9 +99,13 @@ class Peer:
             def _send_chunks(self, answer: Answer) -> None:
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
-                for chunk in answer.chunks or []:
-                    self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                    self.wfile.flush()
+                try:
+                    for chunk in answer.chunks or []:
+                        self.wfile.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                        self.wfile.flush()
+                except ConnectionError:
+                    answer.hung_up.set()
+                    raise
                 time.sleep(answer.holds_open_s)
                 if answer.drops:
                     self.close_connection = True

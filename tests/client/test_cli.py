@@ -67,6 +67,29 @@ def test_watch_shows_the_events(peer: Peer, edit_body: dict[str, Any], capsys: p
     assert "info: hello\n" in said.err and said.err.endswith("errata-client: edit edit_1 was cancelled\n")
 
 
+def test_generate_writes_the_text_as_it_comes(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 2}
+    token = json.dumps({"index": 0, "text": " bas\n\x1b[2J", "version": 3})
+    end = json.dumps({"index": 0, "text": "eball", "finish_reason": "stop", "usage": usage, "version": 3})
+    stopping = json.dumps(problem(503, "Stopping", "the service stops"))
+    headers = {"Content-Type": "text/event-stream"}
+    begun = f"event: token\ndata: {token}\n\n".encode()
+    ended = f"event: end\ndata: {end}\n\n".encode()
+    failed = f"event: error\ndata: {stopping}\n\n".encode()
+    peer.answers = [Answer(headers=headers, chunks=[begun, last]) for last in (ended, ended, failed)]
+
+    assert main(["generate", "p", "--stream", "--version", "base"]) == 0
+    assert capsys.readouterr().out == " bas\n\\x1b[2Jeball\n"
+    assert peer.received[0].body == {"prompt": "p", "version": "base", "stream": True}
+    assert main(["generate", "p", "--stream", "--json"]) == 0
+    assert [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()] == ["token", "end"]
+    assert main(["generate", "p", "--stream"]) == 4
+    assert capsys.readouterr() == (" bas\n\\x1b[2J\n", "errata-client: 503 Stopping: the service stops\n")
+    with pytest.raises(SystemExit, match="2"):
+        main(["generate", "p", "q", "--stream"])
+    assert len(peer.received) == 3
+
+
 def test_the_service_that_fails_or_is_away_and_wrong_usage(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:
     peer.answers = [Answer(504, problem(504, "Timeout", "replica r2 does not follow"))]
     assert main(["activate", "3"]) == 4

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from errata_client import ConnectionFailed, LogEvent, ProgressEvent, StatusEvent
-from errata_client.events import Decoder
+from errata_client.event_streams import Decoder
 
 from tests.client.peer import Answer, Call, Peer
 

@@ -34,6 +34,7 @@ from errata_client.errors import (
 from errata_client.events import Event, LogEvent, ProgressEvent, StatusEvent
 from errata_client.fact_files import read_facts
 from errata_client.facts import Fact, FactInput, Neighbor
+from errata_client.generation import GeneratedToken, GenerationEnd, GenerationEvent
 from errata_client.models import (
     Activation,
     Completion,
@@ -53,6 +54,7 @@ from errata_client.models import (
     Version,
     VersionStatus,
 )
+from errata_client.routes import GenerationSettings
 
 __all__ = [
     "Activation",
@@ -76,7 +78,11 @@ __all__ = [
     "FactProblem",
     "FieldProblem",
     "Forbidden",
+    "GeneratedToken",
     "Generation",
+    "GenerationEnd",
+    "GenerationEvent",
+    "GenerationSettings",
     "InvalidFacts",
     "LayerChange",
     "LogEvent",

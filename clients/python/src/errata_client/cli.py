@@ -23,9 +23,11 @@ from errata_client.errors import (
 from errata_client.events import LogEvent, ProgressEvent, StatusEvent
 from errata_client.fact_files import read_facts
 from errata_client.facts import FactInput
+from errata_client.generation import GenerationEvent
 from errata_client.models import EditRecord, Record
 from errata_client.progress import ProgressBar
-from errata_client.tables import cell
+from errata_client.routes import GenerationSettings
+from errata_client.tables import cell, escaped
 from errata_client.views import (
     activation_view,
     edit_view,
@@ -111,8 +113,13 @@ def _edit(client: Errata, arguments: argparse.Namespace) -> Exit:
 
 
 def _generate(client: Errata, arguments: argparse.Namespace) -> Exit:
-    generation = client.generate(arguments.prompts, version=arguments.version, max_new_tokens=arguments.max_new_tokens)
-    _show(arguments, generation, generation_view)
+    settings: GenerationSettings = {"version": arguments.version, "max_new_tokens": arguments.max_new_tokens}
+    if not arguments.stream:
+        _show(arguments, client.generate(arguments.prompts, **settings), generation_view)
+        return Exit.DONE
+    if len(arguments.prompts) > 1:
+        arguments.usage_error("--stream continues a single PROMPT")
+    _show_as_it_comes(arguments, client.stream(arguments.prompts[0], **settings))
     return Exit.DONE
 
 
@@ -204,6 +211,20 @@ def _show_all(arguments: argparse.Namespace, records: Iterable[R], view: Callabl
         print(view(records))
 
 
+def _show_as_it_comes(arguments: argparse.Namespace, events: Iterable[GenerationEvent]) -> None:
+    begun = False
+    try:
+        for event in events:
+            begun = True
+            if arguments.json:
+                print(event.model_dump_json(), flush=True)
+            else:
+                print(escaped(event.text, but="\n\t"), end="", flush=True)
+    finally:
+        if begun and not arguments.json:
+            print()  # What is said of an error begins on a line of its own.
+
+
 def _report(error: ErrataError) -> Exit:
     """Say what went wrong; the exit code for it."""
     match error:
@@ -267,6 +288,7 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument("prompts", nargs="+", metavar="PROMPT")
     generate.add_argument("--version", type=_version_or_base, metavar="N|base", help="not the active version")
     generate.add_argument("--max-new-tokens", type=int, metavar="N")
+    generate.add_argument("--stream", action="store_true", help="write the text of a single prompt as it comes")
 
     add("versions", _versions, "list the versions")
     add("version", _version, "show one version").add_argument("number", type=int, metavar="N")

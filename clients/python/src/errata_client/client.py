@@ -1,14 +1,16 @@
 """The clients: every route of the service as a method."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self, Unpack
 
 from errata_client import routes
 from errata_client.edits import AsyncEdit, Edit
 from errata_client.events import Event
 from errata_client.facts import FactInput
+from errata_client.generation import GenerationEvent
 from errata_client.models import Activation, Generation, Model, StoredFact, Version
+from errata_client.routes import GenerationSettings
 from errata_client.transport import AsyncTransport, Connection, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -101,35 +103,24 @@ class Errata:
         """
         return self._transport.events(edit_id, last_event_id)
 
-    def generate(
-        self,
-        prompt: str | Sequence[str],
-        *,
-        version: int | Literal["base"] | None = None,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        repetition_penalty: float | None = None,
-        seed: int | None = None,
-        stop: str | Sequence[str] | None = None,
-    ) -> Generation:
+    def generate(self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]) -> Generation:
         """Continue one prompt (`.text`) or several (`.texts`), with the active version or the one given.
 
-        What is not given is the service's default; its temperature is 0, which is greedy.
+        `settings`: any of `version`, `max_new_tokens`, `temperature`, `top_p`, `top_k`, `repetition_penalty`,
+        `seed` and `stop`, as `GenerationSettings` tells; by default the service is greedy.
         """
-        request = routes.generate(
-            prompt,
-            version=version,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            stop=stop,
-        )
-        return self._transport.send(request)
+        return self._transport.send(routes.generate(prompt, settings))
+
+    def stream(
+        self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]
+    ) -> Generator[GenerationEvent, None, None]:
+        """As `generate`, token by token: a `GeneratedToken` for each, and a `GenerationEnd` for each prompt.
+
+        The request is sent when the first event is asked for, and not again once an event has come: after
+        that, raises `ConnectionFailed` where the connection breaks and `StatusError` where the service cannot
+        go on. Close it, or leave the loop over it, and the service drops the rest.
+        """
+        return self._transport.stream(prompt, settings)
 
     def versions(self) -> Iterator[Version]:
         """All versions; pages are fetched as they are needed."""
@@ -249,31 +240,13 @@ class AsyncErrata:
     def events(self, edit_id: str, last_event_id: str | None = None) -> AsyncIterator[Event]:
         return self._transport.events(edit_id, last_event_id)
 
-    async def generate(
-        self,
-        prompt: str | Sequence[str],
-        *,
-        version: int | Literal["base"] | None = None,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-        top_p: float | None = None,
-        top_k: int | None = None,
-        repetition_penalty: float | None = None,
-        seed: int | None = None,
-        stop: str | Sequence[str] | None = None,
-    ) -> Generation:
-        request = routes.generate(
-            prompt,
-            version=version,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            top_k=top_k,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-            stop=stop,
-        )
-        return await self._transport.send(request)
+    async def generate(self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]) -> Generation:
+        return await self._transport.send(routes.generate(prompt, settings))
+
+    def stream(
+        self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        return self._transport.stream(prompt, settings)
 
     def versions(self) -> AsyncIterator[Version]:
         return self._transport.items(routes.list_versions())

@@ -2,7 +2,7 @@
 
     ErrataError
     ├── InvalidFacts             facts that cannot be read or sent; names each one (also a ValueError)
-    ├── ConnectionFailed         no answer came
+    ├── ConnectionFailed         no answer came, or a stream of events broke off
     │   └── RequestTimedOut      none came in time
     ├── UnexpectedAnswer         an answer came that does not fit the contract
     ├── StatusError              the service answered with an error; carries its problem document
@@ -53,7 +53,10 @@ class InvalidFacts(ErrataError, ValueError):
 
 
 class ConnectionFailed(ErrataError):
-    """No answer came. `may_have_arrived` is false where the server surely never saw the request."""
+    """No answer came, or a stream of events broke off.
+
+    `may_have_arrived` is false where the server surely never saw the request.
+    """
 
     def __init__(self, message: str, *, may_have_arrived: bool) -> None:
         self.may_have_arrived = may_have_arrived

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import NoneType
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ R = TypeVar("R", bound=Record)
 PAGE_SIZE = 100
 # An activation is answered once every replica has followed, or has been waited for this long.
 ACTIVATION_HOLD_S = 60.0
+EVENT_STREAM: Mapping[str, str] = {"Accept": "text/event-stream"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,25 @@ class Request(Generic[T]):
     headers: Mapping[str, str] = field(default_factory=dict)
     repeatable: bool = True
     hold_s: float = 0.0
+
+
+class GenerationSettings(TypedDict, total=False):
+    """How a prompt is continued. What is not given, or is None, is the service's default.
+
+    `version`: a version's number or "base" (the active version). `max_new_tokens`: the longest completion.
+    `temperature`: 0 is greedy, and the default. `top_p` and `top_k`: choose among the likeliest tokens only.
+    `repetition_penalty`: above 1, tokens that are there already become less likely. `seed`: each prompt's own
+    draws begin from it. `stop`: one text or several, before which a completion ends.
+    """
+
+    version: int | Literal["base"] | None
+    max_new_tokens: int | None
+    temperature: float | None
+    top_p: float | None
+    top_k: int | None
+    repetition_penalty: float | None
+    seed: int | None
+    stop: str | Sequence[str] | None
 
 
 def create_edit(facts: Iterable[FactInput], *, idempotency_key: str | None, **settings: object) -> Request[EditRecord]:
@@ -57,9 +77,7 @@ def get_edit(edit_id: str, wait_s: int = 0) -> Request[EditRecord]:
 
 
 def edit_events(edit_id: str, last_event_id: str | None) -> Request[None]:
-    headers = {"Accept": "text/event-stream"}
-    if last_event_id is not None:
-        headers["Last-Event-ID"] = last_event_id
+    headers = EVENT_STREAM if last_event_id is None else {**EVENT_STREAM, "Last-Event-ID": last_event_id}
     return Request(method="GET", path=f"{_edit_path(edit_id)}/events", answer=NoneType, headers=headers)
 
 
@@ -67,9 +85,13 @@ def cancel_edit(edit_id: str) -> Request[EditRecord]:
     return Request(method="POST", path=f"{_edit_path(edit_id)}/cancel", answer=EditRecord)
 
 
-def generate(prompt: str | Sequence[str], **sampling: object) -> Request[Generation]:
-    prompts = {"prompt": prompt} if isinstance(prompt, str) else {"prompts": list(prompt)}
-    return Request(method="POST", path="/generate", answer=Generation, body={**prompts, **_given(sampling)})
+def generate(prompt: str | Sequence[str], settings: GenerationSettings) -> Request[Generation]:
+    return Request(method="POST", path="/generate", answer=Generation, body=_generation(prompt, settings))
+
+
+def stream(prompt: str | Sequence[str], settings: GenerationSettings) -> Request[None]:
+    body = {**_generation(prompt, settings), "stream": True}
+    return Request(method="POST", path="/generate", answer=NoneType, body=body, headers=EVENT_STREAM)
 
 
 def list_versions() -> Request[Page[Version]]:
@@ -129,6 +151,14 @@ def _list(path: str, item: type[R], **filters: str | None) -> Request[Page[R]]:
     query = {"limit": PAGE_SIZE, **_given(filters)}
     # The type checker does not see that a page can be made for a type that is known only here.
     return Request(method="GET", path=path, answer=Page[item], query=query)  # type: ignore[valid-type]
+
+
+def _generation(prompt: str | Sequence[str], settings: GenerationSettings) -> dict[str, Any]:
+    unknown = settings.keys() - GenerationSettings.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
+    prompts = {"prompt": prompt} if isinstance(prompt, str) else {"prompts": list(prompt)}
+    return {**prompts, **_given(settings)}
 
 
 def _edit_path(edit_id: str) -> str:

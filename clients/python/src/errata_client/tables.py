@@ -35,9 +35,12 @@ def cell(value: object) -> str:
         return f"{value:.3f}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
-    # Text from the service goes to a terminal: nothing in it may move the cursor.
-    text = str(value)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped(str(value))
+
+
+def escaped(text: str, but: str = "") -> str:
+    """Escapes for control characters `but` these: text from the service must not move a terminal's cursor."""
+    return "".join(c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text)
 
 
 def _pad(text: str, width: int, to_right: bool) -> str:

@@ -5,7 +5,7 @@ What to send is in `routes`, what an answer means in `answers`, whether to try a
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -15,13 +15,16 @@ import httpx
 
 from errata_client.answers import connection_errors, read_answer
 from errata_client.errors import ConnectionFailed, StatusError
-from errata_client.events import Event, EventStream
+from errata_client.event_streams import EventStream
+from errata_client.events import EditEvents, Event
+from errata_client.generation import GenerationEvent, GenerationEvents
 from errata_client.models import Page, Record
 from errata_client.retries import Attempts
-from errata_client.routes import Request, page_after
+from errata_client.routes import GenerationSettings, Request, page_after
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
+E = TypeVar("E", bound=Record)
 
 LONGEST_CONNECT_S = 5.0
 
@@ -107,7 +110,16 @@ class Transport:
 
     def events(self, edit_id: str, last_event_id: str | None) -> Iterator[Event]:
         """The events of an edit until it ends, connecting again where the stream breaks off."""
-        stream = EventStream(edit_id, last_event_id, self._connection.max_retries)
+        return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
+
+    def stream(
+        self, prompt: str | Sequence[str], settings: GenerationSettings
+    ) -> Generator[GenerationEvent, None, None]:
+        """The events of a generation until every prompt has ended."""
+        return self._follow(GenerationEvents(prompt, settings, self._connection.max_retries))
+
+    def _follow(self, stream: EventStream[E]) -> Generator[E, None, None]:
+        """The events of a stream. Closed early, it closes the connection too."""
         while True:
             try:
                 with connection_errors():
@@ -162,8 +174,15 @@ class AsyncTransport:
                 yield item
             request = page_after(request, page)
 
-    async def events(self, edit_id: str, last_event_id: str | None) -> AsyncIterator[Event]:
-        stream = EventStream(edit_id, last_event_id, self._connection.max_retries)
+    def events(self, edit_id: str, last_event_id: str | None) -> AsyncIterator[Event]:
+        return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
+
+    def stream(
+        self, prompt: str | Sequence[str], settings: GenerationSettings
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        return self._follow(GenerationEvents(prompt, settings, self._connection.max_retries))
+
+    async def _follow(self, stream: EventStream[E]) -> AsyncGenerator[E, None]:
         while True:
             try:
                 with connection_errors():
