@@ -18,6 +18,11 @@ from service.engine.submission import Submission
 from service.engine.tasks import Event, Failed, Finished, Task
 
 CLIENT_CLOSED_REQUEST = 499
+QUIET_S = 15.0
+
+
+class Quiet:
+    """Now and then, so that nobody takes a long silence for a lost connection."""
 
 
 class Following:
@@ -25,7 +30,8 @@ class Following:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | Quiet] = asyncio.Queue()
+        self._reminder: asyncio.TimerHandle | None = None
         self._engine: Engine
         self._submission: Submission
 
@@ -43,6 +49,8 @@ class Following:
         except BaseException:
             following.close()
             raise
+        if streamed:
+            following._remind_later()
         return following
 
     def __enter__(self) -> Self:
@@ -61,8 +69,10 @@ class Following:
     def close(self) -> None:
         """Let the engine drop what has not ended."""
         self._engine.cancel(self._submission)
+        if self._reminder is not None:
+            self._reminder.cancel()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncIterator[Event | Quiet]:
         """What follows, until all tasks have finished. Raises what the submission fails with."""
         unfinished = len(self._submission.tasks)
         while unfinished:
@@ -75,7 +85,14 @@ class Following:
         ended = [event async for event in self.events() if isinstance(event, Finished)]
         return sorted(ended, key=lambda event: event.index)
 
-    async def _next(self) -> Event:
+    def _remind_later(self) -> None:
+        self._reminder = self._loop.call_later(QUIET_S, self._remind)
+
+    def _remind(self) -> None:
+        self._events.put_nowait(Quiet())
+        self._remind_later()
+
+    async def _next(self) -> Event | Quiet:
         event = await self._events.get()
         if isinstance(event, Failed):
             raise event.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from redis import RedisError
 
 from errata.registry.registry import Registry
 
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SHORT_SECONDS = (0.00001, 0.0001, *SECONDS)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -67,6 +69,7 @@ class Metrics:
         self._version = Gauge(
             "errata_version_served", "The version that requests use when they name none.", registry=registry
         )
+        self._version.set(math.nan)  # none yet
 
     def watch(self, *, waiting: Callable[[], float], running: Callable[[], float]) -> None:
         """Ask these whenever the figures are wanted."""
@@ -79,7 +82,7 @@ class Metrics:
 
     def count_request(self, method: str, route: str, status: int) -> None:
         """An HTTP request is being answered."""
-        self._requests.labels(method, route, status).inc()
+        self._requests.labels(method if method in METHODS else "other", route, status).inc()
 
     def note_step(self, rows: Sequence[Waited], seconds: float) -> None:
         """A decode step has let these rows go on."""

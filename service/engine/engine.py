@@ -185,8 +185,14 @@ class Engine:
     def _run(self) -> None:
         if self.model.device.type == "cpu" and self._base[0].numel() < WORTH_SHARING:
             torch.set_num_threads(1)
-        while self._prepare_step():
-            self._step()
+        going_on = True
+        while going_on:
+            try:
+                going_on = self._prepare_step()
+                if going_on:
+                    self._step()
+            except Exception as error:
+                self._give_up(error)
 
     def _prepare_step(self) -> bool:
         """Let rows leave and join; waits until there are some to compute. False when the engine is closed."""
@@ -299,6 +305,14 @@ class Engine:
         self._reading = deque(
             [row for row in self._reading if row not in parts] + [row for row in parts if row.num_unread]
         )
+
+    def _give_up(self, error: Exception) -> None:
+        """Fail all that was accepted, since it is not known what has become of it, and begin anew."""
+        log.exception("a step failed")
+        with self._changed:
+            self._lanes = {}
+            for submission in list(self._open):
+                submission.error = error
 
     def _drop_empty_lanes(self) -> None:
         self._lanes = {version: lane for version, lane in self._lanes.items() if lane.rows}

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.sse import KEEPALIVE_COMMENT
 
 from service.dependencies import ReplicaDep, may_read
 from service.engine.tasks import Finished, Piece, Task
-from service.following import EventStream, Following, finished_unless_gone, server_sent
+from service.following import EventStream, Following, Quiet, finished_unless_gone, server_sent
 from service.generation import Completion, EndEvent, GenerateRequest, Generation, TokenEvent, Usage
 from service.problems import pointer, problem_of, problem_responses
 from service.prompts import prompt_ids
@@ -75,6 +76,8 @@ async def _events(following: Following) -> AsyncIterator[bytes]:
     try:
         async for event in following.events():
             match event:
+                case Quiet():
+                    yield KEEPALIVE_COMMENT
                 case Piece():
                     token = TokenEvent(index=event.index, text=event.text, version=version)
                     yield server_sent(token.model_dump_json(), "token")

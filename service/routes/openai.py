@@ -11,12 +11,13 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.sse import KEEPALIVE_COMMENT
 
 from errata.registry.records import BASE_VERSION
 from errata.registry.registry import Registry
 from service.dependencies import RegistryDep, ReplicaDep, may_read
 from service.engine.tasks import Event, Finished, Piece, Read, Token
-from service.following import EventStream, Following, finished_unless_gone, server_sent
+from service.following import EventStream, Following, Quiet, finished_unless_gone, server_sent
 from service.openai_completions import (
     MODEL,
     Choice,
@@ -131,6 +132,9 @@ class _Answers:
         finished = []
         try:
             async for event in following.events():
+                if isinstance(event, Quiet):
+                    yield KEEPALIVE_COMMENT
+                    continue
                 if isinstance(event, Finished):
                     finished.append(event)
                 if choice := self._choice(event):
