@@ -56,7 +56,11 @@ class CompletionRequest(BaseModel):
     )
 
     model: Annotated[Text, Field(description="`errata`, which is the active version, `errata@3` or `errata@base`.")]
-    prompt: PromptText | TokenIds | Annotated[list[PromptText] | list[TokenIds], Field(max_length=MAX_PROMPTS)]
+    prompt: (
+        PromptText
+        | TokenIds
+        | Annotated[list[PromptText] | list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
+    )
     max_tokens: Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS)] | None = 16
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0

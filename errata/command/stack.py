@@ -23,7 +23,7 @@ from errata.registry.registry import Registry
 from errata.settings import Settings
 
 START_PATIENCE_S = 600.0  # a large model takes minutes to load
-STOP_PATIENCE_S = 15.0
+STOP_PATIENCE_S = 20.0  # longer than a service drains (`drain_s`)
 RESTART_PAUSE_S = 2.0
 
 # Threads that wait for each other give their core away after a moment: where the worker and the service are both busy
