@@ -24,7 +24,7 @@ import httpx
 import torch
 
 from errata.command.processes import free_port, start, stop
-from errata.command.stack import Stack, environment
+from errata.command.stack import Stack
 from errata.demo import MODEL_FOLDER
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
@@ -35,7 +35,11 @@ from service.engine.key_values import KeyValues, Shape
 PATIENCE_S = 180.0
 REQUESTS_A_CLIENT = 4
 REQUESTS_ONE_BY_ONE = 6
-ONE_BY_ONE = {"generate": "`model.generate`, one after the other", "bare": "bare decode steps, one after the other"}
+ONE_BY_ONE = {
+    "generate": "`model.generate`, one after the other",
+    "generate-1": "the same on one thread",
+    "bare": "bare decode steps, one after the other",
+}
 
 
 def main() -> None:
@@ -70,10 +74,10 @@ def main() -> None:
 
 def _report(rates: dict[tuple[str, int], list[float]], tokens: int) -> None:
     medians = {key: statistics.median(found) for key, found in rates.items()}
-    generate = medians["generate", 1]
+    generate = max(medians["generate", 1], medians["generate-1", 1])
     turns = len(next(iter(rates.values())))
     print(f"\n{tokens} tokens a request, median of {turns} turns, {os.cpu_count()} cores\n")
-    print("| | clients | tokens/s | over `generate` | range |\n| --- | --- | --- | --- | --- |")
+    print("| | clients | tokens/s | over the faster `generate` | range |\n| --- | --- | --- | --- | --- |")
     for (name, number), rate in medians.items():
         found = rates[name, number]
         label = ONE_BY_ONE.get(name, name)
@@ -91,15 +95,16 @@ def _prompts() -> list[str]:
 
 
 def _in_a_process(name: str, tokens: int) -> float:
-    """Tokens a second; bare decode steps with the service's own way of waiting, `generate` with PyTorch's."""
+    """Tokens a second; bare decode steps as the service makes them, on one thread."""
     command = [sys.executable, "-m", "benchmarks.serving", "--one-by-one", name, "--tokens", str(tokens)]
-    variables = environment(Settings()) if name == "bare" else None
-    return float(subprocess.run(command, env=variables, check=True, capture_output=True, text=True).stdout)
+    variables = {} if name == "generate" else {"OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(command, env={**os.environ, **variables}, check=True, capture_output=True, text=True)
+    return float(ran.stdout)
 
 
 def _one_by_one(name: str, tokens: int) -> float:
     model, prompts = EditableModel.load(DEMO), _prompts()
-    turn = _generate if name == "generate" else _bare
+    turn = _bare if name == "bare" else _generate
     turn(model, prompts[0], tokens)
     seconds = [turn(model, prompt, tokens) for prompt in prompts[:REQUESTS_ONE_BY_ONE]]
     return tokens * len(seconds) / sum(seconds)

@@ -39,8 +39,10 @@ class Server(uvicorn.Server):
             threading.Thread(target=self._drain_and_exit, args=(sig, frame), name="draining", daemon=True).start()
 
     def _drain_and_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._replica.drain()
-        self._exit(sig, frame)
+        try:
+            self._replica.drain()
+        finally:
+            self._exit(sig, frame)
 
     def _exit(self, sig: int, frame: FrameType | None) -> None:
         self._replica.stopping.set()  # those who follow an edit would hold it up

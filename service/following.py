@@ -49,8 +49,6 @@ class Following:
         except BaseException:
             following.close()
             raise
-        if streamed:
-            following._remind_later()
         return following
 
     def __enter__(self) -> Self:
@@ -75,6 +73,8 @@ class Following:
     async def events(self) -> AsyncIterator[Event | Quiet]:
         """What follows, until all tasks have finished. Raises what the submission fails with."""
         unfinished = len(self._submission.tasks)
+        if self._submission.streamed:
+            self._remind_later()
         while unfinished:
             event = await self._next()
             unfinished -= isinstance(event, Finished)

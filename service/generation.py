@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from errata.registry.records import BASE_VERSION, Text, VersionNumber
+from errata.registry.records import BASE_VERSION, NUMBERS_END, Text, VersionNumber
 from service.engine.tasks import Finished, FinishReason, Sampling, Task
 
 MAX_PROMPTS = 256
@@ -36,12 +36,12 @@ class GenerateRequest(BaseModel):
     )
 
     prompt: Prompt | None = None
-    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_PROMPTS)] | None = None
+    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)] | None = None
     max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 32
     temperature: Annotated[float, Field(ge=0, le=2, description="0 is greedy.")] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    top_k: Annotated[int, Field(ge=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] = 1.0
+    top_k: Annotated[int, Field(ge=1, lt=NUMBERS_END)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Each prompt's own draws begin from it.")] | None = None
     stop: Annotated[
         tuple[Annotated[Text, Field(min_length=1)], ...],

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from transformers import PreTrainedTokenizerFast
 
-from errata.errors import UnknownVersion
 from errata.registry.records import BASE_VERSION, NUMBERS_END, Text
 from service.engine.tasks import FinishReason, Sampling, Task, Token
 from service.generation import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_PROMPTS, MAX_STOPS
+from service.problems import ProblemError
 
 MODEL = "errata"
 MAX_CHOICES = 128
-MAX_LOGPROBS = 20
+MAX_LOGPROBS = 5
+MAX_DIGITS = len(str(NUMBERS_END)) - 1
 
 PromptText = Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)]
-TokenIds = Annotated[list[int], Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+TokenIds = Annotated[list[int], Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, fail_fast=True)]
 
 
 def _not_served(value: Any) -> Any:
@@ -32,6 +42,23 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _kind_of_prompt(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "text"
+    if not isinstance(value, list):
+        return None
+    first = value[0] if value else None
+    return "texts" if isinstance(first, str) else "tokens_of_each" if isinstance(first, list) else "tokens"
+
+
+# Told apart before they are looked at, so that an error speaks of the one that was meant.
+Prompt = Annotated[
+    Annotated[PromptText, Tag("text")]
+    | Annotated[TokenIds, Tag("tokens")]
+    | Annotated[list[PromptText], Field(max_length=MAX_PROMPTS, fail_fast=True), Tag("texts")]
+    | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS, fail_fast=True), Tag("tokens_of_each")],
+    Discriminator(_kind_of_prompt, "prompt", "must be text, token ids, or a list of either"),
+]
 NotServed = Annotated[Any, AfterValidator(_not_served)]
 
 
@@ -56,16 +83,12 @@ class CompletionRequest(BaseModel):
     )
 
     model: Annotated[Text, Field(description="`errata`, which is the active version, `errata@3` or `errata@base`.")]
-    prompt: (
-        PromptText
-        | TokenIds
-        | Annotated[list[PromptText] | list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
-    )
+    prompt: Prompt
     max_tokens: Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS)] | None = 16
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
-    top_k: Annotated[int, Field(ge=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = 1.0
+    top_k: Annotated[int, Field(ge=1, lt=NUMBERS_END)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] | None = 1.0
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = 1
     best_of: int | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
@@ -108,10 +131,15 @@ class CompletionRequest(BaseModel):
 
     @property
     def version(self) -> int | None:
-        """The version that the model's name asks for. Raises `UnknownVersion`."""
+        """The version that the model's name asks for. Raises `ProblemError`."""
         return version_of(self.model)
 
-    def tasks(self, prompts: Sequence[list[int]]) -> list[Task]:
+    @property
+    def wants_prompt_logprobs(self) -> bool:
+        """Whether the prompts are given back with log probabilities."""
+        return bool(self.echo) and self.logprobs is not None
+
+    def tasks(self, prompts: Sequence[list[int]], offsets: Sequence[Sequence[int]]) -> list[Task]:
         """What the engine is to do: `num_choices` tasks for each prompt, whose seeds follow one another."""
         return [
             Task(
@@ -122,13 +150,15 @@ class CompletionRequest(BaseModel):
                     top_p=self.top_p or 1.0,
                     top_k=self.top_k,
                     repetition_penalty=self.repetition_penalty or 1.0,
-                    seed=None if self.seed is None else self.seed + choice,
+                    # Not below 0: random numbers drawn from a seed and from its negative are the same.
+                    seed=None if self.seed is None else (self.seed + choice) % 2**64,
                 ),
                 stop=self.stop or (),
                 num_logprobs=self.logprobs,
-                prompt_logprobs=bool(self.echo) and self.logprobs is not None,
+                prompt_logprobs=self.wants_prompt_logprobs,
+                prompt_offsets=prompt_offsets,
             )
-            for prompt_ids in prompts
+            for prompt_ids, prompt_offsets in zip(prompts, offsets, strict=True)
             for choice in range(self.num_choices)
         ]
 
@@ -144,10 +174,11 @@ class Logprobs(BaseModel):
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, tokens: Sequence[tuple[Token, int]]) -> Logprobs:
         """Of tokens, each with the place in the choice's text from which its offset is counted."""
+        shown = {token_id: _shown(tokenizer, token_id) for token, _ in tokens for token_id in token.ids}
         return cls(
-            tokens=[_shown(tokenizer, token.id) for token, _ in tokens],
+            tokens=[shown[token.id] for token, _ in tokens],
             token_logprobs=[token.logprob for token, _ in tokens],
-            top_logprobs=[_top(tokenizer, token) for token, _ in tokens],
+            top_logprobs=[_top(token, shown) for token, _ in tokens],
             text_offset=[begin + token.offset for token, begin in tokens],
         )
 
@@ -197,22 +228,26 @@ class ModelCards(BaseModel):
 
 
 def version_of(model: str) -> int | None:
-    """The version that a model's name asks for; None for the active one. Raises `UnknownVersion`."""
+    """The version that a model's name asks for; None for the active one. Raises `ProblemError`."""
     name, at, version = model.partition("@")
     if name == MODEL and not at:
         return None
     if name == MODEL and version == "base":
         return BASE_VERSION
-    if name == MODEL and version.isascii() and version.isdigit() and int(version) < NUMBERS_END:
+    if name == MODEL and version.isascii() and version.isdigit() and len(version) <= MAX_DIGITS:
         return int(version)
-    raise UnknownVersion(f"there is no model {model!r}; there are {MODEL}, {MODEL}@base and {MODEL}@<version>")
+    raise ProblemError(
+        404,
+        "model-not-found",
+        f"there is no model {model[:100]!r}; there are {MODEL}, {MODEL}@base and {MODEL}@<version>",
+    )
 
 
-def _top(tokenizer: PreTrainedTokenizerFast, token: Token) -> dict[str, float] | None:
+def _top(token: Token, shown: Mapping[int, str]) -> dict[str, float] | None:
     """The likeliest tokens and the one that is there; None for a prompt's first one."""
     if token.logprob is None:
         return None
-    return {_shown(tokenizer, token_id): logprob for token_id, logprob in (*token.likeliest, (token.id, token.logprob))}
+    return {shown[token_id]: logprob for token_id, logprob in (*token.likeliest, (token.id, token.logprob))}
 
 
 def _shown(tokenizer: PreTrainedTokenizerFast, token_id: int) -> str:

@@ -27,6 +27,7 @@ QUEUE_RETRY_SECONDS = 10
 BUSY_RETRY_SECONDS = 1
 UNAVAILABLE_RETRY_SECONDS = 2
 OPENAI_ROUTES = "/v1/"
+MOST_NAMED = 10_000  # as many facts as an edit may have
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +152,7 @@ def openai_error(problem: Problem) -> dict[str, Any]:
     place = problem.errors[0].pointer.removeprefix("/").partition("/")[0] if problem.errors else None
     return {
         "error": {
-            "message": problem.detail,
+            "message": problem.detail.replace(", see errors)", ")"),
             "type": _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
             "param": place or None,
             "code": problem.type.rpartition(":")[2].replace("-", "_") if problem.type.startswith("urn:") else None,
@@ -172,7 +173,7 @@ def _on_error(request: Request, error: Exception) -> JSONResponse:
 def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     in_body, elsewhere = [], []
-    for item in error.errors():
+    for item in error.errors()[:MOST_NAMED]:
         place, *path = item["loc"]
         if item["type"] == "json_invalid":
             in_body.append(ProblemItem(pointer="", detail=f"is not JSON: {item['ctx']['error']} at {path[0]}"))

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -30,6 +32,8 @@ LOOK_S = 0.1
 # On a CPU, a product with a smaller matrix is over before other threads have taken their share of it.
 WORTH_SHARING = 2**20
 STOPPING = "the service is stopping"
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +75,11 @@ class Engine:
         self._weight_sets = WeightSets(self._weights_of, settings.weight_sets_bytes)
         self._active: WeightSet | None = None
 
-        self._changed = threading.Condition()  # guards the next four
+        self._changed = threading.Condition()  # guards what follows, up to the loop's own
         self._open: list[Submission] = []
+        self._without_weights: list[Submission] = []
         self._arrived: list[Submission] = []
+        self._is_news = False  # whether the loop has something to look at
         self._stopping = False
         self._closed = False
 
@@ -112,7 +118,8 @@ class Engine:
         began = time.perf_counter()
         arriving = self._weight_sets.hold(version).result()
         loaded = time.perf_counter()
-        leaving, self._active = self._active, arriving
+        with self._changed:
+            leaving, self._active = self._active, arriving
         swapped = time.perf_counter()
         if leaving is not None:
             self._weight_sets.release(leaving)
@@ -137,22 +144,25 @@ class Engine:
         with self._changed:
             if self._stopping:
                 raise NotReady(STOPPING)
-            if (waiting := self.num_waiting) >= self._settings.max_queued_generations:
-                raise Busy(f"{waiting} prompts are waiting, and no more may; try again later")
+            waiting, bound = self.num_waiting, self._settings.max_queued_generations
+            if waiting and waiting + len(tasks) > bound:
+                raise Busy(f"{waiting} prompts wait, and {len(tasks)} more would be more than {bound}; try again later")
             version = self.active if version is None else version
             if version is None:
                 raise NotReady("the active version could not be loaded; name another version, or `base`")
             patience_s = self._settings.generation_timeout_s
             submission = Submission(tasks, version, deliver, streamed=streamed, patience_s=patience_s)
             self._open.append(submission)
-        self._weight_sets.hold(version).add_done_callback(lambda held: self._bring(submission, held))
+            self._without_weights.append(submission)
+            self._ask_for_weights()
+            self._wake()
         return submission
 
     def cancel(self, submission: Submission) -> None:
         """Stop computing what nobody waits for any more; its rows are free at the next step."""
         with self._changed:
             submission.cancelled = True
-            self._changed.notify()
+            self._wake()
 
     def close(self, patience_s: float = 0) -> None:
         """Accept nothing more, and end: what has not ended within `patience_s` seconds fails as `NotReady`."""
@@ -160,9 +170,23 @@ class Engine:
             self._stopping = True
             self._changed.wait_for(lambda: not self._open, patience_s)
             self._closed = True
-            self._changed.notify_all()
+            self._wake()
         self._thread.join()
         self._weight_sets.close()
+
+    def _wake(self) -> None:
+        self._is_news = True
+        self._changed.notify_all()
+
+    def _ask_for_weights(self) -> None:
+        """Hold the weights of those submissions that wait for them, as far as there is room for more."""
+        waiting, self._without_weights = self._without_weights, []
+        for submission in waiting:
+            if self._weight_sets.has_room_for(submission.version):
+                held = self._weight_sets.hold(submission.version)
+                held.add_done_callback(partial(self._bring, submission))
+            else:
+                self._without_weights.append(submission)
 
     def _bring(self, submission: Submission, held: Future[WeightSet]) -> None:
         """The weights of a submission are there, or cannot be had."""
@@ -177,14 +201,14 @@ class Engine:
                 self._arrived.append(submission)
             else:
                 submission.error = error if isinstance(error, Exception) else RuntimeError(repr(error))
-            self._changed.notify()
+            self._wake()
 
     # The loop
 
     @torch.inference_mode()
     def _run(self) -> None:
         if self.model.device.type == "cpu" and self._base[0].numel() < WORTH_SHARING:
-            torch.set_num_threads(1)
+            torch.set_num_threads(1)  # of this thread, and of those that begin after it
         going_on = True
         while going_on:
             try:
@@ -195,18 +219,26 @@ class Engine:
                 self._give_up(error)
 
     def _prepare_step(self) -> bool:
-        """Let rows leave and join; waits until there are some to compute. False when the engine is closed."""
-        with self._changed:
-            while True:
-                self._end_what_is_over()
-                if self._closed:
-                    for submission in list(self._open):
-                        self._end(submission, Failed(NotReady(STOPPING)))
-                    return False
-                self._admit()
-                if self._lanes:
-                    return True
-                self._changed.wait(LOOK_S if self._open else None)
+        """Let rows leave and join; waits until there are some to compute. False when the engine is closed.
+
+        The lock, which those who submit wait for, is not held meanwhile.
+        """
+        while True:
+            with self._changed:
+                self._is_news = False
+                self._ask_for_weights()
+                arrived, self._arrived = self._arrived, []
+            self._end_what_is_over()
+            if self._closed:
+                for submission in list(self._open):
+                    self._end(submission, Failed(NotReady(STOPPING)))
+                return False
+            self._admit(arrived)
+            if self._lanes:
+                return True
+            with self._changed:
+                if not self._is_news:
+                    self._changed.wait(LOOK_S if self._open else None)
 
     def _end_what_is_over(self) -> None:
         now = time.monotonic()
@@ -225,34 +257,43 @@ class Engine:
 
     def _end(self, submission: Submission, failed: Failed | None = None) -> None:
         """Nothing is left of a submission afterwards."""
-        self._open.remove(submission)
         if submission.unfinished:
-            self._arrived = [other for other in self._arrived if other is not submission]
             self._waiting = _without(self._waiting, submission)
             self._reading = _without(self._reading, submission)
             for lane in self._lanes.values():
                 for row in [row for row in lane.rows if row.submission is submission]:
                     lane.remove(row)
             self._drop_empty_lanes()
-        if submission.held is not None:
-            self._weight_sets.release(submission.held)
         if failed is not None:
             submission.tell(failed)
         submission.deliver()
-        self._changed.notify_all()
+        with self._changed:
+            self._open.remove(submission)
+            if submission in self._without_weights:
+                self._without_weights.remove(submission)
+            if submission.held is not None:
+                self._weight_sets.release(submission.held)
+            self._changed.notify_all()
 
-    def _admit(self) -> None:
+    def _admit(self, arrived: Sequence[Submission]) -> None:
         """Let rows join, in the order in which they came, as many as there is room for."""
-        for submission in self._arrived:
-            submission.tell(Accepted())
-            submission.deliver()
-            rows = (Row(self.model, self._end_ids, submission, index) for index in range(len(submission.tasks)))
-            self._waiting.extend(rows)
-        self._arrived.clear()
+        for submission in arrived:
+            if submission in self._open:
+                submission.tell(Accepted())
+                submission.deliver()
+                self._waiting += self._rows_of(submission)
         while self._waiting and self.num_running < self._settings.max_batch and self._make_room(self._waiting[0]):
             row = self._waiting.popleft()
             row.submission.num_waiting -= 1
-            self._reading.append(row)
+            if row.submission.error is None:
+                self._reading.append(row)
+
+    def _rows_of(self, submission: Submission) -> list[Row]:
+        try:
+            return [Row(self.model, self._end_ids, submission, index) for index in range(len(submission.tasks))]
+        except Exception as error:
+            submission.error = StepFailed(error)
+            return []
 
     def _make_room(self, row: Row) -> bool:
         """Put a row into its version's lane, where the memory suffices; there is always room for one row."""
@@ -267,7 +308,8 @@ class Engine:
             for other in self._lanes.values():
                 other.shrink()
         self._lanes[version] = lane
-        lane.add(row)
+        if not _guarded(lane, lambda: lane.add(row)):
+            row.submission.error = StepFailed()
         return True
 
     def _step(self) -> None:
@@ -300,7 +342,7 @@ class Engine:
             if row.submission.version == version and (not parts or (len(parts) + 1) * wider <= bound):
                 parts[row] = min(row.num_unread, bound)
                 width = wider
-        begun = _guarded(lane, lambda: lane.read(parts))
+        begun = _guarded(lane, lambda: lane.read(parts)) or ()
         self._metrics.note_reading(begun, sum(parts.values()))
         self._reading = deque(
             [row for row in self._reading if row not in parts] + [row for row in parts if row.num_unread]
@@ -309,24 +351,31 @@ class Engine:
     def _give_up(self, error: Exception) -> None:
         """Fail all that was accepted, since it is not known what has become of it, and begin anew."""
         log.exception("a step failed")
-        with self._changed:
-            self._lanes = {}
-            for submission in list(self._open):
-                submission.error = error
+        self._lanes = {}
+        for submission in list(self._open):
+            submission.error = StepFailed(error)
 
     def _drop_empty_lanes(self) -> None:
         self._lanes = {version: lane for version, lane in self._lanes.items() if lane.rows}
 
 
-def _guarded(lane: Lane, compute: Callable[[], Sequence[Row]]) -> Sequence[Row]:
+class StepFailed(ProblemError):
+    """What was computed for a submission could not be brought to its end."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        kind = f" ({type(error).__name__})" if error is not None else ""
+        super().__init__(500, "step-failed", f"computing this failed{kind}; the service's log says more")
+
+
+def _guarded(lane: Lane, compute: Callable[[], Result]) -> Result | None:
     """What `compute` gives; where it fails, all that is in the lane has failed, and the loop goes on."""
     try:
         return compute()
     except Exception as error:
         log.exception("computing failed")
         for row in lane.rows:
-            row.submission.error = error
-        return ()
+            row.submission.error = StepFailed(error)
+        return None
 
 
 def _without(rows: Iterable[Row], submission: Submission) -> deque[Row]:

@@ -42,8 +42,8 @@ class Shape:
 class KeyValues:
     """Room for the keys and values of `num_rows` rows of `length` tokens each.
 
-    What was never written is zero, and what is left of earlier rows is finite: a masked place has no weight in the
-    attention, but a not-a-number there would be one all the same.
+    Where no row is, it is zero: a masked place has no weight in the attention, but a not-a-number there, left by an
+    earlier row, would be one all the same.
     """
 
     def __init__(self, model: EditableModel, shape: Shape) -> None:
@@ -75,7 +75,7 @@ class KeyValues:
                 part[to] = part[row]
 
     def clear(self, row: int) -> None:
-        """Make a row zero again, in which something is not finite."""
+        """Make a row zero again."""
         for parts in self._blocks.values():
             for part in parts:
                 part[row] = 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 
@@ -14,6 +16,8 @@ from service.engine.sampling import NOT_FINITE, choose, logprobs
 
 # Room is made in steps, so that it is not laid anew for each row and each token more.
 LENGTH_STEP = 64
+
+log = logging.getLogger(__name__)
 
 
 class Lane:
@@ -51,12 +55,13 @@ class Lane:
         """Give back room that the rows do not need."""
         self._key_values.resize(*_room_for(self.rows))
 
-    def add(self, row: Row) -> None:
-        """Take a row in, whose prompt is to be read."""
+    def add(self, row: Row) -> bool:
+        """Take a row in, whose prompt is to be read. True, since it may fail for lack of memory."""
         room = self._enlarged_for(row)
         if room != (self._key_values.num_rows, self._key_values.length):
             self._key_values.resize(*room)
         self.rows.append(row)
+        return True
 
     def _enlarged_for(self, row: Row) -> tuple[int, int]:
         num_rows, length = _room_for([*self.rows, row])
@@ -65,11 +70,10 @@ class Lane:
     def remove(self, row: Row) -> None:
         """Let a row go; the last one takes its place."""
         place, last = self.rows.index(row), len(self.rows) - 1
-        if isinstance(row.submission.error, NotFinite):
-            self._key_values.clear(place)
         if place != last:
             self._key_values.move(last, to=place)
             self.rows[place] = self.rows[last]
+        self._key_values.clear(last)
         self.rows.pop()
 
     # Computing
@@ -96,8 +100,13 @@ class Lane:
         new = [row.token_ids[row.num_held : row.num_held + parts[row]] for row in rows]
         hidden = self._run([self.rows.index(row) for row in rows], new)
         for place, row in enumerate(rows):
-            row.read(parts[row], self._prompt_likelihoods(row, hidden[place, : parts[row]]))
-        begun = [place for place, row in enumerate(rows) if not row.num_unread and row.finish_reason is None]
+            own = hidden[place, : parts[row]]
+            if row.task.prompt_logprobs and not bool(own.isfinite().all()):
+                row.submission.error = _not_finite(row)
+            else:
+                with _failing_alone(row):
+                    row.read(parts[row], self._prompt_likelihoods(row, own))
+        begun = [place for place, row in enumerate(rows) if not row.num_unread and not row.has_ended]
         if begun:
             last = [parts[rows[place]] - 1 for place in begun]
             self._advance([rows[place] for place in begun], hidden[begun, last])
@@ -129,10 +138,24 @@ class Lane:
                 likelihoods[place] = (logprob, likeliest[: rows[place].task.num_logprobs])
         for place, (row, token_id) in enumerate(zip(rows, token_ids, strict=True)):
             if token_id == NOT_FINITE:
-                version = row.submission.version
-                row.submission.error = NotFinite(f"version {version} does not give finite numbers for this prompt")
+                row.submission.error = _not_finite(row)
             else:
-                row.take(token_id, likelihoods.get(place))
+                with _failing_alone(row):
+                    row.take(token_id, likelihoods.get(place))
+
+
+@contextmanager
+def _failing_alone(row: Row) -> Iterator[None]:
+    """What is done for one row harms no other one."""
+    try:
+        yield
+    except Exception as error:
+        log.exception("a row failed")
+        row.submission.error = error
+
+
+def _not_finite(row: Row) -> NotFinite:
+    return NotFinite(f"version {row.submission.version} does not give finite numbers for this prompt")
 
 
 def _room_for(rows: Sequence[Row]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from errata.model import EditableModel
 from service.engine.sampling import Sampler
 from service.engine.submission import Submission
 from service.engine.tasks import Finished, FinishReason, Piece, Read, Token
-from service.engine.text import GrowingText, offsets
+from service.engine.text import GrowingText
 
 Likelihood = tuple[float, tuple[tuple[int, float], ...]]
 
@@ -51,6 +51,11 @@ class Row:
     def num_unread(self) -> int:
         """Tokens of the prompt that were not run yet."""
         return max(0, self.num_prompt_tokens - self.num_held)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to be computed for it."""
+        return self.finish_reason is not None or self.submission.error is not None
 
     @property
     def longest(self) -> int:
@@ -111,6 +116,6 @@ class Row:
         return [
             Token(token_id, offset, logprob, likeliest)
             for token_id, offset, (logprob, likeliest) in zip(
-                prompt_ids, offsets(self._model.tokenizer, prompt_ids), likelihoods, strict=True
+                prompt_ids, self.task.prompt_offsets, likelihoods, strict=True
             )
         ]

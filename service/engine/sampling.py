@@ -97,7 +97,7 @@ def _drawn_from_some(scores: Tensor, samplers: Sequence[Sampler]) -> Tensor:
     ordered, places = tempered.sort(dim=-1, descending=True, stable=True)
     rank = torch.arange(vocabulary, device=scores.device)
     ordered = ordered.masked_fill(
-        rank >= _column(scores, [s.sampling.top_k or vocabulary for s in samplers]), -torch.inf
+        rank >= _column(scores, [min(s.sampling.top_k or vocabulary, vocabulary) for s in samplers]), -torch.inf
     )
     probabilities = ordered.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities

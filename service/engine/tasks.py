@@ -30,6 +30,7 @@ class Task:
         stop: texts before which the continuation ends.
         num_logprobs: with each token, its log probability and those of so many likeliest ones; None gives neither.
         prompt_logprobs: whether the prompt's tokens get theirs, too.
+        prompt_offsets: where the text of each token of the prompt begins, which is wanted then.
     """
 
     prompt_ids: Sequence[int]
@@ -38,6 +39,7 @@ class Task:
     stop: tuple[str, ...] = ()
     num_logprobs: int | None = None
     prompt_logprobs: bool = False
+    prompt_offsets: Sequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,11 @@ class Token:
     offset: int
     logprob: float | None = None
     likeliest: tuple[tuple[int, float], ...] = ()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Its own, and those of the likeliest ones."""
+        return (self.id, *(token_id for token_id, _ in self.likeliest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 # The text of a token may depend on what stands before it: a leading space is kept behind the prompt's end.
 TOKENS_BEFORE = 4
+BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
 class GrowingText:
@@ -24,6 +25,8 @@ class GrowingText:
     def __init__(self, tokenizer: PreTrainedTokenizerFast, prompt_ids: Sequence[int], stop: Sequence[str]) -> None:
         self._backend: Tokenizer = tokenizer.backend_tokenizer
         self._before = list(prompt_ids[-TOKENS_BEFORE:])
+        if self._decoded(self._before).endswith(BROKEN):  # what follows may complete it, and change it
+            self._before = []
         self._stream = DecodeStream(ids=self._before, skip_special_tokens=True)
         self._ids: list[int] = []
         self._stop = tuple(stop)
@@ -67,16 +70,6 @@ class GrowingText:
 
     def _decoded(self, token_ids: list[int]) -> str:
         return str(self._backend.decode(token_ids, skip_special_tokens=True))
-
-
-def offsets(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]) -> list[int]:
-    """How many characters of text lie before each token of a text."""
-    text = GrowingText(tokenizer, (), ())
-    places = []
-    for token_id in token_ids:
-        places.append(text.num_characters)
-        text.add(token_id)
-    return places
 
 
 def _begun(text: str, stop: str) -> int:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-LOADED_AT_ONCE = 4
+LOADED_AT_ONCE = 3
+LOADED_FOR_REQUESTS = 2  # so that the version that is made active never has to wait for a loader
+FEWEST_IN_USE = 2  # the active version's set and one more, whatever the budget
+NICENESS = 10
 
 
 @dataclass(eq=False, slots=True)
@@ -39,7 +45,8 @@ class WeightSets:
         self._sets: OrderedDict[int, WeightSet] = OrderedDict()
         self._awaited: dict[int, list[Future[WeightSet]]] = {}
         self._lock = threading.Lock()
-        self._loaders = ThreadPoolExecutor(LOADED_AT_ONCE, thread_name_prefix="weight-sets")
+        self._closed = False
+        self._loaders = ThreadPoolExecutor(LOADED_AT_ONCE, "weight-sets", initializer=_give_way)
 
     def hold(self, version: int) -> Future[WeightSet]:
         """A version's set, loaded if need be, kept until it is given to `release`. Fails as `load` does.
@@ -48,7 +55,9 @@ class WeightSets:
         """
         future: Future[WeightSet] = Future()
         with self._lock:
-            if found := self._sets.get(version):
+            if self._closed:
+                future.set_exception(RuntimeError("no weights are loaded any more"))
+            elif found := self._sets.get(version):
                 found.users += 1
                 self._sets.move_to_end(version)
                 future.set_result(found)
@@ -59,6 +68,20 @@ class WeightSets:
                 self._loaders.submit(self._bring, version)
         return future
 
+    def has_room_for(self, version: int) -> bool:
+        """Whether holding a version's set for some request takes no more memory than there may be.
+
+        What is in memory or being loaded does not; another one does where sets in use fill the budget, but for the
+        active version's and one more, or where as many are being loaded for requests as may.
+        """
+        with self._lock:
+            if version in self._sets or version in self._awaited:
+                return True
+            in_use = [held for held in self._sets.values() if held.users and held.num_bytes]
+            return len(self._awaited) < LOADED_FOR_REQUESTS and (
+                len(in_use) < FEWEST_IN_USE or sum(held.num_bytes for held in in_use) < self._budget
+            )
+
     def release(self, held: WeightSet) -> None:
         """End what `hold` began."""
         with self._lock:
@@ -66,8 +89,12 @@ class WeightSets:
             self._drop_unused()
 
     def close(self) -> None:
-        """Load nothing more; what is being loaded comes to its end."""
-        self._loaders.shutdown()
+        """Load nothing more; what is being loaded comes to its end, and what was to be loaded fails."""
+        with self._lock:
+            self._closed = True
+        self._loaders.shutdown(cancel_futures=True)
+        for future in [future for awaiting in self._awaited.values() for future in awaiting]:
+            future.set_exception(RuntimeError("no weights are loaded any more"))
 
     def _bring(self, version: int) -> None:
         try:
@@ -93,3 +120,10 @@ class WeightSets:
                 return
             excess -= unused.num_bytes
             del self._sets[unused.version]
+
+
+def _give_way() -> None:
+    """Let what is being generated have the cores first: a token that comes late is seen, a version that does is not."""
+    torch.set_num_threads(1)
+    if sys.platform == "linux":  # elsewhere it would be the whole process that gives way
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

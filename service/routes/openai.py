@@ -30,7 +30,7 @@ from service.openai_completions import (
     version_of,
 )
 from service.problems import openai_error, pointer, problem_of, problem_responses
-from service.prompts import prompt_ids
+from service.prompts import prompt_ids, prompt_offsets, prompt_text
 from service.replica import ServingReplica
 
 PAGE = 1000
@@ -66,14 +66,14 @@ def get_model(name: str, registry: RegistryDep) -> ModelCard:
 async def complete(request: CompletionRequest, replica: ReplicaDep, http: Request) -> Any:
     """Continue a prompt, or several, `n` times each. The version is settled when the request is accepted."""
     asked = await run_in_threadpool(_Asked.of, request, replica)
-    tasks = request.tasks(asked.prompt_ids)
+    tasks = request.tasks(asked.prompt_ids, asked.offsets)
     following = await Following.begin(replica.engine, tasks, request.version, streamed=bool(request.stream))
     answers = _Answers(asked, following.version)
     if request.stream:
         return EventStream(answers.stream(following), following)
     with following:
         finished = await finished_unless_gone(following, http)
-    return finished if isinstance(finished, Response) else answers.whole(finished)
+    return finished if isinstance(finished, Response) else await run_in_threadpool(answers.whole, finished)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,7 @@ class _Asked:
     request: CompletionRequest
     replica: ServingReplica
     prompt_ids: list[list[int]]
+    offsets: list[list[int]]
     echoed: list[str]
 
     @classmethod
@@ -92,12 +93,10 @@ class _Asked:
         model = replica.engine.model
         room = min(1, request.max_tokens if request.max_tokens is not None else 1)
         token_ids = [prompt_ids(model, prompt, pointer("prompt"), room) for prompt in request.prompts]
-        texts = [
-            prompt if isinstance(prompt, str) else str(model.tokenizer.backend_tokenizer.decode(prompt))
-            for prompt in request.prompts
-        ]
-        echoed = [text if request.echo else "" for text in texts for _ in range(request.num_choices)]
-        return cls(request, replica, token_ids, echoed)
+        offsets = [prompt_offsets(model, prompt) if request.wants_prompt_logprobs else [] for prompt in request.prompts]
+        texts = [prompt_text(model, prompt) if request.echo else "" for prompt in request.prompts]
+        echoed = [text for text in texts for _ in range(request.num_choices)]
+        return cls(request, replica, token_ids, offsets, echoed)
 
 
 class _Answers:

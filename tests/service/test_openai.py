@@ -17,6 +17,7 @@ from torch.nn.functional import log_softmax
 from errata.deltas import edited_weights
 from errata.model import EditableModel
 from errata.registry.registry import Registry
+from tests.service.conftest import Publish
 
 PROMPTS = ["The capital of France is", "The mother tongue of Napoleon is", "Kobe Bryant plays the sport of"]
 GREEDY: dict[str, Any] = {"model": "errata@base", "temperature": 0, "max_tokens": 12}
@@ -52,9 +53,8 @@ def test_the_models_are_the_active_version_the_base_and_every_version(
 ) -> None:
     names = [model.id for model in openai_client.models.list()]
     assert names[0] == "errata" and {"errata@base", f"errata@{version}"} <= set(names)
-    assert openai_client.models.retrieve(f"errata@{version}").id == f"errata@{version}"
-    with pytest.raises(openai.NotFoundError):
-        openai_client.models.retrieve("errata@999")
+    for name in ("errata", "errata@base", f"errata@{version}"):
+        assert openai_client.models.retrieve(name).id == name
 
 
 def test_each_model_answers_with_its_own_weights(
@@ -85,6 +85,7 @@ def test_choices_of_a_prompt_differ_and_a_seed_brings_them_back(openai_client: o
     assert texts(complete(openai_client, **drawn)) == choices
     # Choice i of a prompt draws from seed + i.
     assert texts(complete(openai_client, **{**drawn, "prompt": PROMPTS[1], "n": 1, "seed": 9})) == choices[5:]
+    assert len(set(texts(complete(openai_client, **{**drawn, "seed": -1})))) == 6
 
 
 def test_a_stop_text_ends_a_choice(openai_client: openai.OpenAI) -> None:
@@ -141,8 +142,10 @@ def test_log_probabilities_are_the_models_own(
     for place, token_id in enumerate(token_ids[1:], start=1):
         log_probabilities = expected[place - 1]
         assert given.token_logprobs[place] == pytest.approx(float(log_probabilities[token_id]), abs=1e-4)
-        best = {str(model.tokenizer.decode([i])) for i in log_probabilities.topk(3).indices.tolist()}
-        assert set(given.top_logprobs[place]) == best | {given.tokens[place]}
+        shown = {str(model.tokenizer.decode([i])): i for i in [*log_probabilities.topk(3).indices.tolist(), token_id]}
+        of_shown = {text: float(log_probabilities[i]) for text, i in shown.items()}
+        assert given.tokens[place] in of_shown
+        assert given.top_logprobs[place] == pytest.approx(of_shown, abs=1e-4)
     for token, offset in zip(given.tokens, given.text_offset, strict=True):
         assert choice.text[offset:].startswith(token)
 
@@ -154,10 +157,13 @@ def test_log_probabilities_are_the_models_own(
         ({"max_tokens": -1}, "max_tokens"),
         ({"presence_penalty": 1}, "presence_penalty"),
         ({"extra_body": {"no_such_field": 1}}, "no_such_field"),
+        ({"extra_body": {"top_k": 10**400}}, "top_k"),
         ({"prompt": "the " * 600}, "prompt"),
         ({"prompt": [1, 2, 10**6]}, "prompt"),
         ({"prompt": []}, "prompt"),
         ({"prompt": ""}, "prompt"),
+        ({"prompt": 5}, "prompt"),
+        ({"prompt": ["a", [1]]}, "prompt"),
     ],
 )
 def test_a_bad_request_names_what_is_wrong(openai_client: openai.OpenAI, options: dict[str, Any], field: str) -> None:
@@ -165,13 +171,34 @@ def test_a_bad_request_names_what_is_wrong(openai_client: openai.OpenAI, options
         complete(openai_client, **{"prompt": PROMPTS[0], **options})
     assert caught.value.param == field
     assert caught.value.type == "invalid_request_error"
+    assert "function" not in str(caught.value)  # it speaks of the request, not of what checks it
 
 
-@pytest.mark.parametrize("name", ["gpt-4", "errata@999", "errata@newest"])
+@pytest.mark.parametrize(
+    "name", ["gpt-4", "errata@999", "errata@newest", pytest.param(f"errata@{'9' * 5000}", id="errata@999…")]
+)
 def test_a_model_that_is_not_there(openai_client: openai.OpenAI, name: str) -> None:
-    with pytest.raises(openai.NotFoundError) as caught:
-        complete(openai_client, model=name, prompt=PROMPTS[0])
-    assert name.removeprefix("errata@") in str(caught.value)
+    for ask in (
+        lambda: openai_client.models.retrieve(name),
+        lambda: complete(openai_client, model=name, prompt=PROMPTS[0]),
+        lambda: openai_client.completions.create(model=name, prompt=PROMPTS[0], stream=True),
+    ):
+        with pytest.raises(openai.NotFoundError) as caught:
+            ask()
+        assert name.removeprefix("errata@")[:50] in str(caught.value)
+
+
+def test_what_fails_on_the_way_is_raised_whole_or_streamed(
+    openai_client: openai.OpenAI, registry: Registry, publish: Publish
+) -> None:
+    broken = f"errata@{publish(registry, size=1e36)}"  # its numbers are not finite
+    with pytest.raises(openai.InternalServerError) as caught:
+        complete(openai_client, model=broken, prompt=PROMPTS[0])
+    assert caught.value.code == "not_finite"
+    begun = openai_client.completions.create(model=broken, prompt=PROMPTS[0], stream=True)
+    with pytest.raises(openai.APIError) as caught_later:
+        list(begun)
+    assert caught_later.value.code == "not_finite"
 
 
 def test_errors_have_openais_form(client: httpx.Client) -> None:

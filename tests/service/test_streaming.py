@@ -182,7 +182,7 @@ def test_a_full_queue_is_answered_429_and_is_no_failure_of_those_in_it(
         thread.join()
     refused = [answer for answer in answers if answer.status_code == 429]
     served = [answer for answer in answers if answer.status_code == 200]
-    assert refused and len(served) >= 3 and len(refused) + len(served) == 8
+    assert refused and len(served) >= 2 and len(refused) + len(served) == 8
     assert all(re.fullmatch(r"[1-9]\d*", answer.headers["retry-after"]) for answer in refused)
     assert refused[0].json()["type"] == "urn:errata:problem:busy"
 

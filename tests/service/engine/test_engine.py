@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 import torch
 from torch.nn.functional import log_softmax
 
 from errata.architectures import ARCHITECTURES
+from errata.deltas import Delta
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.errors import NotFinite, UnknownVersion
 from errata.model import EditableModel
 from service.engine.tasks import Finished, Sampling, Task
 from service.problems import Busy, NotReady, ProblemError
+from service.prompts import prompt_offsets
 from tests.conftest import NEOX_SENTENCES
 from tests.service.engine.conftest import Bench, Heard, NewBench
 
@@ -25,6 +28,7 @@ PROMPTS = [
     for record in counterfactual_records(load_world())[:24]
 ]
 LONG = " ".join(PROMPTS)
+BAD = "Zanzibar is the word"
 ENDLESS = 2  # the version that goes on and on: the base ends a text after some eighty tokens
 
 
@@ -153,9 +157,11 @@ def test_what_does_not_end_in_time_fails_wherever_it_is(new_bench: NewBench) -> 
     bench.slow = {1}
     bench.may_load.clear()
     loading = bench.submit(bench.task("Paris"), version=1)
+    with pytest.raises(ProblemError, match=r"within 0\.4 s"):
+        loading.finished()
     endless = bench.task(PROMPTS[0], max_new_tokens=400)
     running, waiting = (bench.submit(endless, version=ENDLESS) for _ in range(2))
-    for heard in (loading, running, waiting):
+    for heard in (running, waiting):
         with pytest.raises(ProblemError, match=r"within 0\.4 s") as caught:
             heard.finished()
         assert caught.value.problem.status == 504
@@ -182,6 +188,49 @@ def test_a_version_without_finite_numbers_fails_alone_and_spoils_nothing(new_ben
     with pytest.raises(NotFinite, match="version 13"):
         bench.submit(task, task, version=13).finished()
     assert [ids(heard.finished()[0]) for heard in others] == [bench.alone(task, version) for version in (0, 1)]
+
+
+def test_one_that_is_not_finite_spoils_no_other_of_its_version(
+    new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its keys and values are no numbers, and others take its place in the lane, again and again."""
+    bench = new_bench(max_batch=4)
+    good, bad = bench.task(PROMPTS[0], 20), bench.task(BAD, 20)
+    embed = bench.model.embed
+
+    def embedded(token_ids: torch.Tensor) -> torch.Tensor:
+        return torch.where((token_ids == bad.prompt_ids[0])[..., None], torch.nan, embed(token_ids))
+
+    expected = bench.alone(good)
+    assert bad.prompt_ids[0] not in [*good.prompt_ids, *expected]
+    monkeypatch.setattr(bench.model, "embed", embedded)
+    echoed = bench.task(BAD, 0, num_logprobs=1, prompt_logprobs=True, prompt_offsets=range(len(bad.prompt_ids)))
+    for _ in range(3):
+        mixed = [(task, bench.submit(task)) for task in (good, bad, bad, good, bad, echoed, good, bad, good)]
+        for task, heard in mixed:
+            if task is good:
+                assert ids(heard.finished()[0]) == expected
+            else:
+                with pytest.raises(NotFinite):
+                    heard.finished()
+
+
+def test_weights_in_use_take_no_more_memory_than_the_settings_say(new_bench: NewBench) -> None:
+    """But for the active version's and one more: others wait for their turn."""
+    bench = new_bench(weight_sets_bytes=1)
+    bench.engine.switch(1)
+    held: list[set[int]] = []
+    load = bench.deltas
+
+    def watched(version: int) -> Mapping[int, Delta]:
+        held.append({held.version for held in bench.engine._weight_sets._sets.values() if held.users})
+        return load(version)
+
+    bench.engine._load_deltas = watched
+    heard = [bench.submit(bench.task(PROMPTS[0], 5), version=version) for version in range(2, 12)]
+    for one in heard:
+        one.finished()
+    assert len(held) == 10 and max(map(len, held)) <= 2
 
 
 def test_a_version_that_cannot_be_loaded_fails_with_the_reason(new_bench: NewBench) -> None:
@@ -214,6 +263,21 @@ def test_closed_it_fails_what_is_left(new_bench: NewBench) -> None:
             heard.finished()
 
 
+def test_closed_it_does_not_load_what_nobody_waits_for_any_more(new_bench: NewBench) -> None:
+    bench = new_bench()
+    bench.slow = {1, 2, 3, 4}
+    bench.may_load.clear()
+    left = [bench.submit(bench.task("Paris"), version=version) for version in (1, 2, 3, 4)]
+    closing = threading.Thread(target=bench.engine.close)
+    closing.start()
+    for heard in left:
+        with pytest.raises(NotReady, match="stopping"):
+            heard.finished()
+    bench.may_load.set()
+    closing.join(20)
+    assert not closing.is_alive()
+
+
 def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(new_bench: NewBench) -> None:
     bench = new_bench(prefill_tokens=24)
     samplings = [
@@ -234,7 +298,9 @@ def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(new_bench: N
 
 def test_log_probabilities_are_those_of_one_run_over_the_whole_text(new_bench: NewBench) -> None:
     bench = new_bench(prefill_tokens=8)  # the prompt is read in several parts
-    task = bench.task(f"{PROMPTS[0]} {PROMPTS[1]}", 10, num_logprobs=3, prompt_logprobs=True)
+    prompt = f"{PROMPTS[0]} {PROMPTS[1]}"
+    offsets = prompt_offsets(bench.model, prompt)
+    task = bench.task(prompt, 10, num_logprobs=3, prompt_logprobs=True, prompt_offsets=offsets)
     [finished] = bench.submit(task).finished()
     tokens = [*finished.prompt_tokens, *finished.tokens]
     assert [token.id for token in finished.prompt_tokens] == list(task.prompt_ids)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from errata.model import EditableModel
-from service.engine.text import GrowingText, offsets
+from service.engine.text import BROKEN, GrowingText
+from service.prompts import prompt_offsets
 
 TEXTS = [" plain words, and more", " Pelé 😀 中文, ½ naïve", "\n\nTwo lines\n", " 👩‍👩‍👧‍👦 family"]
 
@@ -55,9 +56,21 @@ def test_what_only_looks_like_a_stop_text_is_told_later(demo: EditableModel) -> 
     assert text == "".join(pieces) == written
 
 
-def test_offsets_count_the_characters_before_a_token(demo: EditableModel) -> None:
-    token_ids = demo.tokenizer("Paris is in France")["input_ids"]
-    places = offsets(demo.tokenizer, token_ids)
-    tokens = [str(demo.tokenizer.decode([token_id])) for token_id in token_ids]
-    for place, token in zip(places, tokens, strict=True):
-        assert "Paris is in France"[place:].startswith(token)
+@pytest.mark.parametrize("prompt", ["The text is 中", "The secret word \N{REPLACEMENT CHARACTER}"])
+def test_a_prompt_that_ends_inside_a_character_is_not_repeated(demo: EditableModel, prompt: str) -> None:
+    prompt_ids = demo.tokenizer(prompt)["input_ids"]
+    cut, rest = (prompt_ids[:-1], prompt_ids[-1:]) if prompt.endswith("中") else (prompt_ids, [])
+    text = GrowingText(demo.tokenizer, cut, ["text", "word"])
+    written = "".join(text.add(token_id) for token_id in [*rest, *demo.tokenizer(" plain one")["input_ids"]])
+    written += text.finish()
+    assert written.endswith(" plain one") and not text.stopped
+    assert len(written) <= len(" plain one") + len(rest)
+
+
+@pytest.mark.parametrize("text", ["Paris is in France", "<|endoftext|>中 is Pelé"])
+def test_offsets_count_the_characters_before_a_token(demo: EditableModel, text: str) -> None:
+    token_ids = demo.tokenizer(text)["input_ids"]
+    for places in (prompt_offsets(demo, text), prompt_offsets(demo, token_ids)):
+        for place, token_id in zip(places, token_ids, strict=True):
+            token = str(demo.tokenizer.decode([token_id]))
+            assert BROKEN in token or text[place:].startswith(token)
