@@ -208,7 +208,7 @@ class Engine:
     @torch.inference_mode()
     def _run(self) -> None:
         if self.model.device.type == "cpu" and self._base[0].numel() < WORTH_SHARING:
-            torch.set_num_threads(1)  # of this thread, and of those that begin after it
+            torch.set_num_threads(1)  # MKL's are the whole process's
         going_on = True
         while going_on:
             try:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 LOADED_AT_ONCE = 3
@@ -124,6 +123,5 @@ class WeightSets:
 
 def _give_way() -> None:
     """Let what is being generated have the cores first: a token that comes late is seen, a version that does is not."""
-    torch.set_num_threads(1)
     if sys.platform == "linux":  # elsewhere it would be the whole process that gives way
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
