@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from errata.registry.records import BASE_VERSION
+
 LOADED_AT_ONCE = 3
 LOADED_FOR_REQUESTS = 2  # so that the version that is made active never has to wait for a loader
 FEWEST_IN_USE = 2  # the active version's set and one more, whatever the budget
@@ -70,11 +72,11 @@ class WeightSets:
     def has_room_for(self, version: int) -> bool:
         """Whether holding a version's set for some request takes no more memory than there may be.
 
-        What is in memory or being loaded does not; another one does where sets in use fill the budget, but for the
-        active version's and one more, or where as many are being loaded for requests as may.
+        The base, and what is in memory or being loaded, takes none. For another one there is no room where sets in use
+        fill the budget, but for the active version's and one more, or where as many are being loaded as may.
         """
         with self._lock:
-            if version in self._sets or version in self._awaited:
+            if version == BASE_VERSION or version in self._sets or version in self._awaited:
                 return True
             in_use = [held for held in self._sets.values() if held.users and held.num_bytes]
             return len(self._awaited) < LOADED_FOR_REQUESTS and (
@@ -114,7 +116,7 @@ class WeightSets:
 
     def _drop_unused(self) -> None:
         excess = sum(held.num_bytes for held in self._sets.values()) - self._budget
-        for unused in [held for held in self._sets.values() if not held.users]:
+        for unused in [held for held in self._sets.values() if not held.users and held.num_bytes]:
             if excess <= 0:
                 return
             excess -= unused.num_bytes
