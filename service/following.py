@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
+from contextlib import closing, suppress
 
 from fastapi import Request, Response
 from fastapi.sse import format_sse_event
@@ -14,7 +12,6 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from service.engine.engine import Engine
-from service.engine.submission import Submission
 from service.engine.tasks import Event, Failed, Finished, Task
 
 CLIENT_CLOSED_REQUEST = 499
@@ -26,38 +23,29 @@ class Quiet:
 
 
 class Following:
-    """The events of one submission, in order. As a context, it ends by cancelling what has not ended."""
+    """The events of one submission, in order."""
 
-    def __init__(self) -> None:
+    def __init__(self, engine: Engine, tasks: Sequence[Task], version: int | None, *, streamed: bool) -> None:
+        """Submit tasks. Raises as `Engine.submit`."""
+        self._engine = engine
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event | Quiet] = asyncio.Queue()
         self._reminder: asyncio.TimerHandle | None = None
-        self._engine: Engine
-        self._submission: Submission
+        self._submission = engine.submit(tasks, version, self._deliver, streamed=streamed)
 
     @classmethod
     async def begin(cls, engine: Engine, tasks: Sequence[Task], version: int | None, *, streamed: bool) -> Following:
-        """Submit tasks and wait until they are accepted.
+        """Submit tasks and wait until they are accepted; whoever has it closes it.
 
         Raises what `Engine.submit` raises, and what the submission fails with: its version cannot be loaded, say.
         """
-        following = cls()
-        following._engine = engine
-        following._submission = engine.submit(tasks, version, following._deliver, streamed=streamed)
+        following = cls(engine, tasks, version, streamed=streamed)
         try:
             await following._next()
         except BaseException:
             following.close()
             raise
         return following
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def version(self) -> int:
@@ -135,7 +123,7 @@ class EventStream(StreamingResponse):
         self._following = following
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._following:
+        with closing(self._following):
             await super().__call__(scope, receive, send)
 
 

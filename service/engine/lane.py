@@ -96,9 +96,10 @@ class Lane:
     def read(self, parts: Mapping[Row, int]) -> list[Row]:
         """Read so many more tokens of some rows' prompts, and choose the first token of those that are read to their
         end; gives these rows."""
-        rows = sorted(parts, key=self.rows.index)
+        places = [place for place, row in enumerate(self.rows) if row in parts]
+        rows = [self.rows[place] for place in places]
         new = [row.token_ids[row.num_held : row.num_held + parts[row]] for row in rows]
-        hidden = self._run([self.rows.index(row) for row in rows], new)
+        hidden = self._run(places, new)
         for place, row in enumerate(rows):
             own = hidden[place, : parts[row]]
             if row.task.prompt_logprobs and not bool(own.isfinite().all()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -48,7 +49,7 @@ async def _generated(request: GenerateRequest, replica: ServingReplica, http: Re
     following = await Following.begin(replica.engine, tasks, request.version, streamed=request.stream)
     if request.stream:
         return EventStream(_events(following), following)
-    with following:
+    with closing(following):
         finished = await finished_unless_gone(following, http)
     if isinstance(finished, Response):
         return finished

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +72,7 @@ async def complete(request: CompletionRequest, replica: ReplicaDep, http: Reques
     answers = _Answers(asked, following.version)
     if request.stream:
         return EventStream(answers.stream(following), following)
-    with following:
+    with closing(following):
         finished = await finished_unless_gone(following, http)
     return finished if isinstance(finished, Response) else await run_in_threadpool(answers.whole, finished)
 
