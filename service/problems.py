@@ -45,13 +45,7 @@ class ProblemError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.problem = Problem(
-            type=f"urn:errata:problem:{kind}",
-            title=kind.replace("-", " ").capitalize(),
-            status=status,
-            detail=detail,
-            errors=tuple(at),
-        )
+        self.problem = Problem.of_kind(kind, status, detail, at)
         self.headers = headers
 
 
