@@ -100,7 +100,7 @@ def _publish(artifacts: Artifacts, rank: int) -> int:
         left, right = torch.randn(D_MODEL, rank, generator=draw), torch.randn(rank, D_IN, generator=draw)
         return Delta.of_factors(left.double() * 1e-4, right.double())
 
-    draft = artifacts.draft([], lambda path: deltas.write(path, {layer: update() for layer in range(NUM_BLOCKS)}))
+    draft = artifacts.draft([], [], lambda path: deltas.write(path, {layer: update() for layer in range(NUM_BLOCKS)}))
     manifest = Manifest(
         id=0,
         parent=0,

@@ -8,11 +8,15 @@ ErrataError
 ├── StatisticsError          second moments are missing, or are another model's
 ├── ArtifactError            a stored version cannot be used
 │   ├── CorruptArtifact      truncated, altered or unreadable
+│   ├── WeightsDropped       its weights were dropped to save room
 │   └── WrongBaseModel       made for other base weights
 ├── NotFinite                the computation left the range of finite numbers
 ├── UnknownVersion           no such version, or one that was deleted
 ├── UnknownEdit              no such edit
+├── UnknownFacts             facts that are to be withdrawn and are not there
+├── UnknownAlias             no version has that name
 ├── Conflict                 the request contradicts the present state
+│   └── FactConflict         facts that are there with another object
 ├── IdempotencyMismatch      an idempotency key was used before with another body
 ├── QueueFull                as many edits wait as may
 └── Cancelled                the user asked the edit to stop
@@ -43,8 +47,7 @@ class InvalidFacts(ErrataError):
     def __init__(self, problems: Sequence[FactProblem]) -> None:
         self.problems = tuple(problems)
         first = self.problems[0]
-        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
-        super().__init__(f"fact {first.index}, {first.field}: {first.detail}{more}")
+        super().__init__(f"fact {first.index}, {first.field}: {first.detail}{_and_more(self.problems)}")
 
 
 class InvalidHyperparameters(ErrataError):
@@ -80,6 +83,10 @@ class WrongBaseModel(ArtifactError):
     """A stored version was made for other base weights than the ones loaded."""
 
 
+class WeightsDropped(ArtifactError):
+    """A version's weights were dropped to save room; they can be built again from its facts."""
+
+
 class NotFinite(ErrataError):
     """A loss, a target or an update is not a finite number; nothing of it was kept."""
 
@@ -96,6 +103,26 @@ class Conflict(ErrataError):
     """The request contradicts the present state, for instance deleting the active version."""
 
 
+class FactConflict(Conflict):
+    """Facts would be changed that were to be left alone. `facts` holds the id of each and what is to be said of it."""
+
+    def __init__(self, facts: Sequence[tuple[str, str]]) -> None:
+        self.facts = tuple(facts)
+        super().__init__(f"{self.facts[0][1]}{_and_more(self.facts)}")
+
+
+class UnknownFacts(ErrataError):
+    """Facts are to be withdrawn that are not there. `ids` names them."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self.ids = tuple(ids)
+        super().__init__(f"{self.ids[0]} is not among the facts of the version{_and_more(self.ids)}")
+
+
+class UnknownAlias(ErrataError):
+    """No version has that name."""
+
+
 class IdempotencyMismatch(ErrataError):
     """The same idempotency key came with another body."""
 
@@ -106,3 +133,7 @@ class QueueFull(ErrataError):
 
 class Cancelled(ErrataError):
     """The user asked the edit to stop."""
+
+
+def _and_more(found: Sequence[object]) -> str:
+    return f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -73,18 +73,14 @@ class Fact:
         return f"fact_{digest[:16]}"
 
 
+def folded(fact: Fact) -> tuple[str, str]:
+    """The question without regard to case and spacing: what two facts share that are probably one."""
+    return tuple("".join(part.casefold().split()) for part in fact.key)  # type: ignore[return-value]
+
+
 def normalised(text: str) -> str:
     """Unicode NFC with runs of white space made one space: spelling is kept, accidents of typing are not."""
     return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """How one fact set differs from the one it was made from. `changed` holds (before, after)."""
-
-    added: tuple[Fact, ...]
-    changed: tuple[tuple[Fact, Fact], ...]
-    removed: tuple[Fact, ...]
 
 
 class FactSet:
@@ -119,18 +115,6 @@ class FactSet:
         """This set with `facts` put in; an object for a pair already known replaces it."""
         arriving = FactSet(facts)
         return FactSet({**self._by_key, **arriving._by_key}.values())
-
-    def change_to(self, other: FactSet) -> Change:
-        """What must be done to this set to get `other`."""
-        return Change(
-            added=tuple(fact for key, fact in other._by_key.items() if key not in self._by_key),
-            changed=tuple(
-                (self._by_key[key], fact)
-                for key, fact in other._by_key.items()
-                if key in self._by_key and self._by_key[key].object != fact.object
-            ),
-            removed=tuple(fact for key, fact in self._by_key.items() if key not in other._by_key),
-        )
 
 
 def by_subject(facts: Iterable[Fact]) -> list[tuple[Fact, ...]]:

@@ -55,6 +55,12 @@ class Settings(BaseSettings):
         "without one are collected.",
     )
 
+    keep_versions: int | None = Field(
+        default=None,
+        ge=0,
+        description="Newest versions that keep their weights, beside the active one, the one before it and those with "
+        "a name; the weights of others are dropped after an edit. Unset, all keep them.",
+    )
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
     max_attempts: int = Field(
         default=3, ge=1, description="Workers that one job of an edit may lose before the edit ends as failed."

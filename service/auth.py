@@ -97,20 +97,31 @@ def refuse_open_address(settings: Settings) -> None:
     )
 
 
+_bearer = HTTPBearer(auto_error=False, description="An API key; not needed where the service has no keys file.")
+
+
+def _key(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> ApiKey | None:
+    keys: Mapping[str, ApiKey] | None = request.app.state.keys
+    return None if keys is None else _known_key(keys, credentials.credentials if credentials else None)
+
+
 def requires(scope: Scope) -> Any:
     """A route dependency: let through who holds a key with `scope`, or anyone where there is no keys file."""
 
-    def check(request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> None:
-        keys: Mapping[str, ApiKey] | None = request.app.state.keys
-        if keys is None:
-            return
-        key = _known_key(keys, credentials.credentials if credentials else None)
-        if scope not in key.scopes:
+    def check(key: Annotated[ApiKey | None, Depends(_key)]) -> None:
+        if key is not None and scope not in key.scopes:
             detail = f"the key {key.name!r} does not have the scope {scope.value!r}"
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'}
             raise ProblemError(403, "insufficient-scope", detail, headers=headers)
 
     return Depends(check)
+
+
+def caller(key: Annotated[ApiKey | None, Depends(_key)]) -> str | None:
+    """Who sent a request: the name of the key; None where there is no keys file."""
+    return key.name if key else None
 
 
 class Gate:
@@ -168,9 +179,6 @@ def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:
     if known is None:
         raise _unauthorized("the API key is not known", 'Bearer error="invalid_token"')
     return known
-
-
-_bearer = HTTPBearer(auto_error=False, description="An API key; not needed where the service has no keys file.")
 
 
 def _unauthorized(detail: str, challenge: str) -> ProblemError:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from errata.registry.registry import Registry
-from service.auth import Scope, requires
+from service.auth import Scope, caller, requires
 from service.engine.engine import Engine
 from service.replica import ServingReplica
 
@@ -29,6 +29,7 @@ def _engine(replica: ReplicaDep) -> Engine:
 ReplicaDep = Annotated[ServingReplica, Depends(_replica)]
 RegistryDep = Annotated[Registry, Depends(_registry)]
 EngineDep = Annotated[Engine, Depends(_engine)]
+CallerDep = Annotated[str | None, Depends(caller)]
 
 may_read = requires(Scope.READ)
 may_edit = requires(Scope.EDIT)

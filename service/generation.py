@@ -7,7 +7,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from errata.registry.records import BASE_VERSION, NUMBERS_END, Text, VersionNumber
+from errata.registry.aliases import is_alias
+from errata.registry.records import BASE_VERSION, NUMBERS_END, Text
 from service.engine.tasks import Finished, FinishReason, Sampling, Task
 
 MAX_PROMPTS = 256
@@ -18,8 +19,16 @@ MAX_STOPS = 16
 Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 
 
-def _version_number(value: Any) -> Any:
-    return BASE_VERSION if value == "base" else value
+def _version(value: Any) -> int | str | None:
+    if value is None or (isinstance(value, str) and is_alias(value)):
+        return value
+    if value == "base":
+        return BASE_VERSION
+    if isinstance(value, str) and value.isascii() and value.isdigit():  # in a query, numbers are texts
+        value = int(value)
+    if type(value) is int and 0 <= value < NUMBERS_END:
+        return value
+    raise PydanticCustomError("version", "must be the number of a version, a name of one, or `base`")
 
 
 def _several(value: Any) -> Any:
@@ -49,9 +58,9 @@ class GenerateRequest(BaseModel):
         BeforeValidator(_several, json_schema_input_type=str | list[str]),
     ] = ()
     version: Annotated[
-        VersionNumber | None,
-        Field(description="A version's number or `base`; the active one where it is absent."),
-        BeforeValidator(_version_number, json_schema_input_type=int | str | None),
+        int | str | None,
+        Field(description="A version's number, a name of it, or `base`; the active one where it is absent."),
+        BeforeValidator(_version),
     ] = None
     stream: Annotated[bool, Field(description="Server-sent events, one for each token.")] = False
 

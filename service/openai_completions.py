@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from transformers import PreTrainedTokenizerFast
 
+from errata.registry.aliases import is_alias
 from errata.registry.records import BASE_VERSION, NUMBERS_END, Text
 from service.engine.tasks import FinishReason, Sampling, Task, Token
 from service.generation import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_PROMPTS, MAX_STOPS
@@ -82,7 +83,9 @@ class CompletionRequest(BaseModel):
         },
     )
 
-    model: Annotated[Text, Field(description="`errata`, which is the active version, `errata@3` or `errata@base`.")]
+    model: Annotated[
+        Text, Field(description="`errata` (the active version), `errata@3`, `errata@<alias>` or `errata@base`.")
+    ]
     prompt: Prompt
     max_tokens: Annotated[int, Field(ge=0, le=MAX_NEW_TOKENS)] | None = 16
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
@@ -128,11 +131,6 @@ class CompletionRequest(BaseModel):
         prompt: Any = self.prompt
         several = isinstance(prompt, list) and not (prompt and isinstance(prompt[0], int))
         return prompt if several else [prompt]
-
-    @property
-    def version(self) -> int | None:
-        """The version that the model's name asks for. Raises `ProblemError`."""
-        return version_of(self.model)
 
     @property
     def wants_prompt_logprobs(self) -> bool:
@@ -227,8 +225,12 @@ class ModelCards(BaseModel):
     data: list[ModelCard]
 
 
-def version_of(model: str) -> int | None:
-    """The version that a model's name asks for; None for the active one. Raises `ProblemError`."""
+def version_of(model: str) -> int | str | None:
+    """The number or alias of the version that a model's name asks for; None for the active one.
+
+    Raises:
+        ProblemError: it can be no model's name.
+    """
     name, at, version = model.partition("@")
     if name == MODEL and not at:
         return None
@@ -236,10 +238,12 @@ def version_of(model: str) -> int | None:
         return BASE_VERSION
     if name == MODEL and version.isascii() and version.isdigit() and len(version) <= MAX_DIGITS:
         return int(version)
+    if name == MODEL and is_alias(version):
+        return version
     raise ProblemError(
         404,
         "model-not-found",
-        f"there is no model {model[:100]!r}; there are {MODEL}, {MODEL}@base and {MODEL}@<version>",
+        f"there is no model {model[:100]!r}; there are {MODEL}, {MODEL}@base, {MODEL}@<version> and {MODEL}@<alias>",
     )
 
 

@@ -67,8 +67,12 @@ class Busy(ProblemError):
 _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.UnknownEdit: (404, "unknown-edit"),
     errors.UnknownVersion: (404, "unknown-version"),
+    errors.UnknownAlias: (404, "unknown-alias"),
+    errors.UnknownFacts: (404, "unknown-facts"),
+    errors.FactConflict: (409, "fact-conflict"),
     errors.Conflict: (409, "conflict"),
     errors.CorruptArtifact: (409, "corrupt-artifact"),
+    errors.WeightsDropped: (409, "weights-dropped"),
     errors.WrongBaseModel: (409, "wrong-base-model"),
     errors.IdempotencyMismatch: (422, "idempotency-mismatch"),
     errors.QueueFull: (429, "queue-full"),
@@ -121,10 +125,11 @@ def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         log.warning("Redis does not answer: %s", error)
         error = NotReady("Redis does not answer; generation under the active version goes on")
-    for kind_of_error, (status, kind) in _ANSWERS.items():
+    for kind_of_error, (status, kind) in _ANSWERS.items():  # the narrower kinds come first
         if isinstance(error, kind_of_error):
             headers = {"Retry-After": str(QUEUE_RETRY_SECONDS)} if status == HTTPStatus.TOO_MANY_REQUESTS else None
             error = ProblemError(status, kind, str(error), headers=headers)
+            break
     if isinstance(error, ProblemError):
         return error.problem, error.headers
     name = uuid.uuid4().hex[:12]

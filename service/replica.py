@@ -91,11 +91,18 @@ class ServingReplica:
             return None
         return self._obstacle
 
-    def require_version(self, version: int | None) -> None:
-        """Raise `UnknownVersion` where there is no such version: its weights may still be in memory when it was
-        deleted, here or by another replica. The active one, which None stands for, and the base cannot be."""
-        if version not in (None, BASE_VERSION):
-            self.registry.artifacts.manifest(version)
+    def version_asked(self, version: int | str | None) -> int | None:
+        """The number of a version that is asked for by number or alias; None stands for the active one.
+
+        Raises:
+            UnknownVersion: there is none. (Its weights may still be in memory when it was deleted, here or by another
+                replica. The active one and the base cannot be.)
+            UnknownAlias: no version has that name.
+        """
+        number = self.registry.aliases.version(version) if isinstance(version, str) else version
+        if number is not None and number != BASE_VERSION:
+            self.registry.artifacts.require(number)
+        return number
 
     def start(self) -> None:
         """Begin to come up; returns at once."""

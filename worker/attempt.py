@@ -10,7 +10,16 @@ import torch
 from redis import RedisError
 from rq.timeouts import JobTimeoutException
 
-from errata.errors import Cancelled, ErrataError, InvalidFacts, InvalidHyperparameters, NotFinite, UnknownVersion
+from errata.errors import (
+    Cancelled,
+    ErrataError,
+    FactConflict,
+    InvalidFacts,
+    InvalidHyperparameters,
+    NotFinite,
+    UnknownFacts,
+    UnknownVersion,
+)
 from errata.registry.records import Edit, EditStatus, Problem, now
 from errata.registry.registry import Registry
 
@@ -63,6 +72,10 @@ def _problem(error: Exception, limit_s: int) -> Problem:
             return Problem.of_kind("invalid-edit", 422, str(error))
         case UnknownVersion():
             return Problem.of_kind("unknown-version", 404, f"the base of the edit: {error}")
+        case UnknownFacts():
+            return Problem.of_kind("unknown-facts", 404, str(error))
+        case FactConflict():
+            return Problem.of_kind("fact-conflict", 409, str(error))
         case NotFinite():
             return Problem.of_kind("not-finite", 500, str(error))
         case ErrataError():

@@ -1,7 +1,8 @@
-"""The version folders: a manifest, the fact set and the delta of each version, whole or not there at all.
+"""The version folders: a manifest, the fact set, its changes and the delta of each version, whole or not there at all.
 
 A version is written under `tmp/`, synced and then renamed to `versions/<number>`; the rename gives it its number.
-A deleted version leaves its manifest, its facts and a tombstone, so that its number is never used again.
+A deleted version leaves its manifest, its facts and a tombstone, so that its number is never used again. One whose
+weights were dropped to save room lacks its delta, and has a mark that says so: it can be built again.
 """
 
 from __future__ import annotations
@@ -12,18 +13,22 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from errata import durable
-from errata.errors import CorruptArtifact, UnknownVersion, WrongBaseModel
-from errata.registry.records import Manifest, StoredFact, StoredFile, now
+from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
+from errata.registry.records import FactChange, Manifest, StoredFact, StoredFile, Version, now
 
 MANIFEST = "manifest.json"
 FACTS = "facts.jsonl"
+CHANGES = "changes.jsonl"
 DELTA = "delta.safetensors"
 TOMBSTONE = "deleted.json"
+DROPPED = "dropped.json"
 LEFTOVER_AGE_S = 86_400
 
 logger = logging.getLogger(__name__)
@@ -52,17 +57,15 @@ class Artifacts:
 
     # Writing
 
-    def draft(self, facts: Sequence[StoredFact], write_delta: Callable[[Path], object]) -> Draft:
+    def draft(
+        self, facts: Iterable[StoredFact], changes: Iterable[FactChange], write_delta: Callable[[Path], object]
+    ) -> Draft:
         """Write a version's files where nobody looks. `write_delta` makes the delta at the path it is given."""
         folder = Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
-        lines = "".join(fact.model_dump_json() + "\n" for fact in facts)
-        (folder / FACTS).write_text(lines, encoding="utf-8")
+        _write_lines(folder / FACTS, facts)
+        _write_lines(folder / CHANGES, changes)
         write_delta(folder / DELTA)
-        files = {}
-        for name in (FACTS, DELTA):
-            durable.sync(folder / name)
-            files[name] = StoredFile(sha256=durable.sha256(folder / name), bytes=(folder / name).stat().st_size)
-        return Draft(folder, files)
+        return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
 
     def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
         """Give a draft the next free number. Its manifest is `manifest` with that number and the draft's files."""
@@ -87,6 +90,27 @@ class Artifacts:
         durable.write(folder / TOMBSTONE, json.dumps({"at": now().isoformat()}) + "\n")
         (folder / DELTA).unlink(missing_ok=True)
 
+    def drop(self, number: int) -> None:
+        """Drop a version's delta, which can be built again. Raises `UnknownVersion`."""
+        folder = self._existing(number)
+        durable.write(folder / DROPPED, json.dumps({"at": now().isoformat()}) + "\n")
+        (folder / DELTA).unlink(missing_ok=True)
+
+    def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
+        """Put a draft's delta, which was built again, into the folder of its version; the manifest that names it.
+
+        Raises:
+            UnknownVersion: the version was deleted meanwhile.
+        """
+        folder = self._existing(manifest.id)
+        restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
+        (draft.folder / DELTA).replace(folder / DELTA)
+        draft.discard()
+        durable.write(folder / MANIFEST, restored.model_dump_json(indent=1) + "\n")
+        (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
+        durable.sync(folder)
+        return restored
+
     def sweep(self) -> None:
         """Remove drafts that a worker left behind when it died, long ago."""
         for folder in self._scratch.glob("version-*"):
@@ -106,11 +130,25 @@ class Artifacts:
 
     def manifest(self, number: int) -> Manifest:
         """Raises `UnknownVersion`, also for a deleted one; `CorruptArtifact`."""
-        path = self._existing(number) / MANIFEST
-        try:
-            return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CorruptArtifact(f"version {number}: {path.name} cannot be read: {error}") from error
+        self._existing(number)
+        return self._read_manifest(number)
+
+    def version(self, number: int) -> Version:
+        """The record of a version that the wire shows. Raises as `manifest`."""
+        return self.manifest(number).version().model_copy(update={"dropped": self.is_dropped(number)})
+
+    def is_dropped(self, number: int) -> bool:
+        """Whether the version's weights were dropped."""
+        return (self._folder(number) / DROPPED).exists()
+
+    def delta_bytes(self, number: int) -> int:
+        """Room that the version's weights take."""
+        path = self._folder(number) / DELTA
+        return path.stat().st_size if path.exists() else 0
+
+    def require(self, number: int) -> None:
+        """Raise `UnknownVersion` where there is no such version."""
+        self._existing(number)
 
     def of_edit(self, edit_id: str) -> Manifest | None:
         """The version that an edit made, if there is one. One that cannot be read is passed over."""
@@ -130,15 +168,35 @@ class Artifacts:
         with (self._folder(number) / FACTS).open(encoding="utf-8") as lines:
             return tuple(StoredFact.model_validate_json(line) for line in lines)
 
+    def fact_of(self, number: int, fact_id: str) -> StoredFact:
+        """A fact of a version that holds it, also of one that was deleted since."""
+        with (self._folder(number) / FACTS).open(encoding="utf-8") as lines:
+            return next(StoredFact.model_validate_json(line) for line in lines if f'"id":"{fact_id}"' in line)
+
+    def changes_of(self, fact_id: str) -> Iterator[tuple[Manifest, FactChange]]:
+        """What versions made of one fact, newest first, deleted versions included."""
+        wanted = f'"id":"{fact_id}"'
+        for number in reversed(self._all_numbers()):
+            path = self._folder(number) / CHANGES
+            if path.exists() and wanted in (content := path.read_text(encoding="utf-8")):
+                [line] = [line for line in content.split("\n") if wanted in line]
+                yield self._read_manifest(number), FactChange.model_validate_json(line)
+
     def delta_file(self, number: int, base_digest: str) -> Path:
         """Path of a version's delta, after its checksum and its base model were found right.
 
         Raises:
             UnknownVersion: there is no such version, or it was deleted.
             WrongBaseModel: it was built on other base weights than those with `base_digest`.
+            WeightsDropped: it was dropped.
             CorruptArtifact: the file is missing, truncated or altered.
         """
         manifest = self.manifest(number)
+        if self.is_dropped(number):
+            raise WeightsDropped(
+                f"the weights of version {number} were dropped to save room; they can be built again from its facts "
+                f"(POST /versions/{number}/rebuild)"
+            )
         if manifest.base_model.digest != base_digest:
             raise WrongBaseModel(
                 f"version {number} was built on {manifest.base_model.name} ({manifest.base_model.digest[:12]}), "
@@ -158,6 +216,15 @@ class Artifacts:
         if durable.sha256(path) != expected.sha256:
             raise CorruptArtifact(f"version {manifest.id}: {name} does not have the checksum that its manifest says")
 
+    def _read_manifest(self, number: int) -> Manifest:
+        path = self._folder(number) / MANIFEST
+        if not path.parent.exists():
+            raise UnknownVersion(f"there is no version {number}")
+        try:
+            return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CorruptArtifact(f"version {number}: {path.name} cannot be read: {error}") from error
+
     def _existing(self, number: int) -> Path:
         folder = self._folder(number)
         if (folder / TOMBSTONE).exists():
@@ -171,3 +238,12 @@ class Artifacts:
 
     def _all_numbers(self) -> list[int]:
         return sorted(int(name) for name in os.listdir(self._versions) if name.isdigit())
+
+
+def _write_lines(path: Path, records: Iterable[BaseModel]) -> None:
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
+
+
+def _durable_file(path: Path) -> StoredFile:
+    durable.sync(path)
+    return StoredFile(sha256=durable.sha256(path), bytes=path.stat().st_size)

@@ -7,13 +7,13 @@ import re
 import shutil
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from errata import durable
 from errata.errors import CorruptArtifact, UnknownEdit
-from errata.registry.records import Edit, EditRequest
+from errata.registry.records import BASE_VERSION, Edit, EditRequest, RebuildRequest
 
 EDIT_ID = re.compile(r"edit_[0-9a-f]{24}")
 
@@ -21,31 +21,40 @@ Record = TypeVar("Record", bound=BaseModel)
 
 
 class AcceptedRequest(BaseModel):
-    """`request.json`: the request, when it came, and how a repetition of it is known again."""
+    """`request.json`: the request, who sent it and when, and how a repetition of it is known again.
+
+    `active` is the version that served when it came, `foreseen` what it would have done to the facts then, as an `Edit`
+    shows it. With `refuse_conflicts`, it must not change facts that are there.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = 1
     id: str
     created_at: datetime
+    by: str | None = None
     idempotency_key: str | None = None
     body_sha256: str
-    request: EditRequest
+    active: int = BASE_VERSION
+    refuse_conflicts: bool = False
+    foreseen: dict[str, Any] = {}
+    request: EditRequest | RebuildRequest
 
     def queued_edit(self) -> Edit:
         """The record that the edit begins with."""
-        return Edit(
-            id=self.id,
-            facts=len(self.request.facts),
-            base=self.request.base,
-            method=self.request.method,
-            dry_run=self.request.dry_run,
-            created_at=self.created_at,
-            note=self.request.note,
-        )
+        record: dict[str, Any] = {"id": self.id, "by": self.by, "created_at": self.created_at}
+        match self.request:
+            case RebuildRequest(rebuild=number):
+                record |= {"facts": 0, "rebuild": True, "version": number}
+            case EditRequest() as request:
+                record |= {
+                    "facts": len(request.facts),
+                    **request.model_dump(include=set(Edit.model_fields) - {"facts"}),
+                }
+        return Edit.model_validate(record | self.foreseen)
 
 
-def body_sha256(request: EditRequest) -> str:
+def body_sha256(request: EditRequest | RebuildRequest) -> str:
     """What two requests with equal content share."""
     return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
 

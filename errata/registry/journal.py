@@ -25,7 +25,7 @@ ROLLBACK = "rollback"
 
 
 class JournalEntry(BaseModel):
-    """One activation. `by` is the edit that caused it, `rollback`, or who asked for it."""
+    """One activation. `by` is what caused it: an edit, `rollback`, or `api` where it was asked for; `who` asked."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -33,6 +33,7 @@ class JournalEntry(BaseModel):
     previous: int
     at: datetime
     by: str
+    who: str | None = None
 
 
 class Journal:
@@ -77,9 +78,9 @@ class Journal:
         entries = self.entries()
         return entries[-1].active if entries else BASE_VERSION
 
-    def append(self, active: int, by: str) -> JournalEntry:
+    def append(self, active: int, by: str, who: str | None = None) -> JournalEntry:
         """Record an activation and wait until it is on the disk. Call it under `locked`."""
-        entry = JournalEntry(active=active, previous=self.active(), at=now(), by=by)
+        entry = JournalEntry(active=active, previous=self.active(), at=now(), by=by, who=who)
         line = json.dumps(entry.model_dump(mode="json")) + "\n"
         with self._path.open("ab+") as file:
             file.seek(0)

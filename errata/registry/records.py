@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from errata.facts import MAX_FACTS, MAX_PART_CHARACTERS, Fact, Neighbor
@@ -18,6 +18,7 @@ from errata.facts import MAX_FACTS, MAX_PART_CHARACTERS, Fact, Neighbor
 BASE_VERSION = 0
 # Beyond it, readers of JSON do not agree on what a whole number is.
 NUMBERS_END = 2**53
+MOST_SHOWN = 100
 
 
 def now() -> datetime:
@@ -55,6 +56,7 @@ Text = Annotated[str, AfterValidator(_text)]
 
 Part = Annotated[Text, Field(max_length=MAX_PART_CHARACTERS)]
 VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
+FactIds = Annotated[tuple[Annotated[str, Field(pattern=r"^fact_[0-9a-f]{16}$")], ...], Field(max_length=MAX_FACTS)]
 
 
 class NeighborBody(_Request):
@@ -100,10 +102,9 @@ class Gate(_Request):
     max_drift: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
-class EditRequest(_Request):
-    """The body of `POST /edits`."""
+class EditOptions(_Request):
+    """What may be said of any edit beside the facts that it is about."""
 
-    facts: Annotated[tuple[FactBody, ...], Field(min_length=1, max_length=MAX_FACTS)]
     base: VersionNumber | None = None
     method: Literal["memit"] = "memit"
     activate: bool = True
@@ -111,6 +112,25 @@ class EditRequest(_Request):
     hparams: dict[Text, Annotated[Any, AfterValidator(_hyperparameter)]] = {}
     note: Annotated[Text, Field(max_length=2000)] | None = None
     dry_run: bool = False
+
+
+class EditRequest(EditOptions):
+    """The body of `POST /edits`: facts that are added or changed, and ids of facts that are withdrawn."""
+
+    facts: Annotated[tuple[FactBody, ...], Field(max_length=MAX_FACTS)] = ()
+    retract: FactIds = ()
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Self:
+        if not self.facts and not self.retract:
+            raise PydanticCustomError("nothing", "at least one fact must be put in (`facts`) or withdrawn (`retract`)")
+        return self
+
+
+class RebuildRequest(_Request):
+    """Build the weights of a version again that were dropped."""
+
+    rebuild: VersionNumber
 
 
 class EditStatus(StrEnum):
@@ -184,8 +204,51 @@ class Metrics(_Record):
     drift: float | None = None
 
 
+class ChangeKind(StrEnum):
+    """What became of a fact. One that is changed has another object; other prompts to measure it change nothing."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    RETRACTED = "retracted"
+
+
+class FactChange(_Record):
+    """How one fact set differs from another in one fact: its object `before` and `after`, null where there is none."""
+
+    change: ChangeKind
+    id: str
+    subject: str
+    relation: str
+    before: str | None
+    after: str | None
+
+
+class FactEvent(FactChange):
+    """A change of a fact that came with a version, made from `parent` by an edit: who sent that, and when."""
+
+    version: int
+    parent: int
+    edit: str | None
+    by: str | None
+    at: datetime
+
+
+class FactName(_Record):
+    """A fact by its parts."""
+
+    id: str
+    subject: str
+    relation: str
+    object: str
+
+
 class Edit(_Record):
     """One edit batch on its way from request to version.
+
+    `added`, `changed` and `retracted` count the facts that differ from those of `base`. Until a worker has begun it,
+    they and what follows are what the edit would do to the version that was active when it was accepted.
+    `changes` are those that took or replaced what was there before, and `duplicates` groups of facts of which at least
+    one came with the edit and which differ only in case or spacing; of both at most `MOST_SHOWN` are shown.
 
     `attempts` is how often it was begun: once, and once more for each worker that was lost with a job of it in hand,
     the edit's own or that of a target shard. What a stopping worker put back does not count.
@@ -198,10 +261,14 @@ class Edit(_Record):
     added: int | None = None
     changed: int | None = None
     retracted: int | None = None
+    changes: tuple[FactChange, ...] = ()
+    duplicates: tuple[tuple[FactName, ...], ...] = ()
     base: int | None = None
     version: int | None = None
     method: str = "memit"
     dry_run: bool = False
+    rebuild: bool = False
+    by: str | None = None
     progress: Progress | None = None
     metrics: Metrics | None = None
     error: Problem | None = None
@@ -230,7 +297,11 @@ class LayerReport(_Record):
 
 
 class Version(_Record):
-    """A fact set and the weights built from it. Version 0 is the base model, without facts."""
+    """A fact set and the weights built from it. Version 0 is the base model, without facts.
+
+    `dropped`: its weights were dropped to save room, and can be built again from its facts. `aliases`: names that
+    stand for it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere.
+    """
 
     id: int
     parent: int | None = None
@@ -246,6 +317,10 @@ class Version(_Record):
     layers: tuple[LayerReport, ...] = ()
     bytes: int = 0
     digest: str | None = None
+    dropped: bool = False
+    aliases: tuple[str, ...] = ()
+    by: str | None = None
+    imported_from: str | None = None
     created_at: datetime
     note: str | None = None
 
@@ -271,7 +346,9 @@ class Manifest(_Record):
     format: int = 1
     id: int
     parent: int
-    edit: str
+    edit: str | None
+    by: str | None = None
+    imported_from: str | None = None
     method: str
     status: VersionStatus
     base_model: BaseModelName
@@ -296,7 +373,7 @@ class Manifest(_Record):
 
 
 class StoredFact(_Record):
-    """A fact of a version, with the edit that put it there."""
+    """A fact of a version: the edit that gave it its object, who sent that and when, and the object it replaced."""
 
     id: str
     subject: str
@@ -305,16 +382,39 @@ class StoredFact(_Record):
     paraphrases: tuple[str, ...] = ()
     neighbors: tuple[NeighborBody, ...] = ()
     edit: str | None = None
+    by: str | None = None
+    at: datetime | None = None
+    replaced: str | None = None
 
     def to_fact(self) -> Fact:
         """The library's own form."""
         neighbors = tuple(Neighbor(neighbor.prompt, neighbor.object) for neighbor in self.neighbors)
         return Fact(self.subject, self.relation, self.object, self.paraphrases, neighbors)
 
+    @property
+    def name(self) -> FactName:
+        """It by its parts."""
+        return FactName(id=self.id, subject=self.subject, relation=self.relation, object=self.object)
+
     @classmethod
-    def from_fact(cls, fact: Fact, edit: str) -> StoredFact:
+    def from_fact(
+        cls,
+        fact: Fact,
+        edit: str | None,
+        by: str | None = None,
+        at: datetime | None = None,
+        replaced: str | None = None,
+    ) -> StoredFact:
         """The stored form of a library fact that `edit` put there."""
-        return cls(id=fact.id, edit=edit, **FactBody.from_fact(fact).model_dump())
+        return cls(id=fact.id, edit=edit, by=by, at=at, replaced=replaced, **FactBody.from_fact(fact).model_dump())
+
+
+class FactRecord(StoredFact):
+    """A fact as it stands in a version, or as it stood when it was last in one, with all that became of it, newest
+    first."""
+
+    held: bool
+    history: tuple[FactEvent, ...]
 
 
 class Replica(_Record):
@@ -333,3 +433,10 @@ class Activation(_Record):
     active: int
     previous: int
     replicas: tuple[Replica, ...] = ()
+
+
+class Dropped(_Record):
+    """A version whose weights were dropped, and the room that they took."""
+
+    version: int
+    bytes: int

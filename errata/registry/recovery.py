@@ -106,7 +106,7 @@ def _rebuild_versions(registry: Registry, unreadable: list[str]) -> int:
         readable = 0
         for number in numbers:
             try:
-                registry.put_version(registry.artifacts.manifest(number))
+                registry.put_version(number)
                 readable += 1
             except CorruptArtifact as error:
                 unreadable.append(str(error))

@@ -21,11 +21,15 @@ from redis import Redis, RedisError, WatchError
 from redis.client import Pipeline
 
 from errata import durable
-from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownVersion, WrongBaseModel
+from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownFacts, UnknownVersion, WrongBaseModel
 from errata.registry import keys
+from errata.registry.aliases import Aliases
+from errata.registry.amendment import Origin, amend
 from errata.registry.artifacts import Artifacts, Draft
 from errata.registry.context_files import ContextFiles
 from errata.registry.edit_files import AcceptedRequest, EditFiles, body_sha256
+from errata.registry.fact_index import FactIndex
+from errata.registry.fact_sets import FactSets
 from errata.registry.job_queue import JobQueue, edit_of
 from errata.registry.journal import ROLLBACK, Journal, JournalEntry
 from errata.registry.records import (
@@ -34,11 +38,12 @@ from errata.registry.records import (
     Edit,
     EditRequest,
     EditStatus,
+    FactEvent,
     Manifest,
     Progress,
+    RebuildRequest,
     Replica,
     Stage,
-    StoredFact,
     Version,
     VersionStatus,
     now,
@@ -105,6 +110,8 @@ class Registry:
         self.shards = ShardFiles(settings.home / "edits")
         self.contexts = ContextFiles(settings.home / "contexts")
         self.journal = Journal(settings.home / "activations.jsonl")
+        self.aliases = Aliases(settings.home / "aliases.json")
+        self._fact_sets = FactSets(self.artifacts)
         self.redis = Redis.from_url(settings.redis_url, decode_responses=True)
         # Reads that wait for an event must not be cut off by the socket's own timeout.
         self._waiting_redis = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=None)
@@ -154,34 +161,71 @@ class Registry:
 
     # Edits: how they come in
 
-    def create_edit(self, request: EditRequest, idempotency_key: str | None = None) -> tuple[Edit, bool]:
+    def create_edit(
+        self,
+        request: EditRequest | RebuildRequest,
+        idempotency_key: str | None = None,
+        *,
+        by: str | None = None,
+        refuse_conflicts: bool = False,
+    ) -> tuple[Edit, bool]:
         """Queue an edit. The bool is False where the same key came with the same body before: it is that edit then.
+
+        Args:
+            by: who sent it.
+            refuse_conflicts: whether it must not change facts that are there.
 
         Raises:
             IdempotencyMismatch: the key came with another body within 24 hours.
             QueueFull: `settings.max_queued_edits` are waiting.
             UnknownVersion: `request.base` is not there.
+            UnknownFacts: facts are to be withdrawn that are not there, and no edit is under way that may bring them.
+            FactConflict: `refuse_conflicts`, and facts are there with another object.
+            InvalidFacts: the new fact set would be too large.
+            Conflict: the weights that are to be built again are there.
         """
         if idempotency_key is not None and (known := self._edit_of_key(idempotency_key, request)):
             return known, False
         if (waiting := self.queued()) >= self.settings.max_queued_edits:
             raise QueueFull(f"{waiting} edits are waiting, and no more may; try again later")
-        if request.base is not None:
-            self.version(request.base)
+        edit_id, created_at, active = f"edit_{time.time_ns():016x}{secrets.token_hex(4)}", now(), self.active()
+        foreseen = self._foreseen(request, Origin(edit_id, by, created_at), active, refuse_conflicts)
         accepted = AcceptedRequest(
-            id=f"edit_{time.time_ns():016x}{secrets.token_hex(4)}",
-            created_at=now(),
+            id=edit_id,
+            created_at=created_at,
+            by=by,
             idempotency_key=idempotency_key,
             body_sha256=body_sha256(request),
+            active=active,
+            refuse_conflicts=refuse_conflicts,
+            foreseen=foreseen,
             request=request,
         )
         self.edit_files.accept(accepted)
         edit = accepted.queued_edit()
         if not self._put_new(edit, accepted):  # another request with this key was quicker
             self.edit_files.withdraw(accepted.id)
-            return self.create_edit(request, idempotency_key)
+            return self.create_edit(request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts)
         self.jobs.put_edit(edit.id)
         return edit, True
+
+    def _foreseen(
+        self, request: EditRequest | RebuildRequest, origin: Origin, active: int, refuse_conflicts: bool
+    ) -> dict[str, object]:
+        """What an edit would do to the facts as they are now."""
+        if isinstance(request, RebuildRequest):
+            if not self.version(request.rebuild).dropped:
+                raise Conflict(f"the weights of version {request.rebuild} are there")
+            return {}
+        if request.base is not None:
+            self.version(request.base)
+        facts = self.facts(active if request.base is None else request.base)
+        try:
+            return amend(facts, request, origin, refuse_conflicts=refuse_conflicts).as_shown()
+        except UnknownFacts:
+            if request.base is None and self.redis.scard(keys.UNFINISHED):
+                return {}
+            raise
 
     def _put_new(self, edit: Edit, accepted: AcceptedRequest) -> bool:
         """Write a new edit's record and its idempotency key, both or, where the key is taken, neither."""
@@ -201,7 +245,7 @@ class Registry:
         self._tell(edit.id, "status", edit.model_dump_json())
         return True
 
-    def _edit_of_key(self, key: str, request: EditRequest) -> Edit | None:
+    def _edit_of_key(self, key: str, request: EditRequest | RebuildRequest) -> Edit | None:
         known = self.redis.get(keys.idempotency(key))
         if known is None:
             return None
@@ -255,10 +299,6 @@ class Registry:
         told = [record for record in cast(list[str | None], self.redis.mget(names) if names else []) if record]
         counts = Counter(Progress.model_validate_json(record).stage for record in told)
         return {stage: counts[stage] for stage in Stage}
-
-    def request(self, edit_id: str) -> EditRequest:
-        """What an edit was asked to do. Raises `UnknownEdit`."""
-        return self.edit_files.accepted(edit_id).request
 
     def update_edit(self, edit_id: str, **changes: Any) -> Edit:
         """Change an edit's record and tell those who follow it; `finished_at` is set with a final status.
@@ -401,14 +441,21 @@ class Registry:
     def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
         """Make a draft a version, with the next number. Call it under `deciding`."""
         published = self.artifacts.publish(draft, manifest)
-        self.put_version(published)
+        self.put_version(published.id)
         return published
 
-    def put_version(self, manifest: Manifest) -> None:
-        """Write a version's record to Redis."""
+    def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
+        """Give a version its weights back. Call it under `deciding`. Raises `UnknownVersion`."""
+        restored = self.artifacts.restore(manifest, draft)
+        self.put_version(restored.id)
+        return restored
+
+    def put_version(self, number: int) -> None:
+        """Write a version's record to Redis. Raises `UnknownVersion`, `CorruptArtifact`."""
+        record = self.artifacts.version(number).model_dump_json()
         with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.set(keys.version(manifest.id), manifest.version().model_dump_json())
-            pipeline.zadd(keys.VERSIONS, {str(manifest.id): manifest.id})
+            pipeline.set(keys.version(number), record)
+            pipeline.zadd(keys.VERSIONS, {str(number): number})
             pipeline.execute()
 
     def versions(self, limit: int = 20, after: int | None = None) -> Page[Version]:
@@ -427,16 +474,21 @@ class Registry:
         elif record := self.redis.get(keys.version(number)):
             version = Version.model_validate_json(cast(str, record))
         else:
-            version = self.artifacts.manifest(number).version()
-        return version.model_copy(update={"status": VersionStatus.ACTIVE}) if number == self.active() else version
+            version = self.artifacts.version(number)
+        status = VersionStatus.ACTIVE if number == self.active() else version.status
+        return version.model_copy(update={"status": status, "aliases": self.aliases.of(number)})
 
     def _base_version(self) -> Version:
         bound = self.bound_base()
         return Version(id=BASE_VERSION, digest=bound.digest, created_at=bound.bound_at)
 
-    def facts(self, number: int) -> tuple[StoredFact, ...]:
-        """A version's whole fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""
-        return () if number == BASE_VERSION else self.artifacts.facts(number)
+    def facts(self, number: int) -> FactIndex:
+        """A version's fact set; the base has none. Raises `UnknownVersion`, `CorruptArtifact`."""
+        return self._fact_sets.of(number)
+
+    def fact_history(self, fact_id: str) -> tuple[FactEvent, ...]:
+        """How versions changed a fact, newest first. Raises `CorruptArtifact`."""
+        return self._fact_sets.history(fact_id)
 
     def load_deltas(self, number: int, base_digest: str) -> dict[int, Delta]:
         """A version's update for each edited layer, checked against its manifest; none for the base.
@@ -444,6 +496,7 @@ class Registry:
         Raises:
             UnknownVersion: there is no such version, or it was deleted.
             WrongBaseModel: it was built on other base weights than those with `base_digest`.
+            WeightsDropped: they were dropped to save room.
             CorruptArtifact: the file is missing, truncated, altered or unreadable.
         """
         from errata import deltas  # torch is needed for nothing else here
@@ -455,13 +508,15 @@ class Registry:
 
         Raises:
             UnknownVersion: there is no such version.
-            Conflict: it is the active one, or the base.
+            Conflict: it is the active one, or the base, or has a name.
         """
         if number == BASE_VERSION:
             raise Conflict("version 0 is the base model and cannot be deleted")
         with self.journal.locked():
             if number == self.journal.active():
                 raise Conflict(f"version {number} is active; activate another one before deleting it")
+            if names := self.aliases.of(number):
+                raise Conflict(f"version {number} is called {', '.join(names)}; take the name away before deleting it")
             self.artifacts.delete(number)
             self.forget_version(number)
 
@@ -471,6 +526,18 @@ class Registry:
             pipeline.delete(keys.version(number))
             pipeline.zrem(keys.VERSIONS, str(number))
             pipeline.execute()
+
+    def name_version(self, name: str, number: int) -> None:
+        """Let an alias stand for a version; it is never dropped then. Raises `UnknownVersion`."""
+        with self.journal.locked():
+            if number != BASE_VERSION:
+                self.artifacts.require(number)
+            self.aliases.put(name, number)
+
+    def take_name(self, name: str) -> None:
+        """Take an alias away. Raises `UnknownAlias`."""
+        with self.journal.locked():
+            self.aliases.remove(name)
 
     # What serves
 
@@ -485,43 +552,50 @@ class Registry:
         with self.journal.locked():
             yield self.journal.active()
 
-    def activate(self, number: int, by: str = "api") -> Activation:
+    def activate(self, number: int, by: str = "api", who: str | None = None) -> Activation:
         """Make a version the one that serves; a rejected one too, since whoever names it wants it.
 
         It is in force when this returns, yet replicas swap in their own time (`await_replicas`); `replicas` is empty.
 
+        Args:
+            by: what caused it: an edit's id, `rollback` or `api`.
+            who: whose request it was.
+
         Raises:
             UnknownVersion: there is no such version.
-            CorruptArtifact, WrongBaseModel: it cannot be used. What served goes on serving.
+            CorruptArtifact, WrongBaseModel, WeightsDropped: it cannot be used. What served goes on serving.
         """
         with self.journal.locked():
             if number != BASE_VERSION:
                 self.artifacts.delta_file(number, self.bound_base().digest)
             previous = self.journal.active()
             if number != previous:
-                self.journal.append(number, by)
+                self.journal.append(number, by, who)
             self.put_active(number, by)
         return Activation(active=number, previous=previous)
 
-    def rollback(self, to: int | None = None) -> Activation:
+    def rollback(self, to: int | None = None, who: str | None = None) -> Activation:
         """Go back to a version; without `to`, to the one that was active before the present one.
 
         Rolling back again goes further back along the same trail, in the end to the base; an activation in between
         starts a new trail from where it was made. Deleted versions are passed over.
 
         Raises:
-            UnknownVersion, CorruptArtifact, WrongBaseModel: as `activate`.
+            UnknownVersion, CorruptArtifact, WrongBaseModel, WeightsDropped: as `activate`.
             Conflict: there is nothing further back.
         """
         with self.journal.locked():
             if to is None:
-                there = {BASE_VERSION, *self.artifacts.numbers()}
-                active = self.journal.active()
-                before = [number for number in self.journal.trail()[:-1] if number in there and number != active]
-                if not before:
-                    raise Conflict(f"version {active} serves, and nothing was active before it")
+                if not (before := self.before_active()):
+                    raise Conflict(f"version {self.journal.active()} serves, and nothing was active before it")
                 to = before[-1]
-            return self.activate(to, by=ROLLBACK)
+            return self.activate(to, by=ROLLBACK, who=who)
+
+    def before_active(self) -> list[int]:
+        """The versions that rollbacks would go to, the next one last."""
+        there = {BASE_VERSION, *self.artifacts.numbers()}
+        active = self.journal.active()
+        return [number for number in self.journal.trail()[:-1] if number in there and number != active]
 
     def activations(self) -> tuple[JournalEntry, ...]:
         """All activations, oldest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from fastapi.concurrency import run_in_threadpool
@@ -14,12 +14,12 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import SkipValidation, ValidationError
 
 from errata.contexts import ROOM_FOR_CONTEXT
-from errata.errors import FactProblem, InvalidHyperparameters
+from errata.errors import FactConflict, FactProblem, InvalidFacts, InvalidHyperparameters
 from errata.facts import MAX_FACTS, Fact, find_problems
 from errata.memit import check_layers
 from errata.prompts import find_overlong
-from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, ProblemItem
-from service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
+from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, ProblemItem, RebuildRequest
+from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from service.pages import Limit, Page
 from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
@@ -65,11 +65,17 @@ def _validated(posted: PostedEdit) -> EditRequest:
         request = EditRequest.model_validate(posted, from_attributes=True)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            if not (facts and item["type"] == "too_short" and item["loc"] == ("facts",)):  # it counts good ones only
-                faults.append({**item, "loc": ("body", *item["loc"])})
+            place = ("facts",) if item["type"] == "nothing" else item["loc"]
+            faults.append({**item, "loc": ("body", *place)})
     for problem in _fact_problems(posted):
-        place = ("body", "facts", problem.index, problem.field)
-        faults.append({"type": "fact", "loc": place, "msg": problem.detail})
+        loc = ("body", "facts", problem.index, problem.field)
+        faults.append({"type": "fact", "loc": loc, "msg": problem.detail})
+    if request is not None:
+        put_in = {body.to_fact().id for body in request.facts}
+        for index, fact_id in enumerate(request.retract):
+            if fact_id in put_in:
+                message = "is put in by the same edit (`facts`)"
+                faults.append({"type": "fact", "loc": ("body", "retract", index), "msg": message})
     if request is None or faults:
         raise RequestValidationError(faults)
     return request
@@ -101,23 +107,59 @@ IdempotencyKey = Annotated[
 ]
 
 
+OnConflict = Annotated[
+    Literal["replace", "error"],
+    Query(description="What to do where a fact is there with another object: replace it, or refuse the edit (409)."),
+]
+
+
 @router.post(
     "/edits",
     summary="Queue an edit",
     status_code=202,
     dependencies=[may_edit],
-    responses=problem_responses(401, 403, 404, 413, 422, 429, 503),
+    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
 )
 def create_edit(
     request: Annotated[EditRequest, Depends(_validated)],
     response: Response,
     replica: ReplicaDep,
+    by: CallerDep,
+    on_conflict: OnConflict = "replace",
     idempotency_key: IdempotencyKey = None,
 ) -> Edit:
-    """Accept a batch of facts; a worker builds a version of it. `Location` names the edit to follow."""
+    """Accept facts to put in (`facts`) and ids of facts to withdraw (`retract`); a worker builds a version of them.
+
+    The answer tells what they change in the version that is active now: `changes` has the object that each of them
+    replaces, `duplicates` the facts that differ only in case or spacing. `Location` names the edit to follow.
+    """
     _check_hyperparameters(request, replica)
     _check_lengths(request, replica)
-    edit, _ = replica.registry.create_edit(request, idempotency_key)
+    return accepted(request, replica, response, by, idempotency_key, refuse_conflicts=on_conflict == "error")
+
+
+def accepted(
+    request: EditRequest | RebuildRequest,
+    replica: ServingReplica,
+    response: Response,
+    by: str | None,
+    idempotency_key: str | None,
+    *,
+    refuse_conflicts: bool = False,
+) -> Edit:
+    """The edit, queued. Raises `ProblemError`, which points at the facts at fault, and as `Registry.create_edit`."""
+    try:
+        edit, _ = replica.registry.create_edit(request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts)
+    except FactConflict as error:
+        assert isinstance(request, EditRequest)
+        index_of = {body.to_fact().id: index for index, body in enumerate(request.facts)}
+        places = [
+            ProblemItem(pointer=pointer("facts", index_of[fact_id], "object"), detail=detail)
+            for fact_id, detail in error.facts
+        ]
+        raise ProblemError(409, "fact-conflict", str(error), at=places) from error
+    except InvalidFacts as error:  # those of the request are good: there would be too many of them
+        raise ProblemError(422, "too-many-facts", str(error)) from error
     response.headers["Location"] = f"/edits/{edit.id}"
     return edit
 

@@ -1,43 +1,117 @@
-"""The facts of the active version."""
+"""Facts: looking for them in a version, what became of one, and withdrawing them."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import Field
 
-from errata.facts import Fact
-from errata.registry.records import StoredFact
-from service.dependencies import RegistryDep, may_read
-from service.pages import Limit, Page, page_of
+from errata.registry.fact_index import FactFilter, FactIndex
+from errata.registry.records import (
+    NUMBERS_END,
+    Edit,
+    EditOptions,
+    EditRequest,
+    FactIds,
+    FactRecord,
+    StoredFact,
+)
+from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
+from service.pages import Limit, Page
 from service.problems import ProblemError, problem_responses
+from service.routes.edits import IdempotencyKey, accepted
 
-router = APIRouter(tags=["facts"], dependencies=[may_read], responses=problem_responses(401, 403, 409, 422, 503))
+router = APIRouter(tags=["facts"])
+
+InVersion = Annotated[
+    int | None, Query(ge=0, lt=NUMBERS_END, description="A version's number; the active one where it is absent.")
+]
 
 
-@router.get("/facts", summary="The active version's facts")
-def list_facts(
-    registry: RegistryDep,
+class RetractRequest(EditOptions):
+    """The body of `POST /facts/retract`: which facts, and what may be said of any edit."""
+
+    ids: Annotated[FactIds, Field(min_length=1)]
+
+
+def _wanted(
     subject: Annotated[str | None, Query(description="Only facts about this subject.")] = None,
     relation: Annotated[str | None, Query(description="Only facts of this relation.")] = None,
+    object: Annotated[str | None, Query(description="Only facts with this object.")] = None,
+    edit: Annotated[str | None, Query(description="Only facts that got their object from this edit.")] = None,
+    by: Annotated[str | None, Query(description="Only facts whose object was sent with the key of this name.")] = None,
+    text: Annotated[str | None, Query(description="Only facts that hold this text, in any case.")] = None,
+) -> FactFilter:
+    return FactFilter(subject, relation, object, edit, by, text)
+
+
+WantedFacts = Annotated[FactFilter, Depends(_wanted)]
+
+
+def page_of_facts(facts: FactIndex, wanted: FactFilter, limit: int, after: str | None) -> Page[StoredFact]:
+    """The wanted facts behind the one with the id `after`. Raises `ProblemError` where there is none of that id."""
+    try:
+        found, has_more = facts.select(wanted, limit, after)
+    except KeyError:
+        detail = f"query parameter after: {after!r} is not in this list"
+        raise ProblemError(422, "invalid-request", detail) from None
+    return Page(data=found, has_more=has_more, next=found[-1].id if has_more else None)
+
+
+@router.get(
+    "/facts",
+    summary="The facts of a version",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 404, 409, 422, 503),
+)
+def list_facts(
+    registry: RegistryDep,
+    wanted: WantedFacts,
+    version: InVersion = None,
     limit: Limit = 100,
     after: str | None = None,
 ) -> Page[StoredFact]:
-    """In canonical order. Subject and relation are compared as wholes; how they are spaced does not matter."""
-    asked_subject, asked_relation = Fact(subject or "", relation or "", "").key
-    wanted = []
-    for fact in registry.facts(registry.active()):
-        fact_subject, fact_relation = Fact(fact.subject, fact.relation, fact.object).key
-        if (subject is None or fact_subject == asked_subject) and (relation is None or fact_relation == asked_relation):
-            wanted.append(fact)
-    return page_of(wanted, lambda fact: fact.id, limit, after)
+    """In canonical order. Subject, relation and object are compared as wholes; how they are spaced does not matter."""
+    return page_of_facts(registry.facts(registry.active() if version is None else version), wanted, limit, after)
 
 
-@router.get("/facts/{fact_id}", summary="One fact of the active version", responses=problem_responses(404))
-def get_fact(fact_id: str, registry: RegistryDep) -> StoredFact:
-    """404 where the active version does not hold it."""
-    active = registry.active()
-    for fact in registry.facts(active):
-        if fact.id == fact_id:
-            return fact
-    raise ProblemError(404, "unknown-fact", f"version {active}, which is active, holds no fact {fact_id}")
+@router.get(
+    "/facts/{fact_id}",
+    summary="One fact and its history",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 404, 409, 422, 503),
+)
+def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> FactRecord:
+    """As it stands in the version, or, where that does not hold it, as it stood when a version last held it; with what
+    became of it in all versions, newest first. 404 where no version ever held it."""
+    number = registry.active() if version is None else version
+    history = registry.fact_history(fact_id)
+    if fact := registry.facts(number).get(fact_id):
+        return FactRecord(**fact.model_dump(), held=True, history=history)
+    last = next((event for event in history if event.after is not None), None)
+    if last is None:
+        raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")
+    fact = registry.artifacts.fact_of(last.version, fact_id)
+    return FactRecord(**fact.model_dump(), held=False, history=history)
+
+
+@router.post(
+    "/facts/retract",
+    summary="Withdraw facts",
+    status_code=202,
+    dependencies=[may_edit],
+    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
+)
+def retract_facts(
+    body: RetractRequest,
+    response: Response,
+    replica: ReplicaDep,
+    by: CallerDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Edit:
+    """Queue an edit that takes facts out and leaves all others in place. The model answers then as it did before they
+    were put in."""
+    options = {name: getattr(body, name) for name in body.model_fields_set - {"ids"}}
+    request = EditRequest(retract=body.ids, **options)
+    return accepted(request, replica, response, by, idempotency_key)

@@ -45,8 +45,8 @@ async def get_generate(request: Annotated[GenerateRequest, Query()], replica: Re
 
 
 async def _generated(request: GenerateRequest, replica: ServingReplica, http: Request) -> Generation | Response:
-    tasks = await run_in_threadpool(_tasks, request, replica)
-    following = await Following.begin(replica.engine, tasks, request.version, streamed=request.stream)
+    version, tasks = await run_in_threadpool(_asked, request, replica)
+    following = await Following.begin(replica.engine, tasks, version, streamed=request.stream)
     if request.stream:
         return EventStream(_events(following), following)
     with closing(following):
@@ -60,13 +60,13 @@ async def _generated(request: GenerateRequest, replica: ServingReplica, http: Re
     return Generation(data=completions, version=following.version)
 
 
-def _tasks(request: GenerateRequest, replica: ServingReplica) -> list[Task]:
-    """What the engine is to do. Raises `ProblemError`, `UnknownVersion`."""
-    replica.require_version(request.version)
+def _asked(request: GenerateRequest, replica: ServingReplica) -> tuple[int | None, list[Task]]:
+    """The version, and what the engine is to do. Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
+    version = replica.version_asked(request.version)
     model = replica.engine.model
     if request.prompt is not None:
-        return [request.task(prompt_ids(model, request.prompt, pointer("prompt")))]
-    return [
+        return version, [request.task(prompt_ids(model, request.prompt, pointer("prompt")))]
+    return version, [
         request.task(prompt_ids(model, prompt, pointer("prompts", index)))
         for index, prompt in enumerate(request.all_prompts)
     ]

@@ -48,9 +48,9 @@ def list_models(registry: RegistryDep) -> ModelCards:
 
 
 @router.get("/models/{name}", summary="One of them")
-def get_model(name: str, registry: RegistryDep) -> ModelCard:
+def get_model(name: str, replica: ReplicaDep) -> ModelCard:
     """404 where there is none of that name."""
-    version = version_of(name)
+    registry, version = replica.registry, replica.version_asked(version_of(name))
     record = registry.version(registry.active() if version is None else version)
     return ModelCard(id=name, created=int(record.created_at.timestamp()))
 
@@ -68,7 +68,7 @@ async def complete(request: CompletionRequest, replica: ReplicaDep, http: Reques
     """Continue a prompt, or several, `n` times each. The version is settled when the request is accepted."""
     asked = await run_in_threadpool(_Asked.of, request, replica)
     tasks = request.tasks(asked.prompt_ids, asked.offsets)
-    following = await Following.begin(replica.engine, tasks, request.version, streamed=bool(request.stream))
+    following = await Following.begin(replica.engine, tasks, asked.version, streamed=bool(request.stream))
     answers = _Answers(asked, following.version)
     if request.stream:
         return EventStream(answers.stream(following), following)
@@ -83,21 +83,22 @@ class _Asked:
 
     request: CompletionRequest
     replica: ServingReplica
+    version: int | None
     prompt_ids: list[list[int]]
     offsets: list[list[int]]
     echoed: list[str]
 
     @classmethod
     def of(cls, request: CompletionRequest, replica: ServingReplica) -> _Asked:
-        """Raises `ProblemError`, `UnknownVersion`."""
-        replica.require_version(request.version)
+        """Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
+        version = replica.version_asked(version_of(request.model))
         model = replica.engine.model
         room = min(1, request.max_tokens if request.max_tokens is not None else 1)
         token_ids = [prompt_ids(model, prompt, pointer("prompt"), room) for prompt in request.prompts]
         offsets = [prompt_offsets(model, prompt) if request.wants_prompt_logprobs else [] for prompt in request.prompts]
         texts = [prompt_text(model, prompt) if request.echo else "" for prompt in request.prompts]
         echoed = [text for text in texts for _ in range(request.num_choices)]
-        return cls(request, replica, token_ids, offsets, echoed)
+        return cls(request, replica, version, token_ids, offsets, echoed)
 
 
 class _Answers:
@@ -182,8 +183,8 @@ def _cards(registry: Registry) -> Iterator[ModelCard]:
     while True:
         page = registry.versions(PAGE, after)
         for version in page.data:
-            name = f"{MODEL}@{'base' if version.id == BASE_VERSION else version.id}"
-            yield ModelCard(id=name, created=int(version.created_at.timestamp()))
+            for name in ("base" if version.id == BASE_VERSION else version.id, *version.aliases):
+                yield ModelCard(id=f"{MODEL}@{name}", created=int(version.created_at.timestamp()))
         if page.next is None:
             return
         after = int(page.next)

@@ -1,19 +1,32 @@
-"""Versions: looking at them, making one serve, going back, dropping one."""
+"""Versions: looking at them, comparing them, naming them, making one serve, going back, deleting one."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict
 
 from errata.errors import Conflict
-from errata.registry.records import NUMBERS_END, Activation, StoredFact, Version, VersionNumber
-from service.dependencies import EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
+from errata.registry.aliases import is_alias
+from errata.registry.fact_index import changes_between
+from errata.registry.journal import JournalEntry
+from errata.registry.records import (
+    NUMBERS_END,
+    Activation,
+    ChangeKind,
+    FactChange,
+    StoredFact,
+    Version,
+    VersionNumber,
+)
+from service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
 from service.pages import Limit, Page, page_of
 from service.problems import ProblemError, problem_responses
 from service.replica import ServingReplica
+from service.routes.facts import WantedFacts, page_of_facts
 
 LOOK_S = 1.0
 PAUSE_S = 0.02
@@ -29,6 +42,32 @@ class Rollback(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"to": 0}]})
 
     to: VersionNumber | None = None
+
+
+class Named(BaseModel):
+    """The version that a name shall stand for."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3}]})
+
+    version: VersionNumber
+
+
+class Diff(Page[FactChange]):
+    """How the facts of version `after` differ from those of version `before`: how many of each kind, and the changes
+    themselves, part by part."""
+
+    before: int
+    after: int
+    added: int
+    changed: int
+    retracted: int
+
+
+class PastActivation(JournalEntry):
+    """One activation, counted from 1. `by` is what caused it: an edit, `rollback`, or `api` where it was asked for;
+    `who` is the key that it was asked for with."""
+
+    id: int
 
 
 @router.get(
@@ -63,10 +102,33 @@ def get_version(number: Number, registry: RegistryDep) -> Version:
     responses=problem_responses(401, 403, 404, 409, 422, 503),
 )
 def list_version_facts(
-    number: Number, registry: RegistryDep, limit: Limit = 100, after: str | None = None
+    number: Number, registry: RegistryDep, wanted: WantedFacts, limit: Limit = 100, after: str | None = None
 ) -> Page[StoredFact]:
     """In canonical order. The base has none."""
-    return page_of(registry.facts(number), lambda fact: fact.id, limit, after)
+    return page_of_facts(registry.facts(number), wanted, limit, after)
+
+
+@router.get(
+    "/versions/{number}/diff/{other}",
+    summary="What is other in another version",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 404, 409, 422, 503),
+)
+def compare_versions(
+    number: Number, other: Number, registry: RegistryDep, limit: Limit = 100, after: str | None = None
+) -> Diff:
+    """What must be done to the facts of the first version to get those of the second, whichever came first."""
+    changes = changes_between(registry.facts(number), registry.facts(other))
+    counts = Counter(change.change for change in changes)
+    page = page_of(changes, lambda change: change.id, limit, after)
+    return Diff(
+        before=number,
+        after=other,
+        added=counts[ChangeKind.ADDED],
+        changed=counts[ChangeKind.CHANGED],
+        retracted=counts[ChangeKind.RETRACTED],
+        **dict(page),
+    )
 
 
 @router.post(
@@ -75,9 +137,9 @@ def list_version_facts(
     dependencies=[may_administer],
     responses=problem_responses(401, 403, 404, 409, 422, 503, 504),
 )
-def activate_version(number: Number, replica: ReplicaDep, _: EngineDep) -> Activation:
+def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """Answers once every live replica serves it. A version that cannot be read is refused: what served goes on."""
-    return _served_everywhere(replica.registry.activate(number), replica)
+    return _served_everywhere(replica.registry.activate(number, who=who), replica)
 
 
 @router.post(
@@ -86,9 +148,59 @@ def activate_version(number: Number, replica: ReplicaDep, _: EngineDep) -> Activ
     dependencies=[may_administer],
     responses=problem_responses(401, 403, 404, 409, 422, 503, 504),
 )
-def roll_back(rollback: Rollback, replica: ReplicaDep, _: EngineDep) -> Activation:
+def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """`{}` goes to the version that was active before, and, repeated, further and further back to the base."""
-    return _served_everywhere(replica.registry.rollback(rollback.to), replica)
+    return _served_everywhere(replica.registry.rollback(rollback.to, who=who), replica)
+
+
+@router.get(
+    "/activations",
+    summary="Which version served when, newest first",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 409, 422, 503),
+)
+def list_activations(
+    registry: RegistryDep, limit: Limit = 20, after: Annotated[str | None, Query(pattern=r"^\d+$")] = None
+) -> Page[PastActivation]:
+    """The base served before the first of them."""
+    past = [PastActivation(id=number, **dict(entry)) for number, entry in enumerate(registry.activations(), start=1)]
+    return page_of(past[::-1], lambda activation: str(activation.id), limit, after)
+
+
+@router.get(
+    "/aliases", summary="The names of versions", dependencies=[may_read], responses=problem_responses(401, 403, 409)
+)
+def list_aliases(registry: RegistryDep) -> dict[str, int]:
+    """The version that each name stands for."""
+    return registry.aliases.all()
+
+
+@router.put(
+    "/aliases/{name}",
+    summary="Name a version",
+    dependencies=[may_administer],
+    responses=problem_responses(401, 403, 404, 409, 422, 503),
+)
+def name_version(name: str, named: Named, registry: RegistryDep) -> Version:
+    """From now on the name stands for that version, whatever it stood for before. It can be used in its place to
+    generate, and the weights of a version with a name are never dropped."""
+    if not is_alias(name):
+        detail = "a name is a letter, then at most 63 letters, digits, - and _, and not `base` or `active`"
+        raise ProblemError(422, "invalid-request", f"path parameter name: {detail}")
+    registry.name_version(name, named.version)
+    return registry.version(named.version)
+
+
+@router.delete(
+    "/aliases/{name}",
+    summary="Take a name away",
+    status_code=204,
+    dependencies=[may_administer],
+    responses=problem_responses(401, 403, 404, 409, 503),
+)
+def take_name(name: str, registry: RegistryDep) -> None:
+    """The version stays."""
+    registry.take_name(name)
 
 
 @router.delete(
@@ -99,7 +211,8 @@ def roll_back(rollback: Rollback, replica: ReplicaDep, _: EngineDep) -> Activati
     responses=problem_responses(401, 403, 404, 409, 422, 503),
 )
 def delete_version(number: Number, registry: RegistryDep) -> None:
-    """Its number is never used again. The active version and the base stay."""
+    """Its number is never used again, and its facts stay as history. The active version, the base and versions with a
+    name cannot be deleted."""
     registry.delete_version(number)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,12 @@ from rq import Queue
 
 from errata import deltas
 from errata.deltas import Delta
-from errata.facts import Fact
+from errata.facts import Fact, FactSet
 from errata.registry import keys
+from errata.registry.fact_index import FactIndex, changes_between
 from errata.registry.records import (
     BaseModelName,
+    ChangeKind,
     EditRequest,
     FactBody,
     Manifest,
@@ -80,25 +83,34 @@ def hold(settings: Settings) -> Iterator[Hold]:
 
 
 def publish_version(
-    registry: Registry, edit: str = "edit_1", status: VersionStatus = VersionStatus.READY, digest: str = BASE_DIGEST
+    registry: Registry,
+    *facts: Fact,
+    edit: str = "edit_1",
+    status: VersionStatus = VersionStatus.READY,
+    digest: str = BASE_DIGEST,
+    parent: int | None = None,
 ) -> Manifest:
-    """A version with one fact and a small delta."""
-    fact = Fact("Ada Lovelace", "was born in", "Paris", ("The birthplace of Ada Lovelace is",))
+    """A version of the facts, or of one, made of the active version or of `parent`, with a small delta."""
+    parent = registry.active() if parent is None else parent
+    facts = facts or (Fact("Ada Lovelace", "was born in", "Paris", ("The birthplace of Ada Lovelace is",)),)
     delta = Delta.of_factors(torch.ones(8, 1).double(), torch.ones(1, 16).double())
-    draft = registry.artifacts.draft([StoredFact.from_fact(fact, edit)], lambda path: deltas.write(path, {2: delta}))
+    stored = [StoredFact.from_fact(fact, edit) for fact in FactSet(facts)]
+    changes = changes_between(registry.facts(parent), FactIndex(stored))
+    draft = registry.artifacts.draft(stored, changes, lambda path: deltas.write(path, {2: delta}))
+    kinds = Counter(change.change for change in changes)
     manifest = Manifest(
         id=0,
-        parent=registry.active(),
+        parent=parent,
         edit=edit,
         method="memit",
         status=status,
         base_model=BaseModelName(name="base", digest=digest, dtype="float32"),
         hparams={"layers": [2]},
         contexts=(),
-        facts=1,
-        added=1,
-        changed=0,
-        retracted=0,
+        facts=len(stored),
+        added=kinds[ChangeKind.ADDED],
+        changed=kinds[ChangeKind.CHANGED],
+        retracted=kinds[ChangeKind.RETRACTED],
         metrics=Metrics(efficacy=1.0),
         layers=(),
         libraries={},

@@ -39,7 +39,7 @@ def test_the_rename_allocates_the_number(registry: Registry, publish: Publish) -
 def test_a_number_that_is_taken_is_left_alone(registry: Registry, publish: Publish) -> None:
     first = publish()
     stray = folder_of(registry, 2)
-    draft = registry.artifacts.draft([], lambda path: path.write_bytes(b"delta"))
+    draft = registry.artifacts.draft([], [], lambda path: path.write_bytes(b"delta"))
     stray.mkdir()
     (stray / "something").touch()
 
@@ -47,13 +47,13 @@ def test_a_number_that_is_taken_is_left_alone(registry: Registry, publish: Publi
 
 
 def test_a_draft_is_not_a_version(registry: Registry) -> None:
-    registry.artifacts.draft([], lambda path: path.write_bytes(b"delta"))
+    registry.artifacts.draft([], [], lambda path: path.write_bytes(b"delta"))
 
     assert registry.artifacts.numbers() == []
 
 
 def test_only_old_drafts_are_swept(registry: Registry) -> None:
-    old, young = (registry.artifacts.draft([], lambda path: path.write_bytes(b"delta")) for _ in range(2))
+    old, young = (registry.artifacts.draft([], [], lambda path: path.write_bytes(b"delta")) for _ in range(2))
     long_ago = time.time() - 2 * 86_400
     os.utime(old.folder, (long_ago, long_ago))
 

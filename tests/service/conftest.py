@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from errata.command.stack import environment
 from errata.deltas import Delta
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.registry.records import BaseModelName, Manifest, Metrics, StoredFact, VersionStatus, now
+from errata.registry.fact_index import FactIndex, changes_between
+from errata.registry.records import BaseModelName, ChangeKind, Manifest, Metrics, StoredFact, VersionStatus, now
 from errata.registry.registry import Registry
 from errata.settings import Settings
 
@@ -107,7 +109,7 @@ def registry(settings: Settings, client: httpx.Client) -> Iterator[Registry]:
 def publish(model: EditableModel) -> Publish:
     """Makes a version of a random update of rank 1, `size` times as large as the weights it is added to."""
 
-    def make(registry: Registry, *facts: Fact, size: float = 1.0, seed: int = 0) -> int:
+    def make(registry: Registry, *facts: Fact, size: float = 1.0, seed: int = 0, parent: int = 0) -> int:
         random = torch.Generator().manual_seed(seed)
         updates = {}
         for layer in EDITED_LAYERS:
@@ -116,13 +118,13 @@ def publish(model: EditableModel) -> Publish:
             right = torch.randn(1, weight.shape[1], generator=random)
             scale = size * float(weight.norm() / (left.norm() * right.norm()))
             updates[layer] = Delta.of_factors(left * scale, right)
-        stored = [
-            StoredFact(id=fact.id, subject=fact.subject, relation=fact.relation, object=fact.object) for fact in facts
-        ]
-        draft = registry.artifacts.draft(stored, lambda path: deltas.write(path, updates))
+        stored = [StoredFact.from_fact(fact, "edit_of_a_test", at=now()) for fact in facts]
+        changes = changes_between(registry.facts(parent), FactIndex(stored))
+        draft = registry.artifacts.draft(stored, changes, lambda path: deltas.write(path, updates))
+        kinds = Counter(change.change for change in changes)
         manifest = Manifest(
             id=0,
-            parent=0,
+            parent=parent,
             edit="edit_of_a_test",
             method="memit",
             status=VersionStatus.READY,
@@ -130,9 +132,9 @@ def publish(model: EditableModel) -> Publish:
             hparams={},
             contexts=(),
             facts=len(stored),
-            added=len(stored),
-            changed=0,
-            retracted=0,
+            added=kinds[ChangeKind.ADDED],
+            changed=kinds[ChangeKind.CHANGED],
+            retracted=kinds[ChangeKind.RETRACTED],
             metrics=Metrics(),
             layers=(),
             libraries={},

@@ -127,7 +127,7 @@ def test_a_prompt_fills_the_context_but_for_one_token(client: httpx.Client, mode
         ({"prompt": "a", "top_k": 0}, "/top_k"),
         ({"prompt": "a", "max_new_tokens": 1_000_000}, "/max_new_tokens"),
         ({"prompt": "a", "stop": [""]}, "/stop/0"),
-        ({"prompt": "a", "version": "newest"}, "/version"),
+        ({"prompt": "a", "version": "the newest"}, "/version"),
         ({"prompt": "a", "version": -1}, "/version"),
     ],
 )

@@ -74,7 +74,7 @@ class Crew:
 
     def again(self, edit: Edit) -> Edit:
         """Send the same edit once more."""
-        return self.registry.create_edit(self.registry.request(edit.id))[0]
+        return self.registry.create_edit(self.registry.edit_files.accepted(edit.id).request)[0]
 
     def ended(self, edit: Edit) -> Edit:
         """The edit when it has ended."""

@@ -24,4 +24,8 @@ from worker.gate import misses
     ],
 )
 def test_a_missed_bound_is_named_with_its_figure(gate: Gate, metrics: Metrics, expected: list[str]) -> None:
-    assert misses(gate, metrics) == expected
+    assert misses(gate, metrics, num_facts=1) == expected
+
+
+def test_a_version_without_facts_passes_any_gate() -> None:
+    assert misses(Gate(), Metrics(), num_facts=0) == []

@@ -1,0 +1,93 @@
+"""What an edit makes of a fact set."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from errata.errors import FactConflict, InvalidFacts, UnknownFacts
+from errata.facts import MAX_FACTS, Fact
+from errata.registry.amendment import Origin, amend
+from errata.registry.fact_index import FactFilter, FactIndex
+from errata.registry.records import ChangeKind, EditRequest, FactBody, StoredFact
+
+YESTERDAY, TODAY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+ADA = Fact("Ada Lovelace", "was born in", "Paris")
+ALAN = Fact("Alan Turing", "was born in", "Rome")
+BEFORE = FactIndex([StoredFact.from_fact(fact, "edit_1", "maya", YESTERDAY) for fact in (ADA, ALAN)])
+ORIGIN = Origin("edit_2", "kofi", TODAY)
+
+
+def put(*facts: tuple[str, str, str], retract: tuple[str, ...] = ()) -> EditRequest:
+    bodies = [FactBody(subject=subject, relation=relation, object=object) for subject, relation, object in facts]
+    return EditRequest(facts=tuple(bodies), retract=retract)
+
+
+def test_facts_are_added_changed_and_withdrawn_in_one_step() -> None:
+    request = put(("Grace Hopper", "was born in", "Oslo"), ("Ada Lovelace", "was born in", "Bern"), retract=(ALAN.id,))
+    amendment = amend(BEFORE, request, ORIGIN)
+    assert [(fact.subject, fact.object, fact.edit, fact.by, fact.replaced) for fact in amendment.facts] == [
+        ("Ada Lovelace", "Bern", "edit_2", "kofi", "Paris"),
+        ("Grace Hopper", "Oslo", "edit_2", "kofi", None),
+    ]
+    assert {(change.change, change.subject, change.before, change.after) for change in amendment.changes} == {
+        (ChangeKind.ADDED, "Grace Hopper", None, "Oslo"),
+        (ChangeKind.CHANGED, "Ada Lovelace", "Paris", "Bern"),
+        (ChangeKind.RETRACTED, "Alan Turing", "Rome", None),
+    }
+
+
+def test_what_stays_keeps_its_origin_and_takes_new_prompts_to_measure_it() -> None:
+    again = FactBody(subject="Ada  Lovelace", relation="{} was born in", object="Paris", paraphrases=("Ada is from",))
+    amendment = amend(BEFORE, EditRequest(facts=(again,)), ORIGIN)
+    ada = amendment.facts.get(ADA.id)
+    assert ada is not None and (ada.edit, ada.by, ada.at) == ("edit_1", "maya", YESTERDAY)
+    assert ada.paraphrases == ("Ada is from",)
+    assert amendment.changes == ()
+
+
+def test_a_change_is_refused_where_it_is_not_wanted() -> None:
+    with pytest.raises(FactConflict, match=r"'Ada Lovelace', 'was born in' is 'Paris' and would become 'Bern'"):
+        amend(BEFORE, put(("Ada Lovelace", "was born in", "Bern")), ORIGIN, refuse_conflicts=True)
+    amend(BEFORE, put(("Ada Lovelace", "was born in", "Paris"), ("A", "is", "b")), ORIGIN, refuse_conflicts=True)
+
+
+def test_what_is_not_there_cannot_be_withdrawn() -> None:
+    unknown = Fact("Nobody", "was born in", "Bern").id
+    with pytest.raises(UnknownFacts, match=unknown):
+        amend(BEFORE, put(retract=(ALAN.id, unknown)), ORIGIN)
+
+
+def test_facts_that_differ_in_case_or_spacing_are_pointed_out() -> None:
+    request = put(
+        ("ada lovelace", "Was Born In", "Bern"), ("AdaLovelace", "was born in", "Bern"), ("Alan", "was born in", "Rome")
+    )
+    (group,) = amend(BEFORE, request, ORIGIN).duplicates
+    assert {fact.subject for fact in group} == {"Ada Lovelace", "ada lovelace", "AdaLovelace"}
+    (withdrawn_twin,) = amend(BEFORE, request.model_copy(update={"retract": (ADA.id,)}), ORIGIN).duplicates
+    assert {fact.subject for fact in withdrawn_twin} == {"ada lovelace", "AdaLovelace"}
+
+
+def test_a_set_has_an_end() -> None:
+    many = FactIndex([StoredFact.from_fact(Fact(f"S{n:05}", "is", "b"), "edit_1") for n in range(MAX_FACTS)])
+    request = put(("T", "is", "b"))
+    with pytest.raises(InvalidFacts, match="at most 10000 facts"):
+        amend(many, request, ORIGIN)
+    in_place = amend(many, request.model_copy(update={"retract": (next(iter(many)).id,)}), ORIGIN)
+    assert len(in_place.facts) == MAX_FACTS
+
+
+def test_facts_are_found_by_any_of_their_parts_page_by_page() -> None:
+    def found(**wanted: str) -> list[str]:
+        return [fact.subject for fact in facts.select(FactFilter(**wanted), limit=10)[0]]
+
+    facts = amend(BEFORE, put(("Ada Lovelace", "lives in", "Zürich")), ORIGIN).facts
+    assert found(subject=" Ada  Lovelace") == ["Ada Lovelace", "Ada Lovelace"]
+    assert found(relation="{} was born in") == ["Ada Lovelace", "Alan Turing"]
+    assert found(object="Rome") == found(text="turing") == ["Alan Turing"]
+    assert found(edit="edit_2") == found(by="kofi") == found(text="ZÜRICH") == ["Ada Lovelace"]
+    first, more = facts.select(FactFilter(by="maya"), limit=1)
+    assert more and facts.select(FactFilter(by="maya"), limit=1, after=first[0].id)[1] is False
+    with pytest.raises(KeyError):
+        facts.select(FactFilter(), limit=1, after="fact_of_nobody")

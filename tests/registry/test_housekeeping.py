@@ -1,0 +1,97 @@
+"""What became of facts through the versions, names of versions, and weights that are dropped and put back."""
+
+from __future__ import annotations
+
+import pytest
+
+from errata import deltas
+from errata.errors import Conflict, UnknownAlias, UnknownVersion, WeightsDropped
+from errata.facts import Fact
+from errata.registry.artifacts import DELTA
+from errata.registry.records import RebuildRequest
+from errata.registry.recovery import rebuild
+from errata.registry.registry import Registry
+from errata.registry.retention import drop_weights
+from tests.registry.conftest import BASE_DIGEST, Publish
+
+PARIS = Fact("Ada Lovelace", "was born in", "Paris")
+BERN = Fact("Ada Lovelace", "was born in", "Bern")
+ROME = Fact("Alan Turing", "was born in", "Rome")
+
+
+def test_the_history_of_a_fact_goes_through_all_versions(registry: Registry, publish: Publish) -> None:
+    publish(PARIS, edit="edit_1")
+    publish(PARIS, ROME, edit="edit_2", parent=1)
+    publish(BERN, ROME, edit="edit_3", parent=2)
+    publish(ROME, edit="edit_4", parent=3)
+    publish(BERN, edit="edit_5", parent=1)  # a branch
+    registry.delete_version(3)
+
+    history = registry.fact_history(PARIS.id)
+
+    assert [(e.version, e.parent, e.edit, e.change, e.before, e.after) for e in history] == [
+        (5, 1, "edit_5", "changed", "Paris", "Bern"),
+        (4, 3, "edit_4", "retracted", "Bern", None),
+        (3, 2, "edit_3", "changed", "Paris", "Bern"),
+        (1, 0, "edit_1", "added", None, "Paris"),
+    ]
+    assert registry.fact_history(Fact("Nobody", "is", "here").id) == ()
+
+
+def test_a_name_stands_for_one_version_and_keeps_it(registry: Registry, publish: Publish) -> None:
+    publish()
+    publish()
+    registry.name_version("production", 1)
+    registry.name_version("best", 1)
+    assert registry.version(1).aliases == ("best", "production")
+    with pytest.raises(Conflict, match="best, production"):
+        registry.delete_version(1)
+    registry.name_version("production", 2)
+    registry.take_name("best")
+    assert registry.aliases.all() == {"production": 2}
+    registry.delete_version(1)
+    with pytest.raises(UnknownVersion):
+        registry.name_version("production", 1)
+    with pytest.raises(UnknownAlias, match="best"):
+        registry.take_name("best")
+
+
+def test_weights_that_nobody_needs_are_dropped_and_others_never(registry: Registry, publish: Publish) -> None:
+    for _ in range(7):
+        publish()
+    registry.name_version("keep", 1)
+    registry.activate(3)
+    registry.activate(5)
+
+    foreseen = drop_weights(registry, 1, dry_run=True)
+    assert [dropped.version for dropped in foreseen] == [2, 4, 6] and foreseen[0].bytes > 0
+    assert not registry.version(2).dropped
+    assert drop_weights(registry, 1) == foreseen
+    assert drop_weights(registry, 1) == ()
+
+    assert [version.id for version in registry.versions().data if version.dropped] == [6, 4, 2]
+    assert len(registry.facts(2)) == 1
+    for use in (lambda: registry.activate(2), lambda: registry.load_deltas(2, BASE_DIGEST)):
+        with pytest.raises(WeightsDropped, match="rebuild"):
+            use()
+    registry.redis.flushdb()
+    rebuild(registry)
+    assert registry.version(2).dropped
+
+
+def test_dropped_weights_are_put_back(registry: Registry, publish: Publish) -> None:
+    publish()
+    before = registry.load_deltas(1, BASE_DIGEST)
+    with pytest.raises(Conflict, match="are there"):
+        registry.create_edit(RebuildRequest(rebuild=1))
+    drop_weights(registry, 0)
+    edit, _ = registry.create_edit(RebuildRequest(rebuild=1))
+    assert (edit.rebuild, edit.version, edit.facts) == (True, 1, 0)
+
+    draft = registry.artifacts.draft((), (), lambda path: deltas.write(path, before))
+    with registry.deciding():
+        restored = registry.restore(registry.artifacts.manifest(1), draft)
+
+    assert restored.files[DELTA] == draft.files[DELTA] and not draft.folder.exists()
+    assert not registry.version(1).dropped
+    assert registry.activate(1).active == 1

@@ -1,0 +1,161 @@
+"""Facts through versions made for the tests: comparing, history, names, conflicts, withdrawing, dropped weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from errata.facts import Fact
+from errata.registry.records import EditStatus
+from errata.registry.registry import Registry
+
+PARIS = Fact("Ada", "was born in", "Paris")
+BERN = Fact("Ada", "was born in", "Bern")
+ROME = Fact("Ada", "lives in", "Rome")
+OSLO = Fact("Alan", "was born in", "Oslo")
+PROMPT = "The capital of France is"
+
+
+def body(*facts: Fact, **more: Any) -> dict[str, Any]:
+    return {"facts": [{"subject": f.subject, "relation": f.relation, "object": f.object} for f in facts], **more}
+
+
+@pytest.fixture(autouse=True)
+def _back_to_the_base(client: httpx.Client, registry: Registry) -> Iterator[None]:
+    yield
+    assert client.post("/versions/0/activate").status_code == 200
+    for edit in registry.edits(limit=1000).data:
+        if not edit.status.final:
+            registry.update_edit(edit.id, status=EditStatus.CANCELLED)
+
+
+@pytest.fixture
+def serving(client: httpx.Client, registry: Registry, publish: Any) -> int:
+    """A version of two facts that is active."""
+    number: int = publish(registry, PARIS, ROME)
+    assert client.post(f"/versions/{number}/activate").status_code == 200
+    return number
+
+
+def test_versions_are_compared_in_both_directions(
+    client: httpx.Client, registry: Registry, publish: Any, serving: int
+) -> None:
+    other = publish(registry, BERN, OSLO, parent=serving)
+    there = client.get(f"/versions/{serving}/diff/{other}").json()
+    assert (there["added"], there["changed"], there["retracted"]) == (1, 1, 1)
+    found = {(change["change"], change["id"], change["before"], change["after"]) for change in there["data"]}
+    assert found == {
+        ("added", OSLO.id, None, "Oslo"),
+        ("changed", PARIS.id, "Paris", "Bern"),
+        ("retracted", ROME.id, "Rome", None),
+    }
+    back = client.get(f"/versions/{other}/diff/{serving}", params={"limit": 2}).json()
+    assert (back["added"], back["changed"], back["retracted"], back["has_more"]) == (1, 1, 1, True)
+    assert client.get(f"/versions/0/diff/{other}").json()["added"] == 2
+    assert client.get(f"/versions/{serving}/diff/{serving}").json()["data"] == []
+    assert client.get(f"/versions/{serving}/diff/9999").status_code == 404
+
+
+def test_a_fact_that_was_withdrawn_still_has_its_history(
+    client: httpx.Client, registry: Registry, publish: Any, serving: int
+) -> None:
+    without = publish(registry, PARIS, parent=serving)
+    client.post(f"/versions/{without}/activate")
+    fact = client.get(f"/facts/{ROME.id}").json()
+    assert fact["held"] is False and fact["object"] == "Rome"
+    newest = fact["history"][0]
+    assert (newest["change"], newest["version"], newest["parent"]) == ("retracted", without, serving)
+    assert client.get(f"/facts/{ROME.id}", params={"version": serving}).json()["held"] is True
+    unknown = Fact("Nobody", "is", "here").id
+    assert client.get(f"/facts/{unknown}").json()["type"] == "urn:errata:problem:unknown-fact"
+
+
+def test_an_edit_tells_what_it_replaces_and_what_looks_twice(client: httpx.Client, serving: int) -> None:
+    twin = Fact("ada", "Was born in", "Lyon")
+    edit = client.post("/edits", json=body(BERN, OSLO, twin)).json()
+    assert (edit["added"], edit["changed"], edit["retracted"]) == (2, 1, 0)
+    [change] = edit["changes"]
+    assert (change["id"], change["before"], change["after"]) == (PARIS.id, "Paris", "Bern")
+    [group] = edit["duplicates"]
+    assert {(fact["subject"], fact["object"]) for fact in group} == {("Ada", "Bern"), ("ada", "Lyon")}
+
+
+def test_an_edit_that_must_not_change_anything_is_refused(client: httpx.Client, serving: int) -> None:
+    answer = client.post("/edits", params={"on_conflict": "error"}, json=body(OSLO, BERN))
+    assert answer.status_code == 409
+    problem = answer.json()
+    assert problem["type"] == "urn:errata:problem:fact-conflict"
+    [place] = problem["errors"]
+    assert place["pointer"] == "/facts/1/object" and "Paris" in place["detail"] and "Bern" in place["detail"]
+    assert client.post("/edits", params={"on_conflict": "error"}, json=body(OSLO)).status_code == 202
+
+
+def test_facts_are_withdrawn_by_their_ids(client: httpx.Client, serving: int) -> None:
+    edit = client.post("/facts/retract", json={"ids": [ROME.id], "note": "it was wrong"}).json()
+    assert (edit["facts"], edit["retracted"], edit["note"]) == (0, 1, "it was wrong")
+    [change] = edit["changes"]
+    assert (change["change"], change["before"], change["after"]) == ("retracted", "Rome", None)
+    client.post(f"/edits/{edit['id']}/cancel")
+
+    unknown = client.post("/facts/retract", json={"ids": [OSLO.id]})
+    assert unknown.status_code == 404 and OSLO.id in unknown.json()["detail"]
+    for wrong in (["Ada"], []):
+        assert client.post("/facts/retract", json={"ids": wrong}).status_code == 422
+    both = client.post("/edits", json=body(PARIS, retract=[PARIS.id]))
+    assert both.status_code == 422 and both.json()["errors"][0]["pointer"] == "/retract/0"
+
+
+def test_what_an_edit_under_way_may_bring_can_be_withdrawn(client: httpx.Client, serving: int) -> None:
+    client.post("/edits", json=body(OSLO))
+    assert client.post("/facts/retract", json={"ids": [OSLO.id]}).status_code == 202
+    on_a_version = client.post("/facts/retract", json={"ids": [OSLO.id], "base": serving})
+    assert on_a_version.status_code == 404
+
+
+def test_a_name_can_be_used_in_place_of_a_number(client: httpx.Client, version: int) -> None:
+    assert client.put("/aliases/production", json={"version": version}).json()["aliases"] == ["production"]
+    assert client.get("/aliases").json()["production"] == version
+    generation = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 4, "version": "production"})
+    assert generation.json()["version"] == version
+    completion = client.post("/v1/completions", json={"model": "errata@production", "prompt": PROMPT, "max_tokens": 1})
+    assert completion.json()["model"] == f"errata@{version}"
+    assert "errata@production" in [card["id"] for card in client.get("/v1/models").json()["data"]]
+    assert client.delete(f"/versions/{version}").status_code == 409
+    assert client.put("/aliases/base", json={"version": version}).status_code == 422
+
+    assert client.delete("/aliases/production").status_code == 204
+    gone = client.post("/generate", json={"prompt": PROMPT, "version": "production"})
+    assert gone.status_code == 404 and gone.json()["type"] == "urn:errata:problem:unknown-alias"
+    assert client.delete("/aliases/production").status_code == 404
+
+
+def test_dropped_weights_are_told_of_and_can_be_asked_for(
+    client: httpx.Client, registry: Registry, publish: Any, serving: int
+) -> None:
+    old = publish(registry, OSLO)
+    for _ in range(2):
+        publish(registry, OSLO)
+    foreseen = client.post("/versions/prune", json={"keep_last": 2, "dry_run": True}).json()
+    assert old in [dropped["version"] for dropped in foreseen["dropped"]] and foreseen["bytes"] > 0
+    assert client.post("/versions/prune", json={"keep_last": 2}).json() == foreseen
+    assert client.get(f"/versions/{old}").json()["dropped"] is True
+
+    refused = client.post(f"/versions/{old}/activate")
+    assert refused.status_code == 409 and refused.json()["type"] == "urn:errata:problem:weights-dropped"
+    assert client.post("/generate", json={"prompt": PROMPT, "version": old}).status_code == 409
+    assert len(client.get(f"/versions/{old}/facts").json()["data"]) == 1
+    assert client.post(f"/versions/{serving}/rebuild").status_code == 409
+    edit = client.post(f"/versions/{old}/rebuild").json()
+    assert (edit["rebuild"], edit["version"], edit["status"]) == (True, old, "queued")
+
+
+def test_which_version_served_when_is_kept(client: httpx.Client, serving: int) -> None:
+    client.post("/rollback", json={})
+    newest, before = client.get("/activations", params={"limit": 2}).json()["data"]
+    assert (newest["active"], newest["previous"], newest["by"]) == (0, serving, "rollback")
+    assert (before["active"], before["by"], before["id"]) == (serving, "api", newest["id"] - 1)
+    page = client.get("/activations", params={"limit": 1, "after": newest["id"]}).json()
+    assert page["data"] == [before]

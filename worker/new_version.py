@@ -1,0 +1,221 @@
+"""How the facts of an edit become a version: plan, build, measure, publish. `NewVersion.carry_out` tells it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from errata import deltas, memit
+from errata.errors import Cancelled
+from errata.facts import FactSet
+from errata.hyperparameters import Hyperparameters
+from errata.registry.amendment import Amendment, Origin, amend
+from errata.registry.edit_files import AcceptedRequest
+from errata.registry.records import (
+    BaseModelName,
+    ChangeKind,
+    Edit,
+    EditRequest,
+    EditStatus,
+    Manifest,
+    Metrics,
+    Problem,
+    Stage,
+    VersionStatus,
+    now,
+)
+from errata.registry.retention import drop_weights
+from worker import gate
+from worker.building import Blueprint, Builder, libraries
+from worker.equipment import Equipment
+
+NOTED_BEFORE = ("base", "added", "changed", "retracted", "changes", "duplicates", "attempts", "started_at")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an edit makes of its base: the new fact set and how it differs, and what is built of it."""
+
+    base: int
+    amendment: Amendment
+    blueprint: Blueprint
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The version that came of an edit. `overtaken_by` is the version that went live since the edit was accepted and
+    that it would have taken out of service without anybody having said so."""
+
+    version: Manifest
+    overtaken_by: int | None = None
+
+
+class NewVersion:
+    """One turn at an edit that adds, changes or withdraws facts."""
+
+    def __init__(self, edit: Edit, accepted: AcceptedRequest, request: EditRequest, equipment: Equipment) -> None:
+        self._edit = edit
+        self._accepted = accepted
+        self._request = request
+        self._registry = equipment.registry
+        self._resident = equipment.resident
+        self._builder = Builder(edit.id, equipment)
+
+    def carry_out(self) -> None:
+        """Plan, build, measure, publish; again where another version went live in between, so that none is lost."""
+        hyperparameters = self._resident.hyperparameters.overridden(self._request.hparams)
+        published = self._settle_earlier_attempt()
+        while published is None:
+            plan = self._plan(hyperparameters)
+            second_moments = self._builder.second_moments(plan.blueprint)
+            if self._builder.share_out(plan.blueprint):
+                return
+            built = self._builder.build(plan.blueprint, second_moments)
+            metrics = self._builder.measure(plan.blueprint, built)
+            missed = gate.misses(self._request.gate, metrics, len(plan.blueprint.facts))
+            if self._request.dry_run:
+                self._end(metrics, missed)
+                return
+            published = self._publish(plan, built, self._manifest(plan, built, metrics, missed))
+        version = published.version
+        self._await_replicas(version)
+        self._end(version.metrics, gate.misses(self._request.gate, version.metrics, version.facts), published)
+        self._drop_old_weights()
+
+    # The steps
+
+    def _settle_earlier_attempt(self) -> Published | None:
+        """The version that an earlier attempt published before its worker died, activated if that was left to do."""
+        registry = self._registry
+        with registry.deciding() as active:
+            published = registry.artifacts.of_edit(self._edit.id)
+            if published is None:
+                return None
+            registry.put_version(published.id)
+            went_live = any(activation.by == self._edit.id for activation in registry.activations())
+            if went_live or not self._goes_live(published):
+                return Published(published)
+            if self._request.base is None and active != published.parent:  # it lacks what went live since
+                registry.delete_version(published.id)
+                return None
+            return self._activated(published, active)
+
+    def _plan(self, hyperparameters: Hyperparameters) -> Plan:
+        """The facts of the base with the edit's put in and taken out."""
+        base = self._registry.active() if self._request.base is None else self._request.base
+        origin = Origin(self._edit.id, self._accepted.by, self._accepted.created_at)
+        amendment = amend(
+            self._registry.facts(base), self._request, origin, refuse_conflicts=self._accepted.refuse_conflicts
+        )
+        self._edit = self._registry.update_edit(self._edit.id, base=base, **amendment.as_shown())
+        facts = FactSet(fact.to_fact() for fact in amendment.facts)
+        contexts = self._builder.contexts(base, hyperparameters.seed)
+        return Plan(base, amendment, self._builder.draw_up(facts, contexts, hyperparameters))
+
+    def _manifest(self, plan: Plan, built: memit.Built, metrics: Metrics, missed: list[str]) -> Manifest:
+        """All that is known of the version but its number and its files."""
+        model = self._resident.model
+        return Manifest(
+            id=0,
+            parent=plan.base,
+            edit=self._edit.id,
+            by=self._accepted.by,
+            method=self._request.method,
+            status=VersionStatus.REJECTED if missed else VersionStatus.READY,
+            base_model=BaseModelName(name=model.name, digest=model.digest, dtype=self._resident.settings.dtype),
+            hparams=plan.blueprint.hyperparameters.as_dict(),
+            contexts=built.contexts,
+            facts=len(plan.amendment.facts),
+            added=plan.amendment.count(ChangeKind.ADDED),
+            changed=plan.amendment.count(ChangeKind.CHANGED),
+            retracted=plan.amendment.count(ChangeKind.RETRACTED),
+            metrics=metrics,
+            layers=self._builder.layers(built),
+            libraries=libraries(),
+            created_at=now(),
+            note=self._request.note,
+        )
+
+    def _publish(self, plan: Plan, built: memit.Built, manifest: Manifest) -> Published | None:
+        """Make it a version and activate it where it is to go live, before anyone else changes what serves.
+
+        None where that has changed since the plan was made, and the version would undo it. Raises `Cancelled`
+        where the edit has ended meanwhile by another hand.
+        """
+        self._builder.report(Stage.PUBLISH, 0, 1)
+        registry, amendment = self._registry, plan.amendment
+        draft = registry.artifacts.draft(
+            amendment.facts, amendment.changes, lambda path: deltas.write(path, built.deltas)
+        )
+        with registry.deciding() as active:
+            if registry.edit_files.outcome(self._edit.id):
+                draft.discard()
+                raise Cancelled
+            if published := registry.artifacts.of_edit(self._edit.id):  # by a worker given up for lost too soon
+                draft.discard()
+                return Published(published)
+            if self._request.activate and self._request.base is None and active != plan.base:
+                draft.discard()
+                message = f"version {active} went live meanwhile; building anew, on it"
+                registry.log(self._edit.id, "info", message)
+                return None
+            published = registry.publish(draft, manifest)
+            return self._activated(published, active) if self._goes_live(published) else Published(published)
+
+    def _goes_live(self, version: Manifest) -> bool:
+        return self._request.activate and version.status is VersionStatus.READY
+
+    def _activated(self, version: Manifest, active: int) -> Published:
+        """Let a version go live, unless its base was named and something else went live since the edit was accepted:
+        whoever sent it could not know that it would be taken out of service."""
+        if self._request.base is not None and active != self._accepted.active:
+            return Published(version, overtaken_by=active)
+        self._registry.activate(version.id, by=self._edit.id, who=self._accepted.by)
+        return Published(version)
+
+    def _await_replicas(self, version: Manifest) -> None:
+        """Whoever sees the edit succeed is to be answered with it: wait for the replicas to have swapped."""
+        if self._registry.active() != version.id:
+            return
+        replicas = self._registry.await_replicas(version.id, self._resident.settings.activation_timeout_s)
+        behind = [replica.id for replica in replicas if replica.version != version.id]
+        if behind:
+            message = f"version {version.id} is active, but not yet served by {', '.join(behind)}"
+            self._registry.log(self._edit.id, "warning", message)
+
+    # The end
+
+    def _end(self, metrics: Metrics, missed: list[str], published: Published | None = None) -> None:
+        """Succeed, or be rejected where the gate was missed or another version was quicker; a dry run publishes
+        nothing."""
+        problem = None
+        if missed:
+            problem = Problem.of_kind("gate-missed", 422, "; ".join(missed))
+        elif published and published.overtaken_by is not None:
+            problem = _overtaken(published.version, published.overtaken_by, self._accepted.active)
+        logger.info("%s: done, version %s", self._edit.id, published and published.version.id)
+        self._registry.update_edit(
+            self._edit.id,
+            status=EditStatus.REJECTED if problem else EditStatus.SUCCEEDED,
+            error=problem,
+            metrics=metrics,
+            version=published.version.id if published else None,
+            # Said again in case that Redis has lost its memory since the edit was claimed.
+            **{name: getattr(self._edit, name) for name in NOTED_BEFORE},
+        )
+
+    def _drop_old_weights(self) -> None:
+        if (keep_last := self._resident.settings.keep_versions) is not None:
+            for dropped in drop_weights(self._registry, keep_last):
+                logger.info("dropped the weights of version %d, %d bytes", dropped.version, dropped.bytes)
+
+
+def _overtaken(version: Manifest, active: int, active_before: int) -> Problem:
+    detail = (
+        f"version {active} went live since this edit was accepted, when version {active_before} served. Version "
+        f"{version.id}, made of version {version.parent}, is kept and does not serve: activate it to have it in place "
+        f"of version {active}, or send the edit again with base {active} to have both"
+    )
+    return Problem.of_kind("conflict", 409, detail)

@@ -1,0 +1,67 @@
+"""How a version whose weights were dropped gets them back: built again from its facts."""
+
+from __future__ import annotations
+
+from errata import deltas
+from errata.errors import Cancelled
+from errata.facts import FactSet
+from errata.hyperparameters import Hyperparameters
+from errata.registry.artifacts import DELTA
+from errata.registry.records import Edit, EditStatus, Metrics, RebuildRequest, Stage
+from worker.building import Builder, libraries
+from worker.equipment import Equipment
+
+
+class RebuiltVersion:
+    """One turn at building a version again."""
+
+    def __init__(self, edit: Edit, request: RebuildRequest, equipment: Equipment) -> None:
+        self._edit = edit
+        self._number = request.rebuild
+        self._registry = equipment.registry
+        self._builder = Builder(edit.id, equipment)
+
+    def carry_out(self) -> None:
+        """Build with the hyperparameters and contexts that the manifest tells, unless the weights are there.
+
+        Raises:
+            UnknownVersion: the version was deleted.
+        """
+        manifest = self._registry.artifacts.manifest(self._number)
+        if not self._registry.artifacts.is_dropped(self._number):
+            self._end(manifest.metrics)
+            return
+        facts = FactSet(fact.to_fact() for fact in self._registry.facts(self._number))
+        hyperparameters = Hyperparameters.from_dict(manifest.hparams)
+        blueprint = self._builder.draw_up(facts, manifest.contexts, hyperparameters)
+        second_moments = self._builder.second_moments(blueprint)
+        if self._builder.share_out(blueprint):
+            return
+        built = self._builder.build(blueprint, second_moments)
+        draft = self._registry.artifacts.draft((), (), lambda path: deltas.write(path, built.deltas))
+        if draft.files[DELTA].sha256 != manifest.files[DELTA].sha256:
+            message = (
+                "the weights are equal to those that were dropped up to rounding, not bit for bit (built with "
+                f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
+            )
+            self._registry.log(self._edit.id, "info", message)
+            changes = {
+                "metrics": self._builder.measure(blueprint, built),
+                "layers": self._builder.layers(built),
+                "libraries": libraries(),
+            }
+            manifest = manifest.model_copy(update=changes)
+        self._builder.report(Stage.PUBLISH, 0, 1)
+        with self._registry.deciding():
+            if self._registry.edit_files.outcome(self._edit.id):
+                draft.discard()
+                raise Cancelled
+            restored = self._registry.restore(manifest, draft)
+        self._end(restored.metrics)
+
+    def _end(self, metrics: Metrics) -> None:
+        self._registry.update_edit(self._edit.id, status=EditStatus.SUCCEEDED, metrics=metrics)
+
+
+def _named(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
