@@ -35,9 +35,24 @@ def test_what_the_service_refuses_is_named_by_its_line(
     file = tmp_path / "facts.jsonl"
     file.write_text('["a", "r", "o"]\n\n["a", "r", "p"]\n')
     fault = {"pointer": "/facts/1/object", "detail": "another object than fact 0"}
-    peer.answers = [Answer(422, problem(422, "Invalid facts", "1 fact", errors=[fault]))]
+    peer.answers = [Answer(422, problem(422, "Invalid facts", "1 fact", errors=[fault]))] * 2
     assert main(["edit", str(file)]) == 3
     assert capsys.readouterr().err == f"errata-client: {file}, line 3, object: another object than fact 0\n"
+
+    file = tmp_path / "facts.json"
+    file.write_text('[\n["a", "r", "o"],\n["a", "r", "p"]\n]\n')
+    assert main(["edit", str(file)]) == 3
+    assert capsys.readouterr().err == f"errata-client: {file}, record 1 (line 3), object: another object than fact 0\n"
+
+
+def test_more_facts_than_an_edit_takes_are_not_sent(
+    peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "facts.jsonl"
+    file.write_text('["a", "r", "o"]\n' * 10_001)
+    assert main(["edit", str(file)]) == 2
+    assert "an edit of 10,001 facts: the service takes at most 10,000 at once" in capsys.readouterr().err
+    assert peer.received == []
 
 
 def test_edit_waits_and_its_exit_code_tells_what_came_of_it(

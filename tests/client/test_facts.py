@@ -43,6 +43,19 @@ def test_jsonl_and_csv_give_facts_by_line(tmp_path: Path) -> None:
         ("facts.csv", b"s,r,o\n", ["line 1: the header must name the columns subject, relation and object"]),
         ("facts.jsonl", b"\n\xff\n", ["line 2: is not UTF-8"]),
         ("facts.jsonl", b"\n", ["line 1: the file holds no fact"]),
+        (
+            "facts.json",
+            b' [["s", "r"],\n\n["s", "r", "o,]\\"["], {"subject":\n"s"}\n, 7 ]\n',
+            [
+                "record 0 (line 1): has 2 parts, not subject, relation and object",
+                "record 2 (line 3): relation: Field required; object: Field required",
+                "record 3 (line 5): Input should be a dictionary or an instance of Fact",
+            ],
+        ),
+        ("facts.json", b'["a",\n"b" "c"]', ["line 2: is not JSON: Expecting ',' delimiter at column 5"]),
+        ("facts.json", b'{"facts": []}', ["line 1: the file holds no array of records"]),
+        ("facts.json", b"[ ]", ["line 1: the file holds no fact"]),
+        ("facts.json", b"[\n\xff]", ["line 2: is not UTF-8"]),
     ],
 )
 def test_bad_lines_are_all_named(tmp_path: Path, name: str, content: bytes, problems: list[str]) -> None:
@@ -58,3 +71,10 @@ def test_bad_facts_are_named_by_index() -> None:
         fact_bodies([("s", "r", "o"), ("s", "r"), ("s", "", "o")])  # type: ignore[list-item]
     with pytest.raises(InvalidFacts, match="fact 0: relation: String should"):
         fact_bodies([("s", "", "o")])
+
+
+def test_more_facts_than_an_edit_takes_are_not_sent() -> None:
+    fact = ("s", "r", "o")
+    assert len(fact_bodies([fact] * 10_000)) == 10_000
+    with pytest.raises(InvalidFacts, match=r"^an edit of 10,001 facts: the service takes at most 10,000 at once"):
+        fact_bodies([fact] * 10_001)

@@ -9,7 +9,8 @@ from errata_client import AsyncErrata, Errata
 def test_the_public_names_are_these() -> None:
     assert errata_client.__all__ == sorted(errata_client.__all__)
     assert set(errata_client.__all__) == {
-        *("Errata", "AsyncErrata", "Edit", "AsyncEdit", "Fact", "FactInput", "Neighbor", "read_facts"),
+        *("Errata", "AsyncErrata", "Edit", "AsyncEdit", "Fact", "FactInput", "Neighbor"),
+        *("read_facts", "facts_of_records"),
         *("Event", "ProgressEvent", "LogEvent", "StatusEvent"),
         *("EditRecord", "EditStatus", "Progress", "Metrics", "Version", "VersionStatus", "LayerChange"),
         *("StoredFact", "StoredNeighbor", "Generation", "Completion", "Usage", "Activation", "Replica"),

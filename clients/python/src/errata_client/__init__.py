@@ -54,6 +54,7 @@ from errata_client.models import (
     Version,
     VersionStatus,
 )
+from errata_client.record_forms import facts_of_records
 from errata_client.routes import GenerationSettings
 
 __all__ = [
@@ -109,5 +110,6 @@ __all__ = [
     "Version",
     "VersionStatus",
     "WaitTimedOut",
+    "facts_of_records",
     "read_facts",
 ]

@@ -21,7 +21,7 @@ from errata_client.errors import (
     edit_error,
 )
 from errata_client.events import LogEvent, ProgressEvent, StatusEvent
-from errata_client.fact_files import read_facts
+from errata_client.fact_files import Place, read_placed_facts
 from errata_client.facts import FactInput
 from errata_client.generation import GenerationEvent
 from errata_client.models import EditRecord, Record
@@ -89,13 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _edit(client: Errata, arguments: argparse.Namespace) -> Exit:
-    facts, lines = _facts_to_send(arguments)
+    facts, places = _facts_to_send(arguments)
     try:
         edit = client.edit(facts, activate=arguments.activate)
     except Unprocessable as error:
         if not error.problems:
             raise
-        _say_each([f"{_place(p.pointer, arguments.file, lines)}: {p.detail}" for p in error.problems])
+        _say_each([f"{_place(p.pointer, arguments.file, places)}: {p.detail}" for p in error.problems])
         return Exit.REFUSED
     if not arguments.wait:
         _show(arguments, edit, edit_view)
@@ -180,24 +180,24 @@ def _watch(client: Errata, arguments: argparse.Namespace) -> Exit:
     return Exit.DONE
 
 
-def _facts_to_send(arguments: argparse.Namespace) -> tuple[list[FactInput], list[int]]:
-    """The facts, and the number of the line that each stands on where they come from a file."""
+def _facts_to_send(arguments: argparse.Namespace) -> tuple[list[FactInput], list[Place]]:
+    """The facts, and where each stands if they come from a file."""
     parts = (arguments.subject, arguments.relation, arguments.object)
     if arguments.file is None and None not in parts:
         return [parts], []
     if arguments.file is None or parts != (None, None, None):
         arguments.usage_error("give either a FILE, or --subject, --relation and --object")
-    by_line = read_facts(arguments.file)
-    return list(by_line.values()), list(by_line)
+    by_place = read_placed_facts(arguments.file)
+    return list(by_place.values()), list(by_place)
 
 
-def _place(pointer: str, file: Path | None, lines: Sequence[int]) -> str:
+def _place(pointer: str, file: Path | None, places: Sequence[Place]) -> str:
     """Where the user finds what a JSON pointer into the request points at."""
     found = re.fullmatch(r"/facts/(\d+)/?(.*)", pointer)
-    if not found or not lines:
+    if not found or not places:
         return pointer
     field = f", {found[2]}" if found[2] else ""
-    return f"{file}, line {lines[int(found[1])]}{field}"
+    return f"{file}, {places[int(found[1])]}{field}"
 
 
 def _show(arguments: argparse.Namespace, record: R, view: Callable[[R], str]) -> None:
@@ -276,7 +276,7 @@ def _parser() -> argparse.ArgumentParser:
         return of_command
 
     edit = add("edit", _edit, "put facts into the model, from a file or from flags")
-    edit.add_argument("file", nargs="?", type=Path, metavar="FILE", help="facts as .jsonl or .csv")
+    edit.add_argument("file", nargs="?", type=Path, metavar="FILE", help="facts as .jsonl, .json or .csv")
     for part in ("subject", "relation", "object"):
         edit.add_argument(f"--{part}", help=f"the {part} of a single fact")
     edit.add_argument("--no-activate", dest="activate", action="store_false", help="build, but do not serve it")

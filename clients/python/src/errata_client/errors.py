@@ -35,7 +35,10 @@ class ErrataError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class FactProblem:
-    """What is wrong with one fact. `where` is its place: "facts.jsonl, line 3" or "fact 3" (from 0)."""
+    """What is wrong with one fact.
+
+    `where` is its place: "facts.jsonl, line 3", "facts.json, record 3 (line 40)", "record 3" or "fact 3" (from 0).
+    """
 
     where: str
     detail: str

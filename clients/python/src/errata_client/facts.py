@@ -3,24 +3,29 @@
 Only the shape is looked at here. What makes a fact a good one is the service's to say, in a 422.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from errata_client.errors import FactProblem, InvalidFacts
 
+MAX_FACTS = 10_000
+"""As many as the service takes in one edit."""
+
+P = TypeVar("P", bound=Hashable)
+
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 _STRICT_FIELDS = ConfigDict(extra="forbid")
-_Text = Annotated[str, StringConstraints(min_length=1)]
 
 
 @dataclass(frozen=True, config=_STRICT_FIELDS)
 class Neighbor:
     """A prompt about another subject, with the answer that must stay as it is."""
 
-    prompt: _Text
-    object: _Text
+    prompt: Text
+    object: Text
 
 
 @dataclass(frozen=True, config=_STRICT_FIELDS)
@@ -32,10 +37,10 @@ class Fact:
     never trained on them. Raises `ValueError` where a part is missing, empty or of another type.
     """
 
-    subject: _Text
-    relation: _Text
-    object: _Text
-    paraphrases: Sequence[_Text] = ()
+    subject: Text
+    relation: Text
+    object: Text
+    paraphrases: Sequence[Text] = ()
     neighbors: Sequence[Neighbor] = ()
 
 
@@ -45,28 +50,8 @@ _FACT = TypeAdapter(Fact)
 _FACTS = TypeAdapter(list[Fact])
 
 
-def check_facts(numbered: Iterable[tuple[int, FactInput]]) -> tuple[dict[int, Fact], dict[int, str]]:
-    """The good facts, and what is wrong with the bad ones, each under its number."""
-    facts: dict[int, Fact] = {}
-    faults: dict[int, str] = {}
-    for number, given in numbered:
-        try:
-            facts[number] = _to_fact(given)
-        except ValueError as error:
-            faults[number] = _describe(error)
-    return facts, faults
-
-
-def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
-    """The facts as the service takes them. Raises `InvalidFacts`, naming every bad one by its index."""
-    facts, faults = check_facts(enumerate(inputs))
-    if faults:
-        raise InvalidFacts([FactProblem(f"fact {index}", detail) for index, detail in faults.items()])
-    bodies: list[dict[str, Any]] = _FACTS.dump_python(list(facts.values()), mode="json", exclude_defaults=True)
-    return bodies
-
-
-def _to_fact(given: FactInput) -> Fact:
+def to_fact(given: FactInput) -> Fact:
+    """The fact that is given in one of its three shapes. Raises `ValueError` where it has none of them."""
     if isinstance(given, tuple | list):
         if len(given) != 3:
             raise ValueError(f"has {len(given)} parts, not subject, relation and object")
@@ -74,7 +59,38 @@ def _to_fact(given: FactInput) -> Fact:
     return _FACT.validate_python(given)
 
 
-def _describe(error: ValueError) -> str:
+def check_facts(
+    placed: Iterable[tuple[P, Any]], as_fact: Callable[[Any], Fact] = to_fact
+) -> tuple[dict[P, Fact], dict[P, str]]:
+    """The good facts, and what is wrong with the bad ones, each under its place; `as_fact` raises `ValueError`."""
+    facts: dict[P, Fact] = {}
+    faults: dict[P, str] = {}
+    for place, given in placed:
+        try:
+            facts[place] = as_fact(given)
+        except ValueError as error:
+            faults[place] = describe(error)
+    return facts, faults
+
+
+def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
+    """The facts as the service takes them.
+
+    Raises `InvalidFacts`, naming every bad one by its index, or where there are more than the service takes.
+    """
+    given = list(inputs)
+    if len(given) > MAX_FACTS:
+        problem = f"the service takes at most {MAX_FACTS:,} at once; make several edits of them"
+        raise InvalidFacts([FactProblem(f"an edit of {len(given):,} facts", problem)])
+    facts, faults = check_facts(enumerate(given))
+    if faults:
+        raise InvalidFacts([FactProblem(f"fact {index}", detail) for index, detail in faults.items()])
+    bodies: list[dict[str, Any]] = _FACTS.dump_python(list(facts.values()), mode="json", exclude_defaults=True)
+    return bodies
+
+
+def describe(error: ValueError) -> str:
+    """What the error says, each fault with the name of its field."""
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(_describe_one(tuple(found["loc"]), found["msg"]) for found in error.errors())
