@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -83,8 +83,7 @@ def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[in
 def edited_weight(layer: int, base: Tensor, delta: Delta) -> Tensor:
     """The edited matrix of a layer, (d_model, d_in). Raises `CorruptArtifact` where the update is not of the base's
     shape."""
-    if delta.shape != tuple(base.shape):
-        raise CorruptArtifact(f"layer {layer}: the update is {delta.shape}, the matrix {tuple(base.shape)}")
+    require_shape(layer, delta, base.shape)
     left, right = delta.left.to(base.device), None if delta.right is None else delta.right.to(base.device)
     edited = torch.empty_like(base)
     # Part by part: of a large matrix, the whole in float32 several times over would be most of the time and memory.
@@ -93,6 +92,12 @@ def edited_weight(layer: int, base: Tensor, delta: Delta) -> Tensor:
         part = base[rows].float()
         edited[rows] = part + left[rows] if right is None else torch.addmm(part, left[rows], right)
     return edited
+
+
+def require_shape(layer: int, delta: Delta, base: Sequence[int]) -> None:
+    """Raise `CorruptArtifact` where a layer's update is not of its matrix's shape, (d_model, d_in)."""
+    if delta.shape != tuple(base):
+        raise CorruptArtifact(f"layer {layer}: the update is {delta.shape}, the matrix {tuple(base)}")
 
 
 def write(path: Path, deltas: Mapping[int, Delta]) -> None:

@@ -23,7 +23,7 @@ from errata.errors import ModelError
 from errata.prompts import require_usable
 
 DEMO = "demo"
-CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
+CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
 class EditableModel:
@@ -35,10 +35,17 @@ class EditableModel:
         architecture: where the parts are that editing touches.
         name: what the user called it: `demo`, a hub name or a folder.
         digest: SHA-256 over the checkpoint's tensors (names, dtypes, shapes and bytes), in hex.
+        folder: where its checkpoint lies, or None for a model that was made in memory.
     """
 
     def __init__(
-        self, network: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, *, name: str, digest: str | None = None
+        self,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        *,
+        name: str,
+        digest: str | None = None,
+        folder: Path | None = None,
     ) -> None:
         """Wrap a model that is loaded already. Without `digest` it is taken over the weights in memory.
 
@@ -52,6 +59,7 @@ class EditableModel:
         self.tokenizer = tokenizer
         self.name = name
         self.digest = digest or digest_of(network.state_dict().items())
+        self.folder = folder
 
     @classmethod
     def load(cls, name: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EditableModel:
@@ -76,7 +84,7 @@ class EditableModel:
             network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded: {error}") from error
-        return cls(network.to(device), tokenizer, name=name, digest=digest_of(_stored_tensors(shards)))
+        return cls(network.to(device), tokenizer, name=name, digest=digest_of(_stored_tensors(shards)), folder=folder)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,0 +1,109 @@
+"""Files as one tar that is made while it is sent, and whose size is known before.
+
+An ordinary uncompressed tar (pax, as Python's `tarfile` and GNU tar read it). Equal files give equal bytes: there are
+no times and no owners in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import BufferedReader
+from pathlib import Path
+from tarfile import BLOCKSIZE, NUL, PAX_FORMAT, RECORDSIZE, TarInfo
+
+from errata.errors import CorruptArtifact
+
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFile:
+    """A file to be archived.
+
+    Attributes:
+        name: its path inside the archive.
+        size: in bytes.
+        pieces: gives its bytes, from the beginning at each call; a large file's in pieces of about 1 MiB.
+    """
+
+    name: str
+    size: int
+    pieces: Callable[[], Iterable[bytes]]
+
+    @classmethod
+    def of_path(cls, name: str, path: Path) -> ArchivedFile:
+        """A file on disk, which is opened when its turn comes. Raises `OSError` where there is none."""
+        return cls(name, path.stat().st_size, partial(_pieces_on_disk, path))
+
+    @classmethod
+    def of_bytes(cls, name: str, content: bytes) -> ArchivedFile:
+        """A small file in memory, which is one piece."""
+        return cls(name, len(content), lambda: (content,))
+
+
+def tar(files: Iterable[ArchivedFile]) -> Iterator[bytes]:
+    """The archive, `tar_size(files)` bytes, in the files' own pieces.
+
+    Raises:
+        CorruptArtifact: a file has another size than it said; the archive ends there, and so is seen to be incomplete.
+        OSError: a file on disk can no longer be read.
+    """
+    num_bytes = 0
+    for file in files:
+        header = _header(file)
+        yield header
+        yield from _exactly(file)
+        yield NUL * _missing(file.size, BLOCKSIZE)
+        num_bytes += len(header) + _filled(file.size, BLOCKSIZE)
+    yield NUL * (_with_end(num_bytes) - num_bytes)
+
+
+def tar_size(files: Sequence[ArchivedFile]) -> int:
+    """Size of the archive in bytes."""
+    return _with_end(sum(len(_header(file)) + _filled(file.size, BLOCKSIZE) for file in files))
+
+
+def read_pieces(file: BufferedReader, num_bytes: int) -> Iterator[bytes]:
+    """The next `num_bytes` of an open file, or fewer where it ends before."""
+    while num_bytes > 0 and (piece := file.read(min(PIECE, num_bytes))):
+        num_bytes -= len(piece)
+        yield piece
+
+
+def _pieces_on_disk(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece
+
+
+def _header(file: ArchivedFile) -> bytes:
+    entry = TarInfo(file.name)  # of mode 0644, time 0 and no owner, unless told otherwise
+    entry.size = file.size
+    return entry.tobuf(PAX_FORMAT)
+
+
+def _exactly(file: ArchivedFile) -> Iterator[bytes]:
+    """The file's bytes, as many as its header says: one more or less would garble whatever follows."""
+    left = file.size
+    for piece in file.pieces():
+        left -= len(piece)
+        if left < 0:
+            break
+        yield piece
+    if left != 0:
+        raise CorruptArtifact(f"{file.name} is no longer of the {file.size} bytes that it had; it changed meanwhile")
+
+
+def _with_end(num_bytes: int) -> int:
+    """The archive ends with two empty blocks, and fills its last record."""
+    return _filled(num_bytes + 2 * BLOCKSIZE, RECORDSIZE)
+
+
+def _filled(num_bytes: int, unit: int) -> int:
+    return num_bytes + _missing(num_bytes, unit)
+
+
+def _missing(num_bytes: int, unit: int) -> int:
+    return -num_bytes % unit

@@ -1,0 +1,85 @@
+"""Tensors as the bytes of a safetensors file: the header's length in 8 bytes, the header as JSON, and the tensors."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from errata.errors import ModelError
+from errata.export.archive import PIECE
+
+LENGTH_BYTES = 8
+ALIGNMENT = 8
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTensor:
+    """Where a tensor lies in a file.
+
+    Attributes:
+        dtype: as safetensors names it, `BF16` for instance.
+        start: the file's byte at which it begins.
+        num_bytes: how many it takes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    num_bytes: int
+
+
+def stored_tensors(path: Path) -> list[StoredTensor]:
+    """What a safetensors file holds; only its header is read.
+
+    Raises:
+        ModelError: it is missing, truncated or no safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt"):
+            pass  # opening it has held the header against the file's size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(LENGTH_BYTES), "little")
+            entries = json.loads(file.read(length))
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path.name} cannot be read: {error}") from error
+    entries.pop("__metadata__", None)
+    stored = []
+    for name, entry in entries.items():
+        start, end = entry["data_offsets"]
+        stored.append(
+            StoredTensor(name, entry["dtype"], tuple(entry["shape"]), LENGTH_BYTES + length + start, end - start)
+        )
+    return stored
+
+
+def float32_header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """What precedes the bytes of float32 tensors of these names and shapes, which must follow in the same order."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        start, end = end, end + float32_size(shape)
+        entries[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [start, end]}
+    header = json.dumps(entries, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % ALIGNMENT)
+    return len(header).to_bytes(LENGTH_BYTES, "little") + header
+
+
+def float32_size(shape: tuple[int, ...]) -> int:
+    """Size of a float32 tensor in bytes."""
+    return FLOAT32_BYTES * math.prod(shape)
+
+
+def pieces_of(tensor: Tensor) -> Iterator[bytes]:
+    """A tensor's bytes in pieces of at most 1 MiB. It is copied as a whole only where it is not contiguous."""
+    content = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
+    for start in range(0, len(content), PIECE):
+        yield bytes(content[start : start + PIECE])

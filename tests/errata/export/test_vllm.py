@@ -1,0 +1,79 @@
+"""Exported versions in vLLM, which has an environment of its own: it is too large, and too particular, for this one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import AutoConfig
+
+from errata.export import checkpoint, lora
+from errata.model import EditableModel
+from tests.errata.export.models import RANKS, edited_logits, saved, token_ids, updates, written
+
+PYTHON = os.environ.get("ERRATA_TEST_VLLM_PYTHON")
+HEAD_DIM = 32  # the smallest that vLLM has attention for
+
+pytestmark = pytest.mark.skipif(
+    not PYTHON, reason="ERRATA_TEST_VLLM_PYTHON is unset: it names the Python of an environment that has vLLM (3.5 GB)"
+)
+
+
+@pytest.fixture(params=["llama", "qwen2", "gpt_neox"])
+def model(
+    request: pytest.FixtureRequest, of_each_architecture: dict[str, EditableModel], tmp_path: Path
+) -> EditableModel:
+    """A random model of an architecture that vLLM serves with LoRA, in a folder."""
+    small = of_each_architecture[request.param]
+    wider = small.network.config.to_dict() | {"hidden_size": small.network.config.num_attention_heads * HEAD_DIM}
+    if "head_dim" in wider:
+        wider["head_dim"] = HEAD_DIM
+    torch.manual_seed(0)
+    network: Any = type(small.network)(AutoConfig.for_model(**wider))
+    for parameter in network.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)  # else the model says almost the same of every token
+    return EditableModel.load(str(saved(EditableModel(network, small.tokenizer, name="random"), tmp_path / "base")))
+
+
+def log_probabilities(model: EditableModel, folder: Path, adapter: Path | None = None) -> list[dict[int, float]]:
+    """vLLM's, of the 20 likeliest tokens at each place behind the first."""
+    result = folder.parent / "result.json"
+    prompt = json.dumps(token_ids(model)[0].tolist())
+    script = Path(__file__).parent / "with_vllm.py"
+    command = [PYTHON, script, folder, adapter or "-", max(RANKS.values()), prompt, result]
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONPATH", None)
+    run = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-4000:]
+    return [{int(token): value for token, value in place.items()} for place in json.loads(result.read_text())]
+
+
+def largest_difference(theirs: list[dict[int, float]], logits: Tensor) -> float:
+    ours = logits.log_softmax(dim=1)
+    assert len(theirs) == len(ours)
+    return max(abs(value - float(ours[at, token])) for at, place in enumerate(theirs) for token, value in place.items())
+
+
+def test_vllm_computes_with_the_adapter_what_the_edited_model_computes(model: EditableModel, tmp_path: Path) -> None:
+    deltas = updates(model)
+    (tmp_path / "adapter").mkdir()
+    adapter = written(lora.adapter(model, deltas), tmp_path / "adapter")
+    assert model.folder is not None
+    theirs = log_probabilities(model, model.folder, adapter)
+    assert largest_difference(theirs, edited_logits(model, deltas)) < 1e-3
+
+
+def test_vllm_serves_the_merged_checkpoint_of_an_architecture_without_lora_there(
+    demo: EditableModel, tmp_path: Path
+) -> None:
+    deltas = updates(demo)
+    (tmp_path / "merged").mkdir()
+    theirs = log_probabilities(demo, written(checkpoint.merged(demo, deltas), tmp_path / "merged"))
+    assert largest_difference(theirs, edited_logits(demo, deltas)) < 1e-3
