@@ -6,8 +6,8 @@ from errata import deltas
 from errata.errors import Cancelled
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
-from errata.registry.artifacts import DELTA
 from errata.registry.records import Edit, EditStatus, Metrics, RebuildRequest, Stage
+from errata.registry.version_folder import DELTA
 from worker.building import Builder, libraries
 from worker.equipment import Equipment
 
@@ -28,7 +28,7 @@ class RebuiltVersion:
             UnknownVersion: the version was deleted.
         """
         manifest = self._registry.artifacts.manifest(self._number)
-        if not self._registry.artifacts.is_dropped(self._number):
+        if not self._registry.artifacts.folder(self._number).is_dropped:
             self._end(manifest.metrics)
             return
         facts = FactSet(fact.to_fact() for fact in self._registry.facts(self._number))

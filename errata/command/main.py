@@ -13,6 +13,8 @@ from errata.command.demonstration import DemonstrationFailed, demonstrate
 from errata.command.stack import StackError, environment, run_until_interrupted
 from errata.errors import ErrataError
 from errata.registry.reindex import reindex
+from errata.registry.transfer import import_version
+from errata.registry.verification import verify
 from errata.settings import Settings
 
 
@@ -72,6 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=lambda arguments, settings: demonstrate(arguments.facts, settings))
 
+    taken_in = commands.add_parser(
+        "import", parents=[shared], help="take in a version that was built and exported (`delta`) elsewhere"
+    )
+    taken_in.add_argument("archive", type=Path, help="the tar that was exported, or the folder it was unpacked to")
+    taken_in.set_defaults(run=_import)
+
+    verifying = commands.add_parser(
+        "verify", parents=[shared], help="check every version, edit and activation of a home folder"
+    )
+    verifying.set_defaults(run=_verify)
+
     rebuild = commands.add_parser("reindex", parents=[shared], help="rebuild Redis from the home folder")
     rebuild.set_defaults(run=lambda arguments, settings: print(reindex(settings)))
 
@@ -86,6 +99,17 @@ def _parser() -> argparse.ArgumentParser:
 def _settings(arguments: argparse.Namespace) -> Settings:
     names = [name for name in Settings.model_fields if getattr(arguments, name, None) is not None]
     return Settings(**{name: getattr(arguments, name) for name in names})
+
+
+def _import(arguments: argparse.Namespace, settings: Settings) -> None:
+    version = import_version(settings.home, arguments.archive)
+    print(f"version {version.id}: {version.facts} facts, was {version.imported_from}")
+
+
+def _verify(arguments: argparse.Namespace, settings: Settings) -> None:
+    verified = verify(settings.home)
+    print(verified)
+    sys.exit(1 if verified.faults else 0)
 
 
 def _become(module: str, settings: Settings) -> None:

@@ -25,6 +25,11 @@ class Aliases:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    @classmethod
+    def of(cls, home: Path) -> Aliases:
+        """Those of a home folder."""
+        return cls(home / "aliases.json")
+
     def all(self) -> dict[str, int]:
         """The version that each name stands for, by name. Raises `CorruptArtifact`."""
         if not self._path.exists():
@@ -42,7 +47,7 @@ class Aliases:
         except KeyError:
             raise UnknownAlias(f"no version is called {name[:100]!r}") from None
 
-    def of(self, number: int) -> tuple[str, ...]:
+    def names(self, number: int) -> tuple[str, ...]:
         """The names of a version."""
         return tuple(name for name, named in self.all().items() if named == number)
 

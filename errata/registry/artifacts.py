@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +22,8 @@ from pydantic import BaseModel
 from errata import durable
 from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
 from errata.registry.records import FactChange, Manifest, StoredFact, StoredFile, Version, now
+from errata.registry.version_folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
 
-MANIFEST = "manifest.json"
-FACTS = "facts.jsonl"
-CHANGES = "changes.jsonl"
-DELTA = "delta.safetensors"
-TOMBSTONE = "deleted.json"
-DROPPED = "dropped.json"
 LEFTOVER_AGE_S = 86_400
 
 logger = logging.getLogger(__name__)
@@ -69,15 +64,15 @@ class Artifacts:
 
     def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
         """Give a draft the next free number. Its manifest is `manifest` with that number and the draft's files."""
-        number = max(self._all_numbers(), default=0) + 1
+        number = max(self.all_numbers(), default=0) + 1
         while True:
             numbered = manifest.model_copy(update={"id": number, "files": draft.files})
             durable.write(draft.folder / MANIFEST, numbered.model_dump_json(indent=1) + "\n")
             draft.folder.chmod(0o755)
             try:
-                draft.folder.rename(self._folder(number))
+                draft.folder.rename(self._path(number))
             except OSError:
-                if not self._folder(number).exists():
+                if not self._path(number).exists():
                     raise
                 number += 1
                 continue
@@ -86,13 +81,13 @@ class Artifacts:
 
     def delete(self, number: int) -> None:
         """Drop a version's delta and leave a tombstone. Raises `UnknownVersion`."""
-        folder = self._existing(number)
+        folder = self._existing(number).path
         durable.write(folder / TOMBSTONE, json.dumps({"at": now().isoformat()}) + "\n")
         (folder / DELTA).unlink(missing_ok=True)
 
     def drop(self, number: int) -> None:
         """Drop a version's delta, which can be built again. Raises `UnknownVersion`."""
-        folder = self._existing(number)
+        folder = self._existing(number).path
         durable.write(folder / DROPPED, json.dumps({"at": now().isoformat()}) + "\n")
         (folder / DELTA).unlink(missing_ok=True)
 
@@ -102,7 +97,7 @@ class Artifacts:
         Raises:
             UnknownVersion: the version was deleted meanwhile.
         """
-        folder = self._existing(manifest.id)
+        folder = self._existing(manifest.id).path
         restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
         (draft.folder / DELTA).replace(folder / DELTA)
         draft.discard()
@@ -121,30 +116,27 @@ class Artifacts:
 
     def numbers(self) -> list[int]:
         """The versions that are there, ascending; deleted ones are not."""
-        return [number for number in self._all_numbers() if not (self._folder(number) / TOMBSTONE).exists()]
+        return [number for number in self.all_numbers() if not self.folder(number).is_deleted]
 
-    def manifests(self) -> Iterator[Manifest]:
-        """The manifests of the versions that are there, ascending."""
-        for number in self.numbers():
-            yield self.manifest(number)
+    def all_numbers(self) -> list[int]:
+        """All numbers that were given, ascending, those of deleted versions included."""
+        return sorted(int(name) for name in os.listdir(self._versions) if name.isdigit())
+
+    def folder(self, number: int) -> VersionFolder:
+        """The files of a version, which may be deleted. Raises `UnknownVersion`."""
+        path = self._path(number)
+        if not path.exists():
+            raise UnknownVersion(f"there is no version {number}")
+        return VersionFolder(path, f"version {number}")
 
     def manifest(self, number: int) -> Manifest:
         """Raises `UnknownVersion`, also for a deleted one; `CorruptArtifact`."""
-        self._existing(number)
-        return self._read_manifest(number)
+        return self._existing(number).manifest
 
     def version(self, number: int) -> Version:
         """The record of a version that the wire shows. Raises as `manifest`."""
-        return self.manifest(number).version().model_copy(update={"dropped": self.is_dropped(number)})
-
-    def is_dropped(self, number: int) -> bool:
-        """Whether the version's weights were dropped."""
-        return (self._folder(number) / DROPPED).exists()
-
-    def delta_bytes(self, number: int) -> int:
-        """Room that the version's weights take."""
-        path = self._folder(number) / DELTA
-        return path.stat().st_size if path.exists() else 0
+        folder = self._existing(number)
+        return folder.manifest.version().model_copy(update={"dropped": folder.is_dropped})
 
     def require(self, number: int) -> None:
         """Raise `UnknownVersion` where there is no such version."""
@@ -164,23 +156,7 @@ class Artifacts:
 
     def facts(self, number: int) -> tuple[StoredFact, ...]:
         """A version's fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""
-        self._check(self.manifest(number), FACTS)
-        with (self._folder(number) / FACTS).open(encoding="utf-8") as lines:
-            return tuple(StoredFact.model_validate_json(line) for line in lines)
-
-    def fact_of(self, number: int, fact_id: str) -> StoredFact:
-        """A fact of a version that holds it, also of one that was deleted since."""
-        with (self._folder(number) / FACTS).open(encoding="utf-8") as lines:
-            return next(StoredFact.model_validate_json(line) for line in lines if f'"id":"{fact_id}"' in line)
-
-    def changes_of(self, fact_id: str) -> Iterator[tuple[Manifest, FactChange]]:
-        """What versions made of one fact, newest first, deleted versions included."""
-        wanted = f'"id":"{fact_id}"'
-        for number in reversed(self._all_numbers()):
-            path = self._folder(number) / CHANGES
-            if path.exists() and wanted in (content := path.read_text(encoding="utf-8")):
-                [line] = [line for line in content.split("\n") if wanted in line]
-                yield self._read_manifest(number), FactChange.model_validate_json(line)
+        return self._existing(number).facts()
 
     def delta_file(self, number: int, base_digest: str) -> Path:
         """Path of a version's delta, after its checksum and its base model were found right.
@@ -191,53 +167,28 @@ class Artifacts:
             WeightsDropped: it was dropped.
             CorruptArtifact: the file is missing, truncated or altered.
         """
-        manifest = self.manifest(number)
-        if self.is_dropped(number):
+        folder = self._existing(number)
+        built_on = folder.manifest.base_model
+        if folder.is_dropped:
             raise WeightsDropped(
                 f"the weights of version {number} were dropped to save room; they can be built again from its facts "
                 f"(POST /versions/{number}/rebuild)"
             )
-        if manifest.base_model.digest != base_digest:
+        if built_on.digest != base_digest:
             raise WrongBaseModel(
-                f"version {number} was built on {manifest.base_model.name} ({manifest.base_model.digest[:12]}), "
+                f"version {number} was built on {built_on.name} ({built_on.digest[:12]}), "
                 f"not on the base weights that are loaded ({base_digest[:12]})"
             )
-        self._check(manifest, DELTA)
-        return self._folder(number) / DELTA
+        return folder.checked(DELTA)
 
-    def _check(self, manifest: Manifest, name: str) -> None:
-        path = self._folder(manifest.id) / name
-        expected = manifest.files[name]
-        if not path.exists():
-            raise CorruptArtifact(f"version {manifest.id}: {name} is missing")
-        size = path.stat().st_size
-        if size != expected.bytes:
-            raise CorruptArtifact(f"version {manifest.id}: {name} has {size} bytes instead of {expected.bytes}")
-        if durable.sha256(path) != expected.sha256:
-            raise CorruptArtifact(f"version {manifest.id}: {name} does not have the checksum that its manifest says")
-
-    def _read_manifest(self, number: int) -> Manifest:
-        path = self._folder(number) / MANIFEST
-        if not path.parent.exists():
-            raise UnknownVersion(f"there is no version {number}")
-        try:
-            return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CorruptArtifact(f"version {number}: {path.name} cannot be read: {error}") from error
-
-    def _existing(self, number: int) -> Path:
-        folder = self._folder(number)
-        if (folder / TOMBSTONE).exists():
+    def _existing(self, number: int) -> VersionFolder:
+        folder = self.folder(number)
+        if folder.is_deleted:
             raise UnknownVersion(f"version {number} was deleted")
-        if not folder.exists():
-            raise UnknownVersion(f"there is no version {number}")
         return folder
 
-    def _folder(self, number: int) -> Path:
+    def _path(self, number: int) -> Path:
         return self._versions / f"{number:06d}"
-
-    def _all_numbers(self) -> list[int]:
-        return sorted(int(name) for name in os.listdir(self._versions) if name.isdigit())
 
 
 def _write_lines(path: Path, records: Iterable[BaseModel]) -> None:

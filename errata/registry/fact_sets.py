@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from errata.registry.artifacts import Artifacts
 from errata.registry.fact_index import FactIndex
-from errata.registry.records import BASE_VERSION, FactEvent
+from errata.registry.records import BASE_VERSION, FactEvent, StoredFact
 
 MOST_KEPT = 8
 
@@ -37,16 +38,31 @@ class FactSets:
         """How versions changed a fact, newest first, versions that were deleted since included.
 
         Raises:
-            CorruptArtifact: a manifest cannot be read.
+            CorruptArtifact: a file of a version cannot be read.
         """
-        return tuple(
-            FactEvent(
-                **change.model_dump(),
-                version=manifest.id,
-                parent=manifest.parent,
-                edit=manifest.edit,
-                by=manifest.by,
-                at=manifest.created_at,
-            )
-            for manifest, change in self._artifacts.changes_of(fact_id)
-        )
+        return tuple(self._events(fact_id))
+
+    def last(self, fact_id: str) -> StoredFact | None:
+        """A fact as it stood in the newest version that gave it an object; None where none ever did.
+
+        Raises:
+            CorruptArtifact: a file of a version cannot be read.
+        """
+        for event in self._events(fact_id):
+            if event.after is not None:
+                return self._artifacts.folder(event.version).fact(fact_id)
+        return None
+
+    def _events(self, fact_id: str) -> Iterator[FactEvent]:
+        for number in reversed(self._artifacts.all_numbers()):
+            folder = self._artifacts.folder(number)
+            if change := folder.change(fact_id):
+                manifest = folder.manifest
+                yield FactEvent(
+                    **change.model_dump(),
+                    version=manifest.id,
+                    parent=manifest.parent,
+                    edit=manifest.edit,
+                    by=manifest.by,
+                    at=manifest.created_at,
+                )

@@ -44,6 +44,11 @@ class Journal:
         self._threads = threading.RLock()
         self._depth = 0
 
+    @classmethod
+    def of(cls, home: Path) -> Journal:
+        """The journal of a home folder."""
+        return cls(home / "activations.jsonl")
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep everyone else from publishing and activating. May be entered again by the thread that holds it."""

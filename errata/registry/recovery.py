@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
 from redis.exceptions import LockError
 from redis.lock import Lock
 
-from errata.errors import Conflict, CorruptArtifact, UnknownEdit
+from errata.errors import Conflict, CorruptArtifact, UnknownEdit, UnknownVersion
 from errata.registry import keys
 from errata.registry.job_queue import edit_of, shard_job, shard_of
 from errata.registry.records import Edit, EditStatus, Problem
@@ -70,6 +71,7 @@ def recover(registry: Registry, at_start: bool = False) -> None:
     if not lock.acquire(blocking=False):  # another process is at it
         return
     try:
+        _take_in_new_versions(registry)
         _take_up_lost_edits(registry)
         _restore_active(registry)
     finally:
@@ -94,6 +96,14 @@ def rebuild(registry: Registry) -> Rebuilt:
     finally:
         _release(lock)
     return Rebuilt(num_versions, registry.journal.active(), num_edits, queued_again, tuple(unreadable))
+
+
+def _take_in_new_versions(registry: Registry) -> None:
+    """Redis hears of versions that came into the home folder by another way: `errata import` needs no Redis."""
+    known = {int(number) for number in cast(list[str], registry.redis.zrange(keys.VERSIONS, 0, -1))}
+    for number in set(registry.artifacts.numbers()) - known:
+        with suppress(CorruptArtifact, UnknownVersion):  # `errata verify` says what is wrong with it
+            registry.put_version(number)
 
 
 def _rebuild_versions(registry: Registry, unreadable: list[str]) -> int:

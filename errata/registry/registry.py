@@ -13,19 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict
 from redis import Redis, RedisError, WatchError
 from redis.client import Pipeline
 
-from errata import durable
-from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownFacts, UnknownVersion, WrongBaseModel
-from errata.registry import keys
+from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownFacts
+from errata.registry import base, keys
 from errata.registry.aliases import Aliases
 from errata.registry.amendment import Origin, amend
 from errata.registry.artifacts import Artifacts, Draft
+from errata.registry.base import BoundBase
 from errata.registry.context_files import ContextFiles
 from errata.registry.edit_files import AcceptedRequest, EditFiles, body_sha256
 from errata.registry.fact_index import FactIndex
@@ -38,7 +36,6 @@ from errata.registry.records import (
     Edit,
     EditRequest,
     EditStatus,
-    FactEvent,
     Manifest,
     Progress,
     RebuildRequest,
@@ -85,17 +82,6 @@ class Page(Generic[Item]):
     next: str | None
 
 
-class BoundBase(BaseModel):
-    """`base.json`: the base model that a home folder belongs to."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    digest: str
-    home: str
-    bound_at: datetime
-
-
 class Registry:
     """A home folder and a Redis. Safe to use from several threads; any method may raise `redis.RedisError`."""
 
@@ -109,9 +95,9 @@ class Registry:
         self.edit_files = EditFiles(settings.home / "edits")
         self.shards = ShardFiles(settings.home / "edits")
         self.contexts = ContextFiles(settings.home / "contexts")
-        self.journal = Journal(settings.home / "activations.jsonl")
-        self.aliases = Aliases(settings.home / "aliases.json")
-        self._fact_sets = FactSets(self.artifacts)
+        self.journal = Journal.of(settings.home)
+        self.aliases = Aliases.of(settings.home)
+        self.fact_sets = FactSets(self.artifacts)
         self.redis = Redis.from_url(settings.redis_url, decode_responses=True)
         # Reads that wait for an event must not be cut off by the socket's own timeout.
         self._waiting_redis = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=None)
@@ -138,26 +124,15 @@ class Registry:
         Raises:
             WrongBaseModel: the folder belongs to a model with another digest.
         """
-        bound = BoundBase(name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
-        if durable.write_once(self._home / "base.json", bound.model_dump_json(indent=1) + "\n"):
-            return
-        bound = self.bound_base()
-        if bound.digest != digest:
-            raise WrongBaseModel(
-                f"{self._home} holds edits of {bound.name} ({bound.digest[:12]}), and {name} ({digest[:12]}) has "
-                "other weights: give it a home folder of its own (--home or ERRATA_HOME)"
-            )
+        base.bind(self._home, name, digest)
 
     def is_bound(self) -> bool:
         """Whether the home folder belongs to a base model yet."""
-        return (self._home / "base.json").exists()
+        return base.is_bound(self._home)
 
     def bound_base(self) -> BoundBase:
         """The base model of this home folder. Raises `UnknownVersion` while there is none."""
-        path = self._home / "base.json"
-        if not path.exists():
-            raise UnknownVersion(f"{self._home} does not belong to a base model yet; a service or worker binds it")
-        return BoundBase.model_validate_json(path.read_text(encoding="utf-8"))
+        return BoundBase.of(self._home)
 
     # Edits: how they come in
 
@@ -476,7 +451,7 @@ class Registry:
         else:
             version = self.artifacts.version(number)
         status = VersionStatus.ACTIVE if number == self.active() else version.status
-        return version.model_copy(update={"status": status, "aliases": self.aliases.of(number)})
+        return version.model_copy(update={"status": status, "aliases": self.aliases.names(number)})
 
     def _base_version(self) -> Version:
         bound = self.bound_base()
@@ -484,11 +459,7 @@ class Registry:
 
     def facts(self, number: int) -> FactIndex:
         """A version's fact set; the base has none. Raises `UnknownVersion`, `CorruptArtifact`."""
-        return self._fact_sets.of(number)
-
-    def fact_history(self, fact_id: str) -> tuple[FactEvent, ...]:
-        """How versions changed a fact, newest first. Raises `CorruptArtifact`."""
-        return self._fact_sets.history(fact_id)
+        return self.fact_sets.of(number)
 
     def load_deltas(self, number: int, base_digest: str) -> dict[int, Delta]:
         """A version's update for each edited layer, checked against its manifest; none for the base.
@@ -515,7 +486,7 @@ class Registry:
         with self.journal.locked():
             if number == self.journal.active():
                 raise Conflict(f"version {number} is active; activate another one before deleting it")
-            if names := self.aliases.of(number):
+            if names := self.aliases.names(number):
                 raise Conflict(f"version {number} is called {', '.join(names)}; take the name away before deleting it")
             self.artifacts.delete(number)
             self.forget_version(number)

@@ -18,10 +18,14 @@ def drop_weights(registry: Registry, keep_last: int, *, dry_run: bool = False) -
         numbers = registry.artifacts.numbers()
         kept = {active, *registry.before_active()[-1:], *registry.aliases.all().values()}
         kept.update(numbers[len(numbers) - keep_last :] if keep_last else ())
-        found = [number for number in numbers if number not in kept and not registry.artifacts.is_dropped(number)]
-        dropped = tuple(Dropped(version=number, bytes=registry.artifacts.delta_bytes(number)) for number in found)
+        folders = {number: registry.artifacts.folder(number) for number in numbers if number not in kept}
+        dropped = tuple(
+            Dropped(version=number, bytes=folder.delta_bytes)
+            for number, folder in folders.items()
+            if not folder.is_dropped
+        )
         if not dry_run:
-            for number in found:
-                registry.artifacts.drop(number)
-                registry.put_version(number)
+            for version in dropped:
+                registry.artifacts.drop(version.version)
+                registry.put_version(version.version)
     return dropped

@@ -86,14 +86,11 @@ def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> 
     """As it stands in the version, or, where that does not hold it, as it stood when a version last held it; with what
     became of it in all versions, newest first. 404 where no version ever held it."""
     number = registry.active() if version is None else version
-    history = registry.fact_history(fact_id)
-    if fact := registry.facts(number).get(fact_id):
-        return FactRecord(**fact.model_dump(), held=True, history=history)
-    last = next((event for event in history if event.after is not None), None)
-    if last is None:
+    held = registry.facts(number).get(fact_id)
+    fact = held or registry.fact_sets.last(fact_id)
+    if fact is None:
         raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")
-    fact = registry.artifacts.fact_of(last.version, fact_id)
-    return FactRecord(**fact.model_dump(), held=False, history=history)
+    return FactRecord(**fact.model_dump(), held=held is not None, history=registry.fact_sets.history(fact_id))
 
 
 @router.post(

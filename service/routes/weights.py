@@ -1,18 +1,29 @@
-"""The weights of versions: dropping them to save room, and building them again."""
+"""The weights of versions: fetching them, dropping them to save room, and building them again."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from errata.registry.records import Dropped, Edit, RebuildRequest
+from errata.export.archive import ArchivedFile, tar, tar_size
+from errata.export.checkpoint import merged
+from errata.export.lora import adapter
+from errata.model import EditableModel
+from errata.registry.records import BASE_VERSION, Dropped, Edit, RebuildRequest
+from errata.registry.registry import Registry
 from errata.registry.retention import drop_weights
-from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_administer, may_edit
-from service.problems import problem_responses
+from errata.registry.transfer import files_of
+from service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit, may_read
+from service.problems import ProblemError, problem_responses
 from service.routes.edits import IdempotencyKey, accepted
 from service.routes.versions import Number
+
+TAR = "application/x-tar"
 
 router = APIRouter(tags=["weights"])
 
@@ -31,6 +42,49 @@ class Pruned(BaseModel):
 
     dropped: tuple[Dropped, ...]
     bytes: int
+
+
+class ExportFormat(StrEnum):
+    """What a version's weights are wanted as."""
+
+    DELTA = "delta"
+    LORA = "lora"
+    MERGED = "merged"
+
+
+@router.get(
+    "/versions/{number}/export",
+    summary="Fetch a version's weights",
+    response_class=StreamingResponse,
+    dependencies=[may_read],
+    responses={
+        200: {"content": {TAR: {}}, "description": "A tar"},
+        **problem_responses(401, 403, 404, 409, 422, 503),
+    },
+)
+def export_version(
+    number: Number, engine: EngineDep, registry: RegistryDep, format: ExportFormat = ExportFormat.DELTA
+) -> Response:
+    """A tar, made while it is sent.
+
+    `delta`: manifest, facts and update, which `errata import` takes in elsewhere. `lora`: an adapter for PEFT and vLLM.
+    `merged`: a whole checkpoint in Hugging Face form, with the edited matrices in the place of the base's.
+    """
+    files = _files(number, format, engine.model, registry)
+    headers = {
+        "Content-Length": str(tar_size(files)),
+        "Content-Disposition": f'attachment; filename="errata-{number}-{format}.tar"',
+    }
+    return StreamingResponse(tar(files), media_type=TAR, headers=headers)
+
+
+def _files(number: int, format: ExportFormat, model: EditableModel, registry: Registry) -> Sequence[ArchivedFile]:
+    if format is ExportFormat.DELTA:
+        if number == BASE_VERSION:
+            raise ProblemError(409, "conflict", "version 0 is the base model, which has no update")
+        return files_of(registry.artifacts, number, model.digest)
+    deltas = registry.load_deltas(number, model.digest)
+    return adapter(model, deltas) if format is ExportFormat.LORA else merged(model, deltas)
 
 
 @router.post(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from errata.errors import CorruptArtifact, UnknownVersion, WrongBaseModel
-from errata.registry.artifacts import DELTA, FACTS, MANIFEST
 from errata.registry.registry import Registry
+from errata.registry.version_folder import DELTA, FACTS, MANIFEST
 from tests.registry.conftest import BASE_DIGEST, Publish, publish_version
 
 

@@ -7,11 +7,11 @@ import pytest
 from errata import deltas
 from errata.errors import Conflict, UnknownAlias, UnknownVersion, WeightsDropped
 from errata.facts import Fact
-from errata.registry.artifacts import DELTA
 from errata.registry.records import RebuildRequest
 from errata.registry.recovery import rebuild
 from errata.registry.registry import Registry
 from errata.registry.retention import drop_weights
+from errata.registry.version_folder import DELTA
 from tests.registry.conftest import BASE_DIGEST, Publish
 
 PARIS = Fact("Ada Lovelace", "was born in", "Paris")
@@ -27,7 +27,7 @@ def test_the_history_of_a_fact_goes_through_all_versions(registry: Registry, pub
     publish(BERN, edit="edit_5", parent=1)  # a branch
     registry.delete_version(3)
 
-    history = registry.fact_history(PARIS.id)
+    history = registry.fact_sets.history(PARIS.id)
 
     assert [(e.version, e.parent, e.edit, e.change, e.before, e.after) for e in history] == [
         (5, 1, "edit_5", "changed", "Paris", "Bern"),
@@ -35,7 +35,7 @@ def test_the_history_of_a_fact_goes_through_all_versions(registry: Registry, pub
         (3, 2, "edit_3", "changed", "Paris", "Bern"),
         (1, 0, "edit_1", "added", None, "Paris"),
     ]
-    assert registry.fact_history(Fact("Nobody", "is", "here").id) == ()
+    assert registry.fact_sets.history(Fact("Nobody", "is", "here").id) == ()
 
 
 def test_a_name_stands_for_one_version_and_keeps_it(registry: Registry, publish: Publish) -> None:

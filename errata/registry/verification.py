@@ -1,0 +1,190 @@
+"""`errata verify`: whether what a home folder holds is whole, and agrees with itself. Nothing is changed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from errata import deltas
+from errata.errors import ArtifactError, ErrataError, InvalidFacts
+from errata.facts import FactSet
+from errata.registry.aliases import Aliases
+from errata.registry.artifacts import Artifacts
+from errata.registry.base import BoundBase
+from errata.registry.edit_files import EditFiles
+from errata.registry.fact_index import FactIndex, changes_between
+from errata.registry.journal import Journal
+from errata.registry.records import BASE_VERSION, ChangeKind, EditStatus, StoredFact
+from errata.registry.version_folder import DELTA, VersionFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was looked at, and a line for each thing that is wrong."""
+
+    versions: int
+    dropped: int
+    deleted: int
+    edits: int
+    activations: int
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        looked_at = (
+            f"{self.versions} versions ({self.dropped} with dropped weights), {self.deleted} deleted ones, "
+            f"{self.edits} edits, {self.activations} activations"
+        )
+        return "\n".join([*self.faults, f"{looked_at}: {f'{len(self.faults)} faults' if self.faults else 'all whole'}"])
+
+
+def verify(home: Path) -> Verified:
+    """Look at every manifest, fact set, update, name, edit and activation of a home folder.
+
+    Raises:
+        UnknownVersion: the folder does not belong to a base model yet.
+        CorruptArtifact: what it belongs to cannot be read.
+    """
+    base, artifacts, journal, edits = BoundBase.of(home), Artifacts(home), Journal.of(home), EditFiles(home / "edits")
+    numbers = artifacts.all_numbers()
+    folders = [artifacts.folder(number) for number in numbers]
+    faults: list[str] = []
+    for number in numbers:
+        faults += [f"version {number}: {fault}" for fault in _faults_of_version(artifacts, number, base)]
+    faults += _faults_of_activations(artifacts, journal)
+    faults += _faults_of_names(artifacts, Aliases.of(home))
+    faults += _faults_of_edits(artifacts, edits)
+    return Verified(
+        versions=len(artifacts.numbers()),
+        dropped=sum(folder.is_dropped and not folder.is_deleted for folder in folders),
+        deleted=sum(folder.is_deleted for folder in folders),
+        edits=len(edits.ids()),
+        activations=_count_readable(journal),
+        faults=tuple(faults),
+    )
+
+
+def faults_of_files(folder: VersionFolder, base: BoundBase) -> Iterator[str]:
+    """What is wrong with the files of one version by themselves."""
+    try:
+        manifest = folder.manifest
+    except ArtifactError as error:
+        yield _said(error, folder)
+        return
+    if manifest.base_model.digest != base.digest:
+        yield (
+            f"it was built on {manifest.base_model.name} ({manifest.base_model.digest[:12]}), and the base model here "
+            f"is {base.name} ({base.digest[:12]}), which has other weights"
+        )
+    try:
+        facts = folder.facts()
+        yield from _faults_of_facts(facts, manifest.facts)
+    except ArtifactError as error:
+        yield _said(error, folder)
+    try:
+        counts = Counter(change.change for change in folder.changes())
+        told = (manifest.added, manifest.changed, manifest.retracted)
+        if tuple(counts[kind] for kind in ChangeKind) != told:
+            yield "the manifest counts other changes than there are"
+    except ArtifactError as error:
+        yield _said(error, folder)
+    if folder.is_deleted or folder.is_dropped:
+        return
+    try:
+        layers = deltas.read(folder.checked(DELTA))
+        if list(layers) != [report.layer for report in manifest.layers]:
+            yield f"the update is of the layers {list(layers)}, and the manifest tells of others"
+        if not all(bool(part.isfinite().all()) for delta in layers.values() for part in delta.parts):
+            yield "the update holds what is no finite number"
+    except ArtifactError as error:
+        yield _said(error, folder)
+
+
+def _faults_of_facts(facts: Iterable[StoredFact], count: int) -> Iterator[str]:
+    stored = list(facts)
+    if len(stored) != count:
+        yield f"it holds {len(stored)} facts, and its manifest says {count}"
+    yield from (f"{fact.id} is not the id of its fact" for fact in stored if fact.to_fact().id != fact.id)
+    try:
+        in_order = [fact.id for fact in FactSet(fact.to_fact() for fact in stored)]
+    except InvalidFacts as error:
+        yield f"its facts are no fact set: {error}"
+        return
+    if in_order != [fact.id for fact in stored]:
+        yield "its facts are not in canonical order"
+
+
+def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> Iterator[str]:
+    folder = artifacts.folder(number)
+    faults = list(faults_of_files(folder, base))
+    yield from faults
+    if faults:
+        return
+    manifest = folder.manifest
+    if manifest.id != number:
+        yield f"its manifest is that of version {manifest.id}"
+    if manifest.parent != BASE_VERSION and manifest.parent not in artifacts.all_numbers():
+        yield f"it was made of version {manifest.parent}, which is not there"
+        return
+    try:
+        before = () if manifest.parent == BASE_VERSION else artifacts.folder(manifest.parent).facts()
+    except ArtifactError:
+        return  # told of the other version
+    if set(changes_between(FactIndex(before), FactIndex(folder.facts()))) != set(folder.changes()):
+        yield f"its facts do not differ from those of version {manifest.parent} as it says"
+
+
+def _faults_of_activations(artifacts: Artifacts, journal: Journal) -> Iterator[str]:
+    try:
+        entries = journal.entries()
+    except ArtifactError as error:
+        yield str(error)
+        return
+    known = {BASE_VERSION, *artifacts.all_numbers()}
+    for entry in entries:
+        if entry.active not in known:
+            yield f"version {entry.active} was activated at {entry.at}, and is not there"
+    active = entries[-1].active if entries else BASE_VERSION
+    if active != BASE_VERSION and active in known:
+        folder = artifacts.folder(active)
+        if folder.is_deleted or folder.is_dropped:
+            yield f"version {active} is active, and its weights are not there"
+
+
+def _faults_of_names(artifacts: Artifacts, aliases: Aliases) -> Iterator[str]:
+    try:
+        names = aliases.all()
+    except ArtifactError as error:
+        yield str(error)
+        return
+    there = {BASE_VERSION, *artifacts.numbers()}
+    yield from (
+        f"{name!r} is a name of version {number}, which is not there"
+        for name, number in names.items()
+        if number not in there
+    )
+
+
+def _faults_of_edits(artifacts: Artifacts, edits: EditFiles) -> Iterator[str]:
+    known = set(artifacts.all_numbers())
+    for edit_id in edits.ids():
+        try:
+            edits.accepted(edit_id)
+            outcome = edits.outcome(edit_id)
+        except ErrataError as error:
+            yield str(error)
+            continue
+        if outcome and outcome.status is EditStatus.SUCCEEDED and outcome.version not in {None, *known}:
+            yield f"{edit_id} made version {outcome.version}, which is not there"
+
+
+def _count_readable(journal: Journal) -> int:
+    try:
+        return len(journal.entries())
+    except ArtifactError:
+        return 0
+
+
+def _said(error: Exception, folder: VersionFolder) -> str:
+    return str(error).removeprefix(f"{folder.called}: ")
