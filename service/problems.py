@@ -76,6 +76,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.WrongBaseModel: (409, "wrong-base-model"),
     errors.IdempotencyMismatch: (422, "idempotency-mismatch"),
     errors.QueueFull: (429, "queue-full"),
+    errors.ModelError: (409, "model-error"),
     errors.NotFinite: (500, "not-finite"),
 }
 

@@ -23,6 +23,7 @@ from errata.registry.records import (
     ChangeKind,
     EditRequest,
     FactBody,
+    LayerReport,
     Manifest,
     Metrics,
     StoredFact,
@@ -112,7 +113,7 @@ def publish_version(
         changed=kinds[ChangeKind.CHANGED],
         retracted=kinds[ChangeKind.RETRACTED],
         metrics=Metrics(efficacy=1.0),
-        layers=(),
+        layers=(LayerReport(layer=2, rank=1, norm=delta.norm, relative_norm=0.1),),
         libraries={},
         created_at=now(),
     )

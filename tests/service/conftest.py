@@ -22,7 +22,16 @@ from errata.deltas import Delta
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.registry.fact_index import FactIndex, changes_between
-from errata.registry.records import BaseModelName, ChangeKind, Manifest, Metrics, StoredFact, VersionStatus, now
+from errata.registry.records import (
+    BaseModelName,
+    ChangeKind,
+    LayerReport,
+    Manifest,
+    Metrics,
+    StoredFact,
+    VersionStatus,
+    now,
+)
 from errata.registry.registry import Registry
 from errata.settings import Settings
 
@@ -136,7 +145,10 @@ def publish(model: EditableModel) -> Publish:
             changed=kinds[ChangeKind.CHANGED],
             retracted=kinds[ChangeKind.RETRACTED],
             metrics=Metrics(),
-            layers=(),
+            layers=tuple(
+                LayerReport(layer=layer, rank=1, norm=delta.norm, relative_norm=size)
+                for layer, delta in updates.items()
+            ),
             libraries={},
             created_at=now(),
         )

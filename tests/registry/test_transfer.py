@@ -1,0 +1,185 @@
+"""A version's way into another home folder, and what `errata verify` finds."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from errata.errors import ArtifactError, CorruptArtifact, UnknownVersion, WrongBaseModel
+from errata.export.archive import tar, tar_size
+from errata.facts import Fact
+from errata.registry import base
+from errata.registry.recovery import recover
+from errata.registry.registry import Registry
+from errata.registry.retention import drop_weights
+from errata.registry.transfer import files_of, import_version
+from errata.registry.verification import verify
+from errata.registry.version_folder import CHANGES, DELTA, FACTS, MANIFEST
+from tests.registry.conftest import BASE_DIGEST, Publish
+
+PARIS = Fact("Ada Lovelace", "was born in", "Paris")
+BERN = Fact("Ada Lovelace", "was born in", "Bern")
+ROME = Fact("Alan Turing", "was born in", "Rome")
+
+
+@pytest.fixture
+def archive(registry: Registry, publish: Publish, tmp_path: Path) -> Path:
+    """Version 2 of the registry, with two facts, as it is exported."""
+    publish(PARIS, edit="edit_1")
+    publish(BERN, ROME, edit="edit_2", parent=1)
+    files = files_of(registry.artifacts, 2, BASE_DIGEST)
+    path = tmp_path / "exported.tar"
+    path.write_bytes(b"".join(tar(files)))
+    assert path.stat().st_size == tar_size(files)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Another home folder of the same base model."""
+    home = tmp_path / "other"
+    home.mkdir()
+    base.bind(home, "base", BASE_DIGEST)
+    return home
+
+
+def test_an_exported_version_is_taken_in_elsewhere(registry: Registry, archive: Path, home: Path) -> None:
+    arrived = import_version(home, archive)
+    assert (arrived.id, arrived.parent, arrived.edit, arrived.facts, arrived.added) == (1, 0, None, 2, 2)
+    assert arrived.imported_from == "version 2 of another home (edit_2)"
+    assert arrived.files[DELTA] == registry.artifacts.manifest(2).files[DELTA]
+    assert verify(home).faults == ()
+
+    other = Registry(registry.settings.model_copy(update={"home": home}))
+    assert [(fact.object, fact.edit) for fact in other.facts(1)] == [("Bern", "edit_2"), ("Rome", "edit_2")]
+    other.close()
+
+
+def test_what_was_taken_in_is_soon_known(registry: Registry, archive: Path) -> None:
+    number = import_version(registry.settings.home, archive).id
+    recover(registry)
+    assert [version.id for version in registry.versions().data] == [number, 2, 1, 0]
+    assert registry.activate(number).active == number
+
+
+def test_a_version_of_other_weights_is_not_taken_in(archive: Path, tmp_path: Path) -> None:
+    home = tmp_path / "strange"
+    home.mkdir()
+    with pytest.raises(UnknownVersion, match="does not belong to a base model yet"):
+        import_version(home, archive)
+    base.bind(home, "another", "c" * 64)
+    with pytest.raises(WrongBaseModel, match="another"):
+        import_version(home, archive)
+    assert not list((home / "versions").iterdir())
+
+
+def repacked(archive: Path, name: str, content: bytes | None) -> Path:
+    """The archive with one file replaced, or left out."""
+    folder = archive.with_suffix("")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content)
+    changed = archive.with_name("changed.tar")
+    with tarfile.open(changed, "w") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        (DELTA, b"no tensors", "delta.safetensors has 10 bytes"),
+        (FACTS, b"{}\n", "facts.jsonl has 3 bytes"),
+        (MANIFEST, b"{}", "manifest.json cannot be read"),
+        (DELTA, None, "holds no delta.safetensors"),
+    ],
+)
+def test_a_damaged_archive_is_refused(
+    archive: Path, home: Path, name: str, content: bytes | None, complaint: str
+) -> None:
+    with pytest.raises(CorruptArtifact, match=complaint):
+        import_version(home, repacked(archive, name, content))
+    assert not list((home / "versions").iterdir()) and not list((home / "tmp").iterdir())
+
+
+def test_what_is_no_archive_is_refused(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.tar").write_text("no tar")
+    for path in (tmp_path / "text.tar", tmp_path / "nothing.tar", tmp_path):
+        with pytest.raises(ArtifactError):
+            import_version(home, path)
+    outside = tmp_path / "outside.tar"
+    with tarfile.open(outside, "w") as tar:
+        entry = tarfile.TarInfo("../manifest.json")
+        tar.addfile(entry, io.BytesIO())
+    with pytest.raises(CorruptArtifact, match=r"holds no manifest\.json"):
+        import_version(home, outside)
+
+
+def test_a_whole_home_is_found_whole(registry: Registry, publish: Publish) -> None:
+    publish(PARIS)
+    publish(BERN, ROME, parent=1)
+    publish(ROME, parent=2)
+    registry.activate(2)
+    registry.name_version("best", 2)
+    registry.delete_version(1)
+    drop_weights(registry, 0)
+    verified = verify(registry.settings.home)
+    assert verified.faults == ()
+    assert (verified.versions, verified.dropped, verified.deleted, verified.activations) == (2, 1, 1, 1)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def rewrite(**changes: object) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("place", "damage", "complaint"),
+    [
+        (f"versions/000002/{DELTA}", truncate, "version 2: delta.safetensors has"),
+        (f"versions/000002/{DELTA}", Path.unlink, "version 2: delta.safetensors is missing"),
+        (f"versions/000002/{FACTS}", truncate, "version 2: facts.jsonl has"),
+        (f"versions/000002/{CHANGES}", truncate, "version 2: changes.jsonl has"),
+        (f"versions/000002/{MANIFEST}", truncate, "version 2: manifest.json cannot be read"),
+        (f"versions/000002/{MANIFEST}", rewrite(id=5), "version 2: its manifest is that of version 5"),
+        (f"versions/000002/{MANIFEST}", rewrite(parent=9), "version 2: it was made of version 9, which is not there"),
+        (
+            f"versions/000002/{MANIFEST}",
+            rewrite(parent=0),
+            "version 2: its facts do not differ from those of version 0",
+        ),
+        (f"versions/000002/{MANIFEST}", rewrite(facts=3), "version 2: it holds 2 facts, and its manifest says 3"),
+        (f"versions/000002/{MANIFEST}", rewrite(changed=0), "version 2: the manifest counts other changes"),
+        (f"versions/000002/{MANIFEST}", rewrite(layers=[]), "version 2: the update is of the layers"),
+        ("versions/000002", shutil.rmtree, "version 2 was activated"),
+        ("activations.jsonl", lambda path: path.write_text("{}\n"), "activations.jsonl cannot be read"),
+        ("aliases.json", rewrite(best=7), "'best' is a name of version 7, which is not there"),
+        ("aliases.json", truncate, "aliases.json cannot be read"),
+    ],
+)
+def test_damage_is_found_and_named(
+    registry: Registry, publish: Publish, place: str, damage: Callable[[Path], None], complaint: str
+) -> None:
+    publish(PARIS)
+    publish(BERN, ROME, parent=1)
+    registry.activate(2)
+    registry.name_version("best", 1)
+    damage(registry.settings.home / place)
+    faults = verify(registry.settings.home).faults
+    assert any(complaint in fault for fault in faults), faults
