@@ -25,12 +25,14 @@ from pydantic import ByteSize
 from torch import Tensor
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
 
+from benchmarks.made_up_versions import make_up_version
 from errata import deltas
 from errata.deltas import Delta
 from errata.demo import MODEL_FOLDER
 from errata.model import EditableModel
 from errata.registry.artifacts import Artifacts
-from errata.registry.records import BaseModelName, Manifest, Metrics, VersionStatus, now
+from errata.registry.records import BaseModelName
+from errata.registry.version_folder import DELTA
 from errata.settings import Settings
 from service.engine.engine import Engine
 from service.engine.tasks import Event, Piece, Task
@@ -93,33 +95,16 @@ def _measure_swaps(model: EditableModel, ranks: Sequence[int]) -> None:
 
 
 def _publish(artifacts: Artifacts, rank: int) -> int:
-    """A version of that many facts; gives the size of its update on disk."""
+    """A version of that rank; gives the size of its update on disk."""
     draw = torch.Generator().manual_seed(rank)
 
     def update() -> Delta:
         left, right = torch.randn(D_MODEL, rank, generator=draw), torch.randn(rank, D_IN, generator=draw)
         return Delta.of_factors(left.double() * 1e-4, right.double())
 
-    draft = artifacts.draft([], [], lambda path: deltas.write(path, {layer: update() for layer in range(NUM_BLOCKS)}))
-    manifest = Manifest(
-        id=0,
-        parent=0,
-        edit="edit_of_a_benchmark",
-        method="memit",
-        status=VersionStatus.READY,
-        base_model=BaseModelName(name="six blocks of GPT-J", digest="0" * 64, dtype="bfloat16"),
-        hparams={},
-        contexts=(),
-        facts=rank,
-        added=rank,
-        changed=0,
-        retracted=0,
-        metrics=Metrics(),
-        layers=(),
-        libraries={},
-        created_at=now(),
-    )
-    return artifacts.publish(draft, manifest).files["delta.safetensors"].bytes
+    base_model = BaseModelName(name="six blocks of GPT-J", digest="0" * 64, dtype="bfloat16")
+    version = make_up_version(artifacts, base_model, {layer: update() for layer in range(NUM_BLOCKS)})
+    return version.files[DELTA].bytes
 
 
 def _swapped(model: EditableModel, artifacts: Artifacts) -> str:

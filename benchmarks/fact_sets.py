@@ -1,0 +1,104 @@
+"""Looking through a version of ten thousand facts, over HTTP: pages, filters, one fact's history, a comparison.
+
+    python -m benchmarks.fact_sets [--facts 10000] [--versions 100]
+
+Made-up facts in a chain of versions, each of which changes one fact of the one before. The service runs with the demo
+model; one client asks, and waits for each answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import torch
+
+from benchmarks.made_up_versions import make_up_version
+from errata.command.processes import free_port
+from errata.command.stack import Stack
+from errata.deltas import Delta
+from errata.facts import Fact
+from errata.model import EditableModel
+from errata.registry.artifacts import Artifacts
+from errata.registry.records import BaseModelName, StoredFact, now
+from errata.settings import Settings
+
+TURNS = 20
+LAYER = 0
+
+
+def main() -> None:
+    """Print how long each request takes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--facts", type=int, default=10_000)
+    parser.add_argument("--versions", type=int, default=100)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="errata-facts-") as home:
+        settings = Settings(home=Path(home), port=free_port())
+        changed = _make_versions(settings, arguments.facts, arguments.versions)
+        with Stack(settings) as stack, httpx.Client(base_url=stack.url, timeout=60) as client:
+            print(f"{arguments.versions} versions of {arguments.facts} facts, median of {TURNS}\n")
+            _measure(client, arguments.versions, changed)
+
+
+def _make_versions(settings: Settings, num_facts: int, num_versions: int) -> Fact:
+    """Gives the fact that each version but the first changes."""
+    model = EditableModel.load(settings.model)
+    base_model = BaseModelName(name=model.name, digest=model.digest, dtype="float32")
+    d_model, d_in = model.weight(LAYER).shape
+    updates = {LAYER: Delta.of_factors(torch.zeros(d_model, 1).double(), torch.zeros(1, d_in).double())}
+    facts = [Fact(f"Subject {number:06}", "was born in", f"Place {number % 100}") for number in range(num_facts)]
+    stored = [StoredFact.from_fact(fact, "edit_of_a_benchmark", at=now()) for fact in facts]
+    artifacts = Artifacts(settings.home)
+    make_up_version(artifacts, base_model, updates, stored)
+    place = num_facts // 2
+    for version in range(2, num_versions + 1):
+        stored[place] = stored[place].model_copy(update={"object": f"Place of version {version}"})
+        make_up_version(artifacts, base_model, updates, stored, parent=version - 1)
+    return facts[place]
+
+
+def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
+    def get(path: str, **query: str | int) -> Callable[[], httpx.Response]:
+        return lambda: client.get(path, params=query)
+
+    def post_one_fact() -> httpx.Response:
+        fact = {"subject": changed.subject, "relation": changed.relation, "object": "Rome"}
+        return client.post("/edits", json={"facts": [fact], "base": num_versions})
+
+    begun = time.perf_counter()
+    client.post(f"/versions/{num_versions}/activate").raise_for_status()
+    print(f"| the first page after an activation | {_ms(get('/facts', limit=100)):.1f} ms |")
+    middle = changed.id
+    for what, ask in {
+        "a page of 100": get("/facts", limit=100),
+        "a page of 100 behind the middle": get("/facts", limit=100, after=middle),
+        "a page of 1,000": get("/facts", limit=1000),
+        "facts about one subject": get("/facts", subject=changed.subject),
+        "facts with one object": get("/facts", object="Place 7"),
+        "facts that hold a text": get("/facts", text="place 77"),
+        f"one fact, changed by {num_versions} versions": get(f"/facts/{changed.id}"),
+        "what is other in the next version": get(f"/versions/{num_versions - 1}/diff/{num_versions}"),
+        "an edit of one fact, accepted": post_one_fact,
+        "an edit of one fact, accepted": post_one_fact,
+    }.items():
+        ask().raise_for_status()
+        print(f"| {what} | {statistics.median(_ms(ask) for _ in range(TURNS)):.1f} ms |", flush=True)
+    for edit in client.get("/edits", params={"limit": 1000}).json()["data"]:
+        client.post(f"/edits/{edit['id']}/cancel")
+    print(f"\n{time.perf_counter() - begun:.1f} s in all")
+
+
+def _ms(ask: Callable[[], httpx.Response]) -> float:
+    began = time.perf_counter()
+    ask().raise_for_status()
+    return (time.perf_counter() - began) * 1000
+
+
+if __name__ == "__main__":
+    main()

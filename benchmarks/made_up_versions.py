@@ -1,0 +1,58 @@
+"""Versions that no worker has built, for benchmarks that need one of some size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from errata import deltas
+from errata.deltas import Delta
+from errata.registry.artifacts import Artifacts
+from errata.registry.fact_index import FactIndex, changes_between
+from errata.registry.records import (
+    BASE_VERSION,
+    BaseModelName,
+    ChangeKind,
+    LayerReport,
+    Manifest,
+    Metrics,
+    StoredFact,
+    VersionStatus,
+    now,
+)
+
+
+def make_up_version(
+    artifacts: Artifacts,
+    base_model: BaseModelName,
+    updates: Mapping[int, Delta],
+    facts: Sequence[StoredFact] = (),
+    parent: int = BASE_VERSION,
+) -> Manifest:
+    """Put a version with these updates and facts, in canonical order, into a home folder, as a worker would."""
+    before = artifacts.facts(parent) if parent else ()
+    changes = changes_between(FactIndex(before), FactIndex(facts))
+    kinds = Counter(change.change for change in changes)
+    draft = artifacts.draft(facts, changes, lambda path: deltas.write(path, updates))
+    manifest = Manifest(
+        id=0,
+        parent=parent,
+        edit="edit_of_a_benchmark",
+        method="memit",
+        status=VersionStatus.READY,
+        base_model=base_model,
+        hparams={},
+        contexts=(),
+        facts=len(facts),
+        added=kinds[ChangeKind.ADDED],
+        changed=kinds[ChangeKind.CHANGED],
+        retracted=kinds[ChangeKind.RETRACTED],
+        metrics=Metrics(),
+        layers=tuple(
+            LayerReport(layer=layer, rank=delta.rank, norm=delta.norm, relative_norm=0.0)
+            for layer, delta in updates.items()
+        ),
+        libraries={},
+        created_at=now(),
+    )
+    return artifacts.publish(draft, manifest)
