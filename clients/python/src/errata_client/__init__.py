@@ -7,7 +7,8 @@
 `AsyncErrata` is the same for asyncio.
 """
 
-from errata_client.client import AsyncErrata, Errata
+from errata_client.async_client import AsyncErrata
+from errata_client.client import Errata
 from errata_client.edits import AsyncEdit, Edit
 from errata_client.errors import (
     Conflict,
@@ -33,20 +34,29 @@ from errata_client.errors import (
 )
 from errata_client.events import Event, LogEvent, ProgressEvent, StatusEvent
 from errata_client.fact_files import read_facts
-from errata_client.facts import Fact, FactInput, Neighbor
+from errata_client.facts import Fact, FactInput, FactReference, Neighbor
 from errata_client.generation import GeneratedToken, GenerationEnd, GenerationEvent
 from errata_client.models import (
     Activation,
+    ChangeKind,
     Completion,
+    Diff,
+    Dropped,
     EditRecord,
     EditStatus,
+    FactChange,
+    FactEvent,
+    FactName,
+    FactRecord,
     FieldProblem,
     Generation,
     LayerChange,
     Metrics,
     Model,
+    PastActivation,
     Problem,
     Progress,
+    Pruned,
     Replica,
     StoredFact,
     StoredNeighbor,
@@ -55,15 +65,18 @@ from errata_client.models import (
     VersionStatus,
 )
 from errata_client.record_forms import facts_of_records
-from errata_client.routes import GenerationSettings
+from errata_client.routes import ExportFormat, GenerationSettings, OnConflict
 
 __all__ = [
     "Activation",
     "AsyncEdit",
     "AsyncErrata",
+    "ChangeKind",
     "Completion",
     "Conflict",
     "ConnectionFailed",
+    "Diff",
+    "Dropped",
     "Edit",
     "EditCancelled",
     "EditError",
@@ -74,9 +87,15 @@ __all__ = [
     "Errata",
     "ErrataError",
     "Event",
+    "ExportFormat",
     "Fact",
+    "FactChange",
+    "FactEvent",
     "FactInput",
+    "FactName",
     "FactProblem",
+    "FactRecord",
+    "FactReference",
     "FieldProblem",
     "Forbidden",
     "GeneratedToken",
@@ -91,9 +110,12 @@ __all__ = [
     "Model",
     "Neighbor",
     "NotFound",
+    "OnConflict",
+    "PastActivation",
     "Problem",
     "Progress",
     "ProgressEvent",
+    "Pruned",
     "Replica",
     "RequestTimedOut",
     "ServerError",

@@ -1,17 +1,29 @@
-"""The clients: every route of the service as a method."""
+"""The client: every route of the service as a method."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
 from errata_client import routes
-from errata_client.edits import AsyncEdit, Edit
+from errata_client.edits import Edit
 from errata_client.events import Event
-from errata_client.facts import FactInput
+from errata_client.facts import FactInput, FactReference
 from errata_client.generation import GenerationEvent
-from errata_client.models import Activation, Generation, Model, StoredFact, Version
-from errata_client.routes import GenerationSettings
-from errata_client.transport import AsyncTransport, Connection, Transport
+from errata_client.models import (
+    Activation,
+    Diff,
+    FactRecord,
+    Generation,
+    Model,
+    PastActivation,
+    Pruned,
+    StoredFact,
+    Version,
+)
+from errata_client.routes import ExportFormat, GenerationSettings, OnConflict
+from errata_client.transport import Connection, Transport
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
@@ -52,8 +64,10 @@ class Errata:
 
     def edit(
         self,
-        facts: Iterable[FactInput],
+        facts: Iterable[FactInput] = (),
         *,
+        retract: FactReference | Iterable[FactReference] = (),
+        on_conflict: OnConflict = "replace",
         base: int | None = None,
         method: str = "memit",
         activate: bool = True,
@@ -65,15 +79,19 @@ class Errata:
     ) -> Edit:
         """Queue an edit; `.wait()` on what is returned follows it to its end.
 
-        `facts`: each a `Fact`, a mapping or a (subject, relation, object) tuple. `base`: the version to build
-        on (the active one). `activate`: serve the new version if it passes its `gate` (`min_efficacy`,
+        `facts`: each a `Fact`, a mapping or a (subject, relation, object) tuple. `retract`: facts to withdraw in
+        the same step, as in `retract`. `on_conflict`: where a fact is there with another object, "replace" it, or
+        raise `Conflict` naming it ("error"). What it replaces is told in the edit's `changes`. `base`: the version
+        to build on (the active one). `activate`: serve the new version if it passes its `gate` (`min_efficacy`,
         `min_specificity`, `max_drift`). The same `idempotency_key` gives the same edit for 24 hours; one is
         made up where none is given. Raises `InvalidFacts` before anything is sent, `Unprocessable` naming
         what the service refuses, `TooManyRequests` where its queue stays full.
         """
         request = routes.create_edit(
             facts,
-            idempotency_key=idempotency_key,
+            retract,
+            on_conflict,
+            idempotency_key,
             base=base,
             method=method,
             activate=activate,
@@ -81,6 +99,27 @@ class Errata:
             hparams=hparams,
             note=note,
             dry_run=dry_run,
+        )
+        return Edit.bound(self._transport.send(request), self._transport)
+
+    def retract(
+        self,
+        facts: FactReference | Iterable[FactReference],
+        *,
+        base: int | None = None,
+        activate: bool = True,
+        gate: Mapping[str, float | None] | None = None,
+        note: str | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Edit:
+        """Queue an edit that withdraws facts: the model answers then as it did before they were put in.
+
+        `facts`: one or several, each the id of a fact or what tells of it (a `StoredFact`, a `FactChange`). The
+        rest is as for `edit`. Raises `NotFound` naming the ids that the version does not hold.
+        """
+        request = routes.retract(
+            facts, idempotency_key, base=base, activate=activate, gate=gate, note=note, dry_run=dry_run
         )
         return Edit.bound(self._transport.send(request), self._transport)
 
@@ -104,7 +143,8 @@ class Errata:
         return self._transport.events(edit_id, last_event_id)
 
     def generate(self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]) -> Generation:
-        """Continue one prompt (`.text`) or several (`.texts`), with the active version or the one given.
+        """Continue one prompt (`.text`) or several (`.texts`), with the active version or the one given (its number,
+        a name of it or "base").
 
         `settings`: any of `version`, `max_new_tokens`, `temperature`, `top_p`, `top_k`, `repetition_penalty`,
         `seed` and `stop`, as `GenerationSettings` tells; by default the service is greedy.
@@ -143,24 +183,90 @@ class Errata:
         return self._transport.send(routes.rollback(to))
 
     def delete_version(self, number: int) -> None:
-        """Drop a version's weights. Raises `Conflict` for the active one.
+        """Drop a version's weights. Raises `Conflict` for the active one and for one with a name.
 
         A try after a lost answer may find the version gone already: `NotFound`.
         """
         self._transport.send(routes.delete_version(number))
 
-    def facts(
-        self, subject: str | None = None, relation: str | None = None, version: int | None = None
-    ) -> Iterator[StoredFact]:
-        """The facts of the active version, or of `version`: all, or those with this subject and relation.
+    def prune(self, keep_last: int, *, dry_run: bool = False) -> Pruned:
+        """Drop the weights of all versions but the `keep_last` newest, the active one, the one that `rollback` would
+        go to, and those with a name. Their facts stay, and `rebuild` builds their weights again.
 
-        The service compares them without regard to spacing; with `version` they are compared here, exactly.
+        `dry_run`: only tell what would be dropped. A try after a lost answer tells only what was left to drop.
         """
-        if version is None:
-            return self._transport.items(routes.list_facts(subject, relation))
-        # The service filters the active version's facts only.
-        found = self._transport.items(routes.list_version_facts(version))
-        return (fact for fact in found if fact.matches(subject, relation))
+        return self._transport.send(routes.prune(keep_last, dry_run))
+
+    def rebuild(self, number: int) -> Edit:
+        """Build the dropped weights of a version again; `.wait()` as for an edit.
+
+        Raises `Conflict` where the weights are there.
+        """
+        return Edit.bound(self._transport.send(routes.rebuild(number)), self._transport)
+
+    def diff(self, before: int, after: int) -> Diff:
+        """What must be done to the facts of version `before` to get those of `after`, whichever came first."""
+        return Diff.of(before, after, self._transport.items(routes.diff(before, after)))
+
+    def export(self, number: int, to: str | PathLike[str], format: ExportFormat = "delta") -> Path:
+        """Write a version to the tar file `to`, and return its path.
+
+        `format`: "delta" (the update as low-rank factors), "lora" (a PEFT adapter) or "merged" (the whole
+        checkpoint). It is written piece by piece beside `to` and takes that name once it is whole; what was there
+        is replaced then. `timeout` holds for each piece. Raises `ConnectionFailed` where the connection breaks,
+        after new tries only if nothing was written yet, and `OSError` where `to` cannot be written.
+        """
+        return self._transport.download(routes.export(number, format), to)
+
+    def activations(self) -> Iterator[PastActivation]:
+        """Which version served when, newest first. The base served before the first of them."""
+        return self._transport.items(routes.list_activations())
+
+    def aliases(self) -> dict[str, int]:
+        """The version that each name stands for."""
+        return self._transport.send(routes.list_aliases())
+
+    def name_version(self, name: str, number: int) -> Version:
+        """Let a name stand for a version, whatever it stood for before. What has a name is never dropped.
+
+        A name is a letter, then letters, digits, - and _; not "base" or "active".
+        """
+        return self._transport.send(routes.name_version(name, number))
+
+    def take_name(self, name: str) -> None:
+        """Take a name away; the version stays.
+
+        A try after a lost answer may find the name gone already: `NotFound`.
+        """
+        self._transport.send(routes.take_name(name))
+
+    def facts(
+        self,
+        subject: str | None = None,
+        relation: str | None = None,
+        version: int | None = None,
+        *,
+        object: str | None = None,
+        edit: str | None = None,
+        by: str | None = None,
+        text: str | None = None,
+    ) -> Iterator[StoredFact]:
+        """The facts of the active version, or of `version`: all, or those that pass every filter.
+
+        `subject`, `relation` and `object` are compared without regard to spacing; `edit`: the facts got their
+        object from this edit; `by`: it was sent with the key of this name; `text`: this is in one of the parts,
+        in any case.
+        """
+        filters = {"subject": subject, "relation": relation, "object": object, "edit": edit, "by": by, "text": text}
+        return self._transport.items(routes.list_facts(version=version, **filters))
+
+    def fact(self, fact_id: str, version: int | None = None) -> FactRecord:
+        """One fact as the active version, or `version`, holds it, with its `history` in all versions.
+
+        Where that version does not hold it (`held` is false), it is shown as it was when it was last in one.
+        Raises `NotFound` where no version ever held it.
+        """
+        return self._transport.send(routes.get_fact(fact_id, version))
 
     def model(self) -> Model:
         """The base model that is edited."""
@@ -173,109 +279,3 @@ class Errata:
     def ready(self) -> bool:
         """Whether the service is able to serve, from one try."""
         return self._transport.succeeds(routes.probe("readyz"))
-
-
-class AsyncErrata:
-    """`Errata` for asyncio: the same methods, awaited, and asynchronous iterators."""
-
-    def __init__(
-        self,
-        base_url: str = DEFAULT_URL,
-        api_key: str | None = None,
-        *,
-        timeout: float = DEFAULT_TIMEOUT_S,
-        max_retries: int = DEFAULT_MAX_RETRIES,
-    ) -> None:
-        self._transport = AsyncTransport(
-            Connection(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._transport.close()
-
-    async def edit(
-        self,
-        facts: Iterable[FactInput],
-        *,
-        base: int | None = None,
-        method: str = "memit",
-        activate: bool = True,
-        gate: Mapping[str, float | None] | None = None,
-        hparams: Mapping[str, Any] | None = None,
-        note: str | None = None,
-        dry_run: bool = False,
-        idempotency_key: str | None = None,
-    ) -> AsyncEdit:
-        request = routes.create_edit(
-            facts,
-            idempotency_key=idempotency_key,
-            base=base,
-            method=method,
-            activate=activate,
-            gate=gate,
-            hparams=hparams,
-            note=note,
-            dry_run=dry_run,
-        )
-        return AsyncEdit.bound(await self._transport.send(request), self._transport)
-
-    async def get_edit(self, edit_id: str) -> AsyncEdit:
-        return AsyncEdit.bound(await self._transport.send(routes.get_edit(edit_id)), self._transport)
-
-    def edits(self) -> AsyncIterator[AsyncEdit]:
-        records = self._transport.items(routes.list_edits())
-        return (AsyncEdit.bound(record, self._transport) async for record in records)
-
-    async def cancel(self, edit_id: str) -> AsyncEdit:
-        return AsyncEdit.bound(await self._transport.send(routes.cancel_edit(edit_id)), self._transport)
-
-    def events(self, edit_id: str, last_event_id: str | None = None) -> AsyncIterator[Event]:
-        return self._transport.events(edit_id, last_event_id)
-
-    async def generate(self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]) -> Generation:
-        return await self._transport.send(routes.generate(prompt, settings))
-
-    def stream(
-        self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]
-    ) -> AsyncGenerator[GenerationEvent, None]:
-        return self._transport.stream(prompt, settings)
-
-    def versions(self) -> AsyncIterator[Version]:
-        return self._transport.items(routes.list_versions())
-
-    async def version(self, number: int) -> Version:
-        return await self._transport.send(routes.get_version(number))
-
-    async def activate(self, number: int) -> Activation:
-        return await self._transport.send(routes.activate(number))
-
-    async def rollback(self, to: int | None = None) -> Activation:
-        return await self._transport.send(routes.rollback(to))
-
-    async def delete_version(self, number: int) -> None:
-        await self._transport.send(routes.delete_version(number))
-
-    def facts(
-        self, subject: str | None = None, relation: str | None = None, version: int | None = None
-    ) -> AsyncIterator[StoredFact]:
-        if version is None:
-            return self._transport.items(routes.list_facts(subject, relation))
-        found = self._transport.items(routes.list_version_facts(version))
-        return (fact async for fact in found if fact.matches(subject, relation))
-
-    async def model(self) -> Model:
-        return await self._transport.send(routes.get_model())
-
-    async def healthy(self) -> bool:
-        return await self._transport.succeeds(routes.probe("healthz"))
-
-    async def ready(self) -> bool:
-        return await self._transport.succeeds(routes.probe("readyz"))

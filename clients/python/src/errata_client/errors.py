@@ -8,7 +8,7 @@
     ├── StatusError              the service answered with an error; carries its problem document
     │   ├── Unauthorized         401, the API key is missing or unknown
     │   ├── Forbidden            403, the API key lacks the scope
-    │   ├── NotFound             404, no such edit or version
+    │   ├── NotFound             404, no such edit, version, fact or name
     │   ├── Conflict             409, it contradicts the present state
     │   ├── Unprocessable        422, what was sent is at fault; names each place
     │   ├── TooManyRequests      429, the queue is full
@@ -89,6 +89,11 @@ class StatusError(ErrataError):
         super().__init__(f"{problem.status} {problem.title}" + (f": {detail}" if detail else ""))
 
     @property
+    def problems(self) -> list[FieldProblem]:
+        """What is at fault in what was sent, where the service names it: JSON pointers, with what is wrong there."""
+        return self.problem.errors
+
+    @property
     def status(self) -> int:
         """The HTTP status."""
         return self.problem.status
@@ -103,20 +108,18 @@ class Forbidden(StatusError):
 
 
 class NotFound(StatusError):
-    """404: there is no such edit or version."""
+    """404: there is no such edit, version, fact or name."""
 
 
 class Conflict(StatusError):
-    """409: the request contradicts the present state, for instance deleting the active version."""
+    """409: the request contradicts the present state, for instance deleting the active version.
+
+    `problems` names the facts that are there with another object, where an edit must not replace any.
+    """
 
 
 class Unprocessable(StatusError):
     """422: what was sent is at fault. `problems` names each place by JSON pointer, with what is wrong."""
-
-    @property
-    def problems(self) -> list[FieldProblem]:
-        """Every fault that the service found."""
-        return self.problem.errors
 
 
 class TooManyRequests(StatusError):

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from errata_client.errors import FactProblem, InvalidFacts
+from errata_client.models import FactChange, FactName, StoredFact
 
 MAX_FACTS = 10_000
 """As many as the service takes in one edit."""
@@ -45,6 +46,8 @@ class Fact:
 
 
 FactInput: TypeAlias = Fact | Mapping[str, Any] | tuple[str, str, str]
+FactReference: TypeAlias = str | StoredFact | FactChange | FactName
+"""A fact that the service knows: its id, or a record of it."""
 
 _FACT = TypeAdapter(Fact)
 _FACTS = TypeAdapter(list[Fact])
@@ -89,11 +92,26 @@ def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
     return bodies
 
 
+def fact_ids(references: FactReference | Iterable[FactReference]) -> list[str]:
+    """The ids of one fact or of several. Raises `TypeError` for what stands for none."""
+    # Looked at first: a text, and a record too, is itself something that can be iterated over.
+    several = [references] if isinstance(references, FactReference) else references
+    return [_fact_id(reference) for reference in several]
+
+
 def describe(error: ValueError) -> str:
     """What the error says, each fault with the name of its field."""
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(_describe_one(tuple(found["loc"]), found["msg"]) for found in error.errors())
+
+
+def _fact_id(reference: FactReference) -> str:
+    if isinstance(reference, str):
+        return reference
+    if isinstance(reference, FactReference):
+        return reference.id
+    raise TypeError(f"an id of a fact or a record of one is needed, got {reference!r}")
 
 
 def _describe_one(location: tuple[int | str, ...], message: str) -> str:

@@ -3,13 +3,15 @@
 Records are frozen. A field that a newer server adds is kept (`record.model_extra`), never an error.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 EditStatus = Literal["queued", "running", "succeeded", "rejected", "failed", "cancelled"]
 VersionStatus = Literal["ready", "active", "rejected"]
+ChangeKind = Literal["added", "changed", "retracted"]
 
 
 class Record(BaseModel):
@@ -69,8 +71,44 @@ class Metrics(Record):
     drift: float | None = None
 
 
+class FactChange(Record):
+    """How a fact set differs from another in one fact: its object `before` and `after`, null where there is none."""
+
+    change: ChangeKind
+    id: str
+    subject: str
+    relation: str
+    before: str | None = None
+    after: str | None = None
+
+
+class FactEvent(FactChange):
+    """A change of a fact that came with a version, made from `parent` by an edit: who sent that, and when."""
+
+    version: int
+    parent: int
+    edit: str | None = None
+    by: str | None = None
+    at: datetime
+
+
+class FactName(Record):
+    """A fact by its parts."""
+
+    id: str
+    subject: str
+    relation: str
+    object: str
+
+
 class EditRecord(Record):
-    """One edit batch on its way from the request to a version."""
+    """One edit batch on its way from the request to a version.
+
+    Until a worker has begun it, `added`, `changed`, `retracted`, `changes` and `duplicates` tell what it would do to
+    the version that was active when it was accepted. `changes`: the facts that it changes or withdraws, with the
+    objects that they had. `duplicates`: groups of facts that differ only in case or spacing, at least one of them of
+    this edit. Of both, the service shows the first ones only. `rebuild`: it builds dropped weights of `version` again.
+    """
 
     id: str
     object: str = "edit"
@@ -79,10 +117,14 @@ class EditRecord(Record):
     added: int | None = None
     changed: int | None = None
     retracted: int | None = None
+    changes: list[FactChange] = []
+    duplicates: list[list[FactName]] = []
     base: int | None = None
     version: int | None = None
     method: str | None = None
     dry_run: bool = False
+    rebuild: bool = False
+    by: str | None = None
     progress: Progress | None = None
     metrics: Metrics | None = None
     error: Problem | None = None
@@ -108,7 +150,11 @@ class LayerChange(Record):
 
 
 class Version(Record):
-    """A set of facts and the weights built from it. Version 0 is the base model."""
+    """A set of facts and the weights built from it. Version 0 is the base model.
+
+    `dropped`: its weights were dropped to save room; `rebuild` builds them again. `aliases`: the names that stand for
+    it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere.
+    """
 
     id: int
     parent: int | None = None
@@ -124,6 +170,10 @@ class Version(Record):
     layers: list[LayerChange] = []
     bytes: int | None = None
     digest: str | None = None
+    dropped: bool = False
+    aliases: list[str] = []
+    by: str | None = None
+    imported_from: str | None = None
     created_at: datetime | None = None
     note: str | None = None
 
@@ -136,19 +186,46 @@ class StoredNeighbor(Record):
 
 
 class StoredFact(Record):
-    """A fact as a version holds it."""
+    """A fact as a version holds it: the edit that gave it its object, who sent that and when, and what it replaced."""
 
-    id: str | None = None
+    id: str
     subject: str
     relation: str
     object: str
     paraphrases: list[str] = []
     neighbors: list[StoredNeighbor] = []
     edit: str | None = None
+    by: str | None = None
+    at: datetime | None = None
+    replaced: str | None = None
 
-    def matches(self, subject: str | None, relation: str | None) -> bool:
-        """Whether it has this subject and this relation; None is any."""
-        return subject in (None, self.subject) and relation in (None, self.relation)
+
+class FactRecord(StoredFact):
+    """A fact as it stands in a version, or, where that does not hold it (`held`), as it was when it was last in one.
+
+    `history`: what became of it in all versions, newest first.
+    """
+
+    held: bool
+    history: list[FactEvent] = []
+
+
+class Diff(Record):
+    """How the facts of version `after` differ from those of version `before`."""
+
+    before: int
+    after: int
+    added: tuple[FactChange, ...]
+    changed: tuple[FactChange, ...]
+    retracted: tuple[FactChange, ...]
+
+    @classmethod
+    def of(cls, before: int, after: int, changes: Iterable[FactChange]) -> Self:
+        """Of all changes, sorted by their kind."""
+        kinds: dict[ChangeKind, list[FactChange]] = {"added": [], "changed": [], "retracted": []}
+        for change in changes:
+            kinds[change.change].append(change)
+        return cls.model_validate({"before": before, "after": after, **kinds})
 
 
 class Usage(Record):
@@ -201,6 +278,32 @@ class Activation(Record):
     active: int
     previous: int | None = None
     replicas: list[Replica] = []
+
+
+class PastActivation(Record):
+    """One activation, counted from 1. `by`: what caused it, an edit, "rollback", or "api" where it was asked for;
+    `who`: the name of the key that it was asked for with."""
+
+    id: int
+    active: int
+    previous: int
+    at: datetime
+    by: str
+    who: str | None = None
+
+
+class Dropped(Record):
+    """A version whose weights were dropped, or would be, and the room that they took."""
+
+    version: int
+    bytes: int
+
+
+class Pruned(Record):
+    """What was dropped, or would be: the versions, ascending, and the room that they took together."""
+
+    dropped: list[Dropped]
+    bytes: int
 
 
 class Model(Record):

@@ -7,16 +7,36 @@ from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-from errata_client.facts import FactInput, fact_bodies
-from errata_client.models import Activation, EditRecord, Generation, Model, Page, Record, StoredFact, Version
+from errata_client.facts import FactInput, FactReference, fact_bodies, fact_ids
+from errata_client.models import (
+    Activation,
+    EditRecord,
+    FactChange,
+    FactRecord,
+    Generation,
+    Model,
+    Page,
+    PastActivation,
+    Pruned,
+    Record,
+    StoredFact,
+    Version,
+)
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 
 PAGE_SIZE = 100
+# A comparison is always read to its end, and made anew for each part of it.
+DIFF_PAGE_SIZE = 1000
 # An activation is answered once every replica has followed, or has been waited for this long.
 ACTIVATION_HOLD_S = 60.0
 EVENT_STREAM: Mapping[str, str] = {"Accept": "text/event-stream"}
+# Weights do not become smaller when they are packed.
+TAR: Mapping[str, str] = {"Accept": "application/x-tar", "Accept-Encoding": "identity"}
+
+OnConflict = Literal["replace", "error"]
+ExportFormat = Literal["delta", "lora", "merged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +60,13 @@ class Request(Generic[T]):
 class GenerationSettings(TypedDict, total=False):
     """How a prompt is continued. What is not given, or is None, is the service's default.
 
-    `version`: a version's number or "base" (the active version). `max_new_tokens`: the longest completion.
-    `temperature`: 0 is greedy, and the default. `top_p` and `top_k`: choose among the likeliest tokens only.
-    `repetition_penalty`: above 1, tokens that are there already become less likely. `seed`: each prompt's own
-    draws begin from it. `stop`: one text or several, before which a completion ends.
+    `version`: a version's number, a name of it or "base" (the active version). `max_new_tokens`: the longest
+    completion. `temperature`: 0 is greedy, and the default. `top_p` and `top_k`: choose among the likeliest tokens
+    only. `repetition_penalty`: above 1, tokens that are there already become less likely. `seed`: each prompt's
+    own draws begin from it. `stop`: one text or several, before which a completion ends.
     """
 
-    version: int | Literal["base"] | None
+    version: int | str | None
     max_new_tokens: int | None
     temperature: float | None
     top_p: float | None
@@ -56,15 +76,26 @@ class GenerationSettings(TypedDict, total=False):
     stop: str | Sequence[str] | None
 
 
-def create_edit(facts: Iterable[FactInput], *, idempotency_key: str | None, **settings: object) -> Request[EditRecord]:
-    # The key is always sent: it is what makes a retry safe, since the same key never makes a second edit.
-    return Request(
-        method="POST",
-        path="/edits",
-        answer=EditRecord,
-        body={"facts": fact_bodies(facts), **_given(settings)},
-        headers={"Idempotency-Key": idempotency_key or str(uuid4())},
-    )
+def create_edit(
+    facts: Iterable[FactInput],
+    retract: FactReference | Iterable[FactReference],
+    on_conflict: OnConflict,
+    idempotency_key: str | None,
+    **settings: object,
+) -> Request[EditRecord]:
+    withdrawn = fact_ids(retract)
+    body = {"facts": fact_bodies(facts), "retract": withdrawn or None, **settings}
+    return _new_edit("/edits", body, idempotency_key, query={"on_conflict": on_conflict})
+
+
+def retract(
+    facts: FactReference | Iterable[FactReference], idempotency_key: str | None, **settings: object
+) -> Request[EditRecord]:
+    return _new_edit("/facts/retract", {"ids": fact_ids(facts), **settings}, idempotency_key)
+
+
+def rebuild(number: int) -> Request[EditRecord]:
+    return _new_edit(f"/versions/{number:d}/rebuild", None, None)
 
 
 def list_edits() -> Request[Page[EditRecord]]:
@@ -124,12 +155,43 @@ def delete_version(number: int) -> Request[None]:
     return Request(method="DELETE", path=f"/versions/{number:d}", answer=NoneType)
 
 
-def list_facts(subject: str | None, relation: str | None) -> Request[Page[StoredFact]]:
-    return _list("/facts", StoredFact, subject=subject, relation=relation)
+def prune(keep_last: int, dry_run: bool) -> Request[Pruned]:
+    body = {"keep_last": keep_last, "dry_run": dry_run}
+    return Request(method="POST", path="/versions/prune", answer=Pruned, body=body)
 
 
-def list_version_facts(number: int) -> Request[Page[StoredFact]]:
-    return _list(f"/versions/{number:d}/facts", StoredFact)
+def diff(before: int, after: int) -> Request[Page[FactChange]]:
+    return _list(f"/versions/{before:d}/diff/{after:d}", FactChange, page_size=DIFF_PAGE_SIZE)
+
+
+def export(number: int, format: ExportFormat) -> Request[None]:
+    path = f"/versions/{number:d}/export"
+    return Request(method="GET", path=path, answer=NoneType, query={"format": format}, headers=TAR)
+
+
+def list_activations() -> Request[Page[PastActivation]]:
+    return _list("/activations", PastActivation)
+
+
+def list_aliases() -> Request[dict[str, int]]:
+    return Request(method="GET", path="/aliases", answer=dict[str, int])
+
+
+def name_version(name: str, number: int) -> Request[Version]:
+    return Request(method="PUT", path=_alias_path(name), answer=Version, body={"version": number})
+
+
+def take_name(name: str) -> Request[None]:
+    return Request(method="DELETE", path=_alias_path(name), answer=NoneType)
+
+
+def list_facts(**filters: str | int | None) -> Request[Page[StoredFact]]:
+    return _list("/facts", StoredFact, filters)
+
+
+def get_fact(fact_id: str, version: int | None) -> Request[FactRecord]:
+    query = _given({"version": version})
+    return Request(method="GET", path=f"/facts/{quote(fact_id, safe='')}", answer=FactRecord, query=query)
 
 
 def get_model() -> Request[Model]:
@@ -147,8 +209,24 @@ def page_after(request: Request[Page[R]], page: Page[R]) -> Request[Page[R]] | N
     return replace(request, query={**request.query, "after": page.next})
 
 
-def _list(path: str, item: type[R], **filters: str | None) -> Request[Page[R]]:
-    query = {"limit": PAGE_SIZE, **_given(filters)}
+def _new_edit(
+    path: str, body: Mapping[str, object] | None, idempotency_key: str | None, query: Mapping[str, str] = {}
+) -> Request[EditRecord]:
+    # The key is always sent: it is what makes a retry safe, since the same key never makes a second edit.
+    return Request(
+        method="POST",
+        path=path,
+        answer=EditRecord,
+        query=query,
+        body=None if body is None else _given(body),
+        headers={"Idempotency-Key": idempotency_key or str(uuid4())},
+    )
+
+
+def _list(
+    path: str, item: type[R], filters: Mapping[str, str | int | None] = {}, page_size: int = PAGE_SIZE
+) -> Request[Page[R]]:
+    query = {"limit": page_size, **_given(filters)}
     # The type checker does not see that a page can be made for a type that is known only here.
     return Request(method="GET", path=path, answer=Page[item], query=query)  # type: ignore[valid-type]
 
@@ -163,6 +241,10 @@ def _generation(prompt: str | Sequence[str], settings: GenerationSettings) -> di
 
 def _edit_path(edit_id: str) -> str:
     return f"/edits/{quote(edit_id, safe='')}"
+
+
+def _alias_path(name: str) -> str:
+    return f"/aliases/{quote(name, safe='')}"
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, 
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from importlib.metadata import version
+from os import PathLike
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
 from errata_client.answers import connection_errors, read_answer
+from errata_client.downloads import Download
 from errata_client.errors import ConnectionFailed, StatusError
 from errata_client.event_streams import EventStream
 from errata_client.events import EditEvents, Event
@@ -112,6 +115,24 @@ class Transport:
         """The events of an edit until it ends, connecting again where the stream breaks off."""
         return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
 
+    def download(self, request: Request[None], to: str | PathLike[str]) -> Path:
+        """Write the tar file that is answered to `to`, piece by piece. Raises `ErrataError` and `OSError`."""
+        with Download(to, self._connection.attempts(request)) as download:
+            while True:
+                try:
+                    with connection_errors():
+                        sent = self._connection.build(self._http, request)
+                        with closing(self._http.send(sent, stream=True)) as response:
+                            if not response.is_success:
+                                response.read()
+                            download.open(response)
+                            for chunk in response.iter_bytes():
+                                download.write(chunk)
+                    return download.finish()
+                except (ConnectionFailed, StatusError) as error:
+                    pause = download.pause_after(error)
+                time.sleep(pause)
+
     def stream(
         self, prompt: str | Sequence[str], settings: GenerationSettings
     ) -> Generator[GenerationEvent, None, None]:
@@ -176,6 +197,23 @@ class AsyncTransport:
 
     def events(self, edit_id: str, last_event_id: str | None) -> AsyncIterator[Event]:
         return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
+
+    async def download(self, request: Request[None], to: str | PathLike[str]) -> Path:
+        with Download(to, self._connection.attempts(request)) as download:
+            while True:
+                try:
+                    with connection_errors():
+                        sent = self._connection.build(self._http, request)
+                        async with aclosing(await self._http.send(sent, stream=True)) as response:
+                            if not response.is_success:
+                                await response.aread()
+                            download.open(response)
+                            async for chunk in response.aiter_bytes():
+                                await asyncio.to_thread(download.write, chunk)
+                    return await asyncio.to_thread(download.finish)
+                except (ConnectionFailed, StatusError) as error:
+                    pause = download.pause_after(error)
+                await asyncio.sleep(pause)
 
     def stream(
         self, prompt: str | Sequence[str], settings: GenerationSettings
