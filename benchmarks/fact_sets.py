@@ -85,7 +85,6 @@ def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
         f"one fact, changed by {num_versions} versions": get(f"/facts/{changed.id}"),
         "what is other in the next version": get(f"/versions/{num_versions - 1}/diff/{num_versions}"),
         "an edit of one fact, accepted": post_one_fact,
-        "an edit of one fact, accepted": post_one_fact,
     }.items():
         ask().raise_for_status()
         print(f"| {what} | {statistics.median(_ms(ask) for _ in range(TURNS)):.1f} ms |", flush=True)

@@ -13,8 +13,6 @@ from errata.command.demonstration import DemonstrationFailed, demonstrate
 from errata.command.stack import StackError, environment, run_until_interrupted
 from errata.errors import ErrataError
 from errata.registry.reindex import reindex
-from errata.registry.transfer import import_version
-from errata.registry.verification import verify
 from errata.settings import Settings
 
 
@@ -102,11 +100,15 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _import(arguments: argparse.Namespace, settings: Settings) -> None:
+    from errata.registry.transfer import import_version  # with torch, which the other commands start without
+
     version = import_version(settings.home, arguments.archive)
     print(f"version {version.id}: {version.facts} facts, was {version.imported_from}")
 
 
 def _verify(arguments: argparse.Namespace, settings: Settings) -> None:
+    from errata.registry.verification import verify  # with torch, too
+
     verified = verify(settings.home)
     print(verified)
     sys.exit(1 if verified.faults else 0)
