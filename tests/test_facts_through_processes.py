@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -201,6 +202,16 @@ def test_an_exported_version_is_taken_in_and_found_whole(client: Errata, stack: 
     assert answers(client, "imported") == ["baseball", "Paris", "soccer"]
     with tarfile.open(client.export(version, tmp_path / "adapter.tar", "lora")) as tar:
         assert tar.getnames() == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_the_page_on_facts_and_versions_says_what_happens(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "facts-and-versions.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    expected = re.findall(r"^# > (.*)$", example, re.MULTILINE)
+    with Stack(Settings(home=tmp_path / "home", port=free_port())) as stack:
+        program = example.replace("http://127.0.0.1:8000", stack.url)
+        run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.stdout.splitlines() == expected, run.stderr
 
 
 def test_weights_are_dropped_by_policy(tmp_path: Path) -> None:
