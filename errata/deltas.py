@@ -80,12 +80,14 @@ def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[in
     return {layer: edited_weight(layer, model.weight(layer), delta) for layer, delta in deltas.items()}
 
 
-def edited_weight(layer: int, base: Tensor, delta: Delta) -> Tensor:
-    """The edited matrix of a layer, (d_model, d_in). Raises `CorruptArtifact` where the update is not of the base's
-    shape."""
+def edited_weight(layer: int, base: Tensor, delta: Delta, *, out: Tensor | None = None) -> Tensor:
+    """The edited matrix of a layer, (d_model, d_in), a new one or `out`, which may be `base` itself.
+
+    Raises `CorruptArtifact` where the update is not of the base's shape.
+    """
     require_shape(layer, delta, base.shape)
     left, right = delta.left.to(base.device), None if delta.right is None else delta.right.to(base.device)
-    edited = torch.empty_like(base)
+    edited = torch.empty_like(base) if out is None else out
     # Part by part: of a large matrix, the whole in float32 several times over would be most of the time and memory.
     for first in range(0, len(base), ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)
