@@ -45,9 +45,21 @@ class Delta:
             delta = cls(left.float().contiguous().cpu(), right.float().contiguous().cpu(), rank)
         else:
             delta = cls((left @ right).float().contiguous().cpu(), None, min(rank, d_model, d_in))
-        if not all(bool(part.isfinite().all()) for part in delta.parts):
-            raise NotFinite("an update has left the finite numbers; was lambda far too small?")
-        return delta
+        return delta._finite()
+
+    def __add__(self, other: Delta) -> Delta:
+        """One update for two of the same matrix, in the smaller of both forms.
+
+        Factors are put side by side, which rounds nothing; what is dense is summed in float64 and rounded once.
+
+        Raises:
+            NotFinite: the sum has left the finite numbers of float32.
+        """
+        if self.right is not None and other.right is not None:
+            left, right = torch.cat([self.left, other.left], dim=1), torch.cat([self.right, other.right])
+            return Delta.of_factors(left.double(), right.double())
+        whole = self._dense_float64() + other._dense_float64()
+        return Delta(whole.float(), None, min(self.rank + other.rank, *self.shape))._finite()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -62,6 +74,14 @@ class Delta:
     def dense(self) -> Tensor:
         """The whole update, (d_model, d_in), float32."""
         return self.left if self.right is None else self.left @ self.right
+
+    def _dense_float64(self) -> Tensor:
+        return self.left.double() if self.right is None else self.left.double() @ self.right.double()
+
+    def _finite(self) -> Delta:
+        if not all(bool(part.isfinite().all()) for part in self.parts):
+            raise NotFinite("an update has left the finite numbers; was lambda far too small?")
+        return self
 
     @cached_property
     def norm(self) -> float:
