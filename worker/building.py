@@ -50,7 +50,7 @@ class Builder:
         """
         if base != BASE_VERSION:
             manifest = self._registry.artifacts.manifest(base)
-            if manifest.hparams["seed"] == seed:
+            if Hyperparameters.from_dict(manifest.hparams).seed == seed:
                 return manifest.contexts
         model, kept = self._resident.model, self._registry.contexts
         if (contexts := kept.load(model.digest, seed)) is None:

@@ -38,26 +38,26 @@ class RebuiltVersion:
         if self._builder.share_out(blueprint):
             return
         built = self._builder.build(blueprint, second_moments)
-        draft = self._registry.artifacts.draft((), (), lambda path: deltas.write(path, built.deltas))
-        if draft.files[DELTA].sha256 != manifest.files[DELTA].sha256:
-            message = (
-                "the weights are equal to those that were dropped up to rounding, not bit for bit (built with "
-                f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
-            )
-            self._registry.log(self._edit.id, "info", message)
-            changes = {
-                "metrics": self._builder.measure(blueprint, built),
-                "layers": self._builder.layers(built),
-                "libraries": libraries(),
-            }
-            manifest = manifest.model_copy(update=changes)
-        self._builder.report(Stage.PUBLISH, 0, 1)
-        with self._registry.deciding():
-            if self._registry.edit_files.outcome(self._edit.id):
-                draft.discard()
-                raise Cancelled
-            restored = self._registry.restore(manifest, draft)
-        self._end(restored.metrics)
+        with self._registry.artifacts.draft((), (), lambda path: deltas.write(path, built.deltas)) as draft:
+            if draft.files[DELTA].sha256 != manifest.files[DELTA].sha256:
+                message = (
+                    "the weights are equal to those that were dropped up to rounding, not bit for bit (built with "
+                    f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
+                )
+                self._registry.log(self._edit.id, "info", message)
+                changes = {
+                    "metrics": self._builder.measure(blueprint, built),
+                    "layers": self._builder.layers(built),
+                    "libraries": libraries(),
+                }
+                manifest = manifest.model_copy(update=changes)
+            self._builder.report(Stage.PUBLISH, 0, 1)
+            with self._registry.deciding():
+                if self._registry.edit_files.outcome(self._edit.id):
+                    raise Cancelled
+                if self._registry.artifacts.folder(self._number).is_dropped:  # nobody was quicker
+                    self._registry.restore(manifest, draft)
+        self._end(manifest.metrics)
 
     def _end(self, metrics: Metrics) -> None:
         self._registry.update_edit(self._edit.id, status=EditStatus.SUCCEEDED, metrics=metrics)
