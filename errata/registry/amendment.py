@@ -101,9 +101,11 @@ def amend(
 def places_of(error: FactConflict | UnknownFacts, request: EditRequest) -> tuple[ProblemItem, ...]:
     """Where a request holds the facts that an amendment was refused for."""
     if isinstance(error, UnknownFacts):
+        index_of = {fact_id: index for index, fact_id in enumerate(request.retract)}
         detail = f"is not among the facts of version {error.version}"
-        places = [f"/retract/{request.retract.index(fact_id)}" for fact_id in error.ids]
-        return tuple(ProblemItem(pointer=place, detail=detail) for place in places)
+        return tuple(
+            ProblemItem(pointer=f"/retract/{index_of[fact_id]}", detail=f"{fact_id} {detail}") for fact_id in error.ids
+        )
     index_of = {body.to_fact().id: index for index, body in enumerate(request.facts)}
     return tuple(
         ProblemItem(pointer=f"/facts/{index_of[fact_id]}/object", detail=detail) for fact_id, detail in error.facts

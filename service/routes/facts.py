@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import Field
 
 from errata.registry.fact_index import FactFilter, FactIndex
@@ -89,16 +90,14 @@ def list_facts(
     dependencies=[may_read],
     responses=problem_responses(401, 403, 404, 409, 422, 503),
 )
-def get_fact(
-    fact_id: Annotated[str, Path(pattern=FACT_ID)], registry: RegistryDep, version: InVersion = None
-) -> FactRecord:
+def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> FactRecord:
     """As it stands in the version, or, where that does not hold it, as it stood when a version last held it; with what
     became of it in all versions, newest first. 404 where no version ever held it."""
     number = registry.active() if version is None else version
     held = registry.facts(number).get(fact_id)
-    fact = held or registry.fact_sets.last(fact_id)
+    fact = held or (registry.fact_sets.last(fact_id) if re.fullmatch(FACT_ID, fact_id) else None)
     if fact is None:
-        raise ProblemError(404, "unknown-fact", f"no version holds {fact_id}, nor did one before")
+        raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")
     return FactRecord(**fact.model_dump(), held=held is not None, history=registry.fact_sets.history(fact_id))
 
 

@@ -17,6 +17,10 @@ from service.auth import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, re
 GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
 EDIT = ("POST", "/edits", {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London"}]})
 ACTIVATE = ("POST", "/versions/0/activate", None)
+EXPORT = ("GET", "/versions/0/export?format=lora", None)
+NAME = ("PUT", "/aliases/best", {"version": 0})
+PRUNE = ("POST", "/versions/prune", {"keep_last": 1, "dry_run": True})
+ADMINISTER = [ACTIVATE, EXPORT, NAME, PRUNE]
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +56,24 @@ def status_of(client: httpx.Client, request: tuple[str, str, Any], key: str | No
     [
         ("read", [GENERATE]),
         ("edit", [EDIT]),
-        ("admin", [ACTIVATE]),
-        ("all", [GENERATE, EDIT, ACTIVATE]),
+        ("admin", ADMINISTER),
+        ("all", [GENERATE, EDIT, *ADMINISTER]),
     ],
 )
 def test_a_scope_allows_what_it_says(guarded: httpx.Client, keys: Any, name: str, allowed: list[Any]) -> None:
-    for request in (GENERATE, EDIT, ACTIVATE):
+    for request in (GENERATE, EDIT, *ADMINISTER):
         status = status_of(guarded, request, keys[0][name])
         assert status < 300 if request in allowed else status == 403, (request, status)
+
+
+def test_facts_know_whose_key_they_were_sent_with(guarded: httpx.Client, keys: Any) -> None:
+    authorization = {"Authorization": f"Bearer {keys[0]['edit']}"}
+    assert guarded.post("/edits", json=EDIT[2], headers=authorization).json()["by"] == "edit"
+    nobodys = ("POST", "/facts/retract", {"ids": ["fact_" + "0" * 16], "base": 0})
+    there = ("POST", "/versions/9/rebuild", None)
+    for request in (nobodys, there):
+        assert status_of(guarded, request, keys[0]["read"]) == 403
+        assert status_of(guarded, request, keys[0]["edit"]) == 404
 
 
 @pytest.mark.parametrize("path", ["/generate?prompt=a", "/edits", "/versions", "/facts", "/model", "/edits/x/events"])

@@ -66,12 +66,7 @@ def test_a_checkpoint_computes_what_is_served_but_for_its_number_type(
 
 def test_a_delta_holds_the_files_of_the_version(client: httpx.Client, version: int, tmp_path: Path) -> None:
     folder = exported(client, version, "delta", tmp_path)
-    assert {path.name for path in folder.iterdir()} == {
-        "manifest.json",
-        "facts.jsonl",
-        "changes.jsonl",
-        "delta.safetensors",
-    }
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", "facts.jsonl", "delta.safetensors"}
 
 
 def test_what_cannot_be_exported(client: httpx.Client, version: int) -> None:

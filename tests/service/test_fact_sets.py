@@ -117,7 +117,7 @@ def test_what_an_edit_under_way_may_bring_can_be_withdrawn(client: httpx.Client,
 
 def test_a_name_can_be_used_in_place_of_a_number(client: httpx.Client, version: int) -> None:
     assert client.put("/aliases/production", json={"version": version}).json()["aliases"] == ["production"]
-    assert client.get("/aliases").json()["production"] == version
+    assert {"name": "production", "version": version} in client.get("/aliases").json()["data"]
     generation = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 4, "version": "production"})
     assert generation.json()["version"] == version
     completion = client.post("/v1/completions", json={"model": "errata@production", "prompt": PROMPT, "max_tokens": 1})
