@@ -31,20 +31,25 @@ from tests.errata.plain_memit import plain_spread
 TURNS = 3
 
 Result = TypeVar("Result")
+Clock = Callable[[], float]
 
 
 @dataclass(slots=True)
 class Parts:
-    """Seconds that the parts of a spread take, summed over the layers."""
+    """Seconds on `clock` that the parts of a spread take, summed over the layers."""
 
+    clock: Clock = time.perf_counter
     states: float = 0.0
     solve: float = 0.0
     write: float = 0.0
-    _began: float = field(default_factory=time.perf_counter)
+    _began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.clock()
 
     def lap(self) -> float:
         """Seconds since the last lap."""
-        before, self._began = self._began, time.perf_counter()
+        before, self._began = self._began, self.clock()
         return self._began - before
 
 
@@ -96,10 +101,10 @@ def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> str:
     return f"| {layers} | {median(plain):.2f} s | {median(ours):.2f} s | {ratio:.1f} | {of_it} | {error:.1e} |"
 
 
-def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments) -> Parts:
+def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments, clock: Clock = time.perf_counter) -> Parts:
     """The steps of `errata.spread.spread`, with a clock between them."""
     layers = edits.hyperparameters.layers
-    parts = Parts()
+    parts = Parts(clock)
     states = SubjectStates(edits.model, edits.facts, edits.contexts)
     edited: dict[int, Tensor] = {}
     for done, layer in enumerate(layers):
@@ -114,11 +119,11 @@ def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments) -> Parts:
     return parts
 
 
-def timed(work: Callable[[], Result]) -> tuple[float, Result]:
-    """Seconds that `work` takes, and what it gives."""
-    began = time.perf_counter()
+def timed(work: Callable[[], Result], clock: Clock = time.perf_counter) -> tuple[float, Result]:
+    """Seconds on `clock` that `work` takes, and what it gives."""
+    began = clock()
     result = work()
-    return time.perf_counter() - began, result
+    return clock() - began, result
 
 
 if __name__ == "__main__":
