@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean, harmonic_mean, stdev
+from statistics import fmean, harmonic_mean, pvariance, stdev
 from typing import Any
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
@@ -37,13 +37,17 @@ def mean_over(values: Sequence[float]) -> Estimate:
 def share_over(values: Sequence[float]) -> Estimate:
     """The mean of values between 0 and 1 with Wilson's interval, which says something even where all are 1.
 
-    It takes each record for one yes or no. Where a record's value is a mean over several prompts it varies less than
-    that, its variance being p (1 - p) at most, and the interval is wider than it need be.
+    A record whose value is a mean over several prompts tells more than one yes or no, and varies less. So it counts for
+    as many as would leave the mean with the variance that it has: p (1 - p) / v of them, v the variance over records,
+    for each record. Where every value is 0 or 1 that is one, and the interval is Wilson's own.
     """
     mean, count = fmean(values), len(values)
-    shrink = 1 + Z**2 / count
-    centre = (mean + Z**2 / (2 * count)) / shrink
-    half = Z / shrink * math.sqrt(mean * (1 - mean) / count + Z**2 / (4 * count**2))
+    answers = float(count)
+    if min(values) < max(values):
+        answers *= mean * (1 - mean) / pvariance(values, mean)
+    shrink = 1 + Z**2 / answers
+    centre = (mean + Z**2 / (2 * answers)) / shrink
+    half = Z / shrink * math.sqrt(mean * (1 - mean) / answers + Z**2 / (4 * answers**2))
     # Rounding must not put a share of 0 or 1 outside.
     return Estimate(mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)), count)
 

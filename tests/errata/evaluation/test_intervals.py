@@ -22,6 +22,18 @@ def test_shares_have_wilsons_interval() -> None:
         assert estimate.low <= estimate.mean <= estimate.high
 
 
+def test_means_over_a_records_prompts_narrow_it_to_what_their_variance_says() -> None:
+    """Ten yes-or-no answers to a record, by chance alone, are worth ten records of one answer."""
+    answers = np.random.default_rng(0).random((400, 10)) < 0.8
+    one_each, ten_each = share_over(answers.ravel().astype(float).tolist()), share_over(answers.mean(1).tolist())
+    assert ten_each.mean == pytest.approx(one_each.mean)
+    assert (ten_each.count, one_each.count) == (400, 4000)
+    assert ten_each.low == pytest.approx(one_each.low, abs=2e-3)
+    assert ten_each.high == pytest.approx(one_each.high, abs=2e-3)
+    half_each = share_over([0.5] * 10)
+    assert half_each.low is not None and 0.5 - half_each.low > 0.2
+
+
 def test_other_means_have_the_normal_one() -> None:
     estimate = mean_over([1, 2, 3, 6])
     assert estimate.mean == 3
