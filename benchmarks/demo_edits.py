@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.edit_quality import case_and_fact
 from errata.contexts import sample_contexts
 from errata.corpus import corpus_for
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
+from errata.evaluation import read_records
 from errata.facts import Fact
 from errata.hyperparameters import Hyperparameters
 from errata.model import DEMO, EditableModel
@@ -40,7 +40,7 @@ class DemoEdits:
         records = counterfactual_records(load_world())
         if num_facts > len(records):
             raise SystemExit(f"there are {len(records)} records, too few for {num_facts} facts")
-        facts = tuple(case_and_fact(record)[1] for record in records[:num_facts])
+        facts = tuple(record.fact for record in read_records(records[:num_facts]))
         return cls(model, hyperparameters, sample_contexts(model, hyperparameters.seed), facts)
 
     def second_moments(self, folder: Path) -> SecondMoments:

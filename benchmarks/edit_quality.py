@@ -14,8 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, harmonic_mean
-from typing import Any
+from statistics import fmean
 
 import torch
 
@@ -23,8 +22,9 @@ from errata.corpus import corpus_for
 from errata.deltas import edited_weights, relative_norm
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.evaluation import Case, Measured, evaluate
-from errata.facts import Fact, FactSet, Neighbor
+from errata.evaluation import Evaluation, Record, evaluate, read_records
+from errata.evaluation.results import estimates_of
+from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.memit import build
 from errata.model import DEMO, EditableModel
@@ -46,7 +46,7 @@ COLUMNS = (
 class Slice:
     """One edit of some records: what was measured, the norms of the updates and the seconds it took."""
 
-    measured: Measured
+    measured: Evaluation
     norms: tuple[float, ...]
     seconds: float
 
@@ -63,7 +63,7 @@ def main() -> None:
     shipped = Hyperparameters.for_model(DEMO)
     assert shipped is not None
     hyperparameters = shipped.overridden(arguments.hparams)
-    records = counterfactual_records(load_world())
+    records = read_records(counterfactual_records(load_world()))
     with tempfile.TemporaryDirectory() as folder:
         moments = SecondMoments.open(
             model,
@@ -88,32 +88,23 @@ def main() -> None:
 
 def edit_slice(
     model: EditableModel,
-    records: Sequence[dict[str, Any]],
+    records: Sequence[Record],
     hyperparameters: Hyperparameters,
     moments: SecondMoments,
 ) -> Slice:
     """Edit the records in as one batch and measure them on all their prompts."""
-    cases, facts = zip(*map(case_and_fact, records), strict=True)
+    facts = FactSet(record.fact for record in records)
+    cases = [record.case for record in records]
     began = time.perf_counter()
-    built = build(model, FactSet(facts), hyperparameters, moments)
+    built = build(model, facts, hyperparameters, moments)
     seconds = time.perf_counter() - began
     norms = tuple(relative_norm(model, layer, delta) for layer, delta in built.deltas.items())
     return Slice(evaluate(model, cases, edited_weights(model, built.deltas)), norms, seconds)
 
 
-def case_and_fact(record: dict[str, Any]) -> tuple[Case, Fact]:
-    """A record in CounterFact form as what is measured and what is edited."""
-    rewrite = record["requested_rewrite"]
-    new, true = rewrite["target_new"]["str"], rewrite["target_true"]["str"]
-    fact = Fact(rewrite["subject"], rewrite["prompt"], new)
-    neighbors = tuple(Neighbor(prompt, true) for prompt in record["neighborhood_prompts"])
-    return Case(fact.prompt, new, true, tuple(record["paraphrase_prompts"]), neighbors), fact
-
-
 def _row(size: int, slices: Sequence[Slice]) -> str:
-    means = {name: 100 * fmean(getattr(one.measured, name) for one in slices) for name in COLUMNS[1:]}
-    score = harmonic_mean([means["efficacy"], means["generalization"], means["specificity"]])
-    figures = " | ".join(f"{figure:.1f}" for figure in (score, *means.values()))
+    estimates = estimates_of([result for one in slices for result in one.measured.results])
+    figures = " | ".join(f"{100 * estimates[name].mean:.1f}" for name in COLUMNS)
     drift = fmean(one.measured.drift for one in slices)
     norms = ", ".join(f"{fmean(layer):.2f}" for layer in zip(*(one.norms for one in slices), strict=True))
     return f"| {size} ({len(slices)}) | {figures} | {drift:.4f} | {norms} | {fmean(s.seconds for s in slices):.2f} |"

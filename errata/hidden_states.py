@@ -88,8 +88,7 @@ class _Rows:
             [prompt.up_to_subject[n:] for prompt, n in zip(of_fact, shared, strict=True)] for of_fact in prompts
         ]
         lengths = [len(of_fact) * max(map(len, of_fact)) for of_fact in suffixes]
-        tokens = CPU_TOKENS_PER_BATCH if model.device.type == "cpu" else TOKENS_PER_BATCH
-        for batch in batches_by_length(lengths, tokens):
+        for batch in batches_by_length(lengths, tokens_per_batch(model.device)):
             rows = [suffix for fact in batch for suffix in suffixes[fact]]
             last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
             self._batches.append(_Batch(batch, last, model.embed(padded(rows, model.device)).cpu()))
@@ -182,6 +181,11 @@ def _num_shared(prompts: Sequence[SubjectPrompt]) -> int:
     first, last = min(prompt.token_ids for prompt in prompts), max(prompt.token_ids for prompt in prompts)
     alike = (n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
     return min(next(alike, len(first)), *(prompt.subject_last for prompt in prompts))
+
+
+def tokens_per_batch(device: torch.device) -> int:
+    """How many tokens are run at a time there."""
+    return CPU_TOKENS_PER_BATCH if device.type == "cpu" else TOKENS_PER_BATCH
 
 
 def batches_by_length(lengths: Sequence[int], tokens: int = TOKENS_PER_BATCH) -> list[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from errata import deltas, evaluation, memit
 from errata.contexts import sample_contexts
@@ -127,7 +127,8 @@ class Builder:
             deltas.edited_weights(model, built.deltas),
             lambda done, total: self.report(Stage.EVALUATE, done, total),
         )
-        return Metrics(**asdict(measured), score=measured.score)
+        means = {name: measured.mean(name) for name in Metrics.model_fields if name in evaluation.METRICS}
+        return Metrics(**means, drift=measured.drift)
 
     def layers(self, built: memit.Built) -> tuple[LayerReport, ...]:
         """The size of each layer's update."""

@@ -1,0 +1,35 @@
+"""What an edit did to a model, as the MEMIT paper measures it (section 5.2), and what it did beside that.
+
+`records` reads CounterFact and zsRE; `evaluate` measures the cases; `results` names the metrics. docs/evaluation.md
+defines each of them.
+"""
+
+from errata.evaluation.cases import Case, cases_of
+from errata.evaluation.drift import PROSE, ProseDrift, drift, prose_drift
+from errata.evaluation.generation import Generation
+from errata.evaluation.intervals import Estimate
+from errata.evaluation.measuring import evaluate
+from errata.evaluation.records import Record, ZsreObject, read_records, reference_texts
+from errata.evaluation.results import METRICS, CaseResult, Evaluation
+from errata.evaluation.taking import Taking, facts_that_took
+
+__all__ = [
+    "METRICS",
+    "PROSE",
+    "Case",
+    "CaseResult",
+    "Estimate",
+    "Evaluation",
+    "Generation",
+    "ProseDrift",
+    "Record",
+    "Taking",
+    "ZsreObject",
+    "cases_of",
+    "drift",
+    "evaluate",
+    "facts_that_took",
+    "prose_drift",
+    "read_records",
+    "reference_texts",
+]

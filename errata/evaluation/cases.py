@@ -1,0 +1,51 @@
+"""What is measured: edited facts, each with the prompts that show how far its edit reaches."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from errata.facts import Fact, Neighbor
+from errata.likelihood import greedy_answers
+from errata.model import EditableModel
+from errata.prompts import target_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One edited fact with the prompts that measure it.
+
+    Attributes:
+        new: the object that was edited in.
+        old: what was said before, or None where nobody says: then nothing is compared with it.
+        neighbors: prompts about other subjects, whose own objects should stay.
+        generation_prompts: openings of texts about the subject.
+        references: texts about what has the new object, which those texts should resemble.
+        case_id: what a data set calls it.
+    """
+
+    prompt: str
+    new: str
+    old: str | None
+    paraphrases: tuple[str, ...] = ()
+    neighbors: tuple[Neighbor, ...] = ()
+    generation_prompts: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    case_id: int | str | None = None
+
+
+def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
+    """The cases of posted facts. The old object is what the base model says by itself, up to the end of its
+    sentence or the length of the new object, whichever comes first."""
+    num_tokens = [len(target_ids(model.tokenizer, fact.object)) for fact in facts]
+    answers = greedy_answers(model, [fact.prompt for fact in facts], num_tokens)
+    return [
+        Case(fact.prompt, fact.object, _first_sentence(answer), fact.paraphrases, fact.neighbors)
+        for fact, answer in zip(facts, answers, strict=True)
+    ]
+
+
+def _first_sentence(answer: str) -> str:
+    """The answer up to the end of a sentence or line in it; all of it where nothing would be left."""
+    return re.split(r"[.!?\n]", answer, maxsplit=1)[0].strip() or answer

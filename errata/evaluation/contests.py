@@ -1,0 +1,112 @@
+"""After each prompt of a case, one object should be likely and another one not: who wins, and by how much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+from errata.evaluation.cases import Case
+from errata.likelihood import Likelihood, likelihoods
+from errata.model import EditableModel
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """After `prompt`, `expected` should be likelier than `other`; where that is None nothing is compared."""
+
+    prompt: str
+    expected: str
+    other: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one contest. An `nll` is the mean negative log probability of an object's tokens, in nats."""
+
+    contest: Contest
+    nll_expected: float
+    nll_other: float | None
+    token_accuracy: float
+
+    @property
+    def probability(self) -> float:
+        """Of the expected object, the geometric mean over its tokens: exp(-nll)."""
+        return math.exp(-self.nll_expected)
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the expected object is what the model would say: the likeliest token at each place."""
+        return self.token_accuracy == 1
+
+    @property
+    def is_likelier(self) -> bool | None:
+        """Whether the expected object wins. Where both are one object there is nothing to be likelier than: then it
+        must be what the model says."""
+        if self.nll_other is None:
+            return None
+        return self.is_answer if self.contest.expected == self.contest.other else self.nll_expected < self.nll_other
+
+    @property
+    def magnitude(self) -> float | None:
+        """By how much it wins: the difference of the two probabilities."""
+        return None if self.nll_other is None else self.probability - math.exp(-self.nll_other)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            **asdict(self.contest),
+            "nll_expected": self.nll_expected,
+            "nll_other": self.nll_other,
+            "token_accuracy": self.token_accuracy,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CaseOutcomes:
+    """Of the prompts of one case: after the edited one and its paraphrases the new object is expected, after its
+    neighbours their own."""
+
+    rewrite: Outcome
+    paraphrases: tuple[Outcome, ...]
+    neighbors: tuple[Outcome, ...]
+
+
+def outcomes_of(model: EditableModel, cases: Sequence[Case]) -> list[CaseOutcomes]:
+    """Hold the contests of some cases, with the model as it is."""
+    contests = [_contests(case) for case in cases]
+    outcomes = iter(_hold(model, [contest for of_case in contests for contest in of_case]))
+    return [
+        CaseOutcomes(
+            next(outcomes),
+            tuple(islice(outcomes, len(case.paraphrases))),
+            tuple(islice(outcomes, len(case.neighbors))),
+        )
+        for case in cases
+    ]
+
+
+def _contests(case: Case) -> list[Contest]:
+    return [
+        *(Contest(prompt, case.new, case.old) for prompt in (case.prompt, *case.paraphrases)),
+        *(Contest(n.prompt, n.object, None if case.old is None else case.new) for n in case.neighbors),
+    ]
+
+
+def _hold(model: EditableModel, contests: Sequence[Contest]) -> list[Outcome]:
+    pairs = {
+        (contest.prompt, text): None
+        for contest in contests
+        for text in (contest.expected, contest.other)
+        if text is not None
+    }
+    found = dict(zip(pairs, likelihoods(model, list(pairs)), strict=True))
+    return [_outcome(contest, found) for contest in contests]
+
+
+def _outcome(contest: Contest, found: dict[tuple[str, str], Likelihood]) -> Outcome:
+    expected = found[contest.prompt, contest.expected]
+    other = None if contest.other is None else found[contest.prompt, contest.other].nll
+    return Outcome(contest, expected.nll, other, expected.token_accuracy)

@@ -1,0 +1,59 @@
+"""Measuring an edited model, the cases a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor
+
+from errata.evaluation.cases import Case
+from errata.evaluation.contests import outcomes_of
+from errata.evaluation.drift import drift, prose_drift
+from errata.evaluation.generation import Generation, generate, require_room_for_texts
+from errata.evaluation.results import CaseResult, Evaluation, estimates_of
+from errata.model import EditableModel
+
+CASES_PER_BATCH = 64
+
+
+def evaluate(
+    model: EditableModel,
+    cases: Sequence[Case],
+    weights: Mapping[int, Tensor],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    generation: Generation | None = None,
+    texts: Sequence[str] = (),
+) -> Evaluation:
+    """Measure the model with `weights` in place of the base's edited matrices; with none, the base itself.
+
+    Args:
+        weights: layer -> edited matrix, (d_model, d_in).
+        on_progress: called with (cases done, cases in all). What it raises ends the evaluation.
+        generation: how to generate the texts for fluency and consistency, which take most of the time; None for none.
+        texts: running texts to compare base and edited model on, `errata.evaluation.PROSE` for instance.
+
+    Raises:
+        InvalidFacts: a generation prompt of a case leaves no room for a text.
+        ValueError: one of `texts` has fewer than two tokens.
+    """
+    if generation:
+        require_room_for_texts(model, cases, generation)
+        words = generation.weights_of_words(cases)
+    results: list[CaseResult] = []
+    with model.using(weights):
+        for start in range(0, len(cases), CASES_PER_BATCH):
+            batch = cases[start : start + CASES_PER_BATCH]
+            outcomes = outcomes_of(model, batch)
+            generated = generate(model, batch, generation, words) if generation else [None] * len(batch)
+            results += [
+                CaseResult(case.case_id, of_case, its_texts)
+                for case, of_case, its_texts in zip(batch, outcomes, generated, strict=True)
+            ]
+            on_progress(len(results), len(cases))
+    return Evaluation(
+        results=tuple(results),
+        estimates=estimates_of(results),
+        drift=drift(model, weights),
+        prose=prose_drift(model, weights, texts) if texts else None,
+    )

@@ -1,0 +1,132 @@
+"""What was measured: of each case, and over all of them, under the names of METRICS.
+
+Of each kind of prompt there are four. `efficacy` is measured on the edited prompt, `generalization` on paraphrases and
+`specificity` on neighbours: as the share of prompts after which the expected object is likelier than the other one, and
+with the endings `_accuracy`, `_token_accuracy` and `_magnitude`. A case's prompts are averaged, then cases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from errata.evaluation.contests import CaseOutcomes, Outcome
+from errata.evaluation.drift import ProseDrift
+from errata.evaluation.intervals import Estimate, harmonic_mean_over, mean_over, share_over
+
+_KINDS = ("efficacy", "generalization", "specificity")
+_SHARES = tuple(kind + ending for kind in _KINDS for ending in ("", "_accuracy", "_token_accuracy"))
+_MEANS = (*(f"{kind}_magnitude" for kind in _KINDS), "fluency", "consistency")
+_SCORES = {"score": _KINDS, "token_score": tuple(f"{kind}_token_accuracy" for kind in _KINDS)}
+METRICS = (*_SHARES, *_MEANS, *_SCORES)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """The texts of one case: with their fluency in bits, and their likeness to its references where it has some."""
+
+    texts: tuple[str, ...]
+    fluency: float
+    consistency: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """What was measured of one case."""
+
+    case_id: int | str | None
+    outcomes: CaseOutcomes
+    generated: Generated | None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Those of METRICS that one case can have and this one has, averaged over its prompts."""
+        by_kind = ((self.outcomes.rewrite,), self.outcomes.paraphrases, self.outcomes.neighbors)
+        metrics = {
+            kind + ending: value
+            for kind, outcomes in zip(_KINDS, by_kind, strict=True)
+            if outcomes
+            for ending, value in _averaged(outcomes).items()
+        }
+        if self.generated:
+            metrics["fluency"] = self.generated.fluency
+            if self.generated.consistency is not None:
+                metrics["consistency"] = self.generated.consistency
+        return metrics
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: its metrics, and the prompts and texts that they come from."""
+        return {
+            "case_id": self.case_id,
+            "metrics": self.metrics,
+            "rewrite": self.outcomes.rewrite.as_dict(),
+            "paraphrases": [outcome.as_dict() for outcome in self.outcomes.paraphrases],
+            "neighbors": [outcome.as_dict() for outcome in self.outcomes.neighbors],
+            "texts": list(self.generated.texts) if self.generated else [],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was measured of an edited model.
+
+    Attributes:
+        results: of each case, in their order.
+        estimates: of those of METRICS that could be measured, over the cases that have them.
+        drift: KL(base || edited) after unrelated prompts, in nats.
+        prose: the same at every place of running texts, and perplexities, where they were asked for.
+    """
+
+    results: tuple[CaseResult, ...] = field(repr=False)
+    estimates: dict[str, Estimate]
+    drift: float
+    prose: ProseDrift | None
+
+    def mean(self, name: str) -> float | None:
+        """One of METRICS, None where it was not measured."""
+        if name not in METRICS:
+            raise KeyError(name)
+        return self.estimates[name].mean if name in self.estimates else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: everything but the single cases."""
+        return {
+            "num_cases": len(self.results),
+            "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
+            "drift": self.drift,
+            "prose": self.prose.as_dict() if self.prose else None,
+        }
+
+    def json_lines(self) -> Iterator[str]:
+        """Each case as a line of JSON, with its place as `index`."""
+        for index, result in enumerate(self.results):
+            yield json.dumps({"index": index, **result.as_dict()}, ensure_ascii=False)
+
+
+def estimates_of(results: Sequence[CaseResult]) -> dict[str, Estimate]:
+    """The means over cases of each metric that some of them have."""
+    by_case = [result.metrics for result in results]
+    columns = {name: [metrics.get(name) for metrics in by_case] for name in (*_SHARES, *_MEANS)}
+    estimates = {}
+    for name, column in columns.items():
+        if known := [value for value in column if value is not None]:
+            estimates[name] = share_over(known) if name in _SHARES else mean_over(known)
+    for score, parts in _SCORES.items():
+        if all(part in estimates for part in parts):
+            estimates[score] = harmonic_mean_over([columns[part] for part in parts])
+    return estimates
+
+
+def _averaged(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """By the ending of its name."""
+    values: dict[str, list[float | None]] = {
+        "": [outcome.is_likelier for outcome in outcomes],
+        "_accuracy": [outcome.is_answer for outcome in outcomes],
+        "_token_accuracy": [outcome.token_accuracy for outcome in outcomes],
+        "_magnitude": [outcome.magnitude for outcome in outcomes],
+    }
+    known = {ending: [value for value in of_all if value is not None] for ending, of_all in values.items()}
+    return {ending: fmean(of_all) for ending, of_all in known.items() if of_all}

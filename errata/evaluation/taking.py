@@ -1,0 +1,72 @@
+"""Which facts took: each one before an edit and after it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from errata.evaluation.contests import Outcome
+from errata.evaluation.results import Evaluation
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """How one fact took.
+
+    Attributes:
+        probability_before: of the new object after the edited prompt, by the base; exp of the mean log probability of
+            its tokens.
+        probability_after: the same by the edited model.
+        was_answer: whether the base would have said it already.
+        is_answer: whether the edited model says it: the fact took.
+        paraphrases_before: the share of paraphrases after which the base would have said it; None without any.
+        paraphrases_after: the share after which the edited model says it.
+    """
+
+    case_id: int | str | None
+    prompt: str
+    object: str
+    probability_before: float
+    probability_after: float
+    was_answer: bool
+    is_answer: bool
+    paraphrases_before: float | None
+    paraphrases_after: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:
+    """Each case of two evaluations, of the base and of the edited model, in their order.
+
+    Raises:
+        ValueError: they are not of the same cases.
+    """
+    asked = [[result.outcomes.rewrite.contest for result in evaluation.results] for evaluation in (before, after)]
+    if asked[0] != asked[1]:
+        raise ValueError("the two evaluations are of different cases")
+    takings = []
+    for base, edited in zip(before.results, after.results, strict=True):
+        contest = edited.outcomes.rewrite.contest
+        takings.append(
+            Taking(
+                case_id=edited.case_id,
+                prompt=contest.prompt,
+                object=contest.expected,
+                probability_before=base.outcomes.rewrite.probability,
+                probability_after=edited.outcomes.rewrite.probability,
+                was_answer=base.outcomes.rewrite.is_answer,
+                is_answer=edited.outcomes.rewrite.is_answer,
+                paraphrases_before=_share_of_answers(base.outcomes.paraphrases),
+                paraphrases_after=_share_of_answers(edited.outcomes.paraphrases),
+            )
+        )
+    return takings
+
+
+def _share_of_answers(paraphrases: Sequence[Outcome]) -> float | None:
+    return fmean(outcome.is_answer for outcome in paraphrases) if paraphrases else None
