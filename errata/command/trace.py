@@ -31,13 +31,12 @@ def trace(arguments: argparse.Namespace, settings: Settings) -> None:
     """Trace what the command line names, and write the results into its folder.
 
     Raises:
-        ErrataError: the model cannot be loaded, or what is named cannot be traced.
+        ErrataError: the model cannot be loaded, what is named cannot be traced, or the folder cannot be written to.
     """
     if bool(arguments.prompt) != bool(arguments.subject):
         raise TracingError("--prompt and --subject are given together")
     facts = [] if arguments.prompt else _facts(arguments, settings)
     model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     if arguments.prompt:
         _trace_prompt(model, arguments)
     else:
@@ -70,7 +69,9 @@ def _read(file: Path) -> list[Fact]:
 
 def _trace_prompt(model: EditableModel, arguments: argparse.Namespace) -> None:
     prompt = TracedPrompt.of(model, arguments.prompt, arguments.subject, arguments.answer)
-    traced = trace_prompt(model, prompt, _noise(model, [prompt.subject], arguments), window=arguments.window)
+    noise = _noise(model, [prompt.subject], arguments)
+    _make(arguments.out)
+    traced = trace_prompt(model, prompt, noise, window=arguments.window)
     print(f"p({traced.answer.strip()}): {traced.clean:.3f} clean, {traced.corrupted:.3f} corrupted")
     plots.save(plots.prompt_figure(traced), arguments.out, "restored")
     _write(arguments.out, traced.as_dict())
@@ -78,6 +79,7 @@ def _trace_prompt(model: EditableModel, arguments: argparse.Namespace) -> None:
 
 def _trace_facts(model: EditableModel, facts: list[Fact], arguments: argparse.Namespace) -> None:
     noise = _noise(model, [fact.subject for fact in facts], arguments)
+    _make(arguments.out)
     traced = trace_facts(model, facts, noise, window=arguments.window, on_progress=_show_progress)
     print(_summary(traced))
     plots.save(plots.effects_figure(traced), arguments.out, "effects")
@@ -89,6 +91,13 @@ def _noise(model: EditableModel, subjects: list[str], arguments: argparse.Namesp
     return Noise.for_subjects(
         model, subjects, level=arguments.noise_level, num_samples=arguments.num_samples, seed=arguments.seed
     )
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TracingError(f"the folder for the results cannot be made: {error}") from error
 
 
 def _summary(traced: FactsTrace) -> str:
