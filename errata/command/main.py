@@ -105,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     tracing.add_argument(
         "--num-facts", type=int, help="how many of them to trace (default: all of a file, 100 of the demo world)"
     )
+    tracing.add_argument(
+        "--severed-only", action="store_true", help="of facts, only what the proposal needs: a fraction of the time"
+    )
     tracing.add_argument("--prompt", help="a prompt with {} where the subject stands")
     tracing.add_argument("--subject", help="the subject of --prompt")
     tracing.add_argument("--answer", help="what should follow --prompt (default: what the model itself says)")

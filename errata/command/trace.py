@@ -21,7 +21,7 @@ from errata.settings import Settings
 from errata.tracing import plots
 from errata.tracing.fact_trace import FactsTrace, trace_facts
 from errata.tracing.noise import Noise
-from errata.tracing.prompt_trace import trace_prompt
+from errata.tracing.prompt_trace import KINDS, trace_prompt
 from errata.tracing.prompts import TracedPrompt
 
 DEMO_FACTS = 100
@@ -80,9 +80,11 @@ def _trace_prompt(model: EditableModel, arguments: argparse.Namespace) -> None:
 def _trace_facts(model: EditableModel, facts: list[Fact], arguments: argparse.Namespace) -> None:
     noise = _noise(model, [fact.subject for fact in facts], arguments)
     _make(arguments.out)
-    traced = trace_facts(model, facts, noise, window=arguments.window, on_progress=_show_progress)
+    kinds = () if arguments.severed_only else KINDS
+    traced = trace_facts(model, facts, noise, kinds=kinds, window=arguments.window, on_progress=_show_progress)
     print(_summary(traced))
-    plots.save(plots.effects_figure(traced), arguments.out, "effects")
+    if traced.effects:
+        plots.save(plots.effects_figure(traced), arguments.out, "effects")
     plots.save(plots.severed_figure(traced), arguments.out, "severed")
     _write(arguments.out, traced.as_dict())
 
@@ -110,7 +112,7 @@ def _summary(traced: FactsTrace) -> str:
     num_layers = len(traced.gaps["mlp"].mean) - 1
     for layer in range(num_layers + 1):
         cells = [
-            f"{average.mean[layer]:.3f}" + (f" ± {average.half_width[layer]:.3f}" if average.half_width else "")
+            f"{average.mean[layer]:z.3f}" + (f" ± {average.half_width[layer]:.3f}" if average.half_width else "")
             for average in columns
         ]
         name = str(layer) if layer < num_layers else "head"

@@ -43,6 +43,8 @@ def test_the_facts_of_a_file_are_traced_into_a_folder(
     assert capsys.readouterr().out.startswith("1 of 2 facts known and traced")
     names = ["effects.png", "effects.svg", "severed.png", "severed.svg", "trace.json"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    trace("--facts", str(facts), "--num-samples", "1", "--severed-only", "--out", str(tmp_path / "severed"))
+    assert sorted(file.name for file in (tmp_path / "severed").iterdir()) == names[2:]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from errata.architectures import ARCHITECTURES
 from errata.errors import TracingError
 from errata.model import EditableModel, digest_of
 from errata.tracing.noise import Noise
@@ -106,7 +107,7 @@ def traced(model: EditableModel, **settings: Any) -> PromptTrace:
     return trace_prompt(model, prompt, noise, **settings)
 
 
-@pytest.mark.parametrize("architecture", BLOCKS_AND_ATTENTION)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_what_is_traced_is_what_one_run_at_a_time_gives(
     of_each_architecture: dict[str, EditableModel], architecture: str
 ) -> None:
