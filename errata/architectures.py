@@ -14,13 +14,14 @@ from errata.errors import UnsupportedArchitecture
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Where the parts that editing touches are found in a causal language model.
+    """Where the parts that editing and tracing touch are found in a causal language model.
 
     Attributes:
         name: `model_type` of the model's transformers config.
         backbone: attribute of the causal model that holds everything but the head.
         blocks: attribute of the backbone that holds the list of blocks.
         down_projection: path, inside a block, of the MLP's last linear map, (d_in -> d_model).
+        attention: attribute of a block that holds its attention.
         final_norm: attribute of the backbone that is applied after the last block.
         transposed: whether the down-projection stores its matrix as (d_in, d_model).
         position_embedding: attribute of the backbone whose output is added to the token embeddings, if any.
@@ -32,6 +33,7 @@ class Architecture:
     backbone: str
     blocks: str
     down_projection: str
+    attention: str
     final_norm: str
     transposed: bool = False
     position_embedding: str | None = None
@@ -50,18 +52,21 @@ class Architecture:
 ARCHITECTURES = {
     architecture.name: architecture
     for architecture in (
-        Architecture("gptj", "transformer", "h", "mlp.fc_out", "ln_f", parallel=True),
-        Architecture("gpt2", "transformer", "h", "mlp.c_proj", "ln_f", transposed=True, position_embedding="wpe"),
+        Architecture("gptj", "transformer", "h", "mlp.fc_out", "attn", "ln_f", parallel=True),
+        Architecture(
+            "gpt2", "transformer", "h", "mlp.c_proj", "attn", "ln_f", transposed=True, position_embedding="wpe"
+        ),
         Architecture(
             "gpt_neox",
             "gpt_neox",
             "layers",
             "mlp.dense_4h_to_h",
+            "attention",
             "final_layer_norm",
             parallel="use_parallel_residual",
         ),
-        Architecture("llama", "model", "layers", "mlp.down_proj", "norm"),
-        Architecture("qwen2", "model", "layers", "mlp.down_proj", "norm"),
+        Architecture("llama", "model", "layers", "mlp.down_proj", "self_attn", "norm"),
+        Architecture("qwen2", "model", "layers", "mlp.down_proj", "self_attn", "norm"),
     )
 }
 

@@ -10,6 +10,8 @@ ErrataError
 │   ├── CorruptArtifact      truncated, altered or unreadable
 │   ├── WeightsDropped       its weights were dropped to save room
 │   └── WrongBaseModel       made for other base weights
+├── TracingError             a prompt or a set of facts cannot be traced
+├── PlotsUnavailable         matplotlib is not installed
 ├── NotFinite                the computation left the range of finite numbers
 ├── UnknownVersion           no such version, or one that was deleted
 ├── UnknownEdit              no such edit
@@ -85,6 +87,14 @@ class WrongBaseModel(ArtifactError):
 
 class WeightsDropped(ArtifactError):
     """A version's weights were dropped to save room; they can be built again from its facts."""
+
+
+class TracingError(ErrataError):
+    """A prompt or a set of facts cannot be traced, or not with these settings."""
+
+
+class PlotsUnavailable(ErrataError):
+    """Figures cannot be drawn: matplotlib is not installed."""
 
 
 class NotFinite(ErrataError):

@@ -114,8 +114,7 @@ class EditableModel:
 
     def down_projection(self, layer: int) -> nn.Module:
         """The MLP's last linear map of block `layer`."""
-        block: nn.Module = self._blocks[layer]
-        return block.get_submodule(self.architecture.down_projection)
+        return self.block(layer).get_submodule(self.architecture.down_projection)
 
     def weight(self, layer: int) -> Tensor:
         """The matrix that an edit of block `layer` changes, (d_model, d_in): a view of what the model computes with."""
@@ -137,10 +136,17 @@ class EditableModel:
             for layer, tensor in base.items():
                 self._stored(layer).data = tensor
 
+    def block(self, layer: int) -> nn.Module:
+        """Block `layer`, which gives the hidden state that leaves it, alone or first in a tuple."""
+        return self._blocks[layer]  # type: ignore[no-any-return]
+
     def mlp(self, layer: int) -> nn.Module:
         """The MLP of block `layer`."""
-        block: nn.Module = self._blocks[layer]
-        return block.get_submodule(self.architecture.mlp)
+        return self.block(layer).get_submodule(self.architecture.mlp)
+
+    def attention(self, layer: int) -> nn.Module:
+        """The attention of block `layer`, which gives its output first in a tuple."""
+        return self.block(layer).get_submodule(self.architecture.attention)
 
     @property
     def is_parallel(self) -> bool:

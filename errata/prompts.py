@@ -58,10 +58,18 @@ def require_usable(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
 def subject_prompt(
     tokenizer: PreTrainedTokenizerFast, template: str, subject: str, *, context: str = ""
 ) -> SubjectPrompt:
-    """Tokenise `context` and then the template with the subject in it.
+    """Tokenise `context` and then the template with the subject in it."""
+    token_ids, subject_tokens = with_subject(tokenizer, template, subject, context=context)
+    return SubjectPrompt(token_ids, subject_tokens[-1])
 
-    The subject's last token is the last one that holds a part of it, found by character offsets, so that
-    punctuation, letters of several bytes and a subject inside the template need no special case.
+
+def with_subject(
+    tokenizer: PreTrainedTokenizerFast, template: str, subject: str, *, context: str = ""
+) -> tuple[tuple[int, ...], range]:
+    """The token ids of `context` and then the template with the subject in it, and which of them are the subject's.
+
+    The subject's tokens are those that hold a part of it, found by character offsets, so that punctuation, letters of
+    several bytes and a subject inside the template need no special case.
     """
     before, after = template.split(PLACEHOLDER)
     start = len(context) + len(before)
@@ -72,7 +80,7 @@ def subject_prompt(
         for index, (token_start, token_end) in enumerate(encoded["offset_mapping"])
         if token_start < end and token_end > start
     ]
-    return SubjectPrompt(tuple(encoded["input_ids"]), inside[-1])
+    return tuple(encoded["input_ids"]), range(inside[0], inside[-1] + 1)
 
 
 def target_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:

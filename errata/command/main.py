@@ -41,8 +41,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--model", help="`demo`, a hub name or a local folder")
+    of_model = argparse.ArgumentParser(add_help=False)
+    of_model.add_argument("--model", help="`demo`, a hub name or a local folder")
+
+    shared = argparse.ArgumentParser(add_help=False, parents=[of_model])
     shared.add_argument("--home", type=Path, help="folder of versions, edits and second moments")
 
     listening = argparse.ArgumentParser(add_help=False)
@@ -93,6 +95,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     statistics.add_argument("--corpus", type=Path, help="text file, or folder of .txt files")
     statistics.set_defaults(run=lambda arguments, settings: _become("worker.statistics", settings))
+
+    tracing = commands.add_parser(
+        "trace",
+        parents=[of_model],
+        help="trace which layers recall a prompt's answer, or facts, and propose layers to edit",
+        description="Trace one prompt (--prompt, --subject), or those facts of a file (--facts) that the model knows; "
+        "for the demo model, facts of its own world where neither is given. Writes JSON, PNG and SVG.",
+    )
+    tracing.add_argument("--facts", type=Path, help="facts that the model should know: .jsonl, .json or .csv")
+    tracing.add_argument(
+        "--num-facts", type=int, help="how many of them to trace (default: all of a file, 100 of the demo world)"
+    )
+    tracing.add_argument(
+        "--severed-only", action="store_true", help="of facts, only what the proposal needs: a fraction of the time"
+    )
+    tracing.add_argument("--prompt", help="a prompt with {} where the subject stands")
+    tracing.add_argument("--subject", help="the subject of --prompt")
+    tracing.add_argument("--answer", help="what should follow --prompt (default: what the model itself says)")
+    tracing.add_argument("--window", type=int, help="layers of MLP or attention restored together (default: a third)")
+    tracing.add_argument(
+        "--noise-level", type=float, default=3.0, help="in standard deviations of subjects' embeddings"
+    )
+    tracing.add_argument("--num-samples", type=int, default=10, help="corrupted runs of each prompt")
+    tracing.add_argument("--seed", type=int, default=0, help="of the noise, and of which facts are taken")
+    tracing.add_argument("--out", type=Path, required=True, help="folder for the results")
+    tracing.set_defaults(run=_trace)
     return parser
 
 
@@ -114,6 +142,12 @@ def _verify(arguments: argparse.Namespace, settings: Settings) -> None:
     verified = verify(settings.home)
     print(verified)
     sys.exit(1 if verified.faults else 0)
+
+
+def _trace(arguments: argparse.Namespace, settings: Settings) -> None:
+    from errata.command.trace import trace  # with torch and matplotlib
+
+    trace(arguments, settings)
 
 
 def _become(module: str, settings: Settings) -> None:

@@ -1,0 +1,137 @@
+"""Figures of traces, in the manner of the papers': heat maps of one prompt, lines and bars of averages over facts.
+
+This module alone needs matplotlib, an extra of the package: `pip install 'errata[plots]'`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from errata.errors import PlotsUnavailable
+from errata.tracing.averages import Average, Position
+from errata.tracing.fact_trace import FactsTrace
+from errata.tracing.prompt_trace import Kind, PromptTrace, Severing
+
+try:
+    from matplotlib import rc_context
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise PlotsUnavailable("figures need matplotlib: pip install 'errata[plots]'") from error
+
+COLOURS: Mapping[Severing, str] = {"neither": "#6a51a3", "attention": "#cb181d", "mlp": "#238b45"}
+COLOUR_MAPS: Mapping[Kind, str] = {"hidden": "Purples", "mlp": "Greens", "attention": "Reds"}
+LABELS: Mapping[Severing, str] = {"neither": "nothing severed", "attention": "attention severed", "mlp": "MLP severed"}
+POSITION_LABELS: Mapping[Position, str] = {
+    "first_subject": "first subject token",
+    "middle_subject": "middle subject tokens",
+    "last_subject": "last subject token",
+    "first_subsequent": "first subsequent token",
+    "further": "further tokens",
+    "last": "last token",
+}
+# Text stays text and ids follow from the content, so that an SVG is small and the same every time.
+STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "errata", "font.size": 8}
+DOTS_PER_INCH = 150
+BAR_WIDTH = 0.28
+
+
+@rc_context(STYLE)
+def prompt_figure(trace: PromptTrace) -> Figure:
+    """A heat map of tokens and layers for each kind of restored output; the subject's tokens are starred."""
+    figure = _figure(3.6 * len(trace.restored), 0.9 + 0.2 * len(trace.tokens))
+    subject = trace.prompt.subject_tokens
+    tokens = [f"{token.strip()}{'*' if place in subject else ''}" for place, token in enumerate(trace.tokens)]
+    highest = max(trace.clean, *(float(table.max()) for table in trace.restored.values()))
+    panels = _panels(figure, len(trace.restored))
+    panels[0].invert_yaxis()
+    for axes, (kind, table) in zip(panels, trace.restored.items(), strict=True):
+        cells = axes.pcolormesh(table.numpy(), cmap=COLOUR_MAPS[kind], vmin=trace.corrupted, vmax=highest)
+        axes.set_yticks([place + 0.5 for place in range(len(tokens))], tokens)
+        axes.set_xticks([layer + 0.5 for layer in _ticks(table.shape[1])], _names(_ticks(table.shape[1])))
+        axes.set_xlabel(_restored_at(kind, trace.window))
+        figure.colorbar(cells, ax=axes, label=f"p({trace.answer.strip()})")
+    return figure
+
+
+@rc_context(STYLE)
+def effects_figure(trace: FactsTrace) -> Figure:
+    """The AIE by layer and by the token's place in its prompt, a panel for each kind of restored output."""
+    figure = _figure(1.6 + 2.8 * len(trace.effects), 2.6)
+    panels = _panels(figure, len(trace.effects))
+    for axes, (kind, by_position) in zip(panels, trace.effects.items(), strict=True):
+        for position, average in by_position.items():
+            layers = range(len(average.mean))
+            (line,) = axes.plot(layers, average.mean, label=POSITION_LABELS[position], linewidth=1)
+            if average.half_width:
+                lowest, highest = _interval(average)
+                axes.fill_between(layers, lowest, highest, alpha=0.25, color=line.get_color(), linewidth=0)
+        axes.set_xticks(_ticks(len(layers)))
+        axes.set_xlabel(_restored_at(kind, trace.window))
+    panels[0].set_ylabel("average indirect effect")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure
+
+
+@rc_context(STYLE)
+def severed_figure(trace: FactsTrace) -> Figure:
+    """The AIE of the state that enters each layer at the subject's last token, with and without modules severed."""
+    figure = _figure(6.4, 2.6)
+    (axes,) = _panels(figure, 1)
+    for shift, severing in zip((-BAR_WIDTH, 0.0, BAR_WIDTH), COLOURS, strict=True):
+        average = trace.severed[severing]
+        axes.bar(
+            [layer + shift for layer in range(len(average.mean))],
+            average.mean,
+            BAR_WIDTH,
+            yerr=average.half_width or None,
+            error_kw={"linewidth": 0.6},
+            color=COLOURS[severing],
+            label=LABELS[severing],
+        )
+    num_layers = len(trace.severed["neither"].mean) - 1
+    axes.set_xticks([*_ticks(num_layers), num_layers], [*_names(_ticks(num_layers)), "head"])
+    axes.set_xlabel("layer that the restored hidden state of the subject's last token enters")
+    axes.set_ylabel("average indirect effect")
+    axes.legend(frameon=False)
+    return figure
+
+
+@rc_context(STYLE)
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
+    """Write a figure into `folder` as `name`.png and `name`.svg, and give both paths."""
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    figure.savefig(png, dpi=DOTS_PER_INCH)
+    figure.savefig(svg, metadata={"Date": None})
+    return png, svg
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _panels(figure: Figure, number: int) -> Sequence[Axes]:
+    first = figure.add_subplot(1, number, 1)
+    return [first, *(figure.add_subplot(1, number, place, sharey=first) for place in range(2, number + 1))]
+
+
+def _restored_at(kind: Kind, window: int) -> str:
+    if kind == "hidden":
+        return "layer whose hidden state is restored"
+    name = "MLP" if kind == "mlp" else "attention"
+    return f"centre of {window} layers of restored {name} outputs"
+
+
+def _ticks(num_layers: int) -> list[int]:
+    return list(range(0, num_layers, 1 if num_layers <= 12 else 5))
+
+
+def _names(layers: Sequence[int]) -> list[str]:
+    return [str(layer) for layer in layers]
+
+
+def _interval(average: Average) -> tuple[list[float], list[float]]:
+    pairs = list(zip(average.mean, average.half_width, strict=True))
+    return [mean - half for mean, half in pairs], [mean + half for mean, half in pairs]

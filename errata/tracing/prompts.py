@@ -1,0 +1,50 @@
+"""What is traced: a prompt about a subject, and the token that answers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from errata.errors import TracingError
+from errata.facts import PLACEHOLDER
+from errata.model import EditableModel
+from errata.prompts import target_ids, with_subject
+
+
+@dataclass(frozen=True, slots=True)
+class TracedPrompt:
+    """A prompt as tokens.
+
+    Attributes:
+        template: the prompt with `{}` where the subject stands.
+        subject: what the prompt is about.
+        token_ids: of the prompt with the subject in it.
+        subject_tokens: the places of the subject's tokens in it.
+        answer_id: first token of the expected answer; None stands for the token that the model itself finds likeliest.
+    """
+
+    template: str
+    subject: str
+    token_ids: tuple[int, ...]
+    subject_tokens: range
+    answer_id: int | None = None
+
+    @classmethod
+    def of(cls, model: EditableModel, template: str, subject: str, answer: str | None = None) -> TracedPrompt:
+        """Tokenise a prompt. Of an answer of several tokens, the first is traced.
+
+        Raises:
+            TracingError: there is no subject, no one place for it, no answer in `answer`, or no room in the model.
+        """
+        if template.count(PLACEHOLDER) != 1:
+            raise TracingError(f"the prompt {template!r} must hold {PLACEHOLDER} once, where the subject stands")
+        if not subject.strip():
+            raise TracingError(f"the subject of {template!r} is empty")
+        if answer is not None and not answer.strip():
+            raise TracingError(f"the answer to {template!r} is empty")
+        token_ids, subject_tokens = with_subject(model.tokenizer, template.strip(), subject.strip())
+        if len(token_ids) > model.max_length:
+            raise TracingError(
+                f"{template[:60]!r} takes {len(token_ids)} tokens; the model has room for {model.max_length}"
+            )
+        answer_id = None if answer is None else target_ids(model.tokenizer, answer)[0]
+        return cls(template.strip(), subject.strip(), token_ids, subject_tokens, answer_id)

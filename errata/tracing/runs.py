@@ -1,0 +1,119 @@
+"""Runs of a model that are recorded, or that go on from a block with some of its parts' outputs replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from errata.model import EditableModel
+
+Module = Literal["mlp", "attention"]
+MODULES: tuple[Module, ...] = ("mlp", "attention")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What was seen in a run of rows of S tokens through all blocks.
+
+    Attributes:
+        entering: hidden states that enter each block, and those that leave the last one: num_layers + 1 tensors
+            (rows, S, d_model).
+        outputs: what the MLPs and the attentions give: for each a tensor (rows, S, d_model) by layer.
+        next_token: probabilities of the token after each row, (rows, vocabulary), float32.
+    """
+
+    entering: Sequence[Tensor]
+    outputs: Mapping[Module, Sequence[Tensor]]
+    next_token: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What stands in for n of the vectors that a module gives.
+
+    Attributes:
+        rows: their rows, (n,).
+        tokens: their tokens, (n,).
+        values: the vectors, (n, d_model).
+    """
+
+    rows: Tensor
+    tokens: Tensor
+    values: Tensor
+
+
+@torch.no_grad()
+def recorded(model: EditableModel, embeddings: Tensor) -> Run:
+    """Run token embeddings, (rows, S, d_model), through the model."""
+    layers = range(model.num_layers)
+    with ExitStack() as hooks:
+        leaving = [hooks.enter_context(_seen(model.block(layer))) for layer in layers]
+        mlps = [hooks.enter_context(_seen(model.mlp(layer))) for layer in layers]
+        attentions = [hooks.enter_context(_seen(model.attention(layer))) for layer in layers]
+        next_token = _next_token(model, 0, embeddings)
+    return Run(
+        entering=[embeddings, *(seen[0] for seen in leaving)],
+        outputs={"mlp": [seen[0] for seen in mlps], "attention": [seen[0] for seen in attentions]},
+        next_token=next_token,
+    )
+
+
+@torch.no_grad()
+def continued(
+    model: EditableModel, first: int, hidden: Tensor, replaced: Mapping[tuple[Module, int], Replacement]
+) -> Tensor:
+    """Probabilities of the token after each row, (rows, vocabulary), float32, where `hidden` enters block `first`.
+
+    Args:
+        first: 0 to num_layers; the latter leaves nothing but the final norm and the head.
+        hidden: (rows, S, d_model).
+        replaced: for modules of these blocks, by layer, what stands in for a part of their outputs.
+    """
+    with ExitStack() as hooks:
+        for (module, layer), replacement in replaced.items():
+            part = model.mlp(layer) if module == "mlp" else model.attention(layer)
+            hooks.enter_context(_replacing(part, replacement))
+        return _next_token(model, first, hidden)
+
+
+def _next_token(model: EditableModel, first: int, hidden: Tensor) -> Tensor:
+    blocks = model.blocks(first, model.num_layers)
+    final = blocks(inputs_embeds=hidden, use_cache=False).last_hidden_state
+    return model.logits(final[:, -1]).float().softmax(-1)
+
+
+@contextmanager
+def _seen(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a module gives, in the runs that are made inside of this."""
+    seen: list[Tensor] = []
+
+    def see(_: nn.Module, __: Any, output: Any) -> None:
+        seen.append(output[0] if isinstance(output, tuple) else output)
+
+    hook = module.register_forward_hook(see)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _replacing(module: nn.Module, replacement: Replacement) -> Iterator[None]:
+    """Runs that are made inside of this go on with the replacement in place of what the module gives."""
+    at = (replacement.rows, replacement.tokens)
+
+    def replace(_: nn.Module, __: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (output[0].index_put(at, replacement.values), *output[1:])
+        return output.index_put(at, replacement.values)
+
+    hook = module.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,57 @@
+"""Figures: files that can be opened, and say what they show."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from errata.errors import PlotsUnavailable
+from errata.facts import Fact
+from errata.model import EditableModel
+from errata.tracing import plots
+from errata.tracing.fact_trace import trace_facts
+from errata.tracing.noise import Noise
+from errata.tracing.prompt_trace import trace_prompt
+from errata.tracing.prompts import TracedPrompt
+
+SUBJECT = "Sony"  # two tokens
+
+
+@pytest.fixture
+def noise(demo: EditableModel) -> Noise:
+    return Noise.for_subjects(demo, [SUBJECT], num_samples=1)
+
+
+def test_a_prompts_heat_maps_name_its_tokens_and_its_answer(demo: EditableModel, noise: Noise, tmp_path: Path) -> None:
+    trace = trace_prompt(demo, TracedPrompt.of(demo, "{} has its headquarters in", SUBJECT), noise)
+    png, svg = plots.save(plots.prompt_figure(trace), tmp_path, "restored")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    texts = texts_of(svg)
+    assert {"ony*", "has", "p(Tokyo)", "centre of 3 layers of restored MLP outputs"} <= set(texts)
+    first = svg.read_bytes()
+    plots.save(plots.prompt_figure(trace), tmp_path, "restored")
+    assert svg.read_bytes() == first
+
+
+def test_the_averages_figures_name_positions_layers_and_what_is_severed(
+    demo: EditableModel, noise: Noise, tmp_path: Path
+) -> None:
+    trace = trace_facts(demo, [Fact(SUBJECT, "has its headquarters in", "Tokyo")], noise)
+    _, effects = plots.save(plots.effects_figure(trace), tmp_path, "effects")
+    assert {"last subject token", "average indirect effect"} <= set(texts_of(effects))
+    _, severed = plots.save(plots.severed_figure(trace), tmp_path, "severed")
+    assert {"0", "7", "head", "nothing severed", "attention severed", "MLP severed"} <= set(texts_of(severed))
+
+
+def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "errata.tracing.plots")
+    with pytest.raises(PlotsUnavailable, match=r"pip install 'errata\[plots\]'"):
+        import errata.tracing.plots  # noqa: F401
+
+
+def texts_of(svg: Path) -> list[str]:
+    return [element.text or "" for element in ElementTree.parse(svg).iter("{http://www.w3.org/2000/svg}text")]
