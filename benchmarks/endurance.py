@@ -19,21 +19,20 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from benchmarks.demo_edits import parsed, parser_for
-from benchmarks.edit_quality import case_and_fact
 from benchmarks.endurance_plot import draw
 from errata.contexts import sample_contexts
 from errata.corpus import corpus_for
 from errata.deltas import edited_weights
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.evaluation import Case, evaluate
+from errata.evaluation import Case, evaluate, read_records
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.memit import Built, build
@@ -61,7 +60,8 @@ class Edits:
     @classmethod
     def of_records(cls, model: EditableModel, records: Sequence[dict[str, Any]], num_facts: int) -> Edits:
         """The records in their order, `num_facts` for each edit."""
-        cases, facts = zip(*map(case_and_fact, records), strict=True)
+        known = read_records(records)
+        cases, facts = [record.case for record in known], [record.fact for record in known]
         batches = [FactSet(facts[first : first + num_facts]) for first in range(0, len(facts), num_facts)]
         return cls(model, cases, batches)
 
@@ -76,9 +76,9 @@ class Edits:
         so_far = self.cases[: sum(map(len, self.batches[:number]))]
         point: Point = {"edits": number, "seconds": round(seconds, 1)}
         for name, cases in (("first", so_far[: len(self.batches[0])]), ("all", so_far)):
-            measured = asdict(evaluate(self.model, cases, weights))
-            point["drift"] = measured["drift"]
-            point[name] = {share: measured[share] for share in SHARES}
+            measured = evaluate(self.model, cases, weights)
+            point["drift"] = measured.drift
+            point[name] = {share: measured.mean(share) for share in SHARES}
         return point
 
 

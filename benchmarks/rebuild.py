@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
 from benchmarks.write import Parts, by_part, timed
 from errata.deltas import edited_weights
-from errata.evaluation import Measured, cases_of, evaluate
+from errata.evaluation import Evaluation, cases_of, evaluate
 from errata.facts import Fact, FactSet
 from errata.memit import Built, build
 from errata.second_moments import SecondMoments
@@ -99,7 +99,7 @@ def build_all(edits: DemoEdits, moments: SecondMoments, store: Path) -> Built:
     return build(edits.model, facts, edits.hyperparameters, moments, contexts=edits.contexts, store=targets)
 
 
-def measure(edits: DemoEdits, built: Built) -> Measured:
+def measure(edits: DemoEdits, built: Built) -> Evaluation:
     """What the worker measures of a version: how many of its facts hold, and its drift."""
     return evaluate(edits.model, cases_of(edits.model, edits.facts), edited_weights(edits.model, built.deltas))
 
