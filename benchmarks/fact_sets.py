@@ -18,7 +18,6 @@ from pathlib import Path
 import httpx
 import torch
 
-from benchmarks.made_up_versions import make_up_version
 from errata.command.processes import free_port
 from errata.command.stack import Stack
 from errata.deltas import Delta
@@ -27,6 +26,7 @@ from errata.model import EditableModel
 from errata.registry.artifacts import Artifacts
 from errata.registry.records import BaseModelName, StoredFact, now
 from errata.settings import Settings
+from tests.made_up_versions import make_up_version
 
 TURNS = 20
 LAYER = 0

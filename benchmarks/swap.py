@@ -25,7 +25,6 @@ from pydantic import ByteSize
 from torch import Tensor
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
 
-from benchmarks.made_up_versions import make_up_version
 from errata import deltas
 from errata.deltas import Delta
 from errata.demo import MODEL_FOLDER
@@ -37,6 +36,7 @@ from errata.settings import Settings
 from service.engine.engine import Engine
 from service.engine.tasks import Event, Piece, Task
 from service.metrics import Metrics as Figures
+from tests.made_up_versions import make_up_version
 
 D_MODEL, D_IN, NUM_BLOCKS = 4096, 16384, 6
 TURNS = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,26 +12,21 @@ import torch
 from redis import Redis
 from rq import Queue
 
-from errata import deltas
 from errata.deltas import Delta
 from errata.facts import Fact, FactSet
 from errata.registry import keys
-from errata.registry.fact_index import FactIndex, changes_between
 from errata.registry.records import (
     BaseModelName,
-    ChangeKind,
     EditRequest,
     FactBody,
-    LayerReport,
     Manifest,
-    Metrics,
     StoredFact,
     VersionStatus,
-    now,
 )
 from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
+from tests.made_up_versions import make_up_version
 
 BASE_DIGEST = "b" * 64
 DATABASE = 15
@@ -92,32 +86,18 @@ def publish_version(
     parent: int | None = None,
 ) -> Manifest:
     """A version of the facts, or of one, made of the active version or of `parent`, with a small delta."""
-    parent = registry.active() if parent is None else parent
     facts = facts or (Fact("Ada Lovelace", "was born in", "Paris", ("The birthplace of Ada Lovelace is",)),)
-    delta = Delta.of_factors(torch.ones(8, 1).double(), torch.ones(1, 16).double())
-    stored = [StoredFact.from_fact(fact, edit) for fact in FactSet(facts)]
-    changes = changes_between(registry.facts(parent), FactIndex(stored))
-    draft = registry.artifacts.draft(stored, changes, lambda path: deltas.write(path, {2: delta}))
-    kinds = Counter(change.change for change in changes)
-    manifest = Manifest(
-        id=0,
-        parent=parent,
+    made_up = make_up_version(
+        registry.artifacts,
+        BaseModelName(name="base", digest=digest, dtype="float32"),
+        {2: Delta.of_factors(torch.ones(8, 1).double(), torch.ones(1, 16).double())},
+        [StoredFact.from_fact(fact, edit) for fact in FactSet(facts)],
+        parent=registry.active() if parent is None else parent,
         edit=edit,
-        method="memit",
         status=status,
-        base_model=BaseModelName(name="base", digest=digest, dtype="float32"),
-        hparams={"layers": [2], "moment_weight": 1.0},
-        contexts=(),
-        facts=len(stored),
-        added=kinds[ChangeKind.ADDED],
-        changed=kinds[ChangeKind.CHANGED],
-        retracted=kinds[ChangeKind.RETRACTED],
-        metrics=Metrics(efficacy=1.0),
-        layers=(LayerReport(layer=2, rank=1, norm=delta.norm, relative_norm=0.1),),
-        libraries={},
-        created_at=now(),
     )
-    return registry.publish(draft, manifest)
+    registry.put_version(made_up.id)
+    return made_up
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import itertools
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,25 +14,15 @@ import httpx
 import pytest
 import torch
 
-from errata import deltas
 from errata.command.processes import free_port, last_lines, start, stop
 from errata.command.stack import environment
 from errata.deltas import Delta
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.registry.fact_index import FactIndex, changes_between
-from errata.registry.records import (
-    BaseModelName,
-    ChangeKind,
-    LayerReport,
-    Manifest,
-    Metrics,
-    StoredFact,
-    VersionStatus,
-    now,
-)
+from errata.registry.records import BaseModelName, StoredFact, now
 from errata.registry.registry import Registry
 from errata.settings import Settings
+from tests.made_up_versions import make_up_version
 
 PATIENCE_S = 60.0
 EDITED_LAYERS = (0, 1)
@@ -127,33 +116,11 @@ def publish(model: EditableModel) -> Publish:
             right = torch.randn(1, weight.shape[1], generator=random)
             scale = size * float(weight.norm() / (left.norm() * right.norm()))
             updates[layer] = Delta.of_factors(left * scale, right)
-        stored = [StoredFact.from_fact(fact, "edit_of_a_test", at=now()) for fact in facts]
-        changes = changes_between(registry.facts(parent), FactIndex(stored))
-        draft = registry.artifacts.draft(stored, changes, lambda path: deltas.write(path, updates))
-        kinds = Counter(change.change for change in changes)
-        manifest = Manifest(
-            id=0,
-            parent=parent,
-            edit="edit_of_a_test",
-            method="memit",
-            status=VersionStatus.READY,
-            base_model=BaseModelName(name=model.name, digest=model.digest, dtype="float32"),
-            hparams={},
-            contexts=(),
-            facts=len(stored),
-            added=kinds[ChangeKind.ADDED],
-            changed=kinds[ChangeKind.CHANGED],
-            retracted=kinds[ChangeKind.RETRACTED],
-            metrics=Metrics(),
-            layers=tuple(
-                LayerReport(layer=layer, rank=1, norm=delta.norm, relative_norm=size)
-                for layer, delta in updates.items()
-            ),
-            libraries={},
-            created_at=now(),
-        )
-        with registry.deciding():
-            return registry.publish(draft, manifest).id
+        base_model = BaseModelName(name=model.name, digest=model.digest, dtype="float32")
+        stored = [StoredFact.from_fact(fact, "edit_made_up", at=now()) for fact in facts]
+        made_up = make_up_version(registry.artifacts, base_model, updates, stored, parent=parent)
+        registry.put_version(made_up.id)
+        return made_up.id
 
     return make
 

@@ -52,7 +52,7 @@ def serving(client: httpx.Client, registry: Registry, publish: Any) -> int:
 def test_facts_are_searched_compared_and_traced(call: Any, registry: Registry, publish: Any, serving: int) -> None:
     other = publish(registry, BERN, OSLO, parent=serving)
     assert {fact.id for fact in call("facts", text="ADA")} == {PARIS.id, ROME.id}
-    assert [fact.id for fact in call("facts", version=other, object=" Bern ", edit="edit_of_a_test")] == [BERN.id]
+    assert [fact.id for fact in call("facts", version=other, object=" Bern ", edit="edit_made_up")] == [BERN.id]
     assert call("facts", by="nobody") == []
 
     diff = call("diff", serving, other)
@@ -145,7 +145,7 @@ def test_the_command_line(
     assert f"{ROME.id} Ada lives in Rome" in lines("facts", "--text", "rome")
     assert f"changed {BERN.id} Ada was born in Paris -> Bern" in lines("diff", str(serving), str(other))
     fact = lines("fact", ROME.id, "--version", str(without))
-    assert "held no" in fact and fact[-1].endswith("edit_of_a_test - Rome")
+    assert "held no" in fact and fact[-1].endswith("edit_made_up - Rome")
 
     edit = lines("edit", "--subject", "Ada", "--relation", "Was born in", "--object", "Bern", "--no-wait")
     assert "added 1" in edit and edit[-1].startswith("probable duplicates: Ada | was born in | Paris (")

@@ -1,4 +1,4 @@
-"""Versions that no worker has built, for benchmarks that need one of some size."""
+"""Versions that no worker has built, for tests and benchmarks that need one of some kind."""
 
 from __future__ import annotations
 
@@ -27,9 +27,15 @@ def make_up_version(
     base_model: BaseModelName,
     updates: Mapping[int, Delta],
     facts: Sequence[StoredFact] = (),
+    *,
     parent: int = BASE_VERSION,
+    edit: str = "edit_made_up",
+    status: VersionStatus = VersionStatus.READY,
 ) -> Manifest:
-    """Put a version with these updates and facts, in canonical order, into a home folder, as a worker would."""
+    """Put a version with these updates and facts, in canonical order, into a home folder, as a worker would.
+
+    Redis is not told of it.
+    """
     before = artifacts.facts(parent) if parent else ()
     changes = changes_between(FactIndex(before), FactIndex(facts))
     kinds = Counter(change.change for change in changes)
@@ -37,17 +43,17 @@ def make_up_version(
     manifest = Manifest(
         id=0,
         parent=parent,
-        edit="edit_of_a_benchmark",
+        edit=edit,
         method="memit",
-        status=VersionStatus.READY,
+        status=status,
         base_model=base_model,
-        hparams={},
+        hparams={"layers": list(updates), "moment_weight": 1.0},
         contexts=(),
         facts=len(facts),
         added=kinds[ChangeKind.ADDED],
         changed=kinds[ChangeKind.CHANGED],
         retracted=kinds[ChangeKind.RETRACTED],
-        metrics=Metrics(),
+        metrics=Metrics(efficacy=1.0),
         layers=tuple(
             LayerReport(layer=layer, rank=delta.rank, norm=delta.norm, relative_norm=0.0)
             for layer, delta in updates.items()
