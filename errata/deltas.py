@@ -1,4 +1,4 @@
-"""Weight updates: one low-rank matrix per edited layer, kept as the smaller of its factors and itself."""
+"""Weight updates: one matrix per edited layer, kept whole or, where they are smaller, as its factors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Delta:
     Attributes:
         left: (d_model, rank) float32, or the whole update (d_model, d_in).
         right: (rank, d_in) float32, or None.
-        rank: at most the number of facts.
+        rank: of factors, at most the number of facts; of an update without any, the smaller side of the matrix.
     """
 
     left: Tensor
@@ -45,9 +45,23 @@ class Delta:
             delta = cls(left.float().contiguous().cpu(), right.float().contiguous().cpu(), rank)
         else:
             delta = cls((left @ right).float().contiguous().cpu(), None, min(rank, d_model, d_in))
-        if not all(bool(part.isfinite().all()) for part in delta.parts):
-            raise NotFinite("an update has left the finite numbers; was lambda far too small?")
+        delta._require_finite("was lambda far too small?")
         return delta
+
+    @classmethod
+    def of_change(cls, change: Tensor) -> Delta:
+        """The update that has no factors smaller than itself, (d_model, d_in).
+
+        Raises:
+            NotFinite: it has left the finite numbers of float32.
+        """
+        delta = cls(change.float().contiguous().cpu(), None, min(change.shape))
+        delta._require_finite("was the learning rate far too large?")
+        return delta
+
+    def _require_finite(self, question: str) -> None:
+        if not all(bool(part.isfinite().all()) for part in self.parts):
+            raise NotFinite(f"an update has left the finite numbers; {question}")
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -20,6 +20,9 @@ BASE_VERSION = 0
 NUMBERS_END = 2**53
 MOST_SHOWN = 100
 
+MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit"]
+"""The editing methods (`errata.methods.METHODS`)."""
+
 
 def now() -> datetime:
     """The present moment in UTC."""
@@ -106,7 +109,7 @@ class EditOptions(_Request):
     """What may be said of any edit beside the facts that it is about."""
 
     base: VersionNumber | None = None
-    method: Literal["memit"] = "memit"
+    method: MethodName = "memit"
     activate: bool = True
     gate: Gate = Gate()
     hparams: dict[Text, Annotated[Any, AfterValidator(_hyperparameter)]] = {}
