@@ -10,6 +10,7 @@ import torch
 
 from errata import memit
 from errata.facts import Fact, FactSet
+from errata.hyperparameters import MemitHyperparameters
 from errata.registry import keys
 from errata.registry.job_queue import shard_job
 from errata.registry.records import Edit, EditStatus
