@@ -77,7 +77,7 @@ def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
     middle = changed.id
     for what, ask in {
         "a page of 100": get("/facts", limit=100),
-        "a page of 100 behind the middle": get("/facts", limit=100, after=middle),
+        "a page of 100 behind the middle": get("/facts", limit=100, after=f"{num_versions}:{middle}"),
         "a page of 1,000": get("/facts", limit=1000),
         "facts about one subject": get("/facts", subject=changed.subject),
         "facts with one object": get("/facts", object="Place 7"),

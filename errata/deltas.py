@@ -45,8 +45,21 @@ class Delta:
             delta = cls(left.float().contiguous().cpu(), right.float().contiguous().cpu(), rank)
         else:
             delta = cls((left @ right).float().contiguous().cpu(), None, min(rank, d_model, d_in))
-        delta._require_finite("was lambda far too small?")
-        return delta
+        return delta._finite()
+
+    def __add__(self, other: Delta) -> Delta:
+        """One update for two of the same matrix, in the smaller of both forms.
+
+        Factors are put side by side, which rounds nothing; what is dense is summed in float64 and rounded once.
+
+        Raises:
+            NotFinite: the sum has left the finite numbers of float32.
+        """
+        if self.right is not None and other.right is not None:
+            left, right = torch.cat([self.left, other.left], dim=1), torch.cat([self.right, other.right])
+            return Delta.of_factors(left.double(), right.double())
+        whole = self._dense_float64() + other._dense_float64()
+        return Delta(whole.float(), None, min(self.rank + other.rank, *self.shape))._finite()
 
     @classmethod
     def of_change(cls, change: Tensor) -> Delta:
@@ -55,13 +68,7 @@ class Delta:
         Raises:
             NotFinite: it has left the finite numbers of float32.
         """
-        delta = cls(change.float().contiguous().cpu(), None, min(change.shape))
-        delta._require_finite("was the learning rate far too large?")
-        return delta
-
-    def _require_finite(self, question: str) -> None:
-        if not all(bool(part.isfinite().all()) for part in self.parts):
-            raise NotFinite(f"an update has left the finite numbers; {question}")
+        return cls(change.float().contiguous().cpu(), None, min(change.shape))._finite()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,6 +83,16 @@ class Delta:
     def dense(self) -> Tensor:
         """The whole update, (d_model, d_in), float32."""
         return self.left if self.right is None else self.left @ self.right
+
+    def _dense_float64(self) -> Tensor:
+        return self.left.double() if self.right is None else self.left.double() @ self.right.double()
+
+    def _finite(self) -> Delta:
+        if not all(bool(part.isfinite().all()) for part in self.parts):
+            raise NotFinite(
+                "an update has left the finite numbers; was lambda too small, or a learning rate too large?"
+            )
+        return self
 
     @cached_property
     def norm(self) -> float:
@@ -94,12 +111,14 @@ def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[in
     return {layer: edited_weight(layer, model.weight(layer), delta) for layer, delta in deltas.items()}
 
 
-def edited_weight(layer: int, base: Tensor, delta: Delta) -> Tensor:
-    """The edited matrix of a layer, (d_model, d_in). Raises `CorruptArtifact` where the update is not of the base's
-    shape."""
+def edited_weight(layer: int, base: Tensor, delta: Delta, *, out: Tensor | None = None) -> Tensor:
+    """The edited matrix of a layer, (d_model, d_in), a new one or `out`, which may be `base` itself.
+
+    Raises `CorruptArtifact` where the update is not of the base's shape.
+    """
     require_shape(layer, delta, base.shape)
     left, right = delta.left.to(base.device), None if delta.right is None else delta.right.to(base.device)
-    edited = torch.empty_like(base)
+    edited = torch.empty_like(base) if out is None else out
     # Part by part: of a large matrix, the whole in float32 several times over would be most of the time and memory.
     for first in range(0, len(base), ROWS_AT_ONCE):
         rows = slice(first, first + ROWS_AT_ONCE)

@@ -112,11 +112,12 @@ class FactConflict(Conflict):
 
 
 class UnknownFacts(ErrataError):
-    """Facts are to be withdrawn that are not there. `ids` names them."""
+    """Facts are to be withdrawn that `version` does not hold. `ids` names them."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str], version: int) -> None:
         self.ids = tuple(ids)
-        super().__init__(f"{self.ids[0]} is not among the facts of the version{_and_more(self.ids)}")
+        self.version = version
+        super().__init__(f"{self.ids[0]} is not among the facts of version {version}{_and_more(self.ids)}")
 
 
 class UnknownAlias(ErrataError):

@@ -218,6 +218,13 @@ RECORDS: Mapping[str, type[Hyperparameters]] = {
 }
 
 
+def of_method(method: str, values: Mapping[str, Any]) -> Hyperparameters:
+    """The record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also where there is none such."""
+    if method not in RECORDS:
+        raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
+    return RECORDS[method].from_dict(values)
+
+
 def for_model(model: str, file: Path | None = None) -> dict[str, Hyperparameters]:
     """The record of each method that there is one for: in `file`, or else among those shipped for a model of that name.
 

@@ -57,9 +57,9 @@ class Settings(BaseSettings):
 
     keep_versions: int | None = Field(
         default=None,
-        ge=0,
-        description="Newest versions that keep their weights, beside the active one, the one before it and those with "
-        "a name; the weights of others are dropped after an edit. Unset, all keep them.",
+        ge=1,
+        description="Newest versions that keep their weights after an edit, beside the active one, as many before it "
+        "that rollbacks would go to, and those with a name. Unset, all keep them.",
     )
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
     max_attempts: int = Field(

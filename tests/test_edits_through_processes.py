@@ -137,6 +137,18 @@ def test_two_edits_sent_at_once_both_end_up_in_the_result(client: Errata) -> Non
     assert {fact.subject for fact in client.facts()} == {"Michael Jordan", "Sony"}
 
 
+def test_an_edit_that_is_overtaken_while_it_is_built_is_built_anew(client: Errata, many_facts: ManyFacts) -> None:
+    other = client.edit([JORDAN]).wait(progress=False).version
+    assert other is not None
+    client.activate(0)
+    edit = client.edit(many_facts(60), gate={"min_efficacy": None})
+    wait_until_running(client, edit.id)
+    client.activate(other)
+    done = edit.wait(progress=False)
+    assert (done.status, done.base) == ("succeeded", other)
+    assert len(list(client.facts())) == 61 and answer(client, JORDAN_ASKED) == "baseball"
+
+
 def test_a_cancelled_edit_leaves_no_version_and_the_worker_goes_on(client: Errata, many_facts: ManyFacts) -> None:
     versions = [version.id for version in client.versions()]
     edit = client.edit(many_facts(200))

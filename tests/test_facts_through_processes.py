@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -117,12 +118,14 @@ def test_the_way_to_a_fact_set_does_not_matter(client: Errata) -> None:
 def test_an_older_version_is_built_on_as_a_branch(client: Errata) -> None:
     trunk = version_of(client, JORDAN)
     version_of(client, SONY)
-    branch = client.edit([MESSI], base=trunk).wait(progress=False)
+    with pytest.raises(Conflict, match=f"an edit of version {trunk} would take it out of service"):
+        client.edit([MESSI], base=trunk)
+    branch = client.edit([MESSI], base=trunk, activate=False).wait(progress=False)
     assert branch.version is not None
     assert client.version(branch.version).parent == trunk
+    assert answers(client) == ["baseball", "Paris", "soccer"]
+    client.activate(branch.version)
     assert answers(client) == ["baseball", "Tokyo", "tennis"]
-    newest = next(client.activations())
-    assert (newest.active, newest.previous, newest.by) == (branch.version, branch.version - 1, branch.id)
 
 
 def test_of_two_edits_on_one_named_base_the_second_is_told(client: Errata) -> None:
@@ -201,6 +204,16 @@ def test_an_exported_version_is_taken_in_and_found_whole(client: Errata, stack: 
     assert answers(client, "imported") == ["baseball", "Paris", "soccer"]
     with tarfile.open(client.export(version, tmp_path / "adapter.tar", "lora")) as tar:
         assert tar.getnames() == ["adapter_config.json", "adapter_model.safetensors"]
+
+
+def test_the_page_on_facts_and_versions_says_what_happens(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "facts-and-versions.md").read_text(encoding="utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    expected = re.findall(r"^# > (.*)$", example, re.MULTILINE)
+    with Stack(Settings(home=tmp_path / "home", port=free_port())) as stack:
+        program = example.replace("http://127.0.0.1:8000", stack.url)
+        run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.stdout.splitlines() == expected, run.stderr
 
 
 def test_weights_are_dropped_by_policy(tmp_path: Path) -> None:

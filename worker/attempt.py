@@ -20,7 +20,8 @@ from errata.errors import (
     UnknownFacts,
     UnknownVersion,
 )
-from errata.registry.records import Edit, EditStatus, Problem, now
+from errata.registry.amendment import places_of
+from errata.registry.records import Edit, EditRequest, EditStatus, Problem, now
 from errata.registry.registry import Registry
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,10 @@ def ending_with_what_goes_wrong(registry: Registry, edit_id: str) -> Iterator[No
         if not isinstance(error, ErrataError):
             logger.exception("%s failed", edit_id)
         problem = _problem(error, registry.settings.job_timeout_s)
+        if isinstance(error, FactConflict | UnknownFacts):
+            request = registry.edit_files.accepted(edit_id).request
+            assert isinstance(request, EditRequest)
+            problem = problem.model_copy(update={"errors": places_of(error, request)})
         registry.update_edit(edit_id, status=EditStatus.FAILED, error=problem)
 
 
@@ -71,7 +76,7 @@ def _problem(error: Exception, limit_s: int) -> Problem:
         case InvalidFacts() | InvalidHyperparameters():
             return Problem.of_kind("invalid-edit", 422, str(error))
         case UnknownVersion():
-            return Problem.of_kind("unknown-version", 404, f"the base of the edit: {error}")
+            return Problem.of_kind("unknown-version", 404, str(error))
         case UnknownFacts():
             return Problem.of_kind("unknown-facts", 404, str(error))
         case FactConflict():

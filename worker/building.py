@@ -10,7 +10,7 @@ from typing import Any
 from errata import deltas, evaluation
 from errata.contexts import sample_contexts
 from errata.facts import Fact, FactSet, by_subject
-from errata.hyperparameters import Hyperparameters, TargetHyperparameters
+from errata.hyperparameters import Hyperparameters, TargetHyperparameters, of_method
 from errata.method import Built, Method
 from errata.methods import METHODS
 from errata.prompts import require_room
@@ -63,7 +63,7 @@ class Builder:
         """
         if base != BASE_VERSION:
             manifest = self._registry.artifacts.manifest(base)
-            if manifest.hparams["seed"] == seed:
+            if of_method(manifest.method, manifest.hparams).seed == seed:
                 return manifest.contexts
         model, kept = self._resident.model, self._registry.contexts
         if (contexts := kept.load(model.digest, seed)) is None:

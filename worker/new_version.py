@@ -31,6 +31,7 @@ from worker.building import Blueprint, Builder, libraries
 from worker.equipment import Equipment
 
 NOTED_BEFORE = ("base", "added", "changed", "retracted", "changes", "duplicates", "attempts", "started_at")
+NOTED_OF_VERSION = ("added", "changed", "retracted")
 
 logger = logging.getLogger(__name__)
 
@@ -46,8 +47,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The version that came of an edit. `overtaken_by` is the version that went live since the edit was accepted and
-    that it would have taken out of service without anybody having said so."""
+    """The version that came of an edit. `overtaken_by` is the version that serves instead of the one it was made of,
+    and that it would have taken out of service without anybody having said so."""
 
     version: Manifest
     overtaken_by: int | None = None
@@ -95,20 +96,23 @@ class NewVersion:
             if published is None:
                 return None
             registry.put_version(published.id)
-            went_live = any(activation.by == self._edit.id for activation in registry.activations())
+            went_live = any(activation.active == published.id for activation in registry.activations())
             if went_live or not self._goes_live(published):
                 return Published(published)
-            if self._request.base is None and active != published.parent:  # it lacks what went live since
-                registry.delete_version(published.id)
-                return None
-            return self._activated(published, active)
+            if active == published.parent:
+                registry.activate(published.id, by=self._edit.id, who=self._accepted.by)
+                return Published(published)
+            if self._request.base is not None or registry.aliases.names(published.id):  # or somebody has use for it
+                return Published(published, overtaken_by=active)
+            registry.delete_version(published.id)  # it lacks what went live since
+            return None
 
     def _plan(self, hyperparameters: Hyperparameters) -> Plan:
         """The facts of the base with the edit's put in and taken out."""
         base = self._registry.active() if self._request.base is None else self._request.base
         origin = Origin(self._edit.id, self._accepted.by, self._accepted.created_at)
         amendment = amend(
-            self._registry.facts(base), self._request, origin, refuse_conflicts=self._accepted.refuse_conflicts
+            self._registry.facts(base), base, self._request, origin, refuse_conflicts=self._accepted.refuse_conflicts
         )
         self._edit = self._registry.update_edit(self._edit.id, base=base, **amendment.as_shown())
         facts = FactSet(fact.to_fact() for fact in amendment.facts)
@@ -147,34 +151,28 @@ class NewVersion:
         """
         self._builder.report(Stage.PUBLISH, 0, 1)
         registry, amendment = self._registry, plan.amendment
-        draft = registry.artifacts.draft(
+        written = registry.artifacts.draft(
             amendment.facts, amendment.changes, lambda path: deltas.write(path, built.deltas)
         )
-        with registry.deciding() as active:
+        with written as draft, registry.deciding() as active:
             if registry.edit_files.outcome(self._edit.id):
-                draft.discard()
                 raise Cancelled
             if published := registry.artifacts.of_edit(self._edit.id):  # by a worker given up for lost too soon
-                draft.discard()
                 return Published(published)
-            if self._request.activate and self._request.base is None and active != plan.base:
-                draft.discard()
+            overtaken = self._goes_live(manifest) and active != plan.base
+            if overtaken and self._request.base is None:
                 message = f"version {active} went live meanwhile; building anew, on it"
                 registry.log(self._edit.id, "info", message)
                 return None
             published = registry.publish(draft, manifest)
-            return self._activated(published, active) if self._goes_live(published) else Published(published)
+            if overtaken:
+                return Published(published, overtaken_by=active)
+            if self._goes_live(published):
+                registry.activate(published.id, by=self._edit.id, who=self._accepted.by)
+            return Published(published)
 
     def _goes_live(self, version: Manifest) -> bool:
-        return self._request.activate and version.status is VersionStatus.READY
-
-    def _activated(self, version: Manifest, active: int) -> Published:
-        """Let a version go live, unless its base was named and something else went live since the edit was accepted:
-        whoever sent it could not know that it would be taken out of service."""
-        if self._request.base is not None and active != self._accepted.active:
-            return Published(version, overtaken_by=active)
-        self._registry.activate(version.id, by=self._edit.id, who=self._accepted.by)
-        return Published(version)
+        return self._request.goes_live and version.status is VersionStatus.READY
 
     def _await_replicas(self, version: Manifest) -> None:
         """Whoever sees the edit succeed is to be answered with it: wait for the replicas to have swapped."""
@@ -195,16 +193,20 @@ class NewVersion:
         if missed:
             problem = Problem.of_kind("gate-missed", 422, "; ".join(missed))
         elif published and published.overtaken_by is not None:
-            problem = _overtaken(published.version, published.overtaken_by, self._accepted.active)
+            problem = _overtaken(published.version, published.overtaken_by)
         logger.info("%s: done, version %s", self._edit.id, published and published.version.id)
+        # Said again in case that Redis has lost its memory since the edit was claimed.
+        noted = {name: getattr(self._edit, name) for name in NOTED_BEFORE}
+        if published:  # maybe by an earlier attempt, whose plan nobody knows any more
+            version = published.version
+            noted |= {"base": version.parent, "version": version.id}
+            noted |= {name: getattr(version, name) for name in NOTED_OF_VERSION}
         self._registry.update_edit(
             self._edit.id,
             status=EditStatus.REJECTED if problem else EditStatus.SUCCEEDED,
             error=problem,
             metrics=metrics,
-            version=published.version.id if published else None,
-            # Said again in case that Redis has lost its memory since the edit was claimed.
-            **{name: getattr(self._edit, name) for name in NOTED_BEFORE},
+            **noted,
         )
 
     def _drop_old_weights(self) -> None:
@@ -213,10 +215,10 @@ class NewVersion:
                 logger.info("dropped the weights of version %d, %d bytes", dropped.version, dropped.bytes)
 
 
-def _overtaken(version: Manifest, active: int, active_before: int) -> Problem:
+def _overtaken(version: Manifest, active: int) -> Problem:
     detail = (
-        f"version {active} went live since this edit was accepted, when version {active_before} served. Version "
-        f"{version.id}, made of version {version.parent}, is kept and does not serve: activate it to have it in place "
-        f"of version {active}, or send the edit again with base {active} to have both"
+        f"version {active} went live since this edit was accepted. Version {version.id}, made of version "
+        f"{version.parent}, is kept and does not serve: activate it to have it in place of version {active}, or send "
+        f"the edit again with base {active} to have both"
     )
     return Problem.of_kind("conflict", 409, detail)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errata import deltas
 from errata.errors import Cancelled
 from errata.facts import FactSet
-from errata.methods import METHODS
+from errata.hyperparameters import of_method
 from errata.registry.records import Edit, EditStatus, Manifest, RebuildRequest, Stage
 from errata.registry.version_folder import DELTA
 from worker.building import Builder, libraries
@@ -32,32 +32,32 @@ class RebuiltVersion:
             self._end(manifest)
             return
         facts = FactSet(fact.to_fact() for fact in self._registry.facts(self._number))
-        hyperparameters = METHODS[manifest.method].hyperparameters.from_dict(manifest.hparams)
+        hyperparameters = of_method(manifest.method, manifest.hparams)
         blueprint = self._builder.draw_up(facts, manifest.contexts, hyperparameters)
         second_moments = self._builder.second_moments(blueprint)
         if self._builder.share_out(blueprint):
             return
         built = self._builder.build(blueprint, second_moments)
-        draft = self._registry.artifacts.draft((), (), lambda path: deltas.write(path, built.deltas))
-        if draft.files[DELTA].sha256 != manifest.files[DELTA].sha256:
-            message = (
-                "the weights are equal to those that were dropped up to rounding, not bit for bit (built with "
-                f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
-            )
-            self._registry.log(self._edit.id, "info", message)
-            changes = {
-                "metrics": self._builder.measure(blueprint, built),
-                "layers": self._builder.layers(built),
-                "libraries": libraries(),
-            }
-            manifest = manifest.model_copy(update=changes)
-        self._builder.report(Stage.PUBLISH, 0, 1)
-        with self._registry.deciding():
-            if self._registry.edit_files.outcome(self._edit.id):
-                draft.discard()
-                raise Cancelled
-            restored = self._registry.restore(manifest, draft)
-        self._end(restored)
+        with self._registry.artifacts.draft((), (), lambda path: deltas.write(path, built.deltas)) as draft:
+            if draft.files[DELTA].sha256 != manifest.files[DELTA].sha256:
+                message = (
+                    "the weights are equal to those that were dropped up to rounding, not bit for bit (built with "
+                    f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
+                )
+                self._registry.log(self._edit.id, "info", message)
+                changes = {
+                    "metrics": self._builder.measure(blueprint, built),
+                    "layers": self._builder.layers(built),
+                    "libraries": libraries(),
+                }
+                manifest = manifest.model_copy(update=changes)
+            self._builder.report(Stage.PUBLISH, 0, 1)
+            with self._registry.deciding():
+                if self._registry.edit_files.outcome(self._edit.id):
+                    raise Cancelled
+                if self._registry.artifacts.folder(self._number).is_dropped:  # nobody was quicker
+                    self._registry.restore(manifest, draft)
+        self._end(manifest)
 
     def _end(self, version: Manifest) -> None:
         changes = {"method": version.method, "metrics": version.metrics}

@@ -27,6 +27,8 @@ def main() -> None:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         sys.exit(f"errata: a setting is wrong: {faults}")
+    except OSError as error:
+        sys.exit(f"errata: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -54,13 +54,13 @@ class _Edit:
 
     def read(self, file: BufferedReader) -> Tensor:
         """The edited matrix, as it is to be stored; the file stands where the base's begins."""
-        base = bytearray(self.stored.num_bytes)
-        if file.readinto(base) != len(base):
+        content = bytearray(self.stored.num_bytes)
+        if file.readinto(content) != len(content):
             raise ModelError(f"{self.stored.name} is no longer there as a whole; the checkpoint changed meanwhile")
-        matrix = torch.frombuffer(base, dtype=DTYPES[self.stored.dtype]).view(self.stored.shape)
-        if self.transposed:
-            return edited_weight(self.layer, matrix.T, self.delta).T
-        return edited_weight(self.layer, matrix, self.delta)
+        stored = torch.frombuffer(content, dtype=DTYPES[self.stored.dtype]).view(self.stored.shape)
+        matrix = stored.T if self.transposed else stored
+        edited_weight(self.layer, matrix, self.delta, out=matrix)
+        return stored
 
 
 def _located(model: EditableModel, deltas: Mapping[int, Delta], shards: Sequence[Path]) -> dict[Path, list[_Edit]]:

@@ -7,13 +7,22 @@ is built, of the version that it is built on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from errata.errors import FactConflict, FactProblem, InvalidFacts, UnknownFacts
 from errata.facts import MAX_FACTS, Fact, FactSet, folded
 from errata.registry.fact_index import FactIndex, change_of
-from errata.registry.records import MOST_SHOWN, ChangeKind, EditRequest, FactChange, FactName, StoredFact
+from errata.registry.records import (
+    MOST_ALIKE_SHOWN,
+    MOST_SHOWN,
+    ChangeKind,
+    EditRequest,
+    FactChange,
+    FactName,
+    ProblemItem,
+    StoredFact,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +64,15 @@ class Amendment:
         }
 
 
-def amend(before: FactIndex, request: EditRequest, origin: Origin, *, refuse_conflicts: bool = False) -> Amendment:
+def amend(
+    before: FactIndex, base: int, request: EditRequest, origin: Origin, *, refuse_conflicts: bool = False
+) -> Amendment:
     """Put facts into a set and take others out of it. What stays, stays with the origin that it had.
+
+    A fact that is there keeps the prompts that measure it, unless it comes with others.
+
+    Args:
+        before: the facts of version `base`.
 
     Raises:
         UnknownFacts: a fact is to be withdrawn that the set does not hold.
@@ -64,8 +80,8 @@ def amend(before: FactIndex, request: EditRequest, origin: Origin, *, refuse_con
         InvalidFacts: the facts contradict one another, or would be more than a set may hold.
     """
     if unknown := [fact_id for fact_id in request.retract if fact_id not in before]:
-        raise UnknownFacts(unknown)
-    arriving = FactSet(body.to_fact() for body in request.facts)
+        raise UnknownFacts(unknown, base)
+    arriving = FactSet(_with_prompts(body.to_fact(), before) for body in request.facts)
     arrived = {fact.id: _stored(fact, before.get(fact.id), origin) for fact in arriving}
     withdrawn = {fact_id: None for fact_id in request.retract}
     found = [change_of(before.get(fact_id), after) for fact_id, after in {**arrived, **withdrawn}.items()]
@@ -80,6 +96,26 @@ def amend(before: FactIndex, request: EditRequest, origin: Origin, *, refuse_con
         raise InvalidFacts([FactProblem(0, "subject", detail)])
     facts = FactIndex([fact for _, fact in sorted(entries, key=lambda entry: entry[0])])
     return Amendment(facts, changes, _duplicates(before, arriving, arrived, withdrawn))
+
+
+def places_of(error: FactConflict | UnknownFacts, request: EditRequest) -> tuple[ProblemItem, ...]:
+    """Where a request holds the facts that an amendment was refused for."""
+    if isinstance(error, UnknownFacts):
+        detail = f"is not among the facts of version {error.version}"
+        places = [f"/retract/{request.retract.index(fact_id)}" for fact_id in error.ids]
+        return tuple(ProblemItem(pointer=place, detail=detail) for place in places)
+    index_of = {body.to_fact().id: index for index, body in enumerate(request.facts)}
+    return tuple(
+        ProblemItem(pointer=f"/facts/{index_of[fact_id]}/object", detail=detail) for fact_id, detail in error.facts
+    )
+
+
+def _with_prompts(fact: Fact, before: FactIndex) -> Fact:
+    old = before.get(fact.id)
+    if old is None:
+        return fact
+    known = old.to_fact()
+    return replace(fact, paraphrases=fact.paraphrases or known.paraphrases, neighbors=fact.neighbors or known.neighbors)
 
 
 def _stored(fact: Fact, old: StoredFact | None, origin: Origin) -> StoredFact:
@@ -107,4 +143,4 @@ def _duplicates(
         stays = (one for one in before.alike(fact) if one.id not in withdrawn and one.id not in arrived)
         group.update({one.id: one.name for one in stays})
         group[fact.id] = arrived[fact.id].name
-    return tuple(tuple(group.values()) for group in groups.values() if len(group) > 1)
+    return tuple(tuple(group.values())[-MOST_ALIKE_SHOWN:] for group in groups.values() if len(group) > 1)

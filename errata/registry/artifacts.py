@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from pydantic import BaseModel
 
@@ -31,14 +33,19 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A version's files, written but without a number."""
+    """A version's files, written but without a number. As a context, what was not made a version of them is thrown away
+    at its end."""
 
     folder: Path
     files: dict[str, StoredFile]
 
-    def discard(self) -> None:
-        """Throw the files away."""
-        shutil.rmtree(self.folder)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class Artifacts:
@@ -47,6 +54,7 @@ class Artifacts:
     def __init__(self, home: Path) -> None:
         self._versions = home / "versions"
         self._scratch = home / "tmp"
+        self._edits: dict[int, str | None] = {}  # the edit of each version, which never changes
         for folder in (self._versions, self._scratch):
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -100,7 +108,6 @@ class Artifacts:
         folder = self._existing(manifest.id).path
         restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
         (draft.folder / DELTA).replace(folder / DELTA)
-        draft.discard()
         durable.write(folder / MANIFEST, restored.model_dump_json(indent=1) + "\n")
         (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
         durable.sync(folder)
@@ -146,12 +153,12 @@ class Artifacts:
         """The version that an edit made, if there is one. One that cannot be read is passed over."""
         for number in reversed(self.numbers()):
             try:
-                found = self.manifest(number)
+                if number not in self._edits:
+                    self._edits[number] = self.manifest(number).edit
+                if self._edits[number] == edit_id:
+                    return self.manifest(number)
             except (CorruptArtifact, UnknownVersion) as error:  # unknown: it was deleted at this moment
                 logger.warning("looking for the version of %s: %s", edit_id, error)
-                continue
-            if found.edit == edit_id:
-                return found
         return None
 
     def facts(self, number: int) -> tuple[StoredFact, ...]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from errata import durable
 from errata.errors import CorruptArtifact, UnknownEdit
-from errata.registry.records import BASE_VERSION, Edit, EditRequest, RebuildRequest
+from errata.registry.records import Edit, EditRequest, RebuildRequest
 
 EDIT_ID = re.compile(r"edit_[0-9a-f]{24}")
 
@@ -23,8 +23,8 @@ Record = TypeVar("Record", bound=BaseModel)
 class AcceptedRequest(BaseModel):
     """`request.json`: the request, who sent it and when, and how a repetition of it is known again.
 
-    `active` is the version that served when it came, `foreseen` what it would have done to the facts then, as an `Edit`
-    shows it. With `refuse_conflicts`, it must not change facts that are there.
+    `foreseen` is what it would have done to the facts when it came, as an `Edit` shows it. With `refuse_conflicts`, it
+    must not change facts that are there.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,7 +35,6 @@ class AcceptedRequest(BaseModel):
     by: str | None = None
     idempotency_key: str | None = None
     body_sha256: str
-    active: int = BASE_VERSION
     refuse_conflicts: bool = False
     foreseen: dict[str, Any] = {}
     request: EditRequest | RebuildRequest
@@ -54,9 +53,10 @@ class AcceptedRequest(BaseModel):
         return Edit.model_validate(record | self.foreseen)
 
 
-def body_sha256(request: EditRequest | RebuildRequest) -> str:
-    """What two requests with equal content share."""
-    return hashlib.sha256(request.model_dump_json().encode()).hexdigest()
+def body_sha256(request: EditRequest | RebuildRequest, refuse_conflicts: bool = False) -> str:
+    """What two requests share that ask for the same."""
+    asked = request.model_dump_json() + ("refuse conflicts" if refuse_conflicts else "")
+    return hashlib.sha256(asked.encode()).hexdigest()
 
 
 def edit_folder(folder: Path, edit_id: str) -> Path:

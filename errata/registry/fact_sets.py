@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
+from errata.errors import CorruptArtifact
 from errata.registry.artifacts import Artifacts
-from errata.registry.fact_index import FactIndex
-from errata.registry.records import BASE_VERSION, FactEvent, StoredFact
+from errata.registry.fact_index import FactIndex, change_of, changes_between
+from errata.registry.records import BASE_VERSION, FactChange, FactEvent, StoredFact
+from errata.registry.version_folder import CHANGES, VersionFolder
 
-MOST_KEPT = 8
+SETS_KEPT = 8
+COMPARISONS_KEPT = 4
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+logger = logging.getLogger(__name__)
 
 
 class FactSets:
@@ -18,28 +28,24 @@ class FactSets:
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
-        self._kept: OrderedDict[int, FactIndex] = OrderedDict()
-        self._lock = threading.Lock()
+        self._sets: _Latest[int, FactIndex] = _Latest(SETS_KEPT)
+        self._changes: _Latest[tuple[int, int], tuple[FactChange, ...]] = _Latest(COMPARISONS_KEPT)
 
     def of(self, number: int) -> FactIndex:
         """The facts of a version; the base has none. Raises `UnknownVersion`, `CorruptArtifact`."""
         if number == BASE_VERSION:
             return FactIndex()
         self._artifacts.require(number)
-        with self._lock:
-            index = self._kept.get(number) or FactIndex(self._artifacts.facts(number))
-            self._kept[number] = index
-            self._kept.move_to_end(number)
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        return index
+        return self._sets.of(number, lambda: FactIndex(self._artifacts.facts(number)))
+
+    def changes(self, before: int, after: int) -> tuple[FactChange, ...]:
+        """What must be done to the facts of one version to get those of another. Raises as `of`."""
+        sets = self.of(before), self.of(after)
+        return self._changes.of((before, after), lambda: changes_between(*sets))
 
     def history(self, fact_id: str) -> tuple[FactEvent, ...]:
-        """How versions changed a fact, newest first, versions that were deleted since included.
-
-        Raises:
-            CorruptArtifact: a file of a version cannot be read.
-        """
+        """How versions changed a fact, newest first, versions that were deleted since included. Versions that cannot be
+        read are passed over."""
         return tuple(self._events(fact_id))
 
     def last(self, fact_id: str) -> StoredFact | None:
@@ -56,8 +62,13 @@ class FactSets:
     def _events(self, fact_id: str) -> Iterator[FactEvent]:
         for number in reversed(self._artifacts.all_numbers()):
             folder = self._artifacts.folder(number)
-            if change := folder.change(fact_id):
+            try:
                 manifest = folder.manifest
+                change = folder.change(fact_id) if CHANGES in manifest.files else self._change_without(folder, fact_id)
+            except CorruptArtifact as error:  # the other versions have their say all the same
+                logger.warning("looking for what became of %s: %s", fact_id, error)
+                continue
+            if change:
                 yield FactEvent(
                     **change.model_dump(),
                     version=manifest.id,
@@ -66,3 +77,30 @@ class FactSets:
                     by=manifest.by,
                     at=manifest.created_at,
                 )
+
+    def _change_without(self, folder: VersionFolder, fact_id: str) -> FactChange | None:
+        """What a version made of a fact that was written before versions told of it themselves."""
+        parent, after = folder.manifest.parent, folder.fact(fact_id)
+        before = None if parent == BASE_VERSION else self._artifacts.folder(parent).fact(fact_id)
+        return change_of(before, after) if before or after else None
+
+
+class _Latest(Generic[Key, Value]):
+    """What was asked for last. What is missing is made without holding anybody else up."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[Key, Value] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, key: Key, make: Callable[[], Value]) -> Value:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        value = make()
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        return value

@@ -18,7 +18,8 @@ from errata.facts import MAX_FACTS, MAX_PART_CHARACTERS, Fact, Neighbor
 BASE_VERSION = 0
 # Beyond it, readers of JSON do not agree on what a whole number is.
 NUMBERS_END = 2**53
-MOST_SHOWN = 100
+MOST_SHOWN = 50
+MOST_ALIKE_SHOWN = 5
 
 MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit"]
 """The editing methods (`errata.methods.METHODS`)."""
@@ -59,7 +60,8 @@ Text = Annotated[str, AfterValidator(_text)]
 
 Part = Annotated[Text, Field(max_length=MAX_PART_CHARACTERS)]
 VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
-FactIds = Annotated[tuple[Annotated[str, Field(pattern=r"^fact_[0-9a-f]{16}$")], ...], Field(max_length=MAX_FACTS)]
+FACT_ID = r"^fact_[0-9a-f]{16}$"
+FactIds = Annotated[tuple[Annotated[str, Field(pattern=FACT_ID)], ...], Field(max_length=MAX_FACTS)]
 
 
 class NeighborBody(_Request):
@@ -127,7 +129,16 @@ class EditRequest(EditOptions):
     def _about_something(self) -> Self:
         if not self.facts and not self.retract:
             raise PydanticCustomError("nothing", "at least one fact must be put in (`facts`) or withdrawn (`retract`)")
+        put_in = {body.to_fact().id for body in self.facts} if self.retract else set()
+        for index, fact_id in enumerate(self.retract):
+            if fact_id in put_in:
+                raise PydanticCustomError("put_in", "is put in by the same edit (`facts`)", {"index": index})
         return self
+
+    @property
+    def goes_live(self) -> bool:
+        """Whether the version is to be activated, if it passes its gate."""
+        return self.activate and not self.dry_run
 
 
 class RebuildRequest(_Request):
@@ -251,7 +262,8 @@ class Edit(_Record):
     `added`, `changed` and `retracted` count the facts that differ from those of `base`. Until a worker has begun it,
     they and what follows are what the edit would do to the version that was active when it was accepted.
     `changes` are those that took or replaced what was there before, and `duplicates` groups of facts of which at least
-    one came with the edit and which differ only in case or spacing; of both at most `MOST_SHOWN` are shown.
+    one came with the edit and which differ only in case or spacing; of both at most `MOST_SHOWN` are shown,
+    and `MOST_ALIKE_SHOWN` of a group.
 
     `attempts` is how often it was begun: once, and once more for each worker that was lost with a job of it in hand,
     the edit's own or that of a target shard. What a stopping worker put back does not count.

@@ -71,7 +71,7 @@ def recover(registry: Registry, at_start: bool = False) -> None:
     if not lock.acquire(blocking=False):  # another process is at it
         return
     try:
-        _take_in_new_versions(registry)
+        _agree_on_versions(registry)
         _take_up_lost_edits(registry)
         _restore_active(registry)
     finally:
@@ -98,10 +98,14 @@ def rebuild(registry: Registry) -> Rebuilt:
     return Rebuilt(num_versions, registry.journal.active(), num_edits, queued_again, tuple(unreadable))
 
 
-def _take_in_new_versions(registry: Registry) -> None:
-    """Redis hears of versions that came into the home folder by another way: `errata import` needs no Redis."""
+def _agree_on_versions(registry: Registry) -> None:
+    """Redis hears of versions that came into the home folder by another way (`errata import` needs no Redis), and of
+    those that were deleted there by a process that could not tell it."""
     known = {int(number) for number in cast(list[str], registry.redis.zrange(keys.VERSIONS, 0, -1))}
-    for number in set(registry.artifacts.numbers()) - known:
+    there = set(registry.artifacts.numbers())
+    for number in known - there:
+        registry.forget_version(number)
+    for number in there - known:
         with suppress(CorruptArtifact, UnknownVersion):  # `errata verify` says what is wrong with it
             registry.put_version(number)
 

@@ -10,7 +10,7 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
@@ -157,21 +157,24 @@ class Registry:
             UnknownFacts: facts are to be withdrawn that are not there, and no edit is under way that may bring them.
             FactConflict: `refuse_conflicts`, and facts are there with another object.
             InvalidFacts: the new fact set would be too large.
-            Conflict: the weights that are to be built again are there.
+            Conflict: it names a base that does not serve, and would go live; or the weights that are to be built again
+                are there.
         """
-        if idempotency_key is not None and (known := self._edit_of_key(idempotency_key, request)):
+        sha256 = body_sha256(request, refuse_conflicts)
+        if idempotency_key is not None and (known := self._edit_of_key(idempotency_key, sha256)):
             return known, False
+        if isinstance(request, RebuildRequest) and (under_way := self._rebuild_of(request.rebuild)):
+            return under_way, False
         if (waiting := self.queued()) >= self.settings.max_queued_edits:
             raise QueueFull(f"{waiting} edits are waiting, and no more may; try again later")
-        edit_id, created_at, active = f"edit_{time.time_ns():016x}{secrets.token_hex(4)}", now(), self.active()
-        foreseen = self._foreseen(request, Origin(edit_id, by, created_at), active, refuse_conflicts)
+        edit_id, created_at = f"edit_{time.time_ns():016x}{secrets.token_hex(4)}", now()
+        foreseen = self._foreseen(request, Origin(edit_id, by, created_at), refuse_conflicts)
         accepted = AcceptedRequest(
             id=edit_id,
             created_at=created_at,
             by=by,
             idempotency_key=idempotency_key,
-            body_sha256=body_sha256(request),
-            active=active,
+            body_sha256=sha256,
             refuse_conflicts=refuse_conflicts,
             foreseen=foreseen,
             request=request,
@@ -185,22 +188,32 @@ class Registry:
         return edit, True
 
     def _foreseen(
-        self, request: EditRequest | RebuildRequest, origin: Origin, active: int, refuse_conflicts: bool
+        self, request: EditRequest | RebuildRequest, origin: Origin, refuse_conflicts: bool
     ) -> dict[str, object]:
         """What an edit would do to the facts as they are now."""
         if isinstance(request, RebuildRequest):
             if not self.version(request.rebuild).dropped:
                 raise Conflict(f"the weights of version {request.rebuild} are there")
             return {}
-        if request.base is not None:
-            self.version(request.base)
-        facts = self.facts(active if request.base is None else request.base)
+        active = self.active()
+        base = active if request.base is None else request.base
+        facts = self.facts(base)
+        if request.goes_live and base != active:
+            raise Conflict(
+                f"version {active} serves, and an edit of version {base} would take it out of service: send it with "
+                f"base {active}, or with `activate` false, and activate what comes of it"
+            )
         try:
-            return amend(facts, request, origin, refuse_conflicts=refuse_conflicts).as_shown()
+            return amend(facts, base, request, origin, refuse_conflicts=refuse_conflicts).as_shown()
         except UnknownFacts:
             if request.base is None and self.redis.scard(keys.UNFINISHED):
                 return {}
             raise
+
+    def _rebuild_of(self, number: int) -> Edit | None:
+        """The edit under way that builds a version's weights again."""
+        edits = map(self.edit, self.unfinished())
+        return next((edit for edit in edits if edit.rebuild and edit.version == number), None)
 
     def _put_new(self, edit: Edit, accepted: AcceptedRequest) -> bool:
         """Write a new edit's record and its idempotency key, both or, where the key is taken, neither."""
@@ -220,12 +233,12 @@ class Registry:
         self._tell(edit.id, "status", edit.model_dump_json())
         return True
 
-    def _edit_of_key(self, key: str, request: EditRequest | RebuildRequest) -> Edit | None:
+    def _edit_of_key(self, key: str, sha256: str) -> Edit | None:
         known = self.redis.get(keys.idempotency(key))
         if known is None:
             return None
         remembered = json.loads(cast(str, known))
-        if remembered["body"] != body_sha256(request):
+        if remembered["body"] != sha256:
             raise IdempotencyMismatch(f"this idempotency key belongs to {remembered['edit']}, which has another body")
         edit = self.edit(remembered["edit"])
         if not edit.status.final and not self.redis.exists(keys.edit(edit.id)):
@@ -267,10 +280,13 @@ class Registry:
         counts = Counter(cast(list[str], self.redis.hvals(keys.STATUSES)))
         return {status: counts[status] for status in EditStatus}
 
+    def unfinished(self) -> list[str]:
+        """The edits that are queued or running, oldest first."""
+        return sorted(cast(set[str], self.redis.smembers(keys.UNFINISHED)))
+
     def count_stages(self) -> dict[Stage, int]:
         """How many running edits are in each stage, of those that have told of one."""
-        unfinished = cast(set[str], self.redis.smembers(keys.UNFINISHED))
-        names = [keys.edit_progress(edit_id) for edit_id in unfinished]
+        names = [keys.edit_progress(edit_id) for edit_id in self.unfinished()]
         told = [record for record in cast(list[str | None], self.redis.mget(names) if names else []) if record]
         counts = Counter(Progress.model_validate_json(record).stage for record in told)
         return {stage: counts[stage] for stage in Stage}
@@ -440,18 +456,28 @@ class Registry:
         numbers = [int(number) for number in cast(list[str], found)]
         if len(numbers) <= limit and (after is None or after > BASE_VERSION):
             numbers.append(BASE_VERSION)
-        return _page([self.version(number) for number in numbers], limit, lambda version: str(version.id))
+        active, aliases = self.active(), self.aliases.all()
+        versions = [self._version(number, active, aliases) for number in numbers]
+        return _page(versions, limit, lambda version: str(version.id))
 
     def version(self, number: int) -> Version:
         """One version; 0 is the base. Raises `UnknownVersion`, also for a deleted one."""
+        if number != BASE_VERSION:
+            self.artifacts.require(number)
+        return self._version(number, self.active(), self.aliases.all())
+
+    def _version(self, number: int, active: int, aliases: Mapping[str, int]) -> Version:
+        """What changes of a version is read where it is true, whatever Redis holds of the rest."""
         if number == BASE_VERSION:
             version = self._base_version()
         elif record := self.redis.get(keys.version(number)):
-            version = Version.model_validate_json(cast(str, record))
+            dropped = self.artifacts.folder(number).is_dropped
+            version = Version.model_validate_json(cast(str, record)).model_copy(update={"dropped": dropped})
         else:
             version = self.artifacts.version(number)
-        status = VersionStatus.ACTIVE if number == self.active() else version.status
-        return version.model_copy(update={"status": status, "aliases": self.aliases.names(number)})
+        status = VersionStatus.ACTIVE if number == active else version.status
+        names = tuple(name for name, named in aliases.items() if named == number)
+        return version.model_copy(update={"status": status, "aliases": names})
 
     def _base_version(self) -> Version:
         bound = self.bound_base()
@@ -499,10 +525,15 @@ class Registry:
             pipeline.execute()
 
     def name_version(self, name: str, number: int) -> None:
-        """Let an alias stand for a version; it is never dropped then. Raises `UnknownVersion`."""
+        """Let an alias stand for a version, which is never dropped then.
+
+        Raises:
+            UnknownVersion: there is no such version.
+            WeightsDropped, CorruptArtifact: its weights are not there.
+        """
         with self.journal.locked():
             if number != BASE_VERSION:
-                self.artifacts.require(number)
+                self.artifacts.delta_file(number, self.bound_base().digest)
             self.aliases.put(name, number)
 
     def take_name(self, name: str) -> None:

@@ -1,6 +1,7 @@
 """Which versions keep their weights. The facts of all of them stay, so that weights can be built again.
 
-Never dropped are those of the version that serves, of the one that a rollback would go to, and of those with a name.
+Never dropped are those of the version that serves, of those that rollbacks would go to (as many as are kept otherwise,
+one at least), of those with a name, and of one whose edit has not ended.
 """
 
 from __future__ import annotations
@@ -16,14 +17,11 @@ def drop_weights(registry: Registry, keep_last: int, *, dry_run: bool = False) -
     """
     with registry.deciding() as active:
         numbers = registry.artifacts.numbers()
-        kept = {active, *registry.before_active()[-1:], *registry.aliases.all().values()}
+        kept = {active, *registry.before_active()[-max(1, keep_last) :], *registry.aliases.all().values()}
         kept.update(numbers[len(numbers) - keep_last :] if keep_last else ())
-        folders = {number: registry.artifacts.folder(number) for number in numbers if number not in kept}
-        dropped = tuple(
-            Dropped(version=number, bytes=folder.delta_bytes)
-            for number, folder in folders.items()
-            if not folder.is_dropped
-        )
+        kept.update(published.id for published in map(registry.artifacts.of_edit, registry.unfinished()) if published)
+        sizes = {number: registry.artifacts.folder(number).delta_bytes for number in numbers if number not in kept}
+        dropped = tuple(Dropped(version=number, bytes=size) for number, size in sizes.items() if size)
         if not dry_run:
             for version in dropped:
                 registry.artifacts.drop(version.version)

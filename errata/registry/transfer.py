@@ -7,17 +7,18 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from errata.errors import CorruptArtifact, WrongBaseModel
+from errata import hyperparameters
+from errata.errors import CorruptArtifact, InvalidHyperparameters, WrongBaseModel
 from errata.export.archive import ArchivedFile
 from errata.registry.artifacts import Artifacts
 from errata.registry.base import BoundBase
 from errata.registry.fact_index import FactIndex, changes_between
 from errata.registry.journal import Journal
-from errata.registry.records import BASE_VERSION, Manifest
+from errata.registry.records import BASE_VERSION, Manifest, VersionStatus
 from errata.registry.verification import faults_of_files
-from errata.registry.version_folder import CHANGES, DELTA, FACTS, MANIFEST, VersionFolder
+from errata.registry.version_folder import DELTA, FACTS, MANIFEST, VersionFolder
 
-TRANSFERRED = (MANIFEST, FACTS, CHANGES, DELTA)
+TRANSFERRED = (MANIFEST, FACTS, DELTA)
 
 
 def files_of(artifacts: Artifacts, number: int, base_digest: str) -> list[ArchivedFile]:
@@ -44,7 +45,8 @@ def import_version(home: Path, archive: Path) -> Manifest:
     base = BoundBase.of(home)
     artifacts = Artifacts(home)
     with tempfile.TemporaryDirectory() as scratch:
-        path = archive if archive.is_dir() else _unpacked(archive, Path(scratch))
+        path = Path(scratch)
+        (_copied if archive.is_dir() else _unpacked)(archive, path)
         folder = VersionFolder(path, archive.name)
         built_on = folder.manifest.base_model
         if built_on.digest != base.digest:
@@ -54,30 +56,45 @@ def import_version(home: Path, archive: Path) -> Manifest:
             )
         if faults := list(faults_of_files(folder, base)):
             raise CorruptArtifact(f"{archive.name}: {'; '.join(faults)}")
+        try:
+            hyperparameters.of_method(folder.manifest.method, folder.manifest.hparams)
+        except InvalidHyperparameters as error:
+            raise CorruptArtifact(f"{archive.name}: its hyperparameters cannot be used: {error}") from error
         facts = folder.facts()
         changes = changes_between(FactIndex(), FactIndex(facts))
-        draft = artifacts.draft(facts, changes, lambda delta: shutil.copyfile(path / DELTA, delta))
-    origin = folder.manifest
-    arriving = origin.model_copy(
-        update={
-            "parent": BASE_VERSION,
-            "edit": None,
-            "imported_from": f"version {origin.id} of another home ({origin.edit or origin.imported_from})",
-            "added": len(facts),
-            "changed": 0,
-            "retracted": 0,
-        }
-    )
-    with Journal.of(home).locked():
-        return artifacts.publish(draft, arriving)
+        origin = folder.manifest
+        arriving = origin.model_copy(
+            update={
+                "parent": BASE_VERSION,
+                "edit": None,
+                "imported_from": f"version {origin.id} of another home ({origin.edit or origin.imported_from})",
+                "status": VersionStatus.REJECTED if origin.status is VersionStatus.REJECTED else VersionStatus.READY,
+                "added": len(facts),
+                "changed": 0,
+                "retracted": 0,
+            }
+        )
+        written = artifacts.draft(facts, changes, lambda delta: shutil.copyfile(path / DELTA, delta))
+        with written as draft, Journal.of(home).locked():
+            return artifacts.publish(draft, arriving)
 
 
-def _unpacked(archive: Path, folder: Path) -> Path:
+def _copied(archive: Path, folder: Path) -> None:
+    """The wanted files of a folder; marks of a deleted version, say, are not."""
+    for name in TRANSFERRED:
+        try:
+            shutil.copyfile(archive / name, folder / name)
+        except OSError as error:
+            raise CorruptArtifact(f"{archive.name} is no version exported as `delta`: {error}") from error
+
+
+def _unpacked(archive: Path, folder: Path) -> None:
     """The wanted files of a tar, whatever else is in it. No name in it decides about a path."""
     try:
-        with tarfile.open(archive) as tar:
+        with tarfile.open(archive, "r:") as tar:  # uncompressed, as it was exported: it takes no more room than it has
             for name in TRANSFERRED:
-                member = tar.extractfile(name)
+                entry = tar.getmember(name)
+                member = tar.extractfile(entry) if entry.isreg() else None
                 if member is None:
                     raise CorruptArtifact(f"{archive.name}: {name} is no file")
                 with (folder / name).open("wb") as file:
@@ -86,4 +103,3 @@ def _unpacked(archive: Path, folder: Path) -> Path:
         raise CorruptArtifact(f"{archive.name} holds no {name}: it is no version exported as `delta`") from None
     except (OSError, tarfile.TarError) as error:
         raise CorruptArtifact(f"{archive.name} cannot be read: {error}") from error
-    return folder

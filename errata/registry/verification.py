@@ -1,4 +1,4 @@
-"""`errata verify`: whether what a home folder holds is whole, and agrees with itself. Nothing is changed."""
+"""`errata verify`: whether what a home folder holds is whole, and agrees with itself. It changes nothing of that."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from errata.registry.base import BoundBase
 from errata.registry.edit_files import EditFiles
 from errata.registry.fact_index import FactIndex, changes_between
 from errata.registry.journal import Journal
-from errata.registry.records import BASE_VERSION, ChangeKind, EditStatus, StoredFact
-from errata.registry.version_folder import DELTA, VersionFolder
+from errata.registry.records import BASE_VERSION, ChangeKind, StoredFact
+from errata.registry.version_folder import CHANGES, DELTA, VersionFolder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,14 @@ def verify(home: Path) -> Verified:
         UnknownVersion: the folder does not belong to a base model yet.
         CorruptArtifact: what it belongs to cannot be read.
     """
-    base, artifacts, journal, edits = BoundBase.of(home), Artifacts(home), Journal.of(home), EditFiles(home / "edits")
-    numbers = artifacts.all_numbers()
-    folders = [artifacts.folder(number) for number in numbers]
-    faults: list[str] = []
-    for number in numbers:
-        faults += [f"version {number}: {fault}" for fault in _faults_of_version(artifacts, number, base)]
+    base, journal = BoundBase.of(home), Journal.of(home)
+    faults = [] if (home / "versions").is_dir() else ["the folder of versions is not there"]
+    artifacts, edits = Artifacts(home), EditFiles(home / "edits")
+    folders = []
+    for number in artifacts.all_numbers():
+        with journal.locked():  # nobody drops, restores or deletes it meanwhile
+            folders.append(artifacts.folder(number))
+            faults += [f"version {number}: {fault}" for fault in _faults_of_version(artifacts, number, base)]
     faults += _faults_of_activations(artifacts, journal)
     faults += _faults_of_names(artifacts, Aliases.of(home))
     faults += _faults_of_edits(artifacts, edits)
@@ -66,7 +68,7 @@ def verify(home: Path) -> Verified:
 
 
 def faults_of_files(folder: VersionFolder, base: BoundBase) -> Iterator[str]:
-    """What is wrong with the files of one version by themselves."""
+    """What is wrong with manifest, facts and update of one version by themselves."""
     try:
         manifest = folder.manifest
     except ArtifactError as error:
@@ -78,24 +80,18 @@ def faults_of_files(folder: VersionFolder, base: BoundBase) -> Iterator[str]:
             f"is {base.name} ({base.digest[:12]}), which has other weights"
         )
     try:
-        facts = folder.facts()
-        yield from _faults_of_facts(facts, manifest.facts)
-    except ArtifactError as error:
-        yield _said(error, folder)
-    try:
-        counts = Counter(change.change for change in folder.changes())
-        told = (manifest.added, manifest.changed, manifest.retracted)
-        if tuple(counts[kind] for kind in ChangeKind) != told:
-            yield "the manifest counts other changes than there are"
+        yield from _faults_of_facts(folder.facts(), manifest.facts)
     except ArtifactError as error:
         yield _said(error, folder)
     if folder.is_deleted or folder.is_dropped:
+        if folder.delta_bytes:
+            yield f"its weights are to be gone, and {DELTA} is still there"
         return
     try:
-        layers = deltas.read(folder.checked(DELTA))
-        if list(layers) != [report.layer for report in manifest.layers]:
-            yield f"the update is of the layers {list(layers)}, and the manifest tells of others"
-        if not all(bool(part.isfinite().all()) for delta in layers.values() for part in delta.parts):
+        updates = deltas.read(folder.checked(DELTA))
+        if list(updates) != [report.layer for report in manifest.layers]:
+            yield f"the update is of the layers {list(updates)}, and the manifest tells of others"
+        if not all(bool(part.isfinite().all()) for delta in updates.values() for part in delta.parts):
             yield "the update holds what is no finite number"
     except ArtifactError as error:
         yield _said(error, folder)
@@ -127,11 +123,19 @@ def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> It
     if manifest.parent != BASE_VERSION and manifest.parent not in artifacts.all_numbers():
         yield f"it was made of version {manifest.parent}, which is not there"
         return
+    if CHANGES not in manifest.files:  # it was written before versions told of their changes
+        return
     try:
+        changes = folder.changes()
         before = () if manifest.parent == BASE_VERSION else artifacts.folder(manifest.parent).facts()
-    except ArtifactError:
-        return  # told of the other version
-    if set(changes_between(FactIndex(before), FactIndex(folder.facts()))) != set(folder.changes()):
+    except ArtifactError as error:
+        if str(error).startswith(f"{folder.called}: "):  # else it is told of the other version
+            yield _said(error, folder)
+        return
+    counts = Counter(change.change for change in changes)
+    if [counts[kind] for kind in ChangeKind] != [manifest.added, manifest.changed, manifest.retracted]:
+        yield "its manifest counts other changes than there are"
+    if set(changes_between(FactIndex(before), FactIndex(folder.facts()))) != set(changes):
         yield f"its facts do not differ from those of version {manifest.parent} as it says"
 
 
@@ -175,7 +179,7 @@ def _faults_of_edits(artifacts: Artifacts, edits: EditFiles) -> Iterator[str]:
         except ErrataError as error:
             yield str(error)
             continue
-        if outcome and outcome.status is EditStatus.SUCCEEDED and outcome.version not in {None, *known}:
+        if outcome and outcome.version not in {None, *known}:
             yield f"{edit_id} made version {outcome.version}, which is not there"
 
 

@@ -12,13 +12,15 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import SkipValidation, ValidationError
+from pydantic_core import ErrorDetails
 
 from errata.contexts import ROOM_FOR_CONTEXT
-from errata.errors import FactConflict, FactProblem, InvalidFacts, InvalidHyperparameters
+from errata.errors import FactConflict, FactProblem, InvalidFacts, InvalidHyperparameters, UnknownFacts
 from errata.facts import MAX_FACTS, Fact, find_problems
 from errata.hyperparameters import unknown_to
 from errata.method import check_layers
 from errata.prompts import find_overlong
+from errata.registry.amendment import places_of
 from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, ProblemItem, RebuildRequest
 from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from service.pages import Limit, Page
@@ -66,20 +68,23 @@ def _validated(posted: PostedEdit) -> EditRequest:
         request = EditRequest.model_validate(posted, from_attributes=True)
     except ValidationError as error:
         for item in error.errors(include_url=False):
-            place = ("facts",) if item["type"] == "nothing" else item["loc"]
-            faults.append({**item, "loc": ("body", *place)})
+            faults.append({**item, "loc": ("body", *_place(item))})
     for problem in _fact_problems(posted):
         loc = ("body", "facts", problem.index, problem.field)
         faults.append({"type": "fact", "loc": loc, "msg": problem.detail})
-    if request is not None:
-        put_in = {body.to_fact().id for body in request.facts}
-        for index, fact_id in enumerate(request.retract):
-            if fact_id in put_in:
-                message = "is put in by the same edit (`facts`)"
-                faults.append({"type": "fact", "loc": ("body", "retract", index), "msg": message})
     if request is None or faults:
         raise RequestValidationError(faults)
     return request
+
+
+def _place(fault: ErrorDetails) -> tuple[str | int, ...]:
+    """Where it is; what is wrong with an edit as a whole has no place of its own."""
+    match fault["type"]:
+        case "nothing":
+            return ("facts",)
+        case "put_in":
+            return ("retract", fault["ctx"]["index"])
+    return fault["loc"]
 
 
 def _fact_problems(body: Any) -> list[FactProblem]:
@@ -134,7 +139,6 @@ def create_edit(
     The answer tells what they change in the version that is active now: `changes` has the object that each of them
     replaces, `duplicates` the facts that differ only in case or spacing. `Location` names the edit to follow.
     """
-    _check_hyperparameters(request, replica)
     _check_lengths(request, replica)
     return accepted(request, replica, response, by, idempotency_key, refuse_conflicts=on_conflict == "error")
 
@@ -149,16 +153,14 @@ def accepted(
     refuse_conflicts: bool = False,
 ) -> Edit:
     """The edit, queued. Raises `ProblemError`, which points at the facts at fault, and as `Registry.create_edit`."""
+    if isinstance(request, EditRequest):
+        _check_hyperparameters(request, replica)
     try:
         edit, _ = replica.registry.create_edit(request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts)
-    except FactConflict as error:
+    except (FactConflict, UnknownFacts) as error:
         assert isinstance(request, EditRequest)
-        index_of = {body.to_fact().id: index for index, body in enumerate(request.facts)}
-        places = [
-            ProblemItem(pointer=pointer("facts", index_of[fact_id], "object"), detail=detail)
-            for fact_id, detail in error.facts
-        ]
-        raise ProblemError(409, "fact-conflict", str(error), at=places) from error
+        status, kind = (409, "fact-conflict") if isinstance(error, FactConflict) else (404, "unknown-facts")
+        raise ProblemError(status, kind, str(error), at=places_of(error, request)) from error
     except InvalidFacts as error:  # those of the request are good: there would be too many of them
         raise ProblemError(422, "too-many-facts", str(error)) from error
     response.headers["Location"] = f"/edits/{edit.id}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic import Field
 
 from errata.registry.fact_index import FactFilter, FactIndex
 from errata.registry.records import (
+    FACT_ID,
     NUMBERS_END,
     Edit,
     EditOptions,
@@ -70,10 +71,16 @@ def list_facts(
     wanted: WantedFacts,
     version: InVersion = None,
     limit: Limit = 100,
-    after: str | None = None,
+    after: Annotated[str | None, Query(pattern=r"^\d{1,15}:fact_[0-9a-f]{16}$")] = None,
 ) -> Page[StoredFact]:
-    """In canonical order. Subject, relation and object are compared as wholes; how they are spaced does not matter."""
-    return page_of_facts(registry.facts(registry.active() if version is None else version), wanted, limit, after)
+    """In canonical order. Subject, relation and object are compared as wholes; how they are spaced does not matter.
+
+    A list is walked in the version that it was begun in, whatever is activated meanwhile: `next` names it.
+    """
+    begun_in, _, fact_id = after.partition(":") if after else ("", "", None)
+    number = int(begun_in) if begun_in else registry.active() if version is None else version
+    page = page_of_facts(registry.facts(number), wanted, limit, fact_id)
+    return page.model_copy(update={"next": f"{number}:{page.next}"}) if page.next else page
 
 
 @router.get(
@@ -82,14 +89,16 @@ def list_facts(
     dependencies=[may_read],
     responses=problem_responses(401, 403, 404, 409, 422, 503),
 )
-def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> FactRecord:
+def get_fact(
+    fact_id: Annotated[str, Path(pattern=FACT_ID)], registry: RegistryDep, version: InVersion = None
+) -> FactRecord:
     """As it stands in the version, or, where that does not hold it, as it stood when a version last held it; with what
     became of it in all versions, newest first. 404 where no version ever held it."""
     number = registry.active() if version is None else version
     held = registry.facts(number).get(fact_id)
     fact = held or registry.fact_sets.last(fact_id)
     if fact is None:
-        raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")
+        raise ProblemError(404, "unknown-fact", f"no version holds {fact_id}, nor did one before")
     return FactRecord(**fact.model_dump(), held=held is not None, history=registry.fact_sets.history(fact_id))
 
 
@@ -111,4 +120,11 @@ def retract_facts(
     were put in."""
     options = {name: getattr(body, name) for name in body.model_fields_set - {"ids"}}
     request = EditRequest(retract=body.ids, **options)
-    return accepted(request, replica, response, by, idempotency_key)
+    try:
+        return accepted(request, replica, response, by, idempotency_key)
+    except ProblemError as error:  # the ids are called otherwise in this body
+        places = [
+            item.model_copy(update={"pointer": item.pointer.replace("retract", "ids")}) for item in error.problem.errors
+        ]
+        error.problem = error.problem.model_copy(update={"errors": tuple(places)})
+        raise

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from errata.errors import Conflict
 from errata.registry.aliases import is_alias
-from errata.registry.fact_index import changes_between
 from errata.registry.journal import JournalEntry
 from errata.registry.records import (
     NUMBERS_END,
@@ -50,6 +49,13 @@ class Named(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3}]})
 
     version: VersionNumber
+
+
+class Alias(BaseModel):
+    """A name, and the version that it stands for."""
+
+    name: str
+    version: int
 
 
 class Diff(Page[FactChange]):
@@ -118,7 +124,7 @@ def compare_versions(
     number: Number, other: Number, registry: RegistryDep, limit: Limit = 100, after: str | None = None
 ) -> Diff:
     """What must be done to the facts of the first version to get those of the second, whichever came first."""
-    changes = changes_between(registry.facts(number), registry.facts(other))
+    changes = registry.fact_sets.changes(number, other)
     counts = Counter(change.change for change in changes)
     page = page_of(changes, lambda change: change.id, limit, after)
     return Diff(
@@ -168,11 +174,15 @@ def list_activations(
 
 
 @router.get(
-    "/aliases", summary="The names of versions", dependencies=[may_read], responses=problem_responses(401, 403, 409)
+    "/aliases",
+    summary="The names of versions",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 409, 422),
 )
-def list_aliases(registry: RegistryDep) -> dict[str, int]:
-    """The version that each name stands for."""
-    return registry.aliases.all()
+def list_aliases(registry: RegistryDep, limit: Limit = 100, after: str | None = None) -> Page[Alias]:
+    """By name."""
+    aliases = [Alias(name=name, version=version) for name, version in registry.aliases.all().items()]
+    return page_of(aliases, lambda alias: alias.name, limit, after)
 
 
 @router.put(

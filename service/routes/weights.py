@@ -18,7 +18,7 @@ from errata.registry.records import BASE_VERSION, Dropped, Edit, RebuildRequest
 from errata.registry.registry import Registry
 from errata.registry.retention import drop_weights
 from errata.registry.transfer import files_of
-from service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit, may_read
+from service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
 from service.problems import ProblemError, problem_responses
 from service.routes.edits import IdempotencyKey, accepted
 from service.routes.versions import Number
@@ -56,7 +56,7 @@ class ExportFormat(StrEnum):
     "/versions/{number}/export",
     summary="Fetch a version's weights",
     response_class=StreamingResponse,
-    dependencies=[may_read],
+    dependencies=[may_administer],
     responses={
         200: {"content": {TAR: {}}, "description": "A tar"},
         **problem_responses(401, 403, 404, 409, 422, 503),

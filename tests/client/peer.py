@@ -14,6 +14,7 @@ from typing import Any, Protocol
 class Answer:
     """What the peer does with one request. `drops`: it closes the connection instead of going on.
 
+    `lacks`: so many bytes are announced that never come after the `body`.
     `hung_up` is set where the client closes the connection before it has all of the `chunks`.
     """
 
@@ -24,6 +25,7 @@ class Answer:
     after_s: float = 0.0
     holds_open_s: float = 0.0
     drops: bool = False
+    lacks: int = 0
     hung_up: threading.Event = field(default_factory=threading.Event)
 
 
@@ -86,15 +88,16 @@ class Peer:
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 if answer.chunks is None:
-                    self._send_whole(answer.body)
+                    self._send_whole(answer.body, answer.lacks)
                 else:
                     self._send_chunks(answer)
 
-            def _send_whole(self, body: object) -> None:
+            def _send_whole(self, body: object, lacks: int) -> None:
                 content = body if isinstance(body, bytes) else json.dumps(body).encode() if body else b""
-                self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Length", str(len(content) + lacks))
                 self.end_headers()
                 self.wfile.write(content)
+                self.close_connection |= lacks > 0
 
             def _send_chunks(self, answer: Answer) -> None:
                 self.send_header("Transfer-Encoding", "chunked")
@@ -112,7 +115,7 @@ class Peer:
                 elif not answer.holds_open_s:
                     self.wfile.write(b"0\r\n\r\n")
 
-            do_GET = do_POST = do_DELETE = answer
+            do_GET = do_POST = do_PUT = do_DELETE = answer
 
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""

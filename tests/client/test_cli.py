@@ -44,6 +44,12 @@ def test_what_the_service_refuses_is_named_by_its_line(
     assert main(["edit", str(file)]) == 3
     assert capsys.readouterr().err == f"errata-client: {file}, record 1 (line 3), object: another object than fact 0\n"
 
+    fault = {"pointer": "/facts/1/object", "detail": "'q' is there"}
+    peer.answers = [Answer(409, problem(409, "Fact conflict", "1 fact", errors=[fault]))]
+    assert main(["edit", str(file), "--on-conflict", "error"]) == 3
+    assert peer.received[-1].path == "/edits?on_conflict=error"
+    assert capsys.readouterr().err == f"errata-client: {file}, record 1 (line 3), object: 'q' is there\n"
+
 
 def test_more_facts_than_an_edit_takes_are_not_sent(
     peer: Peer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -68,6 +74,30 @@ def test_edit_waits_and_its_exit_code_tells_what_came_of_it(
     assert main([*flags, "--no-wait", "--no-activate"]) == 0
     assert peer.received[-1].body["activate"] is False
     assert capsys.readouterr().out.splitlines()[:2] == ["edit    edit_1", "status  queued"]
+
+
+def test_a_rebuild_is_waited_for_as_any_edit_is(
+    peer: Peer, edit_body: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rebuild = {**edit_body, "facts": 0, "rebuild": True, "version": 2}
+    peer.answers = [Answer(202, rebuild), Answer(200, {**rebuild, "status": "succeeded"})]
+    assert main(["rebuild", "2"]) == 0
+    assert peer.received[0].path == "/versions/2/rebuild" and peer.received[0].headers["Idempotency-Key"]
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ["edit     edit_1", "status   succeeded", "rebuild  yes", "version  2"]
+    assert said.err.splitlines() == ["edit_1  queued", "edit_1  succeeded: version 2"]
+
+
+def test_an_export_gets_a_name_where_none_is_given(
+    peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    peer.answers = [Answer(body=b"tar", headers={"Content-Type": "application/x-tar"})]
+    assert main(["export", "3", "--format", "lora"]) == 0
+    assert capsys.readouterr().out == "errata-3-lora.tar\n"
+    assert Path("errata-3-lora.tar").read_bytes() == b"tar"
+    assert main(["export", "3", "--output", "none/x.tar"]) == 2
+    assert "No such file or directory" in capsys.readouterr().err
 
 
 def test_watch_shows_the_events(peer: Peer, edit_body: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,19 +38,19 @@ def test_wait_raises_what_came_of_the_edit(peer: Peer, call: Call, edit_body: di
 
 
 def test_lists_are_fetched_page_after_page(peer: Peer, call: Call) -> None:
-    facts = [{"subject": s, "relation": "r", "object": "o"} for s in ("a", "b")]
+    facts = [{"id": f"fact_{s}", "subject": s, "relation": "r", "object": "o"} for s in ("a", "b")]
     pages = [
         Answer(200, {"data": [facts[0]], "has_more": True, "next": "cursor&1"}),
         Answer(200, {"data": [facts[1]], "has_more": False, "next": None}),
     ]
     peer.answers = pages * 2
     assert [fact.subject for fact in call("facts", relation="r")] == ["a", "b"]
-    assert [fact.subject for fact in call("facts", "b", version=2)] == ["b"]
+    assert [fact.subject for fact in call("facts", version=2, by="k")] == ["a", "b"]
     assert [received.path for received in peer.received] == [
         "/facts?limit=100&relation=r",
         "/facts?limit=100&relation=r&after=cursor%261",
-        "/versions/2/facts?limit=100",
-        "/versions/2/facts?limit=100&after=cursor%261",
+        "/facts?limit=100&version=2&by=k",
+        "/facts?limit=100&version=2&by=k&after=cursor%261",
     ]
 
 

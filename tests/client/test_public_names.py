@@ -11,6 +11,8 @@ def test_the_public_names_are_these() -> None:
     assert set(errata_client.__all__) == {
         *("Errata", "AsyncErrata", "Edit", "AsyncEdit", "Fact", "FactInput", "Neighbor"),
         *("read_facts", "facts_of_records"),
+        *("FactReference", "FactRecord", "FactChange", "FactEvent", "FactName", "ChangeKind", "Diff", "OnConflict"),
+        *("PastActivation", "Dropped", "Pruned", "ExportFormat"),
         *("Event", "ProgressEvent", "LogEvent", "StatusEvent"),
         *("EditRecord", "EditStatus", "Progress", "Metrics", "Version", "VersionStatus", "LayerChange"),
         *("StoredFact", "StoredNeighbor", "Generation", "Completion", "Usage", "Activation", "Replica"),

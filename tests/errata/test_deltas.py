@@ -50,3 +50,18 @@ def test_the_relative_norm_is_taken_over_the_base_matrix(demo: EditableModel) ->
     weight = demo.weight(0)
     twice = Delta(2 * weight, None, rank=1)
     assert relative_norm(demo, 0, twice) == pytest.approx(2)
+
+
+@pytest.mark.parametrize(("ranks", "is_dense"), [((1, 2), False), ((2, 3), True), ((2, 5), True), ((5, 5), True)])
+def test_a_sum_of_updates_is_kept_in_the_smaller_form(ranks: tuple[int, int], is_dense: bool) -> None:
+    one, other = (Delta.of_factors(*factors(rank)) for rank in ranks)
+    total = one + other
+    assert (total.right is None) == is_dense
+    assert total.rank == min(sum(ranks), 6)
+    torch.testing.assert_close(total.dense(), one.dense() + other.dense())
+
+
+def test_a_sum_that_leaves_the_finite_numbers_is_refused() -> None:
+    largest = Delta(torch.full((6, 10), torch.finfo(torch.float32).max), None, rank=1)
+    with pytest.raises(NotFinite):
+        largest + largest

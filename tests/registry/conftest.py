@@ -106,7 +106,7 @@ def publish_version(
         method="memit",
         status=status,
         base_model=BaseModelName(name="base", digest=digest, dtype="float32"),
-        hparams={"layers": [2]},
+        hparams={"layers": [2], "moment_weight": 1.0},
         contexts=(),
         facts=len(stored),
         added=kinds[ChangeKind.ADDED],

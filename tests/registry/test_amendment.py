@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 
 from errata.errors import FactConflict, InvalidFacts, UnknownFacts
 from errata.facts import MAX_FACTS, Fact
-from errata.registry.amendment import Origin, amend
+from errata.registry.amendment import Origin, amend, places_of
 from errata.registry.fact_index import FactFilter, FactIndex
 from errata.registry.records import ChangeKind, EditRequest, FactBody, StoredFact
 
@@ -26,7 +27,7 @@ def put(*facts: tuple[str, str, str], retract: tuple[str, ...] = ()) -> EditRequ
 
 def test_facts_are_added_changed_and_withdrawn_in_one_step() -> None:
     request = put(("Grace Hopper", "was born in", "Oslo"), ("Ada Lovelace", "was born in", "Bern"), retract=(ALAN.id,))
-    amendment = amend(BEFORE, request, ORIGIN)
+    amendment = amend(BEFORE, 1, request, ORIGIN)
     assert [(fact.subject, fact.object, fact.edit, fact.by, fact.replaced) for fact in amendment.facts] == [
         ("Ada Lovelace", "Bern", "edit_2", "kofi", "Paris"),
         ("Grace Hopper", "Oslo", "edit_2", "kofi", None),
@@ -40,32 +41,38 @@ def test_facts_are_added_changed_and_withdrawn_in_one_step() -> None:
 
 def test_what_stays_keeps_its_origin_and_takes_new_prompts_to_measure_it() -> None:
     again = FactBody(subject="Ada  Lovelace", relation="{} was born in", object="Paris", paraphrases=("Ada is from",))
-    amendment = amend(BEFORE, EditRequest(facts=(again,)), ORIGIN)
+    amendment = amend(BEFORE, 1, EditRequest(facts=(again,)), ORIGIN)
     ada = amendment.facts.get(ADA.id)
     assert ada is not None and (ada.edit, ada.by, ada.at) == ("edit_1", "maya", YESTERDAY)
     assert ada.paraphrases == ("Ada is from",)
     assert amendment.changes == ()
+    changed = amend(amendment.facts, 2, put(("Ada Lovelace", "was born in", "Bern")), ORIGIN).facts.get(ADA.id)
+    assert changed is not None and (changed.object, changed.paraphrases) == ("Bern", ("Ada is from",))
 
 
 def test_a_change_is_refused_where_it_is_not_wanted() -> None:
     with pytest.raises(FactConflict, match=r"'Ada Lovelace', 'was born in' is 'Paris' and would become 'Bern'"):
-        amend(BEFORE, put(("Ada Lovelace", "was born in", "Bern")), ORIGIN, refuse_conflicts=True)
-    amend(BEFORE, put(("Ada Lovelace", "was born in", "Paris"), ("A", "is", "b")), ORIGIN, refuse_conflicts=True)
+        amend(BEFORE, 1, put(("Ada Lovelace", "was born in", "Bern")), ORIGIN, refuse_conflicts=True)
+    amend(BEFORE, 1, put(("Ada Lovelace", "was born in", "Paris"), ("A", "is", "b")), ORIGIN, refuse_conflicts=True)
 
 
 def test_what_is_not_there_cannot_be_withdrawn() -> None:
     unknown = Fact("Nobody", "was born in", "Bern").id
-    with pytest.raises(UnknownFacts, match=unknown):
-        amend(BEFORE, put(retract=(ALAN.id, unknown)), ORIGIN)
+    request = put(retract=(ALAN.id, unknown))
+    with pytest.raises(UnknownFacts, match=f"{unknown} is not among the facts of version 1") as caught:
+        amend(BEFORE, 1, request, ORIGIN)
+    assert [place.pointer for place in places_of(caught.value, request)] == ["/retract/1"]
+    with pytest.raises(ValidationError, match="is put in by the same edit"):
+        put(("Alan Turing", "{} was born in", "Rome"), retract=(ALAN.id,))
 
 
 def test_facts_that_differ_in_case_or_spacing_are_pointed_out() -> None:
     request = put(
         ("ada lovelace", "Was Born In", "Bern"), ("AdaLovelace", "was born in", "Bern"), ("Alan", "was born in", "Rome")
     )
-    (group,) = amend(BEFORE, request, ORIGIN).duplicates
+    (group,) = amend(BEFORE, 1, request, ORIGIN).duplicates
     assert {fact.subject for fact in group} == {"Ada Lovelace", "ada lovelace", "AdaLovelace"}
-    (withdrawn_twin,) = amend(BEFORE, request.model_copy(update={"retract": (ADA.id,)}), ORIGIN).duplicates
+    (withdrawn_twin,) = amend(BEFORE, 1, request.model_copy(update={"retract": (ADA.id,)}), ORIGIN).duplicates
     assert {fact.subject for fact in withdrawn_twin} == {"ada lovelace", "AdaLovelace"}
 
 
@@ -73,8 +80,8 @@ def test_a_set_has_an_end() -> None:
     many = FactIndex([StoredFact.from_fact(Fact(f"S{n:05}", "is", "b"), "edit_1") for n in range(MAX_FACTS)])
     request = put(("T", "is", "b"))
     with pytest.raises(InvalidFacts, match="at most 10000 facts"):
-        amend(many, request, ORIGIN)
-    in_place = amend(many, request.model_copy(update={"retract": (next(iter(many)).id,)}), ORIGIN)
+        amend(many, 1, request, ORIGIN)
+    in_place = amend(many, 1, request.model_copy(update={"retract": (next(iter(many)).id,)}), ORIGIN)
     assert len(in_place.facts) == MAX_FACTS
 
 
@@ -82,7 +89,7 @@ def test_facts_are_found_by_any_of_their_parts_page_by_page() -> None:
     def found(**wanted: str) -> list[str]:
         return [fact.subject for fact in facts.select(FactFilter(**wanted), limit=10)[0]]
 
-    facts = amend(BEFORE, put(("Ada Lovelace", "lives in", "Zürich")), ORIGIN).facts
+    facts = amend(BEFORE, 1, put(("Ada Lovelace", "lives in", "Zürich")), ORIGIN).facts
     assert found(subject=" Ada  Lovelace") == ["Ada Lovelace", "Ada Lovelace"]
     assert found(relation="{} was born in") == ["Ada Lovelace", "Alan Turing"]
     assert found(object="Rome") == found(text="turing") == ["Alan Turing"]

@@ -7,11 +7,12 @@ import pytest
 from errata import deltas
 from errata.errors import Conflict, UnknownAlias, UnknownVersion, WeightsDropped
 from errata.facts import Fact
-from errata.registry.records import RebuildRequest
-from errata.registry.recovery import rebuild
+from errata.registry.records import EditRequest, RebuildRequest
+from errata.registry.recovery import rebuild, recover
 from errata.registry.registry import Registry
 from errata.registry.retention import drop_weights
-from errata.registry.version_folder import DELTA
+from errata.registry.verification import verify
+from errata.registry.version_folder import CHANGES, DELTA, MANIFEST
 from tests.registry.conftest import BASE_DIGEST, Publish
 
 PARIS = Fact("Ada Lovelace", "was born in", "Paris")
@@ -56,22 +57,31 @@ def test_a_name_stands_for_one_version_and_keeps_it(registry: Registry, publish:
         registry.take_name("best")
 
 
-def test_weights_that_nobody_needs_are_dropped_and_others_never(registry: Registry, publish: Publish) -> None:
+def test_weights_that_nobody_needs_are_dropped_and_others_never(
+    registry: Registry, publish: Publish, request_body: EditRequest
+) -> None:
+    edit, _ = registry.create_edit(request_body)
     for _ in range(7):
         publish()
+    publish(edit=edit.id)  # its worker died before it could settle what becomes of it
+    publish()
     registry.name_version("keep", 1)
     registry.activate(3)
     registry.activate(5)
 
     foreseen = drop_weights(registry, 1, dry_run=True)
-    assert [dropped.version for dropped in foreseen] == [2, 4, 6] and foreseen[0].bytes > 0
+    assert [dropped.version for dropped in foreseen] == [2, 4, 6, 7] and foreseen[0].bytes > 0
     assert not registry.version(2).dropped
     assert drop_weights(registry, 1) == foreseen
     assert drop_weights(registry, 1) == ()
 
-    assert [version.id for version in registry.versions().data if version.dropped] == [6, 4, 2]
+    assert [version.id for version in registry.versions().data if version.dropped] == [7, 6, 4, 2]
     assert len(registry.facts(2)) == 1
-    for use in (lambda: registry.activate(2), lambda: registry.load_deltas(2, BASE_DIGEST)):
+    for use in (
+        lambda: registry.activate(2),
+        lambda: registry.load_deltas(2, BASE_DIGEST),
+        lambda: registry.name_version("best", 2),
+    ):
         with pytest.raises(WeightsDropped, match="rebuild"):
             use()
     registry.redis.flushdb()
@@ -87,11 +97,49 @@ def test_dropped_weights_are_put_back(registry: Registry, publish: Publish) -> N
     drop_weights(registry, 0)
     edit, _ = registry.create_edit(RebuildRequest(rebuild=1))
     assert (edit.rebuild, edit.version, edit.facts) == (True, 1, 0)
+    assert registry.create_edit(RebuildRequest(rebuild=1)) == (edit, False)
 
-    draft = registry.artifacts.draft((), (), lambda path: deltas.write(path, before))
-    with registry.deciding():
+    written = registry.artifacts.draft((), (), lambda path: deltas.write(path, before))
+    with written as draft, registry.deciding():
         restored = registry.restore(registry.artifacts.manifest(1), draft)
 
     assert restored.files[DELTA] == draft.files[DELTA] and not draft.folder.exists()
     assert not registry.version(1).dropped
     assert registry.activate(1).active == 1
+
+
+def test_what_redis_was_not_told_is_seen_all_the_same(registry: Registry, publish: Publish) -> None:
+    """As where Redis went away in the middle of a change."""
+    for _ in range(3):
+        publish()
+    registry.artifacts.drop(1)
+    registry.artifacts.delete(2)
+    assert registry.version(1).dropped
+    assert registry.create_edit(RebuildRequest(rebuild=1))[0].rebuild
+    with pytest.raises(UnknownVersion):
+        registry.version(2)
+    recover(registry)
+    assert [version.id for version in registry.versions().data] == [3, 1, 0]
+
+
+def test_a_version_that_cannot_be_read_hides_no_history(registry: Registry, publish: Publish) -> None:
+    publish(PARIS)
+    publish(BERN, parent=1)
+    publish(PARIS, parent=2)
+    folder = registry.artifacts.folder(2).path
+    (folder / CHANGES).write_text('damaged: "id":"' + PARIS.id + '"\n')
+    assert [event.version for event in registry.fact_sets.history(PARIS.id)] == [3, 1]
+
+
+def test_versions_from_before_changes_were_kept_have_a_history(registry: Registry, publish: Publish) -> None:
+    publish(PARIS)
+    publish(BERN, parent=1)
+    publish(BERN, ROME, parent=2)
+    for number in (1, 2, 3):
+        folder = registry.artifacts.folder(number)
+        without = {name: file for name, file in folder.manifest.files.items() if name != CHANGES}
+        (folder.path / MANIFEST).write_text(folder.manifest.model_copy(update={"files": without}).model_dump_json())
+        (folder.path / CHANGES).unlink()
+    assert [(e.version, e.change) for e in registry.fact_sets.history(PARIS.id)] == [(2, "changed"), (1, "added")]
+    assert [e.version for e in registry.fact_sets.history(ROME.id)] == [3]
+    assert verify(registry.settings.home).faults == ()

@@ -165,7 +165,7 @@ def rewrite(**changes: object) -> Callable[[Path], None]:
             "version 2: its facts do not differ from those of version 0",
         ),
         (f"versions/000002/{MANIFEST}", rewrite(facts=3), "version 2: it holds 2 facts, and its manifest says 3"),
-        (f"versions/000002/{MANIFEST}", rewrite(changed=0), "version 2: the manifest counts other changes"),
+        (f"versions/000002/{MANIFEST}", rewrite(changed=0), "version 2: its manifest counts other changes"),
         (f"versions/000002/{MANIFEST}", rewrite(layers=[]), "version 2: the update is of the layers"),
         ("versions/000002", shutil.rmtree, "version 2 was activated"),
         ("activations.jsonl", lambda path: path.write_text("{}\n"), "activations.jsonl cannot be read"),

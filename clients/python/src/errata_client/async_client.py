@@ -152,7 +152,7 @@ class AsyncErrata:
         return self._transport.items(routes.list_activations())
 
     async def aliases(self) -> dict[str, int]:
-        return await self._transport.send(routes.list_aliases())
+        return {alias.name: alias.version async for alias in self._transport.items(routes.list_aliases())}
 
     async def name_version(self, name: str, number: int) -> Version:
         return await self._transport.send(routes.name_version(name, number))

@@ -224,7 +224,7 @@ class Errata:
 
     def aliases(self) -> dict[str, int]:
         """The version that each name stands for."""
-        return self._transport.send(routes.list_aliases())
+        return {alias.name: alias.version for alias in self._transport.items(routes.list_aliases())}
 
     def name_version(self, name: str, number: int) -> Version:
         """Let a name stand for a version, whatever it stood for before. What has a name is never dropped.

@@ -272,6 +272,13 @@ class Replica(Record):
     swap_ms: float | None = None
 
 
+class Alias(Record):
+    """A name, and the version that it stands for."""
+
+    name: str
+    version: int
+
+
 class Activation(Record):
     """The version that serves now, the one that served before, and who serves it."""
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 from errata_client.facts import FactInput, FactReference, fact_bodies, fact_ids
 from errata_client.models import (
     Activation,
+    Alias,
     EditRecord,
     FactChange,
     FactRecord,
@@ -173,8 +174,8 @@ def list_activations() -> Request[Page[PastActivation]]:
     return _list("/activations", PastActivation)
 
 
-def list_aliases() -> Request[dict[str, int]]:
-    return Request(method="GET", path="/aliases", answer=dict[str, int])
+def list_aliases() -> Request[Page[Alias]]:
+    return _list("/aliases", Alias)
 
 
 def name_version(name: str, number: int) -> Request[Version]:

@@ -1,51 +1,96 @@
 """The service's records as text for people."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
-from errata_client.models import Activation, EditRecord, Generation, Metrics, StoredFact, Version
-from errata_client.tables import cell, pairs, table
+from errata_client.models import (
+    Activation,
+    Diff,
+    EditRecord,
+    FactChange,
+    FactName,
+    FactRecord,
+    Generation,
+    Metrics,
+    PastActivation,
+    Pruned,
+    StoredFact,
+    Version,
+)
+from errata_client.tables import GAP, cell, pairs, table
 
 
 def edit_view(edit: EditRecord) -> str:
-    """What came of an edit."""
-    values: dict[str, object] = {"edit": edit.id, "status": edit.status, "facts": edit.facts}
+    """What came of an edit, and what it replaces."""
+    values: dict[str, object] = {"edit": edit.id, "status": edit.status}
+    values |= {"rebuild": "yes"} if edit.rebuild else {"facts": edit.facts}
     for name in ("added", "changed", "retracted", "base", "version", "note"):
         if getattr(edit, name) is not None:
             values[name] = getattr(edit, name)
-    return pairs(values | _measured(edit.metrics))
+    parts = [pairs(values | _measured(edit.metrics))]
+    if edit.changes:
+        parts.append(_changes(edit.changes))
+        more = (edit.changed or 0) + (edit.retracted or 0) - len(edit.changes)
+        if more > 0:
+            parts[-1] += f"\nand {more} more"
+    if edit.duplicates:
+        parts.append("\n".join(f"probable duplicates: {_alike(group)}" for group in edit.duplicates))
+    return "\n\n".join(parts)
 
 
 def versions_view(versions: Iterable[Version]) -> str:
     """A line for each version."""
-    header = [
-        "version",
-        "status",
-        "facts",
-        "added",
-        "changed",
-        "score",
-        "efficacy",
-        "specificity",
-        "created",
-        "note",
-    ]
+    header = ["version", "parent", "status", "facts", "added", "changed", "retracted"]
+    header += ["score", "efficacy", "specificity", "created", "names", "note"]
     rows = []
     for version in versions:
         metrics = version.metrics or Metrics()
+        counts = [version.facts, version.added, version.changed, version.retracted]
         measured = [metrics.score, metrics.efficacy, metrics.specificity]
-        counts = [version.facts, version.added, version.changed]
-        rows.append([version.id, version.status, *counts, *measured, version.created_at, version.note])
+        rest = [version.created_at, _names(version), version.note]
+        rows.append([version.id, version.parent, _standing(version), *counts, *measured, *rest])
     return table(header, rows)
+
+
+def version_tree_view(versions: Iterable[Version]) -> str:
+    """A line for each version, below the one that it was made from; an only child stands right below its parent.
+
+    One whose parent is not there any more stands by itself.
+    """
+    oldest_first = sorted(versions, key=lambda version: version.id)
+    known = {version.id for version in oldest_first}
+    children: dict[int | None, list[Version]] = defaultdict(list)
+    for version in oldest_first:
+        children[version.parent if version.parent in known else None].append(version)
+
+    lines = []
+    waiting = [(root, "", "") for root in reversed(children[None])]
+    while waiting:
+        version, branch, indent = waiting.pop()
+        facts = "1 fact" if version.facts == 1 else f"{version.facts} facts"
+        parts = [str(version.id), _standing(version), facts, _names(version), version.note]
+        lines.append(branch + GAP.join(cell(part) for part in parts if part))
+        below = children[version.id]
+        for child in reversed(below):
+            if len(below) == 1:
+                waiting.append((child, indent, indent))
+            elif child is below[-1]:
+                waiting.append((child, f"{indent}└── ", f"{indent}    "))
+            else:
+                waiting.append((child, f"{indent}├── ", f"{indent}│   "))
+    return "\n".join(lines)
 
 
 def version_view(version: Version) -> str:
     """All about one version, with its layers."""
-    values: dict[str, object] = {"version": version.id}
-    for name in ("status", "parent", "edit", "method", "facts", "added", "changed", "retracted"):
+    values: dict[str, object] = {"version": version.id, "status": _standing(version), "names": _names(version)}
+    for name in ("parent", "edit", "by", "method", "facts", "added", "changed", "retracted"):
         values[name] = getattr(version, name)
     values |= _measured(version.metrics)
     values |= {"bytes": version.bytes, "digest": version.digest}
     values |= {"created": version.created_at, "note": version.note}
+    if version.imported_from is not None:
+        values["imported from"] = version.imported_from
     if not version.layers:
         return pairs(values)
     rows = [[layer.layer, layer.rank, layer.norm, layer.relative_norm] for layer in version.layers]
@@ -54,7 +99,28 @@ def version_view(version: Version) -> str:
 
 def facts_view(facts: Iterable[StoredFact]) -> str:
     """A line for each fact."""
-    return table(["subject", "relation", "object"], [[f.subject, f.relation, f.object] for f in facts])
+    return table(["fact", "subject", "relation", "object"], [[f.id, f.subject, f.relation, f.object] for f in facts])
+
+
+def fact_view(fact: FactRecord) -> str:
+    """All about one fact, with what became of it."""
+    values: dict[str, object] = {"fact": fact.id}
+    for name in ("subject", "relation", "object", "replaced", "edit", "by", "at"):
+        values[name] = getattr(fact, name)
+    values["held"] = "yes" if fact.held else "no"
+    values |= {f"paraphrase {number}": text for number, text in enumerate(fact.paraphrases, start=1)}
+    for number, neighbor in enumerate(fact.neighbors, start=1):
+        values[f"neighbor {number}"] = f"{neighbor.prompt} {neighbor.object}"
+    header = ["version", "parent", "change", "at", "edit", "by", "object"]
+    rows = [[e.version, e.parent, e.change, e.at, e.edit, e.by, _objects(e)] for e in fact.history]
+    return f"{pairs(values)}\n\n{table(header, rows)}"
+
+
+def diff_view(diff: Diff) -> str:
+    """How many facts differ in which way, and a line for each of them."""
+    counts = pairs({"added": len(diff.added), "changed": len(diff.changed), "retracted": len(diff.retracted)})
+    changes = (*diff.added, *diff.changed, *diff.retracted)
+    return f"{counts}\n\n{_changes(changes)}" if changes else counts
 
 
 def generation_view(generation: Generation) -> str:
@@ -70,6 +136,45 @@ def activation_view(activation: Activation) -> str:
         return said
     rows = [[replica.id, replica.version, replica.swap_ms] for replica in activation.replicas]
     return f"{said}\n\n{table(['replica', 'version', 'swap ms'], rows)}"
+
+
+def activations_view(activations: Iterable[PastActivation]) -> str:
+    """A line for each activation."""
+    rows = [[a.id, a.active, a.previous, a.at, a.who, a.by] for a in activations]
+    return table(["number", "version", "before", "at", "who", "by"], rows)
+
+
+def aliases_view(aliases: Mapping[str, int]) -> str:
+    """A line for each name."""
+    return table(["version", "name"], [[number, name] for name, number in aliases.items()])
+
+
+def pruned_view(pruned: Pruned) -> str:
+    """A line for each version, and all of them together."""
+    rows: list[list[object]] = [[str(dropped.version), dropped.bytes] for dropped in pruned.dropped]
+    return table(["dropped", "bytes"], [*rows, ["together", pruned.bytes]])
+
+
+def _standing(version: Version) -> str:
+    return f"{version.status}, dropped" if version.dropped else version.status
+
+
+def _names(version: Version) -> str | None:
+    return ", ".join(version.aliases) or None
+
+
+def _changes(changes: Iterable[FactChange]) -> str:
+    rows = [[change.change, change.id, change.subject, change.relation, _objects(change)] for change in changes]
+    return table(["change", "fact", "subject", "relation", "object"], rows)
+
+
+def _objects(change: FactChange) -> str:
+    """The object of a fact, with an arrow where another took its place."""
+    return " -> ".join(text for text in (change.before, change.after) if text is not None)
+
+
+def _alike(group: Iterable[FactName]) -> str:
+    return ", ".join(cell(f"{fact.subject} | {fact.relation} | {fact.object} ({fact.id})") for fact in group)
 
 
 def _measured(metrics: Metrics | None) -> dict[str, object]:

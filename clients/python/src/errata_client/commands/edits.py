@@ -1,0 +1,159 @@
+"""Commands that make edits and follow them."""
+
+import argparse
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from errata_client.client import Errata
+from errata_client.commands.command import AddCommand, Exit
+from errata_client.commands.output import say, say_each, show
+from errata_client.edits import Edit
+from errata_client.errors import Conflict, EditError, Unprocessable, edit_error
+from errata_client.events import LogEvent, ProgressEvent, StatusEvent
+from errata_client.fact_files import read_placed_facts
+from errata_client.facts import FactInput
+from errata_client.models import EditRecord
+from errata_client.progress import ProgressBar
+from errata_client.views import edit_view
+
+
+def add_commands(add: AddCommand) -> None:
+    """`edit`, `retract`, `rebuild`, `watch` and `cancel`."""
+    edit = add("edit", _edit, "put facts into the model, from a file or from flags, and withdraw others")
+    edit.add_argument("file", nargs="?", type=Path, metavar="FILE", help="facts as .jsonl, .json or .csv")
+    for part in ("subject", "relation", "object"):
+        edit.add_argument(f"--{part}", help=f"the {part} of a single fact")
+    edit.add_argument("--retract", action="append", default=[], metavar="FACT_ID", help="withdraw a fact; repeatable")
+    edit.add_argument(
+        "--on-conflict",
+        choices=("replace", "error"),
+        default="replace",
+        help="where a fact is there with another object: replace it (default), or refuse the edit",
+    )
+    _add_options_of_a_version(edit)
+    _add_wait(edit)
+
+    retract = add("retract", _retract, "withdraw facts from the model")
+    retract.add_argument("fact_ids", nargs="+", metavar="FACT_ID", help="as `errata-client facts` shows it")
+    _add_options_of_a_version(retract)
+    _add_wait(retract)
+
+    rebuild = add("rebuild", _rebuild, "build the dropped weights of a version again")
+    rebuild.add_argument("number", type=int, metavar="N")
+    _add_wait(rebuild)
+
+    add("watch", _watch, "follow an edit until it ends").add_argument("edit_id", metavar="EDIT_ID")
+    add("cancel", _cancel, "ask an edit to stop").add_argument("edit_id", metavar="EDIT_ID")
+
+
+def _add_options_of_a_version(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--base", type=int, metavar="N", help="build on this version, not on the active one")
+    command.add_argument("--note", help="what is to be remembered of it")
+    command.add_argument("--no-activate", dest="activate", action="store_false", help="build, but do not serve it")
+
+
+def _add_wait(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--wait", action=argparse.BooleanOptionalAction, default=True, help="wait until it ends (default)"
+    )
+
+
+def _edit(client: Errata, arguments: argparse.Namespace) -> Exit:
+    facts, places = _facts_to_send(arguments)
+    places |= {f"/retract/{index}": f"--retract {fact_id}" for index, fact_id in enumerate(arguments.retract)}
+
+    def send() -> Edit:
+        return client.edit(
+            facts,
+            retract=arguments.retract,
+            on_conflict=arguments.on_conflict,
+            base=arguments.base,
+            activate=arguments.activate,
+            note=arguments.note,
+        )
+
+    return _see_through(arguments, send, places)
+
+
+def _retract(client: Errata, arguments: argparse.Namespace) -> Exit:
+    def send() -> Edit:
+        return client.retract(arguments.fact_ids, base=arguments.base, activate=arguments.activate, note=arguments.note)
+
+    return _see_through(arguments, send, {f"/ids/{index}": name for index, name in enumerate(arguments.fact_ids)})
+
+
+def _rebuild(client: Errata, arguments: argparse.Namespace) -> Exit:
+    return _see_through(arguments, lambda: client.rebuild(arguments.number), {})
+
+
+def _watch(client: Errata, arguments: argparse.Namespace) -> Exit:
+    edit: EditRecord = client.get_edit(arguments.edit_id)
+    bar = ProgressBar()
+    try:
+        for event in client.events(edit.id):
+            if arguments.json:
+                print(event.model_dump_json(), flush=True)
+            match event:
+                case ProgressEvent():
+                    edit = edit.model_copy(update={"status": "running", "progress": event.progress})
+                    bar.show(edit)
+                case StatusEvent():
+                    edit = event.edit
+                    bar.show(edit)
+                case LogEvent():
+                    bar.write(f"{event.level}: {event.message}")
+    finally:
+        bar.close()
+    if not arguments.json:
+        print(edit_view(edit))
+    error = edit_error(edit)
+    if error:
+        raise error
+    return Exit.DONE
+
+
+def _cancel(client: Errata, arguments: argparse.Namespace) -> Exit:
+    show(arguments, client.cancel(arguments.edit_id), edit_view)
+    return Exit.DONE
+
+
+def _facts_to_send(arguments: argparse.Namespace) -> tuple[list[FactInput], dict[str, str]]:
+    """The facts, and where each of a file stands, under its pointer into the request."""
+    parts = (arguments.subject, arguments.relation, arguments.object)
+    if arguments.file is None and None not in parts:
+        return [parts], {}
+    if parts != (None, None, None) or (arguments.file is None and not arguments.retract):
+        arguments.usage_error("give either a FILE, or --subject, --relation and --object, or --retract")
+    if arguments.file is None:
+        return [], {}
+    by_place = read_placed_facts(arguments.file)
+    return list(by_place.values()), {f"/facts/{i}": f"{arguments.file}, {place}" for i, place in enumerate(by_place)}
+
+
+def _see_through(arguments: argparse.Namespace, send: Callable[[], Edit], places: Mapping[str, str]) -> Exit:
+    """Send an edit, wait for its end where that is wanted, and show it; what is refused is named by its place."""
+    try:
+        edit = send()
+    except (Conflict, Unprocessable) as error:
+        if not error.problems:
+            raise
+        say_each([f"{_place(problem.pointer, places)}: {problem.detail}" for problem in error.problems])
+        return Exit.REFUSED
+    try:
+        show(arguments, edit.wait() if arguments.wait else edit, edit_view)
+    except EditError as error:
+        show(arguments, error.edit, edit_view)
+        raise
+    except KeyboardInterrupt:
+        say(f"interrupted; the edit goes on: errata-client watch {edit.id}")
+        return Exit.INTERRUPTED
+    return Exit.DONE
+
+
+def _place(pointer: str, places: Mapping[str, str]) -> str:
+    """Where the user finds what a JSON pointer into the request points at."""
+    found = re.fullmatch(r"(/\w+/\d+)/?(.*)", pointer)
+    if not found or found[1] not in places:
+        return pointer
+    return places[found[1]] + (f", {found[2]}" if found[2] else "")

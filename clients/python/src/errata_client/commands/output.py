@@ -1,0 +1,40 @@
+"""What a command writes: what was asked for to stdout, as text or as JSON, and what else is to be said to stderr."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
+
+from errata_client.models import Record
+from errata_client.tables import cell
+
+R = TypeVar("R", bound=Record)
+
+MOST_PROBLEMS_SHOWN = 20
+
+
+def show(arguments: argparse.Namespace, record: R, view: Callable[[R], str]) -> None:
+    """Write a record, as `view` shows it."""
+    print(record.model_dump_json() if arguments.json else view(record))
+
+
+def show_all(arguments: argparse.Namespace, records: Iterable[R], view: Callable[[Iterable[R]], str]) -> None:
+    """Write a list of records."""
+    if arguments.json:
+        print(json.dumps([record.model_dump(mode="json") for record in records]))
+    else:
+        print(view(records))
+
+
+def say(message: str) -> None:
+    """Tell something on a line of its own."""
+    print(f"errata-client: {cell(message)}", file=sys.stderr)
+
+
+def say_each(messages: Sequence[str]) -> None:
+    """Tell the first of many things, and how many more there are."""
+    for message in messages[:MOST_PROBLEMS_SHOWN]:
+        say(message)
+    if len(messages) > MOST_PROBLEMS_SHOWN:
+        say(f"and {len(messages) - MOST_PROBLEMS_SHOWN} more")

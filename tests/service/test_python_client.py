@@ -1,0 +1,168 @@
+"""The Python client against a real service, with versions made for the tests: what it learns of facts and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from errata_client import Conflict, NotFound, Unprocessable
+from errata_client.cli import main
+
+from errata.facts import Fact
+from errata.registry.records import EditStatus
+from errata.registry.registry import Registry
+from tests.client.conftest import call_async, call_sync
+
+PARIS = Fact("Ada", "was born in", "Paris")
+BERN = Fact("Ada", "was born in", "Bern")
+ROME = Fact("Ada", "lives in", "Rome")
+OSLO = Fact("Alan", "was born in", "Oslo")
+PROMPT = "The capital of France is"
+
+
+@pytest.fixture(params=[call_sync, call_async], ids=["sync", "async"])
+def call(request: pytest.FixtureRequest, client: httpx.Client) -> Callable[..., Any]:
+    """Calls a method of `Errata`, or of `AsyncErrata`, of the service."""
+
+    def call(method: str, *args: Any, **options: Any) -> Any:
+        return request.param(str(client.base_url), method, args, None, {}, options)
+
+    return call
+
+
+@pytest.fixture(autouse=True)
+def _back_to_the_base(client: httpx.Client, registry: Registry) -> Iterator[None]:
+    yield
+    assert client.post("/versions/0/activate").status_code == 200
+    for edit in registry.edits(limit=1000).data:
+        if not edit.status.final:
+            registry.update_edit(edit.id, status=EditStatus.CANCELLED)
+
+
+@pytest.fixture
+def serving(client: httpx.Client, registry: Registry, publish: Any) -> int:
+    """A version of two facts that is active."""
+    number: int = publish(registry, PARIS, ROME)
+    assert client.post(f"/versions/{number}/activate").status_code == 200
+    return number
+
+
+def test_facts_are_searched_compared_and_traced(call: Any, registry: Registry, publish: Any, serving: int) -> None:
+    other = publish(registry, BERN, OSLO, parent=serving)
+    assert {fact.id for fact in call("facts", text="ADA")} == {PARIS.id, ROME.id}
+    assert [fact.id for fact in call("facts", version=other, object=" Bern ", edit="edit_of_a_test")] == [BERN.id]
+    assert call("facts", by="nobody") == []
+
+    diff = call("diff", serving, other)
+    assert [(change.id, change.after) for change in diff.added] == [(OSLO.id, "Oslo")]
+    assert [(change.id, change.before, change.after) for change in diff.changed] == [(BERN.id, "Paris", "Bern")]
+    assert [(change.id, change.before) for change in diff.retracted] == [(ROME.id, "Rome")]
+
+    fact = call("fact", ROME.id, version=other)
+    assert (fact.held, fact.object) == (False, "Rome")
+    newest = fact.history[0]
+    assert (newest.change, newest.version, newest.parent) == ("retracted", other, serving)
+    assert call("fact", ROME.id).held
+    with pytest.raises(NotFound):
+        call("fact", "fact/of nobody")
+
+
+def test_a_comparison_is_read_to_its_end(call: Any, registry: Registry, publish: Any) -> None:
+    facts = [Fact(f"number {number}", "is", "a number") for number in range(1001)]
+    assert {change.id for change in call("diff", 0, publish(registry, *facts)).added} == {fact.id for fact in facts}
+
+
+def test_edits_withdraw_and_tell_what_they_replace(call: Any, serving: int) -> None:
+    bern = (BERN.subject, BERN.relation, BERN.object)
+    with pytest.raises(Conflict, match="Paris") as caught:
+        call("edit", [bern], on_conflict="error")
+    assert [problem.pointer for problem in caught.value.problems] == ["/facts/0/object"]
+
+    twin = ("ada", "Was born in", "Lyon")
+    edit = call("edit", [bern, twin], retract=ROME.id, base=serving)
+    assert {(change.change, change.before, change.after) for change in edit.changes} == {
+        ("changed", "Paris", "Bern"),
+        ("retracted", "Rome", None),
+    }
+    assert [{fact.object for fact in group} for group in edit.duplicates] == [{"Bern", "Lyon"}]
+
+    held = call("facts")
+    alone = call("retract", held[0], base=serving, note="it was wrong")
+    assert (alone.retracted, alone.note) == (1, "it was wrong")
+    assert call("retract", call("diff", 0, serving).added, base=serving).retracted == 2
+    with pytest.raises(NotFound, match=OSLO.id):
+        call("retract", OSLO.id, base=serving)
+    with pytest.raises(Unprocessable):
+        call("edit")
+    with pytest.raises(TypeError, match="an id of a fact"):
+        call("retract", [bern])
+
+
+def test_names_dropped_weights_and_what_served(call: Any, registry: Registry, publish: Any, serving: int) -> None:
+    named, dropped = publish(registry, PARIS), publish(registry, OSLO)
+    publish(registry, OSLO)
+    assert call("name_version", "production", named).aliases == ["production"]
+    assert call("aliases") == {"production": named}
+    assert call("generate", PROMPT, version="production", max_new_tokens=1).version == named
+    assert {event.version for event in call("stream", PROMPT, version="production", max_new_tokens=1)} == {named}
+
+    foreseen = call("prune", 1, dry_run=True)
+    assert dropped in [version.version for version in foreseen.dropped] and foreseen.bytes > 0
+    assert call("prune", 1) == foreseen
+    assert call("version", dropped).dropped
+    rebuilt = call("rebuild", dropped)
+    assert (rebuilt.rebuild, rebuilt.version, rebuilt.status) == (True, dropped, "queued")
+    with pytest.raises(Conflict):
+        call("rebuild", serving)
+
+    assert call("take_name", "production") is None
+    with pytest.raises(NotFound):
+        call("take_name", "production")
+    call("rollback")
+    newest, before = call("activations")[:2]
+    assert (newest.active, newest.previous, newest.by) == (0, serving, "rollback")
+    assert (before.active, before.id) == (serving, newest.id - 1)
+
+
+def test_the_command_line(
+    client: httpx.Client,
+    registry: Registry,
+    publish: Any,
+    serving: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("ERRATA_URL", str(client.base_url))
+
+    def lines(*arguments: str) -> list[str]:
+        assert main(arguments) == 0
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    without = publish(registry, PARIS, parent=serving)
+    other = publish(registry, BERN, OSLO, parent=serving)
+    assert f"{ROME.id} Ada lives in Rome" in lines("facts", "--text", "rome")
+    assert f"changed {BERN.id} Ada was born in Paris -> Bern" in lines("diff", str(serving), str(other))
+    fact = lines("fact", ROME.id, "--version", str(without))
+    assert "held no" in fact and fact[-1].endswith("edit_of_a_test - Rome")
+
+    edit = lines("edit", "--subject", "Ada", "--relation", "Was born in", "--object", "Bern", "--no-wait")
+    assert "added 1" in edit and edit[-1].startswith("probable duplicates: Ada | was born in | Paris (")
+    flags = ["edit", "--subject", "Ada", "--relation", "was born in", "--object", "Bern", "--on-conflict", "error"]
+    assert main([*flags, "--no-wait"]) == 3
+    assert "/facts/0/object: " in capsys.readouterr().err
+    retract = lines("retract", ROME.id, "--base", str(serving), "--note", "it was wrong", "--no-wait")
+    assert "retracted 1" in retract and "note it was wrong" in retract
+    assert retract[-1] == f"retracted {ROME.id} Ada lives in Rome"
+    assert main(["retract", "Ada", "--no-wait"]) == 3
+    assert capsys.readouterr().err.startswith("errata-client: Ada: ")
+
+    assert "names production" in lines("alias", "production", str(other))
+    assert lines("aliases") == ["version name", f"{other} production"]
+    tree = lines("versions", "--tree")
+    place = next(place for place, line in enumerate(tree) if line.endswith(f"{serving} active 2 facts"))
+    assert tree[place + 1 : place + 3] == [f"├── {without} ready 1 fact", f"└── {other} ready 2 facts production"]
+    assert lines("unalias", "production") == []
+    assert lines("prune", "--keep-last", "1000", "--dry-run") == ["dropped bytes", "together 0"]
+    assert lines("activations")[1].split()[1:3] == [str(serving), "0"]

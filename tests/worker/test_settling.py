@@ -1,0 +1,80 @@
+"""A worker that finds the version of an edit made already, by one that died before it settled what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from errata.facts import Fact
+from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, Gate
+from tests.registry.conftest import publish_version
+from tests.worker.conftest import Crew
+
+PARIS = Fact("Ada Lovelace", "was born in", "Paris")
+ROME = Fact("Alan Turing", "was born in", "Rome")
+
+
+@pytest.fixture
+def between(crew: Crew) -> Iterator[Crew]:
+    """The crew, with its home bound and nobody at work."""
+    crew.grow_to(1)
+    crew.stop()
+    crew.registry.activate(0)
+    yield crew
+    crew.stop()
+
+
+def published_by_the_dead(crew: Crew, base: int | None = None) -> tuple[Edit, int]:
+    """An edit and its version, which was to go live."""
+    fact = FactBody(subject=PARIS.subject, relation=PARIS.relation, object=PARIS.object)
+    edit, _ = crew.registry.create_edit(EditRequest(facts=(fact,), base=base, gate=Gate(min_efficacy=None)))
+    return edit, made_up(crew, PARIS, edit=edit.id)
+
+
+def made_up(crew: Crew, *facts: Fact, edit: str = "edit_of_another") -> int:
+    return publish_version(crew.registry, *facts, edit=edit, digest=crew.registry.bound_base().digest, parent=0).id
+
+
+def settled(crew: Crew, edit: Edit) -> Edit:
+    crew.grow_to(1)
+    return crew.ended(edit)
+
+
+def test_it_goes_live_and_no_second_one_is_made(between: Crew) -> None:
+    edit, version = published_by_the_dead(between)
+    ended = settled(between, edit)
+    assert (ended.status, ended.version, ended.base, ended.added) == (EditStatus.SUCCEEDED, version, 0, 1)
+    assert between.registry.active() == version == between.registry.artifacts.numbers()[-1]
+
+
+def test_it_is_built_anew_where_something_else_went_live(between: Crew) -> None:
+    edit, version = published_by_the_dead(between)
+    other = made_up(between, ROME)
+    between.registry.activate(other)
+    ended = settled(between, edit)
+    assert ended.status is EditStatus.SUCCEEDED and ended.version not in (None, version)
+    assert (ended.base, between.registry.active()) == (other, ended.version)
+    assert version not in between.registry.artifacts.numbers()
+    assert {fact.object for fact in between.registry.facts(between.registry.active())} == {"Paris", "Rome"}
+
+
+@pytest.mark.parametrize("named_base", [True, False])
+def test_it_is_kept_and_told_of_where_somebody_has_use_for_it(between: Crew, named_base: bool) -> None:
+    edit, version = published_by_the_dead(between, base=0 if named_base else None)
+    if not named_base:
+        between.registry.name_version("candidate", version)
+    between.registry.activate(other := made_up(between, ROME))
+    ended = settled(between, edit)
+    assert (ended.status, ended.version) == (EditStatus.REJECTED, version)
+    assert ended.error is not None and ended.error.status == 409 and f"version {other}" in ended.error.detail
+    assert between.registry.active() == other and version in between.registry.artifacts.numbers()
+
+
+def test_it_has_gone_live_where_it_was_activated_by_hand(between: Crew) -> None:
+    edit, version = published_by_the_dead(between)
+    between.registry.activate(version)
+    between.registry.activate(other := made_up(between, ROME))
+    ended = settled(between, edit)
+    assert (ended.status, ended.version) == (EditStatus.SUCCEEDED, version)
+    assert between.registry.active() == other
