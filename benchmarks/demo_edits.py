@@ -15,7 +15,7 @@ from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import read_records
 from errata.facts import Fact
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
 
@@ -25,7 +25,7 @@ class DemoEdits:
     """Edits of the demo model, and what they need."""
 
     model: EditableModel
-    hyperparameters: Hyperparameters
+    hyperparameters: MemitHyperparameters
     contexts: tuple[str, ...]
     facts: tuple[Fact, ...]
 
@@ -33,7 +33,7 @@ class DemoEdits:
     def load(cls, num_facts: int, layers: Sequence[int] | None = None) -> DemoEdits:
         """The first `num_facts` counterfactual edits of the demo world; `layers` instead of the shipped ones."""
         model = EditableModel.load(DEMO)
-        hyperparameters = Hyperparameters.for_model(DEMO)
+        hyperparameters = MemitHyperparameters.for_model(DEMO)
         assert hyperparameters is not None
         if layers:
             hyperparameters = hyperparameters.overridden({"layers": list(layers)})

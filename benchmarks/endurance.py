@@ -34,8 +34,9 @@ from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import Case, evaluate, read_records
 from errata.facts import FactSet
-from errata.hyperparameters import Hyperparameters
-from errata.memit import Built, build
+from errata.hyperparameters import MemitHyperparameters
+from errata.memit import build
+from errata.method import Built
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
 from errata.sequential import sequential_builds
@@ -93,7 +94,7 @@ def main() -> None:
     measured_after = {int(number) for number in arguments.measured_after.split(",")} | {arguments.edits}
 
     model = EditableModel.load(DEMO)
-    hyperparameters = Hyperparameters.for_model(DEMO)
+    hyperparameters = MemitHyperparameters.for_model(DEMO)
     assert hyperparameters is not None
     records = counterfactual_records(load_world())
     if num_facts > len(records):

@@ -33,7 +33,7 @@ from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
 from errata.demo import MODEL_FOLDER
 from errata.facts import Fact, FactSet
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.likelihood import greedy_answers
 from errata.memit import build
 from errata.model import EditableModel
@@ -71,7 +71,7 @@ def main() -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    hyperparameters = Hyperparameters.for_model(MODELS[arguments.model])
+    hyperparameters = MemitHyperparameters.for_model(MODELS[arguments.model])
     assert hyperparameters is not None
     began = time.perf_counter()
     model = random_model(arguments, device)
@@ -168,7 +168,9 @@ def numbered_facts(count: int) -> list[Fact]:
     return [Fact(f"Person number {n}", relations[n % 3], objects[n % 3]) for n in range(count)]
 
 
-def time_build(model: EditableModel, hyperparameters: Hyperparameters, moments: SecondMoments, num_facts: int) -> None:
+def time_build(
+    model: EditableModel, hyperparameters: MemitHyperparameters, moments: SecondMoments, num_facts: int
+) -> None:
     """A build from end to end, its stages apart."""
     facts = FactSet(numbered_facts(num_facts))
     stages: dict[str, float] = {}
@@ -197,7 +199,7 @@ def time_build(model: EditableModel, hyperparameters: Hyperparameters, moments: 
     print(f"peak memory: {peak_memory(model):.1f} GiB\n", flush=True)
 
 
-def time_plain(model: EditableModel, hyperparameters: Hyperparameters, num_facts: int) -> None:
+def time_plain(model: EditableModel, hyperparameters: MemitHyperparameters, num_facts: int) -> None:
     """The plain loop and the search on the same facts."""
     facts = numbered_facts(num_facts)
     began = time.perf_counter()
@@ -216,7 +218,7 @@ def time_plain(model: EditableModel, hyperparameters: Hyperparameters, num_facts
     )
 
 
-def time_search(model: EditableModel, hyperparameters: Hyperparameters, num_facts: int, rate: float) -> None:
+def time_search(model: EditableModel, hyperparameters: MemitHyperparameters, num_facts: int, rate: float) -> None:
     """The search alone, and the share of the rate of matrix products that it reaches."""
     facts = numbered_facts(num_facts)
     began = begin(model)

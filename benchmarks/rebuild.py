@@ -30,7 +30,8 @@ from benchmarks.write import Parts, by_part, timed
 from errata.deltas import edited_weights
 from errata.evaluation import Evaluation, cases_of, evaluate
 from errata.facts import Fact, FactSet
-from errata.memit import Built, build
+from errata.memit import build
+from errata.method import Built
 from errata.second_moments import SecondMoments
 from errata.target_store import TargetStore
 from errata.targets import find_targets

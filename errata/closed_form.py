@@ -1,4 +1,4 @@
-"""The closed form of an update: A = (lambda C + K K^T)^-1 K, Eq. 14 of the MEMIT paper, in float64.
+"""The closed form of an update: A = (lambda C + K K^T)^-1 K, Eq. 14 of the MEMIT paper, and C^-1 K, in float64.
 
 K has a column for each fact. With fewer facts than dimensions and C = L L^T factored once for all edits, W = L^-1 K
 / sqrt(lambda) gives, by Woodbury's identity,
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from errata.cholesky import factor_in_place
-from errata.errors import NotFinite
+from errata.errors import NotFinite, StatisticsError
 from errata.second_moments import SecondMoments
 
 
@@ -37,6 +37,23 @@ def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, momen
         if factor is not None:
             return _from_factor(factor, columns, moment_weight)
     return _from_moment(second_moments.moment(layer).to(columns.device), columns, moment_weight)
+
+
+def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
+    """C^-1 K of one layer, (d_in, facts), float64.
+
+    Args:
+        keys: K transposed, (facts, d_in).
+
+    Raises:
+        StatisticsError: the layer has no second moment, or one that is not positive definite.
+    """
+    factor = second_moments.factor(layer, keys.device)
+    if factor is None:
+        raise StatisticsError(
+            f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
+        )
+    return torch.cholesky_solve(keys.double().T, factor)
 
 
 def _from_factor(factor: Tensor, columns: Tensor, moment_weight: float) -> Tensor:

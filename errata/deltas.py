@@ -1,4 +1,4 @@
-"""Weight updates: one low-rank matrix per edited layer, kept as the smaller of its factors and itself."""
+"""Weight updates: one matrix per edited layer, kept whole or, where they are smaller, as its factors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Delta:
     Attributes:
         left: (d_model, rank) float32, or the whole update (d_model, d_in).
         right: (rank, d_in) float32, or None.
-        rank: at most the number of facts.
+        rank: of factors, at most the number of facts; of an update without any, the smaller side of the matrix.
     """
 
     left: Tensor
@@ -61,6 +61,15 @@ class Delta:
         whole = self._dense_float64() + other._dense_float64()
         return Delta(whole.float(), None, min(self.rank + other.rank, *self.shape))._finite()
 
+    @classmethod
+    def of_change(cls, change: Tensor) -> Delta:
+        """The update that has no factors smaller than itself, (d_model, d_in).
+
+        Raises:
+            NotFinite: it has left the finite numbers of float32.
+        """
+        return cls(change.float().contiguous().cpu(), None, min(change.shape))._finite()
+
     @property
     def shape(self) -> tuple[int, int]:
         """(d_model, d_in)."""
@@ -80,7 +89,9 @@ class Delta:
 
     def _finite(self) -> Delta:
         if not all(bool(part.isfinite().all()) for part in self.parts):
-            raise NotFinite("an update has left the finite numbers; was lambda far too small?")
+            raise NotFinite(
+                "an update has left the finite numbers; was lambda too small, or a learning rate too large?"
+            )
         return self
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Hyperparameters of MEMIT: one typed record per model, shipped for the models of the paper and the demo."""
+"""Hyperparameters: one typed record for each method, shipped for the models of the papers and for the demo model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
 from errata.errors import InvalidHyperparameters
 
@@ -16,12 +17,105 @@ SHIPPED = Path(__file__).parent / "shipped_hyperparameters"
 
 
 @dataclass(frozen=True, slots=True)
+class Between:
+    """Safe bounds of a number, both included: wide enough for any published setting, narrow enough to catch a slip of
+    the keyboard."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hyperparameters:
-    """How targets are searched for and how they are spread over the layers.
+    """What the records of all methods share.
 
     Attributes:
-        layers: blocks whose MLP down-projection is edited, ascending; the target is set at the last of them.
-        moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
+        method: whose record it is.
+        one_layer: whether that method edits exactly one layer.
+        layers: blocks whose MLP down-projection is edited, ascending.
+        seed: of the context prefixes that are sampled from the model. A version keeps its prefixes, for the versions
+            that are made of it, also where its own method puts none before its prompts.
+    """
+
+    method: ClassVar[str]
+    one_layer: ClassVar[bool] = False
+
+    layers: tuple[int, ...]
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InvalidHyperparameters("layers", "names no layer")
+        if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
+            raise InvalidHyperparameters("layers", f"must be ascending, distinct and not negative: {self.layers}")
+        if self.one_layer and len(self.layers) > 1:
+            raise InvalidHyperparameters("layers", f"{self.method} edits one layer, got {list(self.layers)}")
+        for name, number in _numbers(type(self)).items():
+            value = getattr(self, name)
+            if value is None and number.is_optional:
+                continue
+            low, high = number.bounds.low, number.bounds.high
+            if not (math.isfinite(value) and low <= value <= high):
+                raise InvalidHyperparameters(name, f"must be between {low:g} and {high:g}, got {value}")
+
+    def overridden(self, changes: Mapping[str, Any]) -> Self:
+        """This record with `changes` (from JSON) put in.
+
+        Raises:
+            InvalidHyperparameters: an unknown name, a value of the wrong type or out of its bounds.
+        """
+        return dataclasses.replace(self, **{name: self._typed(name, value) for name, value in changes.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "layers": list(self.layers)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The record that `as_dict` gave. Raises `InvalidHyperparameters`."""
+        typed = {name: cls._typed(name, value) for name, value in values.items()}
+        for field in dataclasses.fields(cls):
+            if field.default is dataclasses.MISSING and field.name not in typed:
+                raise InvalidHyperparameters(field.name, "is missing")
+        return cls(**typed)
+
+    @classmethod
+    def for_model(cls, model: str, file: Path | None = None) -> Self | None:
+        """The record of this method in `file`, or else the one shipped for a model of that name (hub name, or `demo`),
+        if any.
+
+        Raises:
+            InvalidHyperparameters: the file cannot be used.
+        """
+        values = _values_for(model, file).get(cls.method)
+        return None if values is None else cls.from_dict(values)
+
+    @classmethod
+    def _typed(cls, name: str, value: Any) -> Any:
+        if name == "layers":
+            if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):
+                raise InvalidHyperparameters(name, f"must be a list of layer numbers, got {value!r}")
+            return tuple(value)
+        numbers = _numbers(cls)
+        if name not in numbers:
+            names = ", ".join(["layers", *numbers])
+            raise InvalidHyperparameters(name, f"is not a hyperparameter of {cls.method}; there are {names}")
+        number = numbers[name]
+        if value is None and number.is_optional:
+            return None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or (number.is_whole and value != int(value)):
+            kind = "a whole number" if number.is_whole else "a number"
+            raise InvalidHyperparameters(name, f"must be {kind}, got {value!r}")
+        return int(value) if number.is_whole else float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetHyperparameters(Hyperparameters):
+    """Of the methods that search for a target for each fact, at the last of the layers, and write it by the second
+    moments of its key.
+
+    Attributes:
         num_steps: forward passes of a target search; the last one is not followed by an update.
         learning_rate: Adam's step size for the target's offset.
         clamp: largest norm of the offset, as a multiple of the hidden state's norm.
@@ -29,105 +123,166 @@ class Hyperparameters:
         kl_factor: weight of the KL term that keeps what the subject is.
         stop_loss: a search ends when its total loss falls below this.
         num_samples: key vectors that the second moment is collected from; None for ten for each dimension of a key.
-        seed: of the context prefixes that are sampled from the model.
     """
 
-    layers: tuple[int, ...]
-    moment_weight: float
-    num_steps: int = 25
-    learning_rate: float = 0.5
-    clamp: float = 0.75
-    weight_decay: float = 0.5
-    kl_factor: float = 0.0625
-    stop_loss: float = 0.05
-    num_samples: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.layers:
-            raise InvalidHyperparameters("layers", "names no layer")
-        if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
-            raise InvalidHyperparameters("layers", f"must be ascending, distinct and not negative: {self.layers}")
-        for name, (low, high) in BOUNDS.items():
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            if not (math.isfinite(value) and low <= value <= high):
-                raise InvalidHyperparameters(name, f"must be between {low:g} and {high:g}, got {value}")
-
-    def overridden(self, changes: Mapping[str, Any]) -> Hyperparameters:
-        """This record with `changes` (from JSON) put in.
-
-        Raises:
-            InvalidHyperparameters: an unknown name, a value of the wrong type or out of its bounds.
-        """
-        return dataclasses.replace(self, **{name: _typed(name, value) for name, value in changes.items()})
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {**dataclasses.asdict(self), "layers": list(self.layers)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Hyperparameters:
-        """The record that `as_dict` gave. Raises `InvalidHyperparameters`."""
-        typed = {name: _typed(name, value) for name, value in values.items()}
-        for name in ("layers", "moment_weight"):
-            if name not in typed:
-                raise InvalidHyperparameters(name, "is missing")
-        return cls(**typed)
-
-    @classmethod
-    def from_file(cls, path: Path) -> Hyperparameters:
-        """Read a JSON file of the shipped form. Raises `InvalidHyperparameters`."""
-        try:
-            content = json.loads(path.read_text())
-            values = content["hyperparameters"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InvalidHyperparameters("file", f"{path} cannot be read: {error!r}") from error
-        return cls.from_dict(values)
-
-    @classmethod
-    def for_model(cls, model: str, file: Path | None = None) -> Hyperparameters | None:
-        """The record in `file`, or else the one shipped for a model of that name (hub name, or `demo`), if any.
-
-        Raises:
-            InvalidHyperparameters: the file cannot be used.
-        """
-        if file is not None:
-            return cls.from_file(file)
-        for path in sorted(SHIPPED.glob("*.json")):
-            if model in json.loads(path.read_text())["models"]:
-                return cls.from_file(path)
-        return None
+    num_steps: Annotated[int, Between(1, 500)] = 25
+    learning_rate: Annotated[float, Between(1e-4, 10)] = 0.5
+    clamp: Annotated[float, Between(0.01, 100)] = 0.75
+    weight_decay: Annotated[float, Between(0, 100)] = 0.5
+    kl_factor: Annotated[float, Between(0, 100)] = 0.0625
+    stop_loss: Annotated[float, Between(0, 10)] = 0.05
+    num_samples: Annotated[int | None, Between(100, 100_000_000)] = None
 
 
-# Safe bounds: wide enough for any published setting, narrow enough to catch a slip of the keyboard.
-BOUNDS: dict[str, tuple[float, float]] = {
-    "moment_weight": (1e-3, 1e7),
-    "num_steps": (1, 500),
-    "learning_rate": (1e-4, 10),
-    "clamp": (0.01, 100),
-    "weight_decay": (0, 100),
-    "kl_factor": (0, 100),
-    "stop_loss": (0, 10),
-    "num_samples": (100, 100_000_000),
-    "seed": (0, 2**32 - 1),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemitHyperparameters(TargetHyperparameters):
+    """Of MEMIT (`errata/memit.py`).
+
+    Attributes:
+        moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
+    """
+
+    method: ClassVar[str] = "memit"
+
+    moment_weight: Annotated[float, Between(1e-3, 1e7)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RomeHyperparameters(TargetHyperparameters):
+    """Of ROME (`errata/rome.py`), which has nothing to weigh: its facts hold exactly, one after another."""
+
+    method: ClassVar[str] = "rome"
+    one_layer: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmmetHyperparameters(TargetHyperparameters):
+    """Of EMMET (`errata/emmet.py`).
+
+    Attributes:
+        damping: alpha, added to the diagonal of K^T C^-1 K, with C = E[k k^T]. (The authors' 0.1 is added to
+            K^T (10,000 C)^-1 K: 1,000 here.)
+    """
+
+    method: ClassVar[str] = "emmet"
+
+    damping: Annotated[float, Between(0, 1e7)] = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaEditHyperparameters(TargetHyperparameters):
+    """Of AlphaEdit (`errata/alphaedit.py`).
+
+    Attributes:
+        null_threshold: singular values of C = E[k k^T] below it belong to its null space.
+        regularization: alpha, the weight of |update|^2 against the facts.
+    """
+
+    method: ClassVar[str] = "alphaedit"
+
+    null_threshold: Annotated[float, Between(1e-12, 1e6)] = 0.02
+    regularization: Annotated[float, Between(1e-6, 1e7)] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuningHyperparameters(Hyperparameters):
+    """Of constrained fine-tuning (`errata/fine_tuning.py`).
+
+    Attributes:
+        norm_bound: largest change of a weight, in either direction.
+        num_steps: most steps over all facts.
+        learning_rate: Adam's step size.
+        weight_decay: factor of the change itself that is added to its gradient, and so draws it back to the base.
+        stop_loss: the training ends when its loss falls below this.
+    """
+
+    method: ClassVar[str] = "ft"
+    one_layer: ClassVar[bool] = True
+
+    norm_bound: Annotated[float, Between(1e-8, 10)]
+    num_steps: Annotated[int, Between(1, 500)] = 25
+    learning_rate: Annotated[float, Between(1e-7, 10)] = 5e-4
+    weight_decay: Annotated[float, Between(0, 100)] = 0.0
+    stop_loss: Annotated[float, Between(0, 10)] = 0.01
+
+
+RECORDS: Mapping[str, type[Hyperparameters]] = {
+    record.method: record
+    for record in (
+        MemitHyperparameters,
+        RomeHyperparameters,
+        FineTuningHyperparameters,
+        EmmetHyperparameters,
+        AlphaEditHyperparameters,
+    )
 }
-_INTEGERS = {"num_steps", "num_samples", "seed"}
-_OPTIONAL = {"num_samples"}
 
 
-def _typed(name: str, value: Any) -> Any:
-    if name == "layers":
-        if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):
-            raise InvalidHyperparameters(name, f"must be a list of layer numbers, got {value!r}")
-        return tuple(value)
-    if name not in BOUNDS:
-        raise InvalidHyperparameters(name, f"is not a hyperparameter; there are layers, {', '.join(BOUNDS)}")
-    if value is None and name in _OPTIONAL:
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or (name in _INTEGERS and value != int(value)):
-        kind = "a whole number" if name in _INTEGERS else "a number"
-        raise InvalidHyperparameters(name, f"must be {kind}, got {value!r}")
-    return int(value) if name in _INTEGERS else float(value)
+def of_method(method: str, values: Mapping[str, Any]) -> Hyperparameters:
+    """The record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also where there is none such."""
+    if method not in RECORDS:
+        raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
+    return RECORDS[method].from_dict(values)
+
+
+def for_model(model: str, file: Path | None = None) -> dict[str, Hyperparameters]:
+    """The record of each method that there is one for: in `file`, or else among those shipped for a model of that name.
+
+    Raises:
+        InvalidHyperparameters: the file cannot be used.
+    """
+    return {method: RECORDS[method].from_dict(values) for method, values in _values_for(model, file).items()}
+
+
+def unknown_to(method: str, known: Mapping[str, Hyperparameters]) -> str:
+    """What is to be said where a method is asked for that there is no record for, among those `known` for a model."""
+    return (
+        f"nothing is known of how to edit this model by {method}, but by {', '.join(known)}; ERRATA_HYPERPARAMETERS "
+        "names a file of hyperparameters"
+    )
+
+
+def _values_for(model: str, file: Path | None) -> dict[str, Mapping[str, Any]]:
+    """The hyperparameters of each method, as JSON values."""
+    if file is not None:
+        return _values_in(file)
+    for path in sorted(SHIPPED.glob("*.json")):
+        if model in json.loads(path.read_text())["models"]:
+            return _values_in(path)
+    return {}
+
+
+def _values_in(path: Path) -> dict[str, Mapping[str, Any]]:
+    """What a file of the shipped form holds for each method; one without `methods` is MEMIT's alone."""
+    try:
+        content = json.loads(path.read_text())
+        sections = content.get("methods", {MemitHyperparameters.method: content})
+        values: dict[str, Mapping[str, Any]] = {
+            method: dict(section["hyperparameters"]) for method, section in sections.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidHyperparameters("file", f"{path} cannot be read: {error!r}") from error
+    if unknown := values.keys() - RECORDS.keys():
+        known = ", ".join(RECORDS)
+        raise InvalidHyperparameters("file", f"{path} is of methods that there are not: {sorted(unknown)}, not {known}")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """What a field may be, as its annotation tells."""
+
+    bounds: Between
+    is_whole: bool
+    is_optional: bool
+
+
+def _numbers(record: type[Hyperparameters]) -> dict[str, _Number]:
+    """All fields of a record but its layers."""
+    numbers = {}
+    for name, hint in get_type_hints(record, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            annotated, bounds = get_args(hint)
+            kinds = get_args(annotated) or (annotated,)
+            numbers[name] = _Number(bounds, is_whole=int in kinds, is_optional=NoneType in kinds)
+    return numbers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -139,6 +139,22 @@ class EditableModel:
     def block(self, layer: int) -> nn.Module:
         """Block `layer`, which gives the hidden state that leaves it, alone or first in a tuple."""
         return self._blocks[layer]  # type: ignore[no-any-return]
+
+    def gradient(self, layer: int, weight: Tensor, loss: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
+        """What `loss` gives with `weight`, (d_model, d_in), in the place of the base's, and its gradient there.
+
+        Returns:
+            the loss, (); its gradient to `weight`, (d_model, d_in).
+        """
+        parameter = self._stored(layer)
+        with self.using({layer: weight}):
+            parameter.requires_grad_(True)
+            try:
+                value = loss()
+                (gradient,) = torch.autograd.grad(value, parameter)
+            finally:
+                parameter.requires_grad_(False)
+        return value.detach(), gradient.T if self.architecture.transposed else gradient
 
     def mlp(self, layer: int) -> nn.Module:
         """The MLP of block `layer`."""

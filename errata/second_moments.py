@@ -1,7 +1,8 @@
 """Second moments: C = E[k k^T], uncentred, of the keys that enter each edited MLP down-projection.
 
 They belong to a base model and say which directions its ordinary text uses, so that an update leaves those
-alone (Eq. 13 of the MEMIT paper). Beside each lies its Cholesky factor, computed once, which every solve uses.
+alone (Eq. 13 of the MEMIT paper). Beside each lies its Cholesky factor, computed once, which every solve uses, and its
+eigenvectors, where a method has asked for them.
 """
 
 from __future__ import annotations
@@ -105,22 +106,41 @@ class SecondMoments:
         Raises:
             StatisticsError: there is no second moment of this layer.
         """
-        if not self._has_factor(layer):
+        path = _factor_file(self._folder, layer)
+        if not self._is_of_moment(path, layer):
             self._compute_factor(layer, device)
-        with safe_open(_factor_file(self._folder, layer), framework="pt", device=str(device)) as stored:
+        with safe_open(path, framework="pt", device=str(device)) as stored:
             transposed: Tensor = stored.get_tensor("factor_transposed")
         return transposed.T if transposed.numel() else None
 
     def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
         """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
         for layer in layers:
-            if not self._has_factor(layer):
+            if not self._is_of_moment(_factor_file(self._folder, layer), layer):
                 self._compute_factor(layer, device)
 
-    def _has_factor(self, layer: int) -> bool:
-        """Whether there is a factor, and of the very second moment that is there now."""
+    def eigenvectors(self, layer: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """The eigenvalues of C, ascending, (d_in,), and its eigenvectors, as columns, (d_in, d_in), float64.
+
+        They are computed when they are first asked for, and read from their file from then on (mapped, on the CPU).
+
+        Raises:
+            StatisticsError: there is no second moment of this layer.
+        """
+        path = _eigenvector_file(self._folder, layer)
+        if not self._is_of_moment(path, layer):
+            identity = _identity(self._folder, layer)
+            values, vectors = torch.linalg.eigh(self.moment(layer).to(device).double())
+            tensors = {"eigenvalues": values, "eigenvectors_transposed": vectors.T}
+            store(path, tensors, {"moment": identity})
+        with safe_open(path, framework="pt", device=str(device)) as stored:
+            transposed: Tensor = stored.get_tensor("eigenvectors_transposed")
+            return stored.get_tensor("eigenvalues"), transposed.T
+
+    def _is_of_moment(self, path: Path, layer: int) -> bool:
+        """Whether a file is there that was computed from the very second moment that is there now."""
         try:
-            with safe_open(_factor_file(self._folder, layer), framework="pt") as stored:
+            with safe_open(path, framework="pt") as stored:
                 return bool((stored.metadata() or {}).get("moment") == _identity(self._folder, layer))
         except (OSError, SafetensorError):
             return False  # missing or damaged
@@ -186,7 +206,7 @@ def _metadata(folder: Path, layer: int) -> dict[str, str]:
 
 
 def _identity(folder: Path, layer: int) -> str:
-    """What a factor keeps of the second moment that it was computed from: a digest of all that its file says of it."""
+    """What is kept of the second moment with what was computed from it: a digest of all that its file says of it."""
     return hashlib.sha256(json.dumps(_metadata(folder, layer), sort_keys=True).encode()).hexdigest()
 
 
@@ -213,3 +233,7 @@ def _moment_file(folder: Path, layer: int) -> Path:
 
 def _factor_file(folder: Path, layer: int) -> Path:
     return folder / f"layer_{layer}.cholesky.safetensors"
+
+
+def _eigenvector_file(folder: Path, layer: int) -> Path:
+    return folder / f"layer_{layer}.eigenvectors.safetensors"

@@ -14,8 +14,9 @@ from typing import Literal
 from errata.contexts import sample_contexts
 from errata.deltas import Delta, edited_weights
 from errata.facts import FactSet
-from errata.hyperparameters import Hyperparameters
-from errata.memit import Built, OnProgress, build
+from errata.hyperparameters import MemitHyperparameters
+from errata.memit import build
+from errata.method import Built, OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.target_store import TargetStore
@@ -24,7 +25,7 @@ from errata.target_store import TargetStore
 def sequential_builds(
     model: EditableModel,
     batches: Iterable[FactSet],
-    hyperparameters: Hyperparameters,
+    hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
     *,
     mode: Literal["rebuild", "stack"] = "rebuild",
@@ -58,7 +59,7 @@ def sequential_builds(
 def _rebuilds(
     model: EditableModel,
     batches: Iterable[FactSet],
-    hyperparameters: Hyperparameters,
+    hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
     contexts: tuple[str, ...],
     store: TargetStore | None,
@@ -75,7 +76,7 @@ def _rebuilds(
 def _stacked(
     model: EditableModel,
     batches: Iterable[FactSet],
-    hyperparameters: Hyperparameters,
+    hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
     contexts: tuple[str, ...],
     on_progress: OnProgress,

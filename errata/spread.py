@@ -4,13 +4,15 @@ For each layer, ascending, on the model as edited so far:
 
     k = the key at the subject's last token: half from the bare prompt, half from the mean over contexts
     R = (z - h) / (layers left, this one included)
-    A = (lambda C + K K^T)^-1 K
     update = R A^T
+
+where A, what a layer makes of the keys K, is the method's own: (lambda C + K K^T)^-1 K in MEMIT.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -18,9 +20,15 @@ from errata.closed_form import adjusted_keys
 from errata.deltas import Delta, edited_weight
 from errata.facts import Fact
 from errata.hidden_states import SubjectStates
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters, TargetHyperparameters
+from errata.method import OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
+from errata.target_store import TargetStore
+from errata.targets import find_targets
+
+AdjustKeys = Callable[[int, Tensor], Tensor]
+"""From a layer and its keys, K transposed, (facts, d_in), float32: A, (d_in, facts), float64."""
 
 
 def spread(
@@ -28,23 +36,71 @@ def spread(
     facts: Sequence[Fact],
     targets: Tensor,
     contexts: Sequence[str],
-    hyperparameters: Hyperparameters,
+    hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, Delta]:
-    """The update of each edited layer that brings the facts' hidden states to `targets`.
+    """The update of each edited layer by which MEMIT brings the facts' hidden states to `targets`.
+
+    Args and errors are those of `spread_with`.
+
+    Raises:
+        NotFinite: lambda C + K K^T is not positive definite.
+        StatisticsError: a layer without second moments.
+    """
+
+    def adjust(layer: int, keys: Tensor) -> Tensor:
+        return adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
+
+    return spread_with(adjust, model, facts, targets, contexts, hyperparameters.layers, on_progress)
+
+
+def search_and_spread(
+    adjust: AdjustKeys,
+    model: EditableModel,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    hyperparameters: TargetHyperparameters,
+    store: TargetStore | None,
+    on_progress: OnProgress,
+) -> dict[int, Delta]:
+    """The update of each edited layer that brings the facts' hidden states to the targets that are found for them.
+
+    Args and errors are those of `find_targets` and `spread_with`.
+    """
+    targets = find_targets(
+        model,
+        facts,
+        contexts,
+        hyperparameters,
+        store=store,
+        on_progress=partial(on_progress, "targets"),
+    )
+    layers = hyperparameters.layers
+    return spread_with(adjust, model, facts, targets, contexts, layers, partial(on_progress, "spread"))
+
+
+def spread_with(
+    adjust: AdjustKeys,
+    model: EditableModel,
+    facts: Sequence[Fact],
+    targets: Tensor,
+    contexts: Sequence[str],
+    layers: Sequence[int],
+    on_progress: Callable[[int, int], None],
+) -> dict[int, Delta]:
+    """The update of each of `layers` that brings the facts' hidden states to `targets`.
 
     Args:
-        targets: (facts, d_model), float32.
+        adjust: gives A of a layer; what it raises ends the spread.
+        targets: (facts, d_model), float32, at the last of the layers.
         on_progress: called with (layers done, layers in all).
 
     The model is edited while this runs and is as it was when it ends, whatever happened.
 
     Raises:
-        NotFinite: an update is not finite, or lambda C + K K^T is not positive definite.
-        StatisticsError: a layer without second moments.
+        NotFinite: an update is not finite.
     """
-    layers = hyperparameters.layers
     states = SubjectStates(model, facts, contexts)
     deltas: dict[int, Delta] = {}
     edited: dict[int, Tensor] = {}
@@ -53,8 +109,7 @@ def spread(
         with model.using(edited):
             keys, outputs = states.read(layer, layers[-1])
         residuals = (targets.to(outputs.device) - outputs).double() / (len(layers) - done)
-        adjusted = adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
-        deltas[layer] = Delta.of_factors(residuals.T, adjusted.T)
+        deltas[layer] = Delta.of_factors(residuals.T, adjust(layer, keys).T)
         edited[layer] = edited_weight(layer, model.weight(layer), deltas[layer])
     on_progress(len(layers), len(layers))
     return deltas

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from errata import durable
 from errata.facts import Fact
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
 
 SEARCH = 1
@@ -27,7 +27,7 @@ DECIDING = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", 
 
 
 def target_key(
-    model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], hyperparameters: Hyperparameters
+    model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], hyperparameters: TargetHyperparameters
 ) -> str:
     """Name of the targets of `facts`, which are all that is to be said of one subject: 64 hex digits."""
     values = hyperparameters.as_dict()

@@ -31,7 +31,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from errata.errors import NotFinite
 from errata.facts import Fact, by_subject
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
 from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
 from errata.search_batches import BatchLimits, Footprint, ran_out_of_memory
@@ -43,7 +43,7 @@ def find_targets(
     model: EditableModel,
     facts: Sequence[Fact],
     contexts: Sequence[str],
-    hyperparameters: Hyperparameters,
+    hyperparameters: TargetHyperparameters,
     *,
     store: TargetStore | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -92,7 +92,7 @@ def facts_to_search(
     model: EditableModel,
     facts: Sequence[Fact],
     contexts: Sequence[str],
-    hyperparameters: Hyperparameters,
+    hyperparameters: TargetHyperparameters,
     store: TargetStore,
 ) -> list[Fact]:
     """The facts whose targets `store` does not have, all of a subject or none."""
@@ -159,7 +159,7 @@ class _Search:
 def _search_in_batches(
     model: EditableModel,
     searches: Sequence[_Search],
-    hyperparameters: Hyperparameters,
+    hyperparameters: TargetHyperparameters,
     on_step: Callable[[float], None],
 ) -> Iterator[tuple[_Search, Tensor | None]]:
     """Each search with the targets of its facts, (facts of the subject, d_model), in the order in which they end.
@@ -251,7 +251,7 @@ def _summed(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
 def _search_batch(
     model: EditableModel,
     searches: Sequence[_Search],
-    hyperparameters: Hyperparameters,
+    hyperparameters: TargetHyperparameters,
     on_step: Callable[[float], None],
 ) -> Iterator[tuple[_Search, Tensor | None]]:
     """Gradient descent on the offsets of all subjects of a batch at once. None is found where a loss is not finite."""

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import redis
 import torch
 
+from errata import hyperparameters
 from errata.errors import CorruptArtifact, ErrataError
-from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
 from errata.registry.records import BASE_VERSION, Replica
 from errata.registry.recovery import recover
@@ -41,7 +41,7 @@ class ServingReplica:
         id: name of this replica, new at each start.
         settings: what the process was started with.
         registry: shared by the process's threads.
-        hyperparameters: what an edit is built with by default; None where none are known for the model.
+        hyperparameters: what each method edits the model with by default, of those of which that is known.
         metrics: figures of this process.
         failure: why the replica can never come up.
         draining: set when nothing more is generated but what was accepted.
@@ -58,7 +58,7 @@ class ServingReplica:
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.settings = settings
         self.registry = Registry(settings)
-        self.hyperparameters = Hyperparameters.for_model(settings.model, settings.hyperparameters)
+        self.hyperparameters = hyperparameters.for_model(settings.model, settings.hyperparameters)
         self.metrics = Metrics()
         self.metrics.watch_edits(self.registry)
         self.failure: Exception | None = None

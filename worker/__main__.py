@@ -37,7 +37,7 @@ def main() -> None:
         resident = Resident.load(settings)
         registry.bind_base(resident.model.name, resident.model.digest)
         _recover_once(registry)
-        resident.second_moments(resident.hyperparameters)
+        resident.prepare()
     except (ErrataError, ValueError) as error:
         sys.exit(f"errata worker: {error}")
     registry.artifacts.sweep()

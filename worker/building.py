@@ -1,15 +1,18 @@
-"""Building the weights of a fact set: targets, shared out where there are many, spread; and measuring them."""
+"""Building the weights of a fact set by its method, whose targets several workers may search for; and measuring."""
 
 from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from errata import deltas, evaluation, memit
+from errata import deltas, evaluation
 from errata.contexts import sample_contexts
 from errata.facts import Fact, FactSet, by_subject
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import Hyperparameters, TargetHyperparameters, of_method
+from errata.method import Built, Method
+from errata.methods import METHODS
 from errata.prompts import require_room
 from errata.registry.records import BASE_VERSION, FactBody, LayerReport, Metrics, Stage, now
 from errata.registry.shard_files import ShardOrder
@@ -24,13 +27,23 @@ LIBRARIES = ("errata", "torch", "transformers", "safetensors")
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """All that weights are built from, beside the base model. `to_search` are the facts whose targets are not known
-    from earlier searches."""
+    """All that weights are built from, beside the base model. `to_search` are the facts whose targets are searched for
+    ahead of the build and not known from earlier searches."""
 
     facts: FactSet
     contexts: tuple[str, ...]
     hyperparameters: Hyperparameters
     to_search: tuple[Fact, ...]
+
+    @property
+    def method(self) -> Method[Any]:
+        """What builds them."""
+        return METHODS[self.hyperparameters.method]
+
+    @property
+    def known(self) -> int:
+        """How many facts' targets are known."""
+        return len(self.facts) - len(self.to_search) if self.method.searches_ahead else 0
 
 
 class Builder:
@@ -50,7 +63,7 @@ class Builder:
         """
         if base != BASE_VERSION:
             manifest = self._registry.artifacts.manifest(base)
-            if Hyperparameters.from_dict(manifest.hparams).seed == seed:
+            if of_method(manifest.method, manifest.hparams).seed == seed:
                 return manifest.contexts
         model, kept = self._resident.model, self._registry.contexts
         if (contexts := kept.load(model.digest, seed)) is None:
@@ -63,13 +76,15 @@ class Builder:
         model, ordered = self._resident.model, list(facts)
         self._tell_of_shared_subjects(facts)
         require_room(model, ordered, contexts)
-        to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
+        to_search: list[Fact] = []
+        if METHODS[hyperparameters.method].searches_ahead:
+            assert isinstance(hyperparameters, TargetHyperparameters)
+            to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
         return Blueprint(facts, tuple(contexts), hyperparameters, tuple(to_search))
 
     def second_moments(self, blueprint: Blueprint) -> SecondMoments:
         """First of all, since a search without them is in vain."""
-        total = len(blueprint.facts)
-        known = total - len(blueprint.to_search)
+        total, known = len(blueprint.facts), blueprint.known
         if known:
             self._registry.log(self._id, "info", f"{known} of {total} targets are known")
         self.report(Stage.TARGETS, known, total)
@@ -95,6 +110,7 @@ class Builder:
                         FactBody(subject=fact.subject, relation=fact.relation, object=fact.object) for fact in shard
                     ),
                     contexts=blueprint.contexts,
+                    method=blueprint.method.name,
                     hparams=blueprint.hyperparameters.as_dict(),
                     sizes=tuple(map(len, shards)),
                     total=len(blueprint.facts),
@@ -105,9 +121,9 @@ class Builder:
         )
         return True
 
-    def build(self, blueprint: Blueprint, second_moments: SecondMoments) -> memit.Built:
+    def build(self, blueprint: Blueprint, second_moments: SecondMoments) -> Built:
         """The update of each layer."""
-        return memit.build(
+        return blueprint.method(
             self._resident.model,
             blueprint.facts,
             blueprint.hyperparameters,
@@ -117,7 +133,7 @@ class Builder:
             on_progress=self.report,
         )
 
-    def measure(self, blueprint: Blueprint, built: memit.Built) -> Metrics:
+    def measure(self, blueprint: Blueprint, built: Built) -> Metrics:
         """How the edited model answers about the facts."""
         model = self._resident.model
         self.report(Stage.EVALUATE, 0, len(blueprint.facts))
@@ -130,7 +146,7 @@ class Builder:
         means = {name: measured.mean(name) for name in Metrics.model_fields if name in evaluation.METRICS}
         return Metrics(**means, drift=measured.drift)
 
-    def layers(self, built: memit.Built) -> tuple[LayerReport, ...]:
+    def layers(self, built: Built) -> tuple[LayerReport, ...]:
         """The size of each layer's update."""
         model = self._resident.model
         return tuple(

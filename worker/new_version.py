@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from errata import deltas, memit
+from errata import deltas
 from errata.errors import Cancelled
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
+from errata.method import Built
 from errata.registry.amendment import Amendment, Origin, amend
 from errata.registry.edit_files import AcceptedRequest
 from errata.registry.records import (
@@ -66,7 +67,7 @@ class NewVersion:
 
     def carry_out(self) -> None:
         """Plan, build, measure, publish; again where another version went live in between, so that none is lost."""
-        hyperparameters = self._resident.hyperparameters.overridden(self._request.hparams)
+        hyperparameters = self._resident.defaults(self._request.method).overridden(self._request.hparams)
         published = self._settle_earlier_attempt()
         while published is None:
             plan = self._plan(hyperparameters)
@@ -118,7 +119,7 @@ class NewVersion:
         contexts = self._builder.contexts(base, hyperparameters.seed)
         return Plan(base, amendment, self._builder.draw_up(facts, contexts, hyperparameters))
 
-    def _manifest(self, plan: Plan, built: memit.Built, metrics: Metrics, missed: list[str]) -> Manifest:
+    def _manifest(self, plan: Plan, built: Built, metrics: Metrics, missed: list[str]) -> Manifest:
         """All that is known of the version but its number and its files."""
         model = self._resident.model
         return Manifest(
@@ -142,7 +143,7 @@ class NewVersion:
             note=self._request.note,
         )
 
-    def _publish(self, plan: Plan, built: memit.Built, manifest: Manifest) -> Published | None:
+    def _publish(self, plan: Plan, built: Built, manifest: Manifest) -> Published | None:
         """Make it a version and activate it where it is to go live, before anyone else changes what serves.
 
         None where that has changed since the plan was made, and the version would undo it. Raises `Cancelled`

@@ -5,8 +5,8 @@ from __future__ import annotations
 from errata import deltas
 from errata.errors import Cancelled
 from errata.facts import FactSet
-from errata.hyperparameters import Hyperparameters
-from errata.registry.records import Edit, EditStatus, Metrics, RebuildRequest, Stage
+from errata.hyperparameters import of_method
+from errata.registry.records import Edit, EditStatus, Manifest, RebuildRequest, Stage
 from errata.registry.version_folder import DELTA
 from worker.building import Builder, libraries
 from worker.equipment import Equipment
@@ -22,17 +22,17 @@ class RebuiltVersion:
         self._builder = Builder(edit.id, equipment)
 
     def carry_out(self) -> None:
-        """Build with the hyperparameters and contexts that the manifest tells, unless the weights are there.
+        """Build with the method, hyperparameters and contexts that the manifest tells, unless the weights are there.
 
         Raises:
             UnknownVersion: the version was deleted.
         """
         manifest = self._registry.artifacts.manifest(self._number)
         if not self._registry.artifacts.folder(self._number).is_dropped:
-            self._end(manifest.metrics)
+            self._end(manifest)
             return
         facts = FactSet(fact.to_fact() for fact in self._registry.facts(self._number))
-        hyperparameters = Hyperparameters.from_dict(manifest.hparams)
+        hyperparameters = of_method(manifest.method, manifest.hparams)
         blueprint = self._builder.draw_up(facts, manifest.contexts, hyperparameters)
         second_moments = self._builder.second_moments(blueprint)
         if self._builder.share_out(blueprint):
@@ -57,10 +57,11 @@ class RebuiltVersion:
                     raise Cancelled
                 if self._registry.artifacts.folder(self._number).is_dropped:  # nobody was quicker
                     self._registry.restore(manifest, draft)
-        self._end(manifest.metrics)
+        self._end(manifest)
 
-    def _end(self, metrics: Metrics) -> None:
-        self._registry.update_edit(self._edit.id, status=EditStatus.SUCCEEDED, metrics=metrics)
+    def _end(self, version: Manifest) -> None:
+        changes = {"method": version.method, "metrics": version.metrics}
+        self._registry.update_edit(self._edit.id, status=EditStatus.SUCCEEDED, **changes)
 
 
 def _named(versions: dict[str, str]) -> str:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from errata import hyperparameters
 from errata.corpus import corpus_for
-from errata.errors import ModelError
-from errata.hyperparameters import Hyperparameters
-from errata.memit import check_layers
+from errata.errors import InvalidHyperparameters, ModelError
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters, TargetHyperparameters
+from errata.method import check_layers
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.settings import Settings
@@ -26,11 +27,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """The base model and its hyperparameters. Edits leave it as it is, bit for bit."""
+    """The base model and how it is edited. Edits leave it as it is, bit for bit.
+
+    Attributes:
+        hyperparameters: the defaults of each method that there are any for.
+    """
 
     settings: Settings
     model: EditableModel
-    hyperparameters: Hyperparameters
+    hyperparameters: Mapping[str, Hyperparameters]
 
     @classmethod
     def load(cls, settings: Settings) -> Resident:
@@ -40,19 +45,43 @@ class Resident:
             ModelError: it cannot be loaded, or nothing is known of how to edit it.
             InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
         """
-        hyperparameters = _hyperparameters(settings)
+        known = _hyperparameters(settings)
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-        return cls(settings, model, hyperparameters)
+        return cls(settings, model, known)
+
+    def defaults(self, method: str) -> Hyperparameters:
+        """What a method edits this model with by default.
+
+        Raises:
+            InvalidHyperparameters: nothing is known of that.
+        """
+        if method not in self.hyperparameters:
+            raise InvalidHyperparameters("method", hyperparameters.unknown_to(method, self.hyperparameters))
+        return self.hyperparameters[method]
 
     @property
     def statistics_folder(self) -> Path:
         """Where the model's second moments are kept."""
         return self.settings.home / "second_moments" / self.model.digest
 
+    def prepare(self) -> tuple[int, ...]:
+        """Make the second moments that MEMIT, an edit's method by default, needs; gives their layers.
+
+        Those of the other methods' layers are made for the first edit that asks for them.
+
+        Raises:
+            InvalidHyperparameters, StatisticsError: as `second_moments`.
+        """
+        wanted = self.hyperparameters.get(MemitHyperparameters.method)
+        if wanted is None:
+            return ()
+        self.second_moments(wanted)
+        return wanted.layers
+
     def second_moments(
-        self, hyperparameters: Hyperparameters, on_progress: Callable[[int, int], None] | None = None
+        self, wanted: Hyperparameters, on_progress: Callable[[int, int], None] | None = None
     ) -> SecondMoments:
-        """The second moments that `hyperparameters` ask for, with their factors.
+        """The second moments that `wanted` asks for, with their factors; none where its method uses none.
 
         What is not in the home folder is made first: taken from published files, or collected, and factored.
 
@@ -65,30 +94,32 @@ class Resident:
             StatisticsError: a published file cannot be used, or they are missing, and there is no corpus, or too
                 short a one, to collect them from.
         """
-        check_layers(self.model, hyperparameters)
+        check_layers(self.model, wanted)
         folder = self.statistics_folder
+        if not isinstance(wanted, TargetHyperparameters):
+            return SecondMoments(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one_process(folder):
             second_moments = SecondMoments.open(
                 self.model,
-                hyperparameters.layers,
-                hyperparameters.num_samples,
+                wanted.layers,
+                wanted.num_samples,
                 folder=folder,
                 corpus=corpus_for(self.settings.model, self.settings.corpus),
                 published=self.settings.published_moments,
                 on_progress=on_progress or _log_progress(),
             )
-            second_moments.compute_factors(hyperparameters.layers, self.model.device)
+            second_moments.compute_factors(wanted.layers, self.model.device)
             return second_moments
 
 
-def _hyperparameters(settings: Settings) -> Hyperparameters:
-    hyperparameters = Hyperparameters.for_model(settings.model, settings.hyperparameters)
-    if hyperparameters is None:
+def _hyperparameters(settings: Settings) -> Mapping[str, Hyperparameters]:
+    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
+    if not known:
         raise ModelError(
             f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
         )
-    return hyperparameters
+    return known
 
 
 def _log_progress() -> Callable[[int, int], None]:

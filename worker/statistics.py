@@ -15,11 +15,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         resident = Resident.load(Settings())
-        resident.second_moments(resident.hyperparameters)
+        layers = resident.prepare()
     except ErrataError as error:
         sys.exit(f"errata: {error}")
-    layers = ", ".join(map(str, resident.hyperparameters.layers))
-    print(f"The second moments of {resident.model.name} for layers {layers} are in {resident.statistics_folder}")
+    named = ", ".join(map(str, layers)) or "none"
+    print(f"The second moments of {resident.model.name} for layers {named} are in {resident.statistics_folder}")
 
 
 if __name__ == "__main__":

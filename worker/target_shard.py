@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from errata.facts import Fact, by_subject
-from errata.hyperparameters import Hyperparameters
+from errata.methods import METHODS
 from errata.registry.records import Stage
 from errata.registry.shard_files import ShardOrder
 from errata.targets import find_targets
@@ -76,7 +76,7 @@ class TargetShard:
                 self._equipment.resident.model,
                 [body.to_fact() for body in order.facts],
                 order.contexts,
-                Hyperparameters.from_dict(order.hparams),
+                METHODS[order.method].hyperparameters.from_dict(order.hparams),
                 store=self._equipment.targets,
                 on_progress=on_progress,
             )

@@ -21,6 +21,9 @@ NUMBERS_END = 2**53
 MOST_SHOWN = 50
 MOST_ALIKE_SHOWN = 5
 
+MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit"]
+"""The editing methods (`errata.methods.METHODS`)."""
+
 
 def now() -> datetime:
     """The present moment in UTC."""
@@ -108,7 +111,7 @@ class EditOptions(_Request):
     """What may be said of any edit beside the facts that it is about."""
 
     base: VersionNumber | None = None
-    method: Literal["memit"] = "memit"
+    method: MethodName = "memit"
     activate: bool = True
     gate: Gate = Gate()
     hparams: dict[Text, Annotated[Any, AfterValidator(_hyperparameter)]] = {}

@@ -29,6 +29,7 @@ class ShardOrder(BaseModel):
 
     Attributes:
         facts: whose targets are to be found; all facts of a subject lie in one shard.
+        method: whose record `hparams` is.
         sizes: how many facts each shard of the edit was cut with, by its number.
         total: facts of the whole edit, those whose targets were known before included.
         cut_at: when the edit was cut.
@@ -41,6 +42,7 @@ class ShardOrder(BaseModel):
     shard: int
     facts: tuple[FactBody, ...]
     contexts: tuple[str, ...]
+    method: str = "memit"
     hparams: dict[str, Any]
     sizes: tuple[int, ...]
     total: int

@@ -7,9 +7,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from errata import hyperparameters
 from errata.errors import CorruptArtifact, InvalidHyperparameters, WrongBaseModel
 from errata.export.archive import ArchivedFile
-from errata.hyperparameters import Hyperparameters
 from errata.registry.artifacts import Artifacts
 from errata.registry.base import BoundBase
 from errata.registry.fact_index import FactIndex, changes_between
@@ -57,7 +57,7 @@ def import_version(home: Path, archive: Path) -> Manifest:
         if faults := list(faults_of_files(folder, base)):
             raise CorruptArtifact(f"{archive.name}: {'; '.join(faults)}")
         try:
-            Hyperparameters.from_dict(folder.manifest.hparams)
+            hyperparameters.of_method(folder.manifest.method, folder.manifest.hparams)
         except InvalidHyperparameters as error:
             raise CorruptArtifact(f"{archive.name}: its hyperparameters cannot be used: {error}") from error
         facts = folder.facts()

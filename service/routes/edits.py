@@ -17,7 +17,8 @@ from pydantic_core import ErrorDetails
 from errata.contexts import ROOM_FOR_CONTEXT
 from errata.errors import FactConflict, FactProblem, InvalidFacts, InvalidHyperparameters, UnknownFacts
 from errata.facts import MAX_FACTS, Fact, find_problems
-from errata.memit import check_layers
+from errata.hyperparameters import unknown_to
+from errata.method import check_layers
 from errata.prompts import find_overlong
 from errata.registry.amendment import places_of
 from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, ProblemItem, RebuildRequest
@@ -247,9 +248,13 @@ async def follow_edit(
 
 def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> None:
     """Refuse what the worker would refuse, before it is queued."""
-    defaults = replica.hyperparameters
-    if defaults is None:
+    if not replica.hyperparameters:
         return
+    defaults = replica.hyperparameters.get(request.method)
+    if defaults is None:
+        detail = unknown_to(request.method, replica.hyperparameters)
+        place = ProblemItem(pointer=pointer("method"), detail=detail)
+        raise ProblemError(422, "invalid-hyperparameters", f"method: {detail}", at=[place])
     try:
         wanted = defaults.overridden(request.hparams)
         if wanted.layers != defaults.layers:

@@ -5,25 +5,25 @@ from __future__ import annotations
 import pytest
 
 from errata.corpus import corpus_for
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
 
 SPREAD_LAYERS = (0, 1, 2)  # of the demo model, whose own hyperparameters edit block 0 alone
-NEOX_HYPERPARAMETERS = Hyperparameters(layers=(1, 2), moment_weight=30, clamp=1, kl_factor=0.1, weight_decay=0.01)
+NEOX_HYPERPARAMETERS = MemitHyperparameters(layers=(1, 2), moment_weight=30, clamp=1, kl_factor=0.1, weight_decay=0.01)
 
 
 @pytest.fixture(scope="session")
-def demo_hyperparameters() -> Hyperparameters:
+def demo_hyperparameters() -> MemitHyperparameters:
     """Those shipped for the demo model."""
-    shipped = Hyperparameters.for_model(DEMO)
+    shipped = MemitHyperparameters.for_model(DEMO)
     assert shipped is not None
     return shipped
 
 
 @pytest.fixture(scope="session")
 def demo_moments(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, tmp_path_factory: pytest.TempPathFactory
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, tmp_path_factory: pytest.TempPathFactory
 ) -> SecondMoments:
     """The demo model's second moments, for every block that a test edits."""
     return SecondMoments.open(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from errata.facts import Fact
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.prompts import KL_TEMPLATE, SubjectPrompt, padded, subject_prompt, target_ids
 from errata.second_moments import SecondMoments
@@ -22,7 +22,9 @@ from errata.second_moments import SecondMoments
 PROMPTS_PER_RUN = 128  # of those that keys and hidden states are read from
 
 
-def plain_target(model: EditableModel, fact: Fact, contexts: Sequence[str], hyperparameters: Hyperparameters) -> Tensor:
+def plain_target(
+    model: EditableModel, fact: Fact, contexts: Sequence[str], hyperparameters: MemitHyperparameters
+) -> Tensor:
     """z = h + delta for one fact, (d_model), float32: Eq. 16, with the KL term and the clamp of the authors' code."""
     layer = hyperparameters.layers[-1]
     object_ids = target_ids(model.tokenizer, fact.object)
@@ -96,7 +98,7 @@ def plain_spread(
     facts: Sequence[Fact],
     targets: Tensor,
     contexts: Sequence[str],
-    hyperparameters: Hyperparameters,
+    hyperparameters: MemitHyperparameters,
     moments: SecondMoments,
 ) -> dict[int, Tensor]:
     """The update of each layer, (d_model, d_in), float64: Eqs. 14, 15 and 20. The model is edited and put back."""

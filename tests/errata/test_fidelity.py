@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from errata.contexts import sample_contexts
 from errata.facts import Fact
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.spread import spread
@@ -35,7 +35,7 @@ NEOX_FACTS = [
 TOLERANCE = 1e-4
 
 
-def settings_for(model: EditableModel, shipped: Hyperparameters) -> Hyperparameters:
+def settings_for(model: EditableModel, shipped: MemitHyperparameters) -> MemitHyperparameters:
     """Several layers, few steps, every term of the loss at work and a clamp that is reached."""
     if model.architecture.name == "gpt_neox":
         return dataclasses.replace(NEOX_HYPERPARAMETERS, num_steps=8, clamp=0.6, weight_decay=0.5, kl_factor=0.5)
@@ -44,8 +44,8 @@ def settings_for(model: EditableModel, shipped: Hyperparameters) -> Hyperparamet
 
 @pytest.fixture(params=["gptj", "gpt_neox"])
 def subject(
-    request: pytest.FixtureRequest, demo_hyperparameters: Hyperparameters
-) -> tuple[EditableModel, SecondMoments, list[Fact], Hyperparameters]:
+    request: pytest.FixtureRequest, demo_hyperparameters: MemitHyperparameters
+) -> tuple[EditableModel, SecondMoments, list[Fact], MemitHyperparameters]:
     """A model of each architecture with what an edit of it needs."""
     is_demo = request.param == "gptj"
     model: EditableModel = request.getfixturevalue("demo" if is_demo else "neox")
@@ -58,7 +58,7 @@ def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 def assert_plain_targets(
-    model: EditableModel, facts: list[Fact], contexts: Sequence[str], settings: Hyperparameters
+    model: EditableModel, facts: list[Fact], contexts: Sequence[str], settings: MemitHyperparameters
 ) -> None:
     together = find_targets(model, facts, contexts, settings)
     for fact, target in zip(facts, together, strict=True):
@@ -66,14 +66,14 @@ def assert_plain_targets(
 
 
 def test_targets_are_those_of_the_plain_search(
-    subject: tuple[EditableModel, SecondMoments, list[Fact], Hyperparameters],
+    subject: tuple[EditableModel, SecondMoments, list[Fact], MemitHyperparameters],
 ) -> None:
     model, _, facts, settings = subject
     assert_plain_targets(model, facts, sample_contexts(model, seed=0), settings)
 
 
 def test_a_search_that_ends_early_does_not_change_the_others(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters
 ) -> None:
     known = Fact("Kobe Bryant", "plays the sport of", "basketball")
     settings = dataclasses.replace(demo_hyperparameters, layers=(2,), num_steps=8, weight_decay=0.0)
@@ -81,7 +81,7 @@ def test_a_search_that_ends_early_does_not_change_the_others(
 
 
 def test_targets_are_those_of_the_plain_search_where_the_mlp_reads_what_the_attention_gives(
-    of_each_architecture: dict[str, EditableModel], demo_hyperparameters: Hyperparameters
+    of_each_architecture: dict[str, EditableModel], demo_hyperparameters: MemitHyperparameters
 ) -> None:
     """A GPT-NeoX, whose MLP stands beside the attention in most checkpoints but not in all."""
     tokenizer = of_each_architecture["gpt_neox"].tokenizer
@@ -95,7 +95,7 @@ def test_targets_are_those_of_the_plain_search_where_the_mlp_reads_what_the_atte
 
 
 def test_updates_are_those_of_the_plain_spread(
-    subject: tuple[EditableModel, SecondMoments, list[Fact], Hyperparameters],
+    subject: tuple[EditableModel, SecondMoments, list[Fact], MemitHyperparameters],
 ) -> None:
     model, moments, facts, settings = subject
     contexts = sample_contexts(model, seed=0)

@@ -19,7 +19,7 @@ from errata.corpus import corpus_for
 from errata.deltas import edited_weights
 from errata.facts import Fact
 from errata.hidden_states import SubjectStates
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import DEMO, EditableModel
 from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
 from errata.second_moments import SecondMoments
@@ -39,7 +39,7 @@ class Golden:
 
     model: EditableModel
     moments: SecondMoments
-    hyperparameters: Hyperparameters
+    hyperparameters: MemitHyperparameters
     contexts: tuple[str, ...]
     facts: tuple[Fact, ...]
     object_ids: tuple[tuple[int, ...], ...]
@@ -70,7 +70,7 @@ def golden(
     model = of_each_architecture[request.param]
     given = json.loads((GOLDEN / request.param / "golden.json").read_text())
     tensors = load_file(GOLDEN / request.param / "golden.safetensors")
-    hyperparameters = Hyperparameters.from_dict(given["hyperparameters"])
+    hyperparameters = MemitHyperparameters.from_dict(given["hyperparameters"])
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "gptj":
         assert model.digest == given["model_digest"], "the golden data are another demo model's"

@@ -1,29 +1,97 @@
-"""Hyperparameters: shipped records, overrides and their bounds."""
+"""MemitHyperparameters: shipped records, overrides and their bounds."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from errata.errors import InvalidHyperparameters
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import (
+    RECORDS,
+    AlphaEditHyperparameters,
+    FineTuningHyperparameters,
+    MemitHyperparameters,
+    RomeHyperparameters,
+    for_model,
+)
 
 
 def test_the_papers_settings_are_shipped() -> None:
-    gptj = Hyperparameters.for_model("EleutherAI/gpt-j-6b")
-    neox = Hyperparameters.for_model("EleutherAI/gpt-neox-20b")
+    gptj = MemitHyperparameters.for_model("EleutherAI/gpt-j-6b")
+    neox = MemitHyperparameters.for_model("EleutherAI/gpt-neox-20b")
     assert gptj is not None and neox is not None
     assert (gptj.layers, gptj.moment_weight, gptj.clamp) == ((3, 4, 5, 6, 7, 8), 15_000, 0.75)
     assert (neox.layers, neox.moment_weight, neox.clamp, neox.num_steps) == ((6, 7, 8, 9, 10), 20_000, 0.3, 20)
     assert gptj.num_samples is None and neox.num_samples is None
-    assert Hyperparameters.for_model("unknown/model") is None
+    assert MemitHyperparameters.for_model("unknown/model") is None
 
 
-def test_a_record_survives_json(demo_hyperparameters: Hyperparameters) -> None:
+def test_each_method_has_what_its_papers_publish() -> None:
+    gptj, neox = for_model("EleutherAI/gpt-j-6b"), for_model("EleutherAI/gpt-neox-20b")
+    assert set(gptj) == set(for_model("demo")) == set(RECORDS) and set(neox) == {"memit", "rome"}
+    assert (gptj["rome"].layers, neox["rome"].layers, gptj["emmet"].layers) == ((5,), (15,), (5,))
+    alphaedit, ft = gptj["alphaedit"], gptj["ft"]
+    assert isinstance(alphaedit, AlphaEditHyperparameters) and isinstance(ft, FineTuningHyperparameters)
+    assert (alphaedit.null_threshold, alphaedit.regularization) == (0.02, 10)
+    assert (ft.norm_bound, ft.learning_rate, ft.num_steps) == (5e-5, 5e-4, 25)
+
+
+def test_the_record_of_each_method_survives_json() -> None:
+    for method, record in for_model("demo").items():
+        assert RECORDS[method].from_dict(json.loads(json.dumps(record.as_dict()))) == record
+
+
+def test_a_file_may_be_of_several_methods_or_of_memit_alone(tmp_path: Path) -> None:
+    file = tmp_path / "hyperparameters.json"
+    memit = {"hyperparameters": {"layers": [1], "moment_weight": 5}}
+    file.write_text(json.dumps(memit))
+    assert for_model("mine", file) == {"memit": MemitHyperparameters(layers=(1,), moment_weight=5)}
+    file.write_text(json.dumps({"methods": {"memit": memit, "rome": {"hyperparameters": {"layers": [2]}}}}))
+    assert for_model("mine", file).keys() == {"memit", "rome"}
+    assert RomeHyperparameters.for_model("mine", file) == RomeHyperparameters(layers=(2,))
+    assert FineTuningHyperparameters.for_model("mine", file) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ({"methods": {"mend": {"hyperparameters": {"layers": [1]}}}}, "mend"),
+        ({"methods": {"rome": {"layers": [1]}}}, "cannot be read"),
+        ({"methods": ["rome"]}, "cannot be read"),
+        ([], "cannot be read"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(content: Any, complaint: str, tmp_path: Path) -> None:
+    file = tmp_path / "hyperparameters.json"
+    file.write_text(json.dumps(content))
+    with pytest.raises(InvalidHyperparameters, match=complaint):
+        for_model("mine", file)
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "name"),
+    [
+        ("rome", {"moment_weight": 300}, "moment_weight"),
+        ("rome", {"layers": [1, 2]}, "layers"),
+        ("ft", {"layers": [0, 1]}, "layers"),
+        ("ft", {"norm_bound": 0}, "norm_bound"),
+        ("ft", {"clamp": 1}, "clamp"),
+        ("emmet", {"damping": -1}, "damping"),
+        ("alphaedit", {"null_threshold": None}, "null_threshold"),
+    ],
+)
+def test_what_a_method_does_not_take_is_named(method: str, change: dict[str, Any], name: str) -> None:
+    with pytest.raises(InvalidHyperparameters) as caught:
+        for_model("demo")[method].overridden(change)
+    assert caught.value.name == name
+
+
+def test_a_record_survives_json(demo_hyperparameters: MemitHyperparameters) -> None:
     for record in (demo_hyperparameters, demo_hyperparameters.overridden({"num_samples": None})):
-        assert Hyperparameters.from_dict(json.loads(json.dumps(record.as_dict()))) == record
+        assert MemitHyperparameters.from_dict(json.loads(json.dumps(record.as_dict()))) == record
 
 
 @pytest.mark.parametrize(
@@ -44,7 +112,7 @@ def test_a_record_survives_json(demo_hyperparameters: Hyperparameters) -> None:
         ({"kl_factor": True}, "kl_factor"),
     ],
 )
-def test_a_bad_override_is_named(change: dict[str, Any], name: str, demo_hyperparameters: Hyperparameters) -> None:
+def test_a_bad_override_is_named(change: dict[str, Any], name: str, demo_hyperparameters: MemitHyperparameters) -> None:
     with pytest.raises(InvalidHyperparameters) as caught:
         demo_hyperparameters.overridden(change)
     assert caught.value.name == name

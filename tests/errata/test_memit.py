@@ -12,7 +12,7 @@ from errata.deltas import edited_weights
 from errata.errors import Cancelled, InvalidFacts, InvalidHyperparameters
 from errata.facts import Fact, FactSet
 from errata.hidden_states import SubjectStates
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.likelihood import greedy_answers
 from errata.memit import build
 from errata.model import DEMO, EditableModel, digest_of
@@ -38,7 +38,7 @@ def weights_digest(model: EditableModel) -> str:
 
 
 def test_an_edit_takes_on_gpt_j_and_a_neighbour_keeps_its_answer(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     prompts = [JORDAN.prompt, "Kobe Bryant plays the sport of"]
     assert greedy_answers(demo, prompts, [1, 1]) == ["basketball", "basketball"]
@@ -59,7 +59,7 @@ def test_an_edit_takes_on_gpt_neox(neox: EditableModel, neox_moments: SecondMome
 
 
 def test_the_same_facts_in_another_order_give_the_same_weights(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     spread = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS})
     forwards, backwards = (
@@ -73,7 +73,7 @@ def test_the_same_facts_in_another_order_give_the_same_weights(
 @pytest.mark.parametrize(("stage", "done"), [(None, None), ("targets", 1), ("spread", 1)])
 def test_the_base_is_bit_for_bit_as_it_was_when_a_build_succeeds_or_is_cancelled(
     demo: EditableModel,
-    demo_hyperparameters: Hyperparameters,
+    demo_hyperparameters: MemitHyperparameters,
     demo_moments: SecondMoments,
     stage: str | None,
     done: int | None,
@@ -90,7 +90,7 @@ def test_the_base_is_bit_for_bit_as_it_was_when_a_build_succeeds_or_is_cancelled
 
 
 def test_a_build_agrees_with_an_earlier_ones_contexts(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     given = ("Once upon a time. ", "In the end. ")
     built = build(demo, FactSet([JORDAN]), demo_hyperparameters, demo_moments, contexts=given)
@@ -98,7 +98,7 @@ def test_a_build_agrees_with_an_earlier_ones_contexts(
 
 
 def test_what_does_not_fit_into_the_models_context_is_named(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     long = Fact("Sony", "{} " + "ž" * 250, "Paris", paraphrases=("y2 " * demo.max_length,))
     # The prompt alone fits; behind a context it does not.
@@ -112,7 +112,7 @@ def test_what_does_not_fit_into_the_models_context_is_named(
 
 
 def test_a_bfloat16_model_is_edited_as_a_float32_one(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     rounded = EditableModel.load(DEMO, dtype=torch.bfloat16)
     facts = list(EDITS)
@@ -134,7 +134,7 @@ def test_a_bfloat16_model_is_edited_as_a_float32_one(
 
 
 def test_a_layer_that_the_model_does_not_have_is_refused(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     wrong = demo_hyperparameters.overridden({"layers": [1, 40]})
     with pytest.raises(InvalidHyperparameters, match="40"):

@@ -11,8 +11,9 @@ import torch
 from errata.deltas import edited_weights
 from errata.errors import Cancelled
 from errata.facts import Fact, FactSet
-from errata.hyperparameters import Hyperparameters
-from errata.memit import Built, build
+from errata.hyperparameters import MemitHyperparameters
+from errata.memit import build
+from errata.method import Built
 from errata.model import EditableModel, digest_of
 from errata.second_moments import SecondMoments
 from errata.sequential import sequential_builds
@@ -32,7 +33,7 @@ SECOND = FactSet(
 
 
 @pytest.fixture
-def hyperparameters(demo_hyperparameters: Hyperparameters) -> Hyperparameters:
+def hyperparameters(demo_hyperparameters: MemitHyperparameters) -> MemitHyperparameters:
     """Several layers, so that a step also sees the layers that it has edited itself."""
     return demo_hyperparameters.overridden({"layers": SPREAD_LAYERS, "num_steps": 8})
 
@@ -46,7 +47,7 @@ def relative_difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def test_stacking_edits_the_edited_model(
-    demo: EditableModel, hyperparameters: Hyperparameters, demo_moments: SecondMoments, tmp_path: Path
+    demo: EditableModel, hyperparameters: MemitHyperparameters, demo_moments: SecondMoments, tmp_path: Path
 ) -> None:
     """Against a second model into whose weights the first edit was written for good."""
     before = weights_digest(demo)
@@ -74,7 +75,7 @@ def test_stacking_edits_the_edited_model(
 
 
 def test_a_rebuild_is_one_build_of_all_facts_and_searches_only_for_the_new_ones(
-    demo: EditableModel, hyperparameters: Hyperparameters, demo_moments: SecondMoments, tmp_path: Path
+    demo: EditableModel, hyperparameters: MemitHyperparameters, demo_moments: SecondMoments, tmp_path: Path
 ) -> None:
     progress: list[tuple[str, int, int]] = []
     before = weights_digest(demo)
@@ -100,7 +101,7 @@ def test_a_rebuild_is_one_build_of_all_facts_and_searches_only_for_the_new_ones(
 
 @pytest.mark.parametrize("mode", ["rebuild", "stack"])
 def test_the_model_is_the_base_between_two_steps_and_after_one_that_fails(
-    demo: EditableModel, hyperparameters: Hyperparameters, demo_moments: SecondMoments, mode: str
+    demo: EditableModel, hyperparameters: MemitHyperparameters, demo_moments: SecondMoments, mode: str
 ) -> None:
     def cancel(stage: str, done: int, total: int) -> None:
         if given and (stage, done) == ("spread", 1):
@@ -124,7 +125,7 @@ def test_the_model_is_the_base_between_two_steps_and_after_one_that_fails(
 
 
 def test_another_mode_is_refused(
-    demo: EditableModel, hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     with pytest.raises(ValueError, match="'pile'"):
         sequential_builds(demo, [FIRST], hyperparameters, demo_moments, mode="pile")  # type: ignore[arg-type]

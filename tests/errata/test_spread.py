@@ -12,7 +12,7 @@ from errata.corpus import corpus_for
 from errata.errors import NotFinite
 from errata.facts import Fact
 from errata.hidden_states import SubjectStates
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import DEMO, EditableModel
 from errata.moment_collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
 from errata.prompts import subject_prompt
@@ -118,7 +118,7 @@ def whole_run(model: EditableModel, fact: Fact, context: str, layer: int) -> tup
 
 
 def test_without_contexts_the_bare_prompt_is_all_there_is(neox: EditableModel, moments: SecondMoments) -> None:
-    settings = Hyperparameters(layers=(LAYER, 2), moment_weight=WEIGHT)
+    settings = MemitHyperparameters(layers=(LAYER, 2), moment_weight=WEIGHT)
     targets = torch.zeros(len(FACTS), neox.weight(LAYER).shape[0])
     deltas = spread(neox, FACTS, targets, (), settings, moments)
     keys, outputs = SubjectStates(neox, FACTS, ()).read(LAYER, 2)

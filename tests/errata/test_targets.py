@@ -16,7 +16,7 @@ from errata.deltas import edited_weights
 from errata.errors import Cancelled
 from errata.facts import Fact, FactSet
 from errata.hidden_states import SubjectStates
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.likelihood import greedy_answers
 from errata.memit import build
 from errata.model import DEMO, EditableModel
@@ -52,13 +52,13 @@ ABOUT_FINLAND = [
 
 
 @pytest.fixture
-def quick(demo_hyperparameters: Hyperparameters) -> Hyperparameters:
+def quick(demo_hyperparameters: MemitHyperparameters) -> MemitHyperparameters:
     """A search of few steps."""
     return dataclasses.replace(demo_hyperparameters, num_steps=4)
 
 
 def test_ten_facts_about_one_subject_all_hold(
-    demo: EditableModel, demo_hyperparameters: Hyperparameters, demo_moments: SecondMoments
+    demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     facts = FactSet(ABOUT_FINLAND)
     assert len(facts) == 10
@@ -73,7 +73,7 @@ def test_ten_facts_about_one_subject_all_hold(
 
 
 def offsets(
-    model: EditableModel, facts: list[Fact], hyperparameters: Hyperparameters
+    model: EditableModel, facts: list[Fact], hyperparameters: MemitHyperparameters
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """delta of each fact and its hidden state h, both (facts, d_model)."""
     contexts = sample_contexts(model, seed=0)
@@ -83,7 +83,7 @@ def offsets(
 
 
 def test_a_search_of_one_step_and_one_that_is_good_enough_at_once_give_the_hidden_state(
-    demo: EditableModel, quick: Hyperparameters
+    demo: EditableModel, quick: MemitHyperparameters
 ) -> None:
     known = [Fact("Kobe Bryant", "plays the sport of", "basketball")]
     last = quick.layers[-1]
@@ -95,7 +95,7 @@ def test_a_search_of_one_step_and_one_that_is_good_enough_at_once_give_the_hidde
     assert (searched - hidden).norm() > 0.1 * hidden.norm()
 
 
-def test_an_offset_is_clamped_to_its_own_facts_hidden_state(demo: EditableModel, quick: Hyperparameters) -> None:
+def test_an_offset_is_clamped_to_its_own_facts_hidden_state(demo: EditableModel, quick: MemitHyperparameters) -> None:
     free, hidden = offsets(demo, SPORTS, quick.overridden({"clamp": 100}))
     largest = 0.3 * hidden.norm(dim=1)
     assert (free.norm(dim=1) > largest).all()
@@ -104,7 +104,7 @@ def test_an_offset_is_clamped_to_its_own_facts_hidden_state(demo: EditableModel,
     assert len({round(float(norm), 3) for norm in largest}) == 3  # so it is no bound that they share
 
 
-def test_the_kl_term_keeps_what_follows_the_subject(demo: EditableModel, quick: Hyperparameters) -> None:
+def test_the_kl_term_keeps_what_follows_the_subject(demo: EditableModel, quick: MemitHyperparameters) -> None:
     def divergence(kl_factor: float) -> float:
         """KL(edited || base) of the next token after "<subject> is a", read at the subject's last token."""
         settings = quick.overridden({"kl_factor": kl_factor, "num_steps": 12, "clamp": 3, "layers": [2]})
@@ -120,7 +120,7 @@ def test_the_kl_term_keeps_what_follows_the_subject(demo: EditableModel, quick: 
 
 
 def test_facts_about_one_subject_share_their_offset_and_leave_others_alone(
-    demo: EditableModel, quick: Hyperparameters
+    demo: EditableModel, quick: MemitHyperparameters
 ) -> None:
     contexts = sample_contexts(demo, seed=0)
     same = [Fact("Michael Jordan", "plays the", "piano"), SPORTS[0]]
@@ -133,7 +133,7 @@ def test_facts_about_one_subject_share_their_offset_and_leave_others_alone(
 
 
 def test_facts_about_one_subject_may_be_long_before_it_and_behind_it(
-    demo: EditableModel, quick: Hyperparameters
+    demo: EditableModel, quick: MemitHyperparameters
 ) -> None:
     long = "x1" * 150  # 300 tokens, and the model has room for 512
     before, behind = Fact("Oslo", f"{long} {{}} is in", "Rome"), Fact("Oslo", f"{{}} {long}", "Rome")
@@ -144,7 +144,7 @@ def test_facts_about_one_subject_may_be_long_before_it_and_behind_it(
 
 
 def test_a_search_that_is_broken_off_goes_on_from_the_targets_that_it_has(
-    demo: EditableModel, quick: Hyperparameters, tmp_path: Path
+    demo: EditableModel, quick: MemitHyperparameters, tmp_path: Path
 ) -> None:
     contexts = sample_contexts(demo, seed=0)
     store = TargetStore(tmp_path)
@@ -173,7 +173,7 @@ def test_a_search_that_is_broken_off_goes_on_from_the_targets_that_it_has(
 
 
 def test_whatever_a_target_depends_on_is_in_its_name(
-    demo: EditableModel, neox: EditableModel, quick: Hyperparameters, tmp_path: Path
+    demo: EditableModel, neox: EditableModel, quick: MemitHyperparameters, tmp_path: Path
 ) -> None:
     contexts = sample_contexts(demo, seed=0)
     store = TargetStore(tmp_path)
@@ -214,7 +214,7 @@ def test_whatever_a_target_depends_on_is_in_its_name(
 
 
 def test_a_damaged_file_of_the_store_counts_as_missing(
-    demo: EditableModel, quick: Hyperparameters, tmp_path: Path
+    demo: EditableModel, quick: MemitHyperparameters, tmp_path: Path
 ) -> None:
     contexts = sample_contexts(demo, seed=0)
     store = TargetStore(tmp_path)
@@ -235,13 +235,13 @@ import torch
 from safetensors.torch import save_file
 from errata.contexts import sample_contexts
 from errata.facts import Fact
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.targets import find_targets
 
 torch.set_num_threads(1)
 model = EditableModel.load("demo")
-hyperparameters = Hyperparameters.for_model("demo").overridden({"num_steps": 2})
+hyperparameters = MemitHyperparameters.for_model("demo").overridden({"num_steps": 2})
 contexts = sample_contexts(model, 0)
 facts = [Fact(f"Person {number}", "plays the sport of", "tennis") for number in range(80)]
 find_targets(model, facts[:2], contexts, hyperparameters)

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 
 from errata.registry.records import EditStatus, Progress, Stage
 from errata.registry.registry import Registry
+from tests.service.conftest import NewSettings, Serve, until_ready
 
 
 def body(note: str = "") -> dict[str, Any]:
@@ -48,6 +50,20 @@ def test_an_edit_is_accepted(client: httpx.Client) -> None:
     assert edit["status"] == "queued" and edit["facts"] == 1 and edit["note"] == "why" and edit["version"] is None
     assert edit["created_at"].endswith("Z")
     assert client.get(answer.headers["location"]).json() == edit
+
+
+def test_a_method_that_nothing_is_known_of_for_the_model_is_refused(
+    new_settings: NewSettings, serve: Serve, tmp_path: Path
+) -> None:
+    file = tmp_path / "hyperparameters.json"
+    file.write_text(json.dumps({"methods": {"rome": {"hyperparameters": {"layers": [2]}}}}))
+    client = serve(new_settings(hyperparameters=file))
+    until_ready(client)
+    answer = client.post("/edits", json=body() | {"method": "ft"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/method")
+    assert client.post("/edits", json=body() | {"method": "rome"}).json()["method"] == "rome"
+    model = client.get("/model").json()
+    assert (model["hyperparameters"], model["methods"]["rome"]["layers"], len(model["methods"])) == (None, [2], 1)
 
 
 def test_the_same_key_and_body_give_the_same_edit(client: httpx.Client) -> None:

@@ -91,11 +91,13 @@ def test_two_objects_for_one_question(client: httpx.Client) -> None:
         ({"colour": "red"}, "/colour"),
         ({"gate": {"min_efficacy": 2}}, "/gate/min_efficacy"),
         ({"gate": {"min_luck": 1}}, "/gate/min_luck"),
-        ({"method": "rome"}, "/method"),
         ({"base": -1}, "/base"),
         ({"hparams": {"clamp": -1}}, "/hparams/clamp"),
         ({"hparams": {"momentum": 1}}, "/hparams/momentum"),
         ({"hparams": {"layers": [99]}}, "/hparams/layers"),
+        ({"method": "mend"}, "/method"),
+        ({"method": "rome", "hparams": {"moment_weight": 3}}, "/hparams/moment_weight"),
+        ({"method": "ft", "hparams": {"layers": [0, 1]}}, "/hparams/layers"),
     ],
 )
 def test_a_fault_beside_the_facts(client: httpx.Client, changes: dict[str, Any], pointer: str) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from errata import memit
 from errata.facts import Fact, FactSet
+from errata.hyperparameters import MemitHyperparameters
 from errata.registry import keys
 from errata.registry.job_queue import shard_job
 from errata.registry.records import Edit, EditStatus
@@ -89,7 +90,8 @@ def test_two_workers_share_the_search_and_one_builds_what_one_alone_would_build(
     assert any(3 < done < 9 for done in progress)
 
     resident = Resident.load(crew.settings)
-    hyperparameters = resident.hyperparameters.overridden(SLOW)
+    hyperparameters = resident.defaults("memit").overridden(SLOW)
+    assert isinstance(hyperparameters, MemitHyperparameters)
     alone = memit.build(
         resident.model,
         FactSet(stored.to_fact() for stored in crew.registry.facts(ended.version)),

@@ -321,4 +321,5 @@ class Model(Record):
     digest: str | None = None
     layers: list[int] | None = None
     hyperparameters: dict[str, Any] | None = None
+    methods: dict[str, dict[str, Any]] = {}
     replicas: list[Replica] = []
