@@ -74,12 +74,12 @@ class Builder:
     def draw_up(self, facts: FactSet, contexts: Sequence[str], hyperparameters: Hyperparameters) -> Blueprint:
         """What is to be built. Raises `InvalidFacts` where a prompt has no room in the model's context."""
         model, ordered = self._resident.model, list(facts)
-        self._tell_of_shared_subjects(facts)
         require_room(model, ordered, contexts)
         to_search: list[Fact] = []
-        if METHODS[hyperparameters.method].searches_ahead:
-            assert isinstance(hyperparameters, TargetHyperparameters)
-            to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
+        if isinstance(hyperparameters, TargetHyperparameters):
+            self._tell_of_shared_subjects(facts)
+            if METHODS[hyperparameters.method].searches_ahead:
+                to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
         return Blueprint(facts, tuple(contexts), hyperparameters, tuple(to_search))
 
     def second_moments(self, blueprint: Blueprint) -> SecondMoments:
