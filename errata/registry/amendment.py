@@ -98,13 +98,15 @@ def amend(
     return Amendment(facts, changes, _duplicates(before, arriving, arrived, withdrawn))
 
 
-def places_of(error: FactConflict | UnknownFacts, request: EditRequest) -> tuple[ProblemItem, ...]:
-    """Where a request holds the facts that an amendment was refused for."""
+def places_of(
+    error: FactConflict | UnknownFacts, request: EditRequest, ids_at: str = "retract"
+) -> tuple[ProblemItem, ...]:
+    """Where a request holds the facts that an amendment was refused for; `ids_at` is its field of withdrawn ids."""
     if isinstance(error, UnknownFacts):
         index_of = {fact_id: index for index, fact_id in enumerate(request.retract)}
         detail = f"is not among the facts of version {error.version}"
         return tuple(
-            ProblemItem(pointer=f"/retract/{index_of[fact_id]}", detail=f"{fact_id} {detail}") for fact_id in error.ids
+            ProblemItem(pointer=f"/{ids_at}/{index_of[fact_id]}", detail=f"{fact_id} {detail}") for fact_id in error.ids
         )
     index_of = {body.to_fact().id: index for index, body in enumerate(request.facts)}
     return tuple(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Iterator
+from functools import lru_cache
 
 from errata.errors import CorruptArtifact
 from errata.registry.artifacts import Artifacts
@@ -17,9 +15,6 @@ from errata.registry.version_folder import CHANGES, VersionFolder
 SETS_KEPT = 8
 COMPARISONS_KEPT = 4
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
-
 logger = logging.getLogger(__name__)
 
 
@@ -28,20 +23,20 @@ class FactSets:
 
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
-        self._sets: _Latest[int, FactIndex] = _Latest(SETS_KEPT)
-        self._changes: _Latest[tuple[int, int], tuple[FactChange, ...]] = _Latest(COMPARISONS_KEPT)
+        self._of_base = FactIndex()  # one and the same, so that comparisons with it are known again
+        self._read = lru_cache(SETS_KEPT)(lambda number: FactIndex(artifacts.facts(number)))
+        self._compared = lru_cache(COMPARISONS_KEPT)(changes_between)
 
     def of(self, number: int) -> FactIndex:
         """The facts of a version; the base has none. Raises `UnknownVersion`, `CorruptArtifact`."""
         if number == BASE_VERSION:
-            return FactIndex()
+            return self._of_base
         self._artifacts.require(number)
-        return self._sets.of(number, lambda: FactIndex(self._artifacts.facts(number)))
+        return self._read(number)
 
     def changes(self, before: int, after: int) -> tuple[FactChange, ...]:
         """What must be done to the facts of one version to get those of another. Raises as `of`."""
-        sets = self.of(before), self.of(after)
-        return self._changes.of((before, after), lambda: changes_between(*sets))
+        return self._compared(self.of(before), self.of(after))
 
     def history(self, fact_id: str) -> tuple[FactEvent, ...]:
         """How versions changed a fact, newest first, versions that were deleted since included. Versions that cannot be
@@ -83,24 +78,3 @@ class FactSets:
         parent, after = folder.manifest.parent, folder.fact(fact_id)
         before = None if parent == BASE_VERSION else self._artifacts.folder(parent).fact(fact_id)
         return change_of(before, after) if before or after else None
-
-
-class _Latest(Generic[Key, Value]):
-    """What was asked for last. What is missing is made without holding anybody else up."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: OrderedDict[Key, Value] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def of(self, key: Key, make: Callable[[], Value]) -> Value:
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        value = make()
-        with self._lock:
-            self._kept[key] = value
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return value

@@ -18,7 +18,7 @@ def drop_weights(registry: Registry, keep_last: int, *, dry_run: bool = False) -
     with registry.deciding() as active:
         numbers = registry.artifacts.numbers()
         kept = {active, *registry.before_active()[-max(1, keep_last) :], *registry.aliases.all().values()}
-        kept.update(numbers[len(numbers) - keep_last :] if keep_last else ())
+        kept.update(numbers[-keep_last:] if keep_last else ())
         kept.update(published.id for published in map(registry.artifacts.of_edit, registry.unfinished()) if published)
         sizes = {number: registry.artifacts.folder(number).delta_bytes for number in numbers if number not in kept}
         dropped = tuple(Dropped(version=number, bytes=size) for number, size in sizes.items() if size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from errata.registry.artifacts import Artifacts
 from errata.registry.base import BoundBase
 from errata.registry.edit_files import EditFiles
 from errata.registry.fact_index import FactIndex, changes_between
-from errata.registry.journal import Journal
+from errata.registry.journal import Journal, JournalEntry
 from errata.registry.records import BASE_VERSION, ChangeKind, StoredFact
 from errata.registry.version_folder import CHANGES, DELTA, VersionFolder
 
@@ -54,7 +54,12 @@ def verify(home: Path) -> Verified:
         with journal.locked():  # nobody drops, restores or deletes it meanwhile
             folders.append(artifacts.folder(number))
             faults += [f"version {number}: {fault}" for fault in _faults_of_version(artifacts, number, base)]
-    faults += _faults_of_activations(artifacts, journal)
+    activations: tuple[JournalEntry, ...] = ()
+    try:
+        activations = journal.entries()
+    except ArtifactError as error:
+        faults.append(str(error))
+    faults += _faults_of_activations(artifacts, activations)
     faults += _faults_of_names(artifacts, Aliases.of(home))
     faults += _faults_of_edits(artifacts, edits)
     return Verified(
@@ -62,7 +67,7 @@ def verify(home: Path) -> Verified:
         dropped=sum(folder.is_dropped and not folder.is_deleted for folder in folders),
         deleted=sum(folder.is_deleted for folder in folders),
         edits=len(edits.ids()),
-        activations=_count_readable(journal),
+        activations=len(activations),
         faults=tuple(faults),
     )
 
@@ -127,10 +132,12 @@ def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> It
         return
     try:
         changes = folder.changes()
-        before = () if manifest.parent == BASE_VERSION else artifacts.folder(manifest.parent).facts()
     except ArtifactError as error:
-        if str(error).startswith(f"{folder.called}: "):  # else it is told of the other version
-            yield _said(error, folder)
+        yield _said(error, folder)
+        return
+    try:
+        before = () if manifest.parent == BASE_VERSION else artifacts.folder(manifest.parent).facts()
+    except ArtifactError:  # it is told of the other version
         return
     counts = Counter(change.change for change in changes)
     if [counts[kind] for kind in ChangeKind] != [manifest.added, manifest.changed, manifest.retracted]:
@@ -139,12 +146,7 @@ def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> It
         yield f"its facts do not differ from those of version {manifest.parent} as it says"
 
 
-def _faults_of_activations(artifacts: Artifacts, journal: Journal) -> Iterator[str]:
-    try:
-        entries = journal.entries()
-    except ArtifactError as error:
-        yield str(error)
-        return
+def _faults_of_activations(artifacts: Artifacts, entries: Sequence[JournalEntry]) -> Iterator[str]:
     known = {BASE_VERSION, *artifacts.all_numbers()}
     for entry in entries:
         if entry.active not in known:
@@ -181,13 +183,6 @@ def _faults_of_edits(artifacts: Artifacts, edits: EditFiles) -> Iterator[str]:
             continue
         if outcome and outcome.version not in {None, *known}:
             yield f"{edit_id} made version {outcome.version}, which is not there"
-
-
-def _count_readable(journal: Journal) -> int:
-    try:
-        return len(journal.entries())
-    except ArtifactError:
-        return 0
 
 
 def _said(error: Exception, folder: VersionFolder) -> str:

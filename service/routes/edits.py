@@ -151,8 +151,12 @@ def accepted(
     idempotency_key: str | None,
     *,
     refuse_conflicts: bool = False,
+    ids_at: str = "retract",
 ) -> Edit:
-    """The edit, queued. Raises `ProblemError`, which points at the facts at fault, and as `Registry.create_edit`."""
+    """The edit, queued; `ids_at` is the field of its body with the ids of facts to withdraw.
+
+    Raises `ProblemError`, which points at the facts at fault, and as `Registry.create_edit`.
+    """
     if isinstance(request, EditRequest):
         _check_hyperparameters(request, replica)
     try:
@@ -160,7 +164,7 @@ def accepted(
     except (FactConflict, UnknownFacts) as error:
         assert isinstance(request, EditRequest)
         status, kind = (409, "fact-conflict") if isinstance(error, FactConflict) else (404, "unknown-facts")
-        raise ProblemError(status, kind, str(error), at=places_of(error, request)) from error
+        raise ProblemError(status, kind, str(error), at=places_of(error, request, ids_at)) from error
     except InvalidFacts as error:  # those of the request are good: there would be too many of them
         raise ProblemError(422, "too-many-facts", str(error)) from error
     response.headers["Location"] = f"/edits/{edit.id}"

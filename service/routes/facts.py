@@ -119,11 +119,4 @@ def retract_facts(
     were put in."""
     options = {name: getattr(body, name) for name in body.model_fields_set - {"ids"}}
     request = EditRequest(retract=body.ids, **options)
-    try:
-        return accepted(request, replica, response, by, idempotency_key)
-    except ProblemError as error:  # the ids are called otherwise in this body
-        places = [
-            item.model_copy(update={"pointer": item.pointer.replace("retract", "ids")}) for item in error.problem.errors
-        ]
-        error.problem = error.problem.model_copy(update={"errors": tuple(places)})
-        raise
+    return accepted(request, replica, response, by, idempotency_key, ids_at="ids")

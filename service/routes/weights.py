@@ -94,8 +94,8 @@ def _files(number: int, format: ExportFormat, model: EditableModel, registry: Re
     responses=problem_responses(401, 403, 409, 422, 503),
 )
 def prune_versions(prune: Prune, registry: RegistryDep) -> Pruned:
-    """All but those of the newest versions, of the active one, of the one that a rollback would go to, and of those
-    with a name. Their facts stay, so that they can be looked at, compared, edited on top of, and built again."""
+    """All but those of the newest versions, of the active one, of those that rollbacks would go to, and of those with a
+    name. Their facts stay, so that they can be looked at, compared, edited on top of, and built again."""
     dropped = drop_weights(registry, prune.keep_last, dry_run=prune.dry_run)
     return Pruned(dropped=dropped, bytes=sum(version.bytes for version in dropped))
 
