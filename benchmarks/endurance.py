@@ -27,6 +27,7 @@ from torch import Tensor
 
 from benchmarks.demo_edits import parsed, parser_for
 from benchmarks.endurance_plot import draw
+from errata.build_store import BuildStore
 from errata.contexts import sample_contexts
 from errata.corpus import corpus_for
 from errata.deltas import edited_weights
@@ -40,7 +41,6 @@ from errata.method import Built
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
 from errata.sequential import sequential_builds
-from errata.target_store import TargetStore
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures" / "endurance.json"
 SHARES = ("efficacy", "efficacy_accuracy", "generalization", "specificity", "specificity_accuracy")
@@ -114,7 +114,7 @@ def main() -> None:
         )
         common = (hyperparameters, moments)
         print_header()
-        store = TargetStore(Path(folder, "targets"))
+        store = BuildStore(Path(folder, "targets"))
         rebuilds = sequential_builds(model, edits.batches, *common, contexts=contexts, store=store)
         rebuilt, last = measured_in_a_row(edits, "rebuild", rebuilds, measured_after)
         stack = sequential_builds(model, edits.batches, *common, mode="stack", contexts=contexts)

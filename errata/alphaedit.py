@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from errata.build_store import BuildStore
 from errata.cholesky import factor_in_place
 from errata.deltas import Delta
 from errata.errors import InvalidHyperparameters, NotFinite
@@ -30,7 +31,6 @@ from errata.method import Method, OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.spread import search_and_spread
-from errata.target_store import TargetStore
 
 
 def find_updates(
@@ -39,7 +39,7 @@ def find_updates(
     contexts: Sequence[str],
     hyperparameters: AlphaEditHyperparameters,
     second_moments: SecondMoments,
-    store: TargetStore | None,
+    store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The update of each layer, within the null space of its C."""

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from errata.build_store import BuildStore
 from errata.cholesky import factor_in_place
 from errata.closed_form import decorrelated_keys
 from errata.deltas import Delta
@@ -28,7 +29,6 @@ from errata.method import Method, OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.spread import search_and_spread
-from errata.target_store import TargetStore
 
 
 def find_updates(
@@ -37,7 +37,7 @@ def find_updates(
     contexts: Sequence[str],
     hyperparameters: EmmetHyperparameters,
     second_moments: SecondMoments,
-    store: TargetStore | None,
+    store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The update of each layer that brings all facts to their targets."""

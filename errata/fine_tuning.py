@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from errata.build_store import BuildStore
 from errata.deltas import Delta
 from errata.errors import NotFinite
 from errata.facts import Fact
@@ -29,7 +30,6 @@ from errata.method import Method, OnProgress
 from errata.model import EditableModel
 from errata.prompts import padded, subject_prompt, target_ids
 from errata.second_moments import SecondMoments
-from errata.target_store import TargetStore
 
 TOKENS_PER_BATCH = 1_024  # what all blocks from the edited one on keep of them for their gradients is in memory at once
 
@@ -40,7 +40,7 @@ def find_updates(
     contexts: Sequence[str],
     hyperparameters: FineTuningHyperparameters,
     second_moments: SecondMoments,
-    store: TargetStore | None,
+    store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The change of the one layer, stored whole. Contexts, second moments and `store` are not used.

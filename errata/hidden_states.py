@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,18 @@ class SubjectStates:
     """
 
     def __init__(self, model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
-        """Put the prompts before block 0, each up to its subject's last token."""
-        self._bare = _Rows(model, facts, [""])
-        self._in_context = _Rows(model, facts, contexts) if contexts else None
+        """The prompts stand before block 0, each up to its subject's last token; they are put there when first read."""
+        self.model = model
+        self.facts = facts
+        self.contexts = contexts
+
+    @cached_property
+    def _bare(self) -> _Rows:
+        return _Rows(self.model, self.facts, [""])
+
+    @cached_property
+    def _in_context(self) -> _Rows | None:
+        return _Rows(self.model, self.facts, self.contexts) if self.contexts else None
 
     @torch.no_grad()
     def read(self, key_layer: int, output_layer: int) -> tuple[Tensor, Tensor]:

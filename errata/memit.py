@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from errata.build_store import BuildStore
 from errata.deltas import Delta
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
@@ -12,7 +13,6 @@ from errata.method import Method, OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.spread import spread
-from errata.target_store import TargetStore
 from errata.targets import find_targets
 
 
@@ -22,7 +22,7 @@ def find_updates(
     contexts: Sequence[str],
     hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
-    store: TargetStore | None,
+    store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The update of each layer that brings all facts near their targets, weighed against what the layer does."""
@@ -35,7 +35,7 @@ def find_updates(
         on_progress=partial(on_progress, "targets"),
     )
     told = partial(on_progress, "spread")
-    return spread(model, facts, targets, contexts, hyperparameters, second_moments, told)
+    return spread(model, facts, targets, contexts, hyperparameters, second_moments, told, store=store)
 
 
 build = Method(MemitHyperparameters, find_updates, one_after_another=False, searches_ahead=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from errata.build_store import BuildStore
 from errata.contexts import sample_contexts
 from errata.deltas import Delta
 from errata.errors import InvalidHyperparameters
@@ -14,7 +15,6 @@ from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
 from errata.prompts import require_room
 from errata.second_moments import SecondMoments
-from errata.target_store import TargetStore
 
 H = TypeVar("H", bound=Hyperparameters)
 H_contra = TypeVar("H_contra", bound=Hyperparameters, contravariant=True)
@@ -40,7 +40,7 @@ class FindUpdates(Protocol[H_contra]):
         contexts: Sequence[str],
         hyperparameters: H_contra,
         second_moments: SecondMoments,
-        store: TargetStore | None,
+        store: BuildStore | None,
         on_progress: OnProgress,
     ) -> dict[int, Delta]: ...
 
@@ -76,14 +76,14 @@ class Method(Generic[H]):
         second_moments: SecondMoments,
         *,
         contexts: Sequence[str] | None = None,
-        store: TargetStore | None = None,
+        store: BuildStore | None = None,
         on_progress: OnProgress = lambda stage, done, total: None,
     ) -> Built:
         """The updates that put `facts` into the base model. The model ends as it began, whatever happens.
 
         Args:
             contexts: the prefixes of an earlier build that this one is to agree with; None samples them anew.
-            store: targets found before, and where those found now are kept, if they are searched for on the base.
+            store: what was found of the base before (targets, and states at the subject), and where it is kept now.
             on_progress: called with ("targets", facts done, facts) and ("spread", layers done, layers), or for a
                 method that writes in steps ("spread", steps done, steps). What it raises ends the build.
 

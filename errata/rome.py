@@ -23,6 +23,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from errata.build_store import BuildStore
 from errata.closed_form import decorrelated_keys
 from errata.deltas import Delta
 from errata.facts import Fact, by_subject
@@ -31,7 +32,6 @@ from errata.hyperparameters import RomeHyperparameters
 from errata.method import Method, OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
-from errata.target_store import TargetStore
 from errata.targets import find_targets
 
 
@@ -41,7 +41,7 @@ def find_updates(
     contexts: Sequence[str],
     hyperparameters: RomeHyperparameters,
     second_moments: SecondMoments,
-    store: TargetStore | None,
+    store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The sum of the facts' rank-one updates: column i of `left` times row i of `right` is that of one fact.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
+from errata.build_store import BuildStore
 from errata.contexts import sample_contexts
 from errata.deltas import Delta, edited_weights
 from errata.facts import FactSet
@@ -19,7 +20,6 @@ from errata.memit import build
 from errata.method import Built, OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
-from errata.target_store import TargetStore
 
 
 def sequential_builds(
@@ -30,7 +30,7 @@ def sequential_builds(
     *,
     mode: Literal["rebuild", "stack"] = "rebuild",
     contexts: Sequence[str] | None = None,
-    store: TargetStore | None = None,
+    store: BuildStore | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Iterator[Built]:
     """After each batch, the update of the base that gives the model as it then is.
@@ -62,7 +62,7 @@ def _rebuilds(
     hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
     contexts: tuple[str, ...],
-    store: TargetStore | None,
+    store: BuildStore | None,
     on_progress: OnProgress,
 ) -> Iterator[Built]:
     facts = FactSet()

@@ -16,6 +16,8 @@ from functools import partial
 
 from torch import Tensor
 
+from errata.base_states import base_states
+from errata.build_store import BuildStore
 from errata.closed_form import adjusted_keys
 from errata.deltas import Delta, edited_weight
 from errata.facts import Fact
@@ -24,7 +26,6 @@ from errata.hyperparameters import MemitHyperparameters, TargetHyperparameters
 from errata.method import OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
-from errata.target_store import TargetStore
 from errata.targets import find_targets
 
 AdjustKeys = Callable[[int, Tensor], Tensor]
@@ -39,6 +40,8 @@ def spread(
     hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    *,
+    store: BuildStore | None = None,
 ) -> dict[int, Delta]:
     """The update of each edited layer by which MEMIT brings the facts' hidden states to `targets`.
 
@@ -52,7 +55,7 @@ def spread(
     def adjust(layer: int, keys: Tensor) -> Tensor:
         return adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
 
-    return spread_with(adjust, model, facts, targets, contexts, hyperparameters.layers, on_progress)
+    return spread_with(adjust, model, facts, targets, contexts, hyperparameters.layers, store, on_progress)
 
 
 def search_and_spread(
@@ -61,7 +64,7 @@ def search_and_spread(
     facts: Sequence[Fact],
     contexts: Sequence[str],
     hyperparameters: TargetHyperparameters,
-    store: TargetStore | None,
+    store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The update of each edited layer that brings the facts' hidden states to the targets that are found for them.
@@ -77,7 +80,7 @@ def search_and_spread(
         on_progress=partial(on_progress, "targets"),
     )
     layers = hyperparameters.layers
-    return spread_with(adjust, model, facts, targets, contexts, layers, partial(on_progress, "spread"))
+    return spread_with(adjust, model, facts, targets, contexts, layers, store, partial(on_progress, "spread"))
 
 
 def spread_with(
@@ -87,6 +90,7 @@ def spread_with(
     targets: Tensor,
     contexts: Sequence[str],
     layers: Sequence[int],
+    store: BuildStore | None,
     on_progress: Callable[[int, int], None],
 ) -> dict[int, Delta]:
     """The update of each of `layers` that brings the facts' hidden states to `targets`.
@@ -94,6 +98,7 @@ def spread_with(
     Args:
         adjust: gives A of a layer; what it raises ends the spread.
         targets: (facts, d_model), float32, at the last of the layers.
+        store: where what no edit can change is taken from, and kept.
         on_progress: called with (layers done, layers in all).
 
     The model is edited while this runs and is as it was when it ends, whatever happened.
@@ -107,7 +112,10 @@ def spread_with(
     for done, layer in enumerate(layers):
         on_progress(done, len(layers))
         with model.using(edited):
-            keys, outputs = states.read(layer, layers[-1])
+            if store is not None and not edited:
+                keys, outputs = base_states(states, layer, layers[-1], store)
+            else:
+                keys, outputs = states.read(layer, layers[-1])
         residuals = (targets.to(outputs.device) - outputs).double() / (len(layers) - done)
         deltas[layer] = Delta.of_factors(residuals.T, adjust(layer, keys).T)
         edited[layer] = edited_weight(layer, model.weight(layer), deltas[layer])

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from errata.build_store import BuildStore, target_key
 from errata.errors import NotFinite
 from errata.facts import Fact, by_subject
 from errata.hyperparameters import TargetHyperparameters
@@ -36,7 +37,6 @@ from errata.model import EditableModel
 from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
 from errata.search_batches import BatchLimits, Footprint, ran_out_of_memory
 from errata.suffixes import Suffixes
-from errata.target_store import TargetStore, target_key
 
 
 def find_targets(
@@ -45,7 +45,7 @@ def find_targets(
     contexts: Sequence[str],
     hyperparameters: TargetHyperparameters,
     *,
-    store: TargetStore | None = None,
+    store: BuildStore | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """The target vector of each fact, (facts, d_model), float32.
@@ -93,7 +93,7 @@ def facts_to_search(
     facts: Sequence[Fact],
     contexts: Sequence[str],
     hyperparameters: TargetHyperparameters,
-    store: TargetStore,
+    store: BuildStore,
 ) -> list[Fact]:
     """The facts whose targets `store` does not have, all of a subject or none."""
     return [

@@ -11,11 +11,11 @@ import time
 from redis import RedisError
 from rq.exceptions import StopRequested
 
+from errata.build_store import BuildStore
 from errata.errors import ErrataError
 from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
-from errata.target_store import TargetStore
 from worker import jobs
 from worker.edit_worker import EditWorker
 from worker.equipment import Equipment
@@ -69,7 +69,7 @@ def _keep_house(registry: Registry) -> None:
 
 def _work(registry: Registry, resident: Resident) -> None:
     """Run jobs. While Redis is away the model stays and the worker waits."""
-    targets = TargetStore(resident.settings.home / "targets")
+    targets = BuildStore(resident.settings.home / "targets")
     worker: EditWorker | None = None
     while worker is None or not worker.is_stopping:
         try:

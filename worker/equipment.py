@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from errata.build_store import BuildStore
 from errata.registry.registry import Registry
-from errata.target_store import TargetStore
 from worker.resident import Resident
 
 
@@ -16,6 +16,6 @@ class Equipment:
 
     registry: Registry
     resident: Resident
-    targets: TargetStore
+    targets: BuildStore
     worker: str
     must_stop: Callable[[], bool]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from errata.build_store import BuildStore
 from errata.deltas import edited_weights
 from errata.errors import Cancelled
 from errata.facts import Fact, FactSet
@@ -17,7 +18,6 @@ from errata.method import Built
 from errata.model import EditableModel, digest_of
 from errata.second_moments import SecondMoments
 from errata.sequential import sequential_builds
-from errata.target_store import TargetStore
 from tests.errata.conftest import SPREAD_LAYERS
 
 CONTEXTS = ("The", "Once upon a time there was a king. ")
@@ -58,7 +58,7 @@ def test_stacking_edits_the_edited_model(
         demo_moments,
         mode="stack",
         contexts=CONTEXTS,
-        store=TargetStore(tmp_path / "targets"),
+        store=BuildStore(tmp_path / "targets"),
     )
     assert weights_digest(demo) == before
     assert not (tmp_path / "targets").exists()
@@ -86,7 +86,7 @@ def test_a_rebuild_is_one_build_of_all_facts_and_searches_only_for_the_new_ones(
             hyperparameters,
             demo_moments,
             contexts=CONTEXTS,
-            store=TargetStore(tmp_path),
+            store=BuildStore(tmp_path),
             on_progress=lambda *at: progress.append(at),
         )
     )

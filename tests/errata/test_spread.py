@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from errata.build_store import BuildStore
 from errata.closed_form import adjusted_keys
 from errata.corpus import corpus_for
 from errata.errors import NotFinite
@@ -124,3 +125,30 @@ def test_without_contexts_the_bare_prompt_is_all_there_is(neox: EditableModel, m
     keys, outputs = SubjectStates(neox, FACTS, ()).read(LAYER, 2)
     expected = (-outputs.double() / 2).T @ direct(moments.moment(LAYER), keys).T
     torch.testing.assert_close(deltas[LAYER].dense().double(), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [(LAYER,), (LAYER, 2)])
+def test_what_no_edit_can_change_is_read_once(
+    neox: EditableModel, moments: SecondMoments, tmp_path: Path, layers: tuple[int, ...]
+) -> None:
+    settings = MemitHyperparameters(layers=layers, moment_weight=WEIGHT)
+    targets = torch.randn(len(FACTS), neox.weight(LAYER).shape[0], generator=torch.Generator().manual_seed(0))
+    store = BuildStore(tmp_path / "store")
+
+    def agrees(num_facts: int) -> None:
+        given = (neox, FACTS[:num_facts], targets[:num_facts], CONTEXTS, settings, moments)
+        stored, anew = spread(*given, store=store), spread(*given)
+        for layer in layers:
+            difference = stored[layer].dense() - anew[layer].dense()
+            assert difference.norm() < 1e-5 * anew[layer].dense().norm()
+
+    def files() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in tmp_path.glob("store/*/*")}
+
+    agrees(3)
+    kept = files()
+    assert len(kept) == 3
+    agrees(3)
+    assert files() == kept
+    agrees(4)
+    assert len(files()) == 4 and kept.items() <= files().items()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from errata.build_store import BuildStore
 from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
 from errata.errors import Cancelled
@@ -23,7 +24,6 @@ from errata.model import DEMO, EditableModel
 from errata.prompts import subject_prompt
 from errata.second_moments import SecondMoments
 from errata.suffixes import Suffixes
-from errata.target_store import TargetStore
 from errata.targets import facts_to_search, find_targets
 
 SPORTS = [
@@ -147,7 +147,7 @@ def test_a_search_that_is_broken_off_goes_on_from_the_targets_that_it_has(
     demo: EditableModel, quick: MemitHyperparameters, tmp_path: Path
 ) -> None:
     contexts = sample_contexts(demo, seed=0)
-    store = TargetStore(tmp_path)
+    store = BuildStore(tmp_path)
     known = Fact("Kobe Bryant", "plays the sport of", "basketball")  # its search ends early
     facts = [SPORTS[0], known, SPORTS[2]]
     early = dataclasses.replace(quick, weight_decay=0.0)
@@ -176,7 +176,7 @@ def test_whatever_a_target_depends_on_is_in_its_name(
     demo: EditableModel, neox: EditableModel, quick: MemitHyperparameters, tmp_path: Path
 ) -> None:
     contexts = sample_contexts(demo, seed=0)
-    store = TargetStore(tmp_path)
+    store = BuildStore(tmp_path)
     fact = SPORTS[0]
     find_targets(demo, [fact], contexts, quick, store=store)
     assert not facts_to_search(demo, [fact], contexts, quick, store)
@@ -217,7 +217,7 @@ def test_a_damaged_file_of_the_store_counts_as_missing(
     demo: EditableModel, quick: MemitHyperparameters, tmp_path: Path
 ) -> None:
     contexts = sample_contexts(demo, seed=0)
-    store = TargetStore(tmp_path)
+    store = BuildStore(tmp_path)
     found = find_targets(demo, SPORTS[:1], contexts, quick, store=store)
     (file,) = tmp_path.rglob("*.safetensors")
     whole = file.read_bytes()

@@ -1,4 +1,5 @@
-"""Targets that were found before, kept under a name made of everything that they depend on.
+"""What builds have found before, kept under a name made of everything that it depends on: targets, and states at the
+subject of the model as it is before any edit.
 
 A fact that is asked for again costs no search, and a build that was killed goes on from the targets that it had.
 """
@@ -22,6 +23,12 @@ from errata.model import EditableModel
 SEARCH = 1
 """Number of the search as it is written now: to be raised when it would find other targets."""
 
+STATES = 1
+"""The same for keys and hidden states."""
+
+NAME = "targets"
+"""Of the tensor in its file, from when there was nothing else to keep."""
+
 DECIDING = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
 """The hyperparameters that a search depends on, beside the layer that it is made at."""
 
@@ -42,32 +49,44 @@ def target_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-class TargetStore:
-    """A folder of targets, one small file for each subject. Any number of processes may read and write it."""
+def states_key(model: EditableModel, fact: Fact, contexts: Sequence[str], key_layer: int, output_layer: int) -> str:
+    """Name of the key of `fact` at one layer and its hidden state after another, in the model as it is: 64 digits."""
+    parts = {
+        "states": STATES,
+        "model": model.fingerprint,
+        "layers": [key_layer, output_layer],
+        "contexts": list(contexts),
+        "prompt": (fact.subject, fact.template),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class BuildStore:
+    """A folder of tensors, each in a small file. Any number of processes may read and write it."""
 
     def __init__(self, folder: Path) -> None:
-        """The folder is made when the first targets are saved."""
+        """The folder is made when the first tensor is saved."""
         self._folder = folder
 
     def load(self, key: str) -> Tensor | None:
-        """The targets of one subject's facts, (facts, d_model), float32; None where there are none that can be used."""
+        """What was saved under that name, float32; None where there is nothing that can be used."""
         try:
             with safe_open(self._file(key), framework="pt") as stored:
-                targets: Tensor = stored.get_tensor("targets")
-                intact = stored.metadata()["sha256"] == _sha256(targets)
+                tensor: Tensor = stored.get_tensor(NAME)
+                intact = stored.metadata()["sha256"] == _sha256(tensor)
         except (OSError, SafetensorError, KeyError, TypeError):
             return None
-        return targets if intact else None
+        return tensor if intact else None
 
-    def save(self, key: str, targets: Tensor) -> None:
-        """Keep the targets of one subject's facts, (facts, d_model)."""
+    def save(self, key: str, tensor: Tensor) -> None:
+        """Keep a tensor under a name."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = durable.scratch_beside(file)
-        targets = targets.detach().float().cpu().contiguous()
+        tensor = tensor.detach().float().cpu().contiguous()
         try:
-            save_file({"targets": targets}, scratch, metadata={"sha256": _sha256(targets)})
-            # Not synced: what a crash of the machine takes or damages is found again by a search.
+            save_file({NAME: tensor}, scratch, metadata={"sha256": _sha256(tensor)})
+            # Not synced: what a crash of the machine takes or damages is computed again.
             scratch.replace(file)
         except (OSError, SafetensorError):
             scratch.unlink(missing_ok=True)
@@ -77,5 +96,5 @@ class TargetStore:
         return self._folder / key[:2] / f"{key}.safetensors"
 
 
-def _sha256(targets: Tensor) -> str:
-    return hashlib.sha256(targets.numpy().tobytes()).hexdigest()
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
