@@ -2,11 +2,12 @@
 
     python -m benchmarks.rebuild [--facts 100,1000] [--new 1,20] [--layers 0] [--threads 1]
 
-For n facts that were edited in before and k new ones: `build` of n + k with the store that `build` of the n left, against
-`build` of n + k with an empty one. Contexts and second moments are there already. Parts are timed in runs of their own:
-reading the stored targets, searching for the new ones, the states of all facts (keys and hidden states at the subject),
-which is what the store saves of them, the closed form, and the update. Medians of three turns, each with a store of its own; from nothing there is one. Beside them stands what
-the worker does next: it measures the version on the prompts of all its facts.
+For n facts that were edited in before and k new ones: `build` of n + k with the store that `build` of the n left,
+against `build` of n + k with an empty one. Contexts and second moments are there already. Parts are timed in runs of
+their own: reading the stored targets, searching for the new ones, the states of all facts (keys and hidden states at
+the subject: what the store saves of them), the closed form, and the update. Medians of three turns, each with a store
+of its own; from nothing there is one. Beside them stands what the worker does next: it measures the version on the
+prompts of all its facts.
 
 Seconds are those of the processor, which others on a shared machine change little; of one thread unless told otherwise.
 """
