@@ -2,6 +2,7 @@
 
 ErrataError
 ├── InvalidFacts             facts that cannot be edited in; names each one
+├── InvalidRecords           records to measure with cannot be read, or are missing
 ├── InvalidHyperparameters   an unknown name or a value out of its bounds
 ├── ModelError               the base model cannot be loaded or edited
 │   └── UnsupportedArchitecture
@@ -50,6 +51,10 @@ class InvalidFacts(ErrataError):
         self.problems = tuple(problems)
         first = self.problems[0]
         super().__init__(f"fact {first.index}, {first.field}: {first.detail}{_and_more(self.problems)}")
+
+
+class InvalidRecords(ErrataError):
+    """Records to measure with cannot be read, or there are none."""
 
 
 class InvalidHyperparameters(ErrataError):
