@@ -2,6 +2,7 @@
 
 ErrataError
 ├── InvalidFacts             facts that cannot be edited in; names each one
+├── InvalidRecords           records to measure with cannot be read, or are missing
 ├── InvalidHyperparameters   an unknown name or a value out of its bounds
 ├── ModelError               the base model cannot be loaded or edited
 │   └── UnsupportedArchitecture
@@ -11,17 +12,17 @@ ErrataError
 │   ├── WeightsDropped       its weights were dropped to save room
 │   └── WrongBaseModel       made for other base weights
 ├── TracingError             a prompt or a set of facts cannot be traced
-├── PlotsUnavailable         matplotlib is not installed
 ├── NotFinite                the computation left the range of finite numbers
 ├── UnknownVersion           no such version, or one that was deleted
 ├── UnknownEdit              no such edit
+├── UnknownMeasurement       no such evaluation or trace
 ├── UnknownFacts             facts that are to be withdrawn and are not there
 ├── UnknownAlias             no version has that name
 ├── Conflict                 the request contradicts the present state
 │   └── FactConflict         facts that are there with another object
 ├── IdempotencyMismatch      an idempotency key was used before with another body
-├── QueueFull                as many edits wait as may
-└── Cancelled                the user asked the edit to stop
+├── QueueFull                as many edits, or measurements, wait as may
+└── Cancelled                the user asked the edit, or the measurement, to stop
 """
 
 from __future__ import annotations
@@ -50,6 +51,10 @@ class InvalidFacts(ErrataError):
         self.problems = tuple(problems)
         first = self.problems[0]
         super().__init__(f"fact {first.index}, {first.field}: {first.detail}{_and_more(self.problems)}")
+
+
+class InvalidRecords(ErrataError):
+    """Records to measure with cannot be read, or there are none."""
 
 
 class InvalidHyperparameters(ErrataError):
@@ -93,10 +98,6 @@ class TracingError(ErrataError):
     """A prompt or a set of facts cannot be traced, or not with these settings."""
 
 
-class PlotsUnavailable(ErrataError):
-    """Figures cannot be drawn: matplotlib is not installed."""
-
-
 class NotFinite(ErrataError):
     """A loss, a target or an update is not a finite number; nothing of it was kept."""
 
@@ -107,6 +108,10 @@ class UnknownVersion(ErrataError):
 
 class UnknownEdit(ErrataError):
     """There is no edit of that id."""
+
+
+class UnknownMeasurement(ErrataError):
+    """There is no evaluation, or no trace, of that id."""
 
 
 class Conflict(ErrataError):
@@ -139,11 +144,11 @@ class IdempotencyMismatch(ErrataError):
 
 
 class QueueFull(ErrataError):
-    """As many edits are waiting as may; try again later."""
+    """As many edits, or measurements, are waiting as may; try again later."""
 
 
 class Cancelled(ErrataError):
-    """The user asked the edit to stop."""
+    """The user asked the edit, or the measurement, to stop."""
 
 
 def _and_more(found: Sequence[object]) -> str:

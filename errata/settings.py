@@ -62,15 +62,22 @@ class Settings(BaseSettings):
         "that rollbacks would go to, and those with a name. Unset, all keep them.",
     )
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
+    max_queued_measurements: int = Field(
+        default=100, ge=1, description="Evaluations and traces that may wait; one more is answered 429."
+    )
     max_attempts: int = Field(
-        default=3, ge=1, description="Workers that one job of an edit may lose before the edit ends as failed."
+        default=3,
+        ge=1,
+        description="Workers that one job of an edit, an evaluation or a trace may lose before that ends as failed.",
     )
     shard_facts: int = Field(
         default=256,
         ge=1,
         description="Facts whose targets one worker searches for; the targets of an edit with more are shared out.",
     )
-    job_timeout_s: int = Field(default=86_400, ge=1, description="Seconds that one job of an edit may take.")
+    job_timeout_s: int = Field(
+        default=86_400, ge=1, description="Seconds that one job of an edit, an evaluation or a trace may take."
+    )
     lease_s: int = Field(
         default=12, ge=3, description="Seconds without a heartbeat after which a worker counts as lost."
     )
@@ -78,9 +85,9 @@ class Settings(BaseSettings):
     stop_grace_s: float = Field(
         default=5.0,
         ge=0,
-        description="Seconds that a worker told to stop goes on with its edit before it puts it back.",
+        description="Seconds that a worker told to stop goes on with its job before it puts it back.",
     )
-    maintenance_s: float = Field(default=3.0, gt=0, description="Seconds between two looks for abandoned edits.")
+    maintenance_s: float = Field(default=3.0, gt=0, description="Seconds between two looks for abandoned jobs.")
     weight_sets_bytes: ByteSize = Field(
         default=ByteSize(4 * 2**30),
         description="Memory for edited matrices in the service, such as `4GiB`; those in use always stay.",

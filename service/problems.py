@@ -66,6 +66,7 @@ class Busy(ProblemError):
 # What the library and the registry raise, and how it is answered.
 _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.UnknownEdit: (404, "unknown-edit"),
+    errors.UnknownMeasurement: (404, "unknown-measurement"),
     errors.UnknownVersion: (404, "unknown-version"),
     errors.UnknownAlias: (404, "unknown-alias"),
     errors.UnknownFacts: (404, "unknown-facts"),

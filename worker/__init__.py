@@ -1,1 +1,1 @@
-"""The worker: a process that holds the base model and turns queued edits into versions."""
+"""The worker: a process that holds the base model and turns queued edits into versions, measures them and traces."""

@@ -9,6 +9,7 @@ from worker.attempt import WorkerStopping, claim, ending_with_what_goes_wrong
 from worker.equipment import Equipment
 from worker.new_version import NewVersion
 from worker.rebuilt_version import RebuiltVersion
+from worker.work import EditWork
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +29,9 @@ class EditJob:
             redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
         """
         try:
-            with ending_with_what_goes_wrong(self._registry, self._id):
-                edit = claim(self._registry, self._id)
+            work = EditWork(self._registry, self._id)
+            with ending_with_what_goes_wrong(work, self._registry.settings.job_timeout_s):
+                edit = claim(work)
                 if edit.status.final:
                     return
                 if pending := self._registry.shards.pending(self._id):  # recovery will see to them, and to this job

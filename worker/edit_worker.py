@@ -28,6 +28,7 @@ from rq.worker_registration import clean_worker_registry, register
 
 from errata.registry import keys
 from errata.registry.edit_files import EDIT_ID
+from errata.registry.measurement_kinds import EVALUATIONS, TRACES
 from errata.settings import Settings
 from worker.attempt import WorkerStopping
 
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class EditWorker(SimpleWorker):
-    """Runs jobs for edits one after another in its own process, since a model on a GPU does not survive a fork.
+    """Runs jobs one after another in its own process, since a model on a GPU does not survive a fork.
 
     Its heartbeats and the lease on its job come from a thread while a job runs, and hold for `settings.lease_s`
     seconds only. A worker that is told to stop lets its job go on for `settings.stop_grace_s` seconds, and puts
@@ -45,7 +46,7 @@ class EditWorker(SimpleWorker):
     def __init__(self, settings: Settings) -> None:
         """Connects to Redis. The name is new each time, so that a restarted worker is never taken for a double."""
         super().__init__(
-            [keys.QUEUE, keys.SHARD_QUEUE],
+            [keys.QUEUE, keys.SHARD_QUEUE, keys.MEASUREMENT_QUEUE],
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             connection=_patient_connection(str(settings.redis_url)),
             serializer=JSONSerializer,
@@ -67,9 +68,9 @@ class EditWorker(SimpleWorker):
     # What RQ calls
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Run a job while a thread keeps its lease. Only work for edits is done, whatever else is in the queue."""
-        if not _is_for_an_edit(job):
-            logger.error("job %s does not work for an edit; it is refused and forgotten", job.id)
+        """Run a job while a thread keeps its lease. Only our own jobs are done, whatever else is in the queue."""
+        if not _is_ours(job):
+            logger.error("job %s is none of ours; it is refused and forgotten", job.id)
             queue.connection.delete(job.key)
             return
         with self._kept_alive(job):
@@ -120,7 +121,7 @@ class EditWorker(SimpleWorker):
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def request_force_stop(self, signum: int, frame: FrameType | None) -> None:
-        """Second signal: put the edit back at its next step."""
+        """Second signal: put the job at hand back at its next step."""
         self._must_stop_at = time.monotonic()
 
     @contextmanager
@@ -143,9 +144,9 @@ class EditWorker(SimpleWorker):
                     logger.warning("%s: a heartbeat was not sent: %s", job.id, error)
 
 
-def _is_for_an_edit(job: Job) -> bool:
-    """Whether a job calls one of our functions, for what can be an edit, and nothing else: RQ would call back any
-    function that a job names."""
+def _is_ours(job: Job) -> bool:
+    """Whether a job calls one of our functions, for what can be an edit, an evaluation or a trace, and nothing else:
+    RQ would call back any function that a job names."""
     callbacks = (job._success_callback_name, job._failure_callback_name, job._stopped_callback_name)
     try:
         if job.kwargs or any((*callbacks, job.webhooks)):
@@ -155,6 +156,10 @@ def _is_for_an_edit(job: Job) -> bool:
                 return EDIT_ID.fullmatch(edit_id) is not None
             case keys.SHARD_JOB, str(edit_id), int(shard):
                 return EDIT_ID.fullmatch(edit_id) is not None and shard >= 0
+            case keys.EVALUATION_JOB, str(evaluation_id):
+                return EVALUATIONS.is_id(evaluation_id)
+            case keys.TRACE_JOB, str(trace_id):
+                return TRACES.is_id(trace_id)
     except DeserializationError:
         pass
     return False

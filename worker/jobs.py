@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from worker.edit_job import EditJob
 from worker.equipment import Equipment
+from worker.evaluation_job import measure
+from worker.measurement_job import carry_out
 from worker.target_shard import TargetShard
+from worker.trace_job import trace
 
 _equipment: Equipment | None = None
 
@@ -23,6 +26,16 @@ def run_edit(edit_id: str) -> None:
 def run_target_shard(edit_id: str, shard: int) -> None:
     """Find the targets of one shard of an edit."""
     TargetShard(edit_id, shard, _equipped()).run()
+
+
+def run_evaluation(evaluation_id: str) -> None:
+    """Measure a version."""
+    carry_out(_equipped().registry.evaluations, evaluation_id, _equipped(), measure)
+
+
+def run_trace(trace_id: str) -> None:
+    """Trace a prompt or facts."""
+    carry_out(_equipped().registry.traces, trace_id, _equipped(), trace)
 
 
 def _equipped() -> Equipment:

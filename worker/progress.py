@@ -1,10 +1,11 @@
-"""Progress of an edit, and the points at which it can be stopped."""
+"""Progress of an edit or a measurement, and the points at which it can be stopped."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from redis import RedisError
 
@@ -20,13 +21,24 @@ REDIS_PAUSE_S = 2.0
 logger = logging.getLogger(__name__)
 
 
-class ProgressReport:
-    """Tells those who follow an edit how far it is; each call is also a point where the edit may be stopped."""
+class Ledger(Protocol):
+    """Where the progress of edits is noted, or that of measurements."""
 
-    def __init__(self, registry: Registry, edit_id: str, must_stop: Callable[[], bool]) -> None:
-        """`must_stop` says whether the worker has no more time for this edit."""
-        self._registry = registry
-        self._edit_id = edit_id
+    def cancel_requested(self, work_id: str, /) -> bool:
+        """Whether it is to stop."""
+
+    def progress(self, work_id: str, progress: Progress, /) -> None:
+        """Note how far it is."""
+
+
+class ProgressReport:
+    """Tells those who follow an edit or a measurement how far it is; each call is also a point where it may be
+    stopped."""
+
+    def __init__(self, ledger: Ledger, work_id: str, must_stop: Callable[[], bool]) -> None:
+        """`must_stop` says whether the worker has no more time for it."""
+        self._ledger = ledger
+        self._work_id = work_id
         self._must_stop = must_stop
         self._stage: str | None = None
         self._stage_began = 0.0
@@ -38,7 +50,7 @@ class ProgressReport:
         """`done` of `total` units of a stage are done.
 
         Raises:
-            Cancelled: the user asked the edit to stop.
+            Cancelled: the user asked it to stop.
             WorkerStopping: the worker was told to stop.
         """
         if self._must_stop():
@@ -50,13 +62,13 @@ class ProgressReport:
         if moment < self._redis_away_until:
             return
         try:
-            if self._registry.cancel_requested(self._edit_id):
-                raise Cancelled(f"{self._edit_id} was cancelled")
+            if self._ledger.cancel_requested(self._work_id):
+                raise Cancelled(f"{self._work_id} was cancelled")
             if done == total or moment - self._reported >= REPORT_EVERY_S:
                 self._reported = moment
-                self._registry.progress(self._edit_id, self._progress(stage, done, total))
-        except RedisError as error:  # the edit does not depend on being followed
-            logger.warning("%s: progress could not be told: %s", self._edit_id, error)
+                self._ledger.progress(self._work_id, self._progress(stage, done, total))
+        except RedisError as error:  # the work does not depend on being followed
+            logger.warning("%s: progress could not be told: %s", self._work_id, error)
             self._redis_away_until = time.monotonic() + REDIS_PAUSE_S
 
     def _progress(self, stage: str, done: int, total: int) -> Progress:
@@ -68,6 +80,7 @@ class ShardProgressReport(ProgressReport):
 
     def __init__(self, registry: Registry, order: ShardOrder, must_stop: Callable[[], bool]) -> None:
         super().__init__(registry, order.edit, must_stop)
+        self._registry = registry
         self._order = order
 
     def _progress(self, stage: str, done: int, total: int) -> Progress:

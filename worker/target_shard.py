@@ -19,6 +19,7 @@ from errata.targets import find_targets
 from worker.attempt import WorkerStopping, claim, ending_with_what_goes_wrong
 from worker.equipment import Equipment
 from worker.progress import ShardProgressReport
+from worker.work import EditWork
 
 MAX_SHARDS = 256
 
@@ -53,8 +54,9 @@ class TargetShard:
             WorkerStopping: the shard is not done; recovery finds it without a worker and queues it again.
             redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
         """
-        with ending_with_what_goes_wrong(self._registry, self._id):
-            if claim(self._registry, self._id).status.final:
+        work = EditWork(self._registry, self._id)
+        with ending_with_what_goes_wrong(work, self._registry.settings.job_timeout_s):
+            if claim(work).status.final:
                 return
             if order := self._registry.shards.order(self._id, self._shard):
                 self._search(order)

@@ -121,6 +121,29 @@ def _parser() -> argparse.ArgumentParser:
     tracing.add_argument("--seed", type=int, default=0, help="of the noise, and of which facts are taken")
     tracing.add_argument("--out", type=Path, required=True, help="folder for the results")
     tracing.set_defaults(run=_trace)
+
+    evaluating = commands.add_parser(
+        "evaluate",
+        parents=[shared],
+        help="measure a version of the home folder, or the base, on records; needs no service",
+        description="Measure a version on CounterFact's or zsRE's records, or on its own facts where none are given, "
+        "and print every metric with its 95 % interval.",
+    )
+    evaluating.add_argument("records", type=Path, nargs="?", help="records: .jsonl or .json")
+    evaluating.add_argument("--version", type=int, help="the version (default: the active one; 0 is the base)")
+    evaluating.add_argument(
+        "--zsre-object",
+        choices=("alt", "answers"),
+        default="alt",
+        help="which field of zsRE's records is edited in (default: %(default)s)",
+    )
+    evaluating.add_argument("--references", type=Path, help="CounterFact's attribute_snippets.json, for consistency")
+    evaluating.add_argument("--generation", action="store_true", help="generate texts, for fluency and consistency")
+    evaluating.add_argument("--seed", type=int, default=0, help="of the generated texts")
+    evaluating.add_argument("--no-prose", dest="prose", action="store_false", help="leave the perplexity out")
+    evaluating.add_argument("--json", type=Path, help="write the summary there")
+    evaluating.add_argument("--cases", type=Path, help="write what was measured of each record there, a line for each")
+    evaluating.set_defaults(run=_evaluate)
     return parser
 
 
@@ -148,6 +171,12 @@ def _trace(arguments: argparse.Namespace, settings: Settings) -> None:
     from errata.command.trace import trace  # with torch and matplotlib
 
     trace(arguments, settings)
+
+
+def _evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
+    from errata.command.evaluate import evaluate  # with torch
+
+    evaluate(arguments, settings)
 
 
 def _become(module: str, settings: Settings) -> None:

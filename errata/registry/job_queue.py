@@ -1,7 +1,8 @@
-"""The queues of jobs, kept by RQ: one of edits, and one of the target shards of edits that were cut.
+"""The queues of jobs, kept by RQ: one of edits, one of the target shards of edits that were cut, one of measurements.
 
 Workers turn to the edits first: those that have begun, then the others in the order in which they came. Shards wait in
 a queue of their own, first come first, so that a small edit need not wait for the many shards of a large one.
+Evaluations and traces wait behind both, so that measuring holds an edit up for the job at hand at most.
 
 A job is known by its name. That of an edit is the edit's id, and it stands for several jobs of RQ's: the one that
 begins the edit, and those that go on with it. (A job cannot put itself into the queue again: RQ forgets at a job's end
@@ -40,7 +41,7 @@ def shard_of(job: str) -> int:
 
 
 def edit_of(job: str) -> str:
-    """The edit that a job works for."""
+    """The edit that a job works for; an evaluation or a trace, whose job has its id, stands for itself."""
     return job.partition("-")[0]
 
 
@@ -51,6 +52,7 @@ class JobQueue:
         self._connection = connection
         self._edits = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
         self._shards = Queue(keys.SHARD_QUEUE, connection=connection, serializer=JSONSerializer)
+        self._measurements = Queue(keys.MEASUREMENT_QUEUE, connection=connection, serializer=JSONSerializer)
         # What a job gives back lies in the home folder, so RQ keeps no result, and it is told of no retry: the
         # registry decides about lost jobs.
         self._limits = {"job_timeout": job_timeout_s, "result_ttl": 0, "failure_ttl": 3600}
@@ -82,19 +84,29 @@ class JobQueue:
             self._note(edit_id, job)
             self._shards.enqueue(keys.SHARD_JOB, edit_id, shard, job_id=job, at_front=at_front, **self._limits)
 
+    def put_measurement(self, function: str, measurement_id: str, at_front: bool = False) -> None:
+        """Queue an evaluation or a trace behind those that wait, or before them, in place of any earlier job of it.
+
+        Args:
+            function: `keys.EVALUATION_JOB` or `keys.TRACE_JOB`.
+        """
+        self._forget({measurement_id})
+        self._note(measurement_id, measurement_id)
+        self._measurements.enqueue(function, measurement_id, job_id=measurement_id, at_front=at_front, **self._limits)
+
     def forget_edit(self, edit_id: str) -> None:
-        """Forget all jobs of an edit that has ended, but for those that a worker holds: RQ forgets them at their end.
-        Nothing happens where there are none."""
+        """Forget all jobs of an edit, or of a measurement, that has ended, but for those that a worker holds: RQ
+        forgets them at their end. Nothing happens where there are none."""
         if job_ids := self._jobs_of(edit_id):
             self._forget(job_ids)
             dependents = [self._job(job_id).dependents_key for job_id in job_ids]
-            self._connection.delete(keys.edit_jobs(edit_id), *dependents)
+            self._connection.delete(keys.jobs(edit_id), *dependents)
 
     def _note(self, edit_id: str, job_id: str) -> None:
-        self._connection.sadd(keys.edit_jobs(edit_id), job_id)
+        self._connection.sadd(keys.jobs(edit_id), job_id)
 
     def _jobs_of(self, edit_id: str) -> set[str]:
-        noted = {job_id.decode() for job_id in cast(set[bytes], self._connection.smembers(keys.edit_jobs(edit_id)))}
+        noted = {job_id.decode() for job_id in cast(set[bytes], self._connection.smembers(keys.jobs(edit_id)))}
         ended_badly = {lease.job_id for lease in self._leases()} | self._in_registries("failed")
         return noted | {job_id for job_id in ended_badly if edit_of(job_id) == edit_id}
 
@@ -120,7 +132,7 @@ class JobQueue:
             for job_id in gone:
                 job = self._job(job_id)
                 pipeline.delete(job.key, job.dependencies_key, ExecutionRegistry(job_id, self._connection).key)
-                pipeline.srem(keys.edit_jobs(edit_of(job_id)), job_id)
+                pipeline.srem(keys.jobs(edit_of(job_id)), job_id)
             pipeline.execute()
 
     def _job(self, job_id: str) -> Job:
@@ -135,6 +147,10 @@ class JobQueue:
     def num_edits_waiting(self) -> int:
         """How many edits wait to be begun."""
         return sum(job_id == edit_of(job_id) for job_id in self._edits.get_job_ids())
+
+    def num_measurements_waiting(self) -> int:
+        """How many evaluations and traces wait."""
+        return len(self._measurements.get_job_ids())
 
     def deferred(self) -> set[str]:
         """Jobs that wait for others to be done."""
@@ -159,9 +175,9 @@ class JobQueue:
         return len(SimpleWorker.all(queue=self._edits))
 
     @property
-    def _queues(self) -> tuple[Queue, Queue]:
+    def _queues(self) -> tuple[Queue, ...]:
         """In the order in which workers turn to them."""
-        return self._edits, self._shards
+        return self._edits, self._shards, self._measurements
 
     def _in_registries(self, kind: Literal["failed", "deferred"]) -> set[str]:
         found: list[bytes] = []

@@ -10,11 +10,20 @@ QUEUE = "errata-edits"
 SHARD_QUEUE = "errata-target-shards"
 """Name of the RQ queue of target shards, which workers turn to when no edit waits."""
 
+MEASUREMENT_QUEUE = "errata-measurements"
+"""Name of the RQ queue of evaluations and traces, which workers turn to when there is nothing to edit."""
+
 EDIT_JOB = "worker.jobs.run_edit"
 """Dotted name of the function that a worker runs for an edit id."""
 
 SHARD_JOB = "worker.jobs.run_target_shard"
 """The function that finds the targets of one shard, for an edit id and the shard's number."""
+
+EVALUATION_JOB = "worker.jobs.run_evaluation"
+"""The function that measures a version, for an evaluation's id."""
+
+TRACE_JOB = "worker.jobs.run_trace"
+"""The function that traces prompts or facts, for a trace's id."""
 
 HOME = "errata:home"
 """Id of the home folder that this Redis was indexed from; missing after a loss of Redis."""
@@ -74,24 +83,59 @@ def edit_searching(edit_id: str) -> str:
     return f"errata:edit:{edit_id}:searching"
 
 
-def edit_jobs(edit_id: str) -> str:
-    """Set of the ids of RQ's jobs that were queued for an edit."""
-    return f"errata:edit:{edit_id}:jobs"
+def jobs(work_id: str) -> str:
+    """Set of the ids of RQ's jobs that were queued for an edit, an evaluation or a trace."""
+    return f"errata:work:{work_id}:jobs"
 
 
-def edit_missing(edit_id: str) -> str:
+def missing_jobs(work_id: str) -> str:
     """Hash: when each job that is needed was first seen to be neither queued nor in the hands of a live worker."""
-    return f"errata:edit:{edit_id}:missing"
+    return f"errata:work:{work_id}:missing"
 
 
-def edit_losses(edit_id: str) -> str:
-    """Hash: how many workers each job of the edit has lost."""
-    return f"errata:edit:{edit_id}:losses"
+def losses(work_id: str) -> str:
+    """Hash: how many workers each job has lost of an edit, an evaluation or a trace."""
+    return f"errata:work:{work_id}:losses"
 
 
-def idempotency(key: str) -> str:
-    """The edit that was made for a client's Idempotency-Key, of any length and alphabet."""
-    return f"errata:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"
+def measurements(kind: str) -> str:
+    """Sorted set of the ids of evaluations, or of traces, all of score 0, as `EDITS`."""
+    return f"errata:{kind}s"
+
+
+def measurements_of(kind: str, version: int) -> str:
+    """The same of those that measure one version."""
+    return f"errata:{kind}s:of:{version}"
+
+
+def succeeded_measurements_of(kind: str, version: int) -> str:
+    """The same of those of them that have succeeded."""
+    return f"errata:{kind}s:succeeded:{version}"
+
+
+def unfinished_measurements(kind: str) -> str:
+    """Set of the evaluations, or traces, that are queued or running."""
+    return f"errata:{kind}s:unfinished"
+
+
+def measurement(measurement_id: str) -> str:
+    """The record of an evaluation or a trace, as JSON."""
+    return f"errata:measurement:{measurement_id}"
+
+
+def measurement_progress(measurement_id: str) -> str:
+    """How far a running one is, as JSON."""
+    return f"errata:measurement:{measurement_id}:progress"
+
+
+def measurement_cancel(measurement_id: str) -> str:
+    """Set when it is to stop at its next step."""
+    return f"errata:measurement:{measurement_id}:cancel"
+
+
+def idempotency(kind: str, key: str) -> str:
+    """What was made for a client's Idempotency-Key, of any length and alphabet: an edit, an evaluation or a trace."""
+    return f"errata:idempotency:{kind}:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def version(number: int) -> str:

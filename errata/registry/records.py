@@ -164,12 +164,13 @@ class EditStatus(StrEnum):
 
 
 class Stage(StrEnum):
-    """The steps of an edit job."""
+    """The steps of an edit job; an evaluation has the stage `evaluate`, a trace its own."""
 
     TARGETS = "targets"
     SPREAD = "spread"
     EVALUATE = "evaluate"
     PUBLISH = "publish"
+    TRACE = "trace"
 
 
 class Progress(_Record):
@@ -302,6 +303,39 @@ class VersionStatus(StrEnum):
     REJECTED = "rejected"
 
 
+class Estimate(_Record):
+    """A mean over `count` records; `low` and `high` bound its 95 % interval, null where the records cannot tell."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    count: int
+
+
+class Prose(_Record):
+    """What became of running text: KL(base || edited) in nats, and the perplexity of the base and of the version."""
+
+    kl: Estimate
+    perplexity_before: float
+    perplexity_after: float
+
+
+class EvaluationResult(_Record):
+    """What was measured, under the names of docs/evaluation.md: shares are between 0 and 1, drift is in nats."""
+
+    estimates: dict[str, Estimate]
+    drift: float
+    prose: Prose | None
+
+
+class VersionEvaluation(EvaluationResult):
+    """The newest evaluation of a version that succeeded, over so many `records`."""
+
+    id: str
+    records: int
+    created_at: datetime
+
+
 class LayerReport(_Record):
     """Size of one layer's update: Frobenius norm, and that norm over the norm of the base weight."""
 
@@ -314,6 +348,7 @@ class LayerReport(_Record):
 class Version(_Record):
     """A fact set and the weights built from it. Version 0 is the base model, without facts.
 
+    `metrics` were measured when it was built, `evaluation` is the newest one that was asked for and succeeded.
     `dropped`: its weights were dropped to save room, and can be built again from its facts. `aliases`: names that
     stand for it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere.
     """
@@ -328,6 +363,7 @@ class Version(_Record):
     changed: int = 0
     retracted: int = 0
     metrics: Metrics = Metrics()
+    evaluation: VersionEvaluation | None = None
     hparams: dict[str, Any] | None = None
     layers: tuple[LayerReport, ...] = ()
     bytes: int = 0

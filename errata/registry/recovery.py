@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -14,14 +13,14 @@ from redis.lock import Lock
 from errata.errors import Conflict, CorruptArtifact, UnknownEdit, UnknownVersion
 from errata.registry import keys
 from errata.registry.job_queue import edit_of, shard_job, shard_of
-from errata.registry.records import Edit, EditStatus, Problem
-from errata.registry.registry import EVENTS_TTL_S, Registry
+from errata.registry.lost_jobs import Whereabouts, count_loss, lost_of, worker_died
+from errata.registry.measurement_recovery import rebuild_measurements, take_up_lost_measurements
+from errata.registry.records import Edit, EditStatus
+from errata.registry.registry import Registry
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
 RECOVERY_LOCK_S = 10
 REBUILD_LOCK_S = 120
-# Between leaving the queue and being leased to its worker, a job is in neither place for a few milliseconds.
-CLAIM_S = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +33,8 @@ class Rebuilt:
     active: int
     edits: int
     queued_again: int
+    measurements: int
+    measurements_queued_again: int
     unreadable: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -41,6 +42,10 @@ class Rebuilt:
             f"{self.versions} versions ({self.active} is active), {self.edits} edits, "
             f"{self.queued_again} of them queued again"
         ]
+        if self.measurements:
+            lines.append(
+                f"{self.measurements} evaluations and traces, {self.measurements_queued_again} of them queued again"
+            )
         return "\n".join([*lines, *(f"left out: {problem}" for problem in self.unreadable)])
 
 
@@ -72,7 +77,7 @@ def recover(registry: Registry, at_start: bool = False) -> None:
         return
     try:
         _agree_on_versions(registry)
-        _take_up_lost_edits(registry)
+        _take_up_lost_work(registry)
         _restore_active(registry)
     finally:
         _release(lock)
@@ -89,13 +94,29 @@ def rebuild(registry: Registry) -> Rebuilt:
     try:
         unreadable: list[str] = []
         num_versions = _rebuild_versions(registry, unreadable)
-        num_edits, queued_again = _rebuild_edits(registry, unreadable)
+        # A Redis that knows the home folder is in use: what is nowhere may be on its way into the queue, or from there
+        # to a worker. `_take_up_lost_work` has the patience to tell.
+        in_use = bool(registry.redis.exists(keys.HOME))
+        jobs = Whereabouts.of(registry.jobs)
+        num_edits, queued_again = _rebuild_edits(registry, jobs, in_use, unreadable)
+        measurements = [
+            rebuild_measurements(of_kind, jobs, in_use, unreadable)
+            for of_kind in (registry.evaluations, registry.traces)
+        ]
         if registry.is_bound():
             registry.redis.set(keys.HOME, registry.bound_base().home)
         _restore_active(registry)
     finally:
         _release(lock)
-    return Rebuilt(num_versions, registry.journal.active(), num_edits, queued_again, tuple(unreadable))
+    return Rebuilt(
+        versions=num_versions,
+        active=registry.journal.active(),
+        edits=num_edits,
+        queued_again=queued_again,
+        measurements=sum(there for there, _ in measurements),
+        measurements_queued_again=sum(queued for _, queued in measurements),
+        unreadable=tuple(unreadable),
+    )
 
 
 def _agree_on_versions(registry: Registry) -> None:
@@ -127,31 +148,8 @@ def _rebuild_versions(registry: Registry, unreadable: list[str]) -> int:
     return readable
 
 
-@dataclass(frozen=True, slots=True)
-class _Whereabouts:
-    """Where jobs are, by their names. One that is needed and neither waiting nor deferred nor held is missing; it has
-    cost a worker where it is abandoned or failed."""
-
-    waiting: set[str]
-    deferred: set[str]
-    held: set[str]
-    abandoned: set[str]
-    failed: set[str]
-
-    @classmethod
-    def of_jobs(cls, registry: Registry) -> _Whereabouts:
-        jobs = registry.jobs
-        # In the order of a job's way: one that goes on meanwhile is seen in the next place.
-        deferred, waiting = jobs.deferred(), set(jobs.waiting())
-        return cls(waiting, deferred, jobs.held(), jobs.abandoned(), jobs.failed())
-
-
-def _rebuild_edits(registry: Registry, unreadable: list[str]) -> tuple[int, int]:
+def _rebuild_edits(registry: Registry, jobs: Whereabouts, in_use: bool, unreadable: list[str]) -> tuple[int, int]:
     """Gives how many edits there are, and how many were queued again; what cannot be read is added to `unreadable`."""
-    # A Redis that knows the home folder is in use: an edit that is nowhere may be on its way into the queue, or from
-    # there to a worker. `_take_up_lost_edits` has the patience to tell.
-    in_use = registry.redis.exists(keys.HOME)
-    jobs = _Whereabouts.of_jobs(registry)
     readable = queued_again = 0
     for edit_id in registry.edit_files.ids():
         try:
@@ -198,48 +196,42 @@ def _restore_active(registry: Registry) -> None:
         registry.put_active(active, by="recovery")
 
 
-def _take_up_lost_edits(registry: Registry) -> None:
-    unfinished = cast(set[str], registry.redis.smembers(keys.UNFINISHED))
-    jobs = _Whereabouts.of_jobs(registry)
-    for edit_id in sorted(unfinished):
+def _take_up_lost_work(registry: Registry) -> None:
+    """Of edits, and of evaluations and traces. What has ended has no use for its jobs."""
+    unfinished = {*registry.unfinished(), *registry.evaluations.unfinished(), *registry.traces.unfinished()}
+    jobs = Whereabouts.of(registry.jobs)
+    _take_up_lost_edits(registry, jobs)
+    take_up_lost_measurements(registry.evaluations, jobs)
+    take_up_lost_measurements(registry.traces, jobs)
+    for ended in set(map(edit_of, jobs.abandoned | jobs.failed)) - unfinished:
+        registry.jobs.forget_edit(ended)
+
+
+def _take_up_lost_edits(registry: Registry, jobs: Whereabouts) -> None:
+    for edit_id in registry.unfinished():
         try:
             if lost := _lost_jobs(registry, edit_id, jobs):
                 _take_up(registry, edit_id, lost, jobs)
         except (CorruptArtifact, UnknownEdit) as error:
             logger.error("an edit that no worker has in hand is given up: %s", error)
             registry.redis.srem(keys.UNFINISHED, edit_id)
-    for edit_id in set(map(edit_of, jobs.abandoned | jobs.failed)) - unfinished:
-        registry.jobs.forget_edit(edit_id)
 
 
-def _lost_jobs(registry: Registry, edit_id: str, jobs: _Whereabouts) -> set[str]:
+def _lost_jobs(registry: Registry, edit_id: str, jobs: Whereabouts) -> set[str]:
     """Those of the edit's jobs that are needed and that nobody will run.
 
     Shards that are not done are needed, and the edit's own job behind them; no shard, while a worker has the edit
-    itself in hand: it may be about to queue them. One that left no trace may be on its way to a worker, so it is lost
-    at a later look only.
+    itself in hand: it may be about to queue them.
     """
     pending = [] if edit_id in jobs.held else registry.shards.pending(edit_id)
     well = jobs.waiting | jobs.held
     missing = {shard_job(edit_id, shard) for shard in pending} - well
     if edit_id not in (well | jobs.deferred if pending else well):
         missing.add(edit_id)
-    name, moment = keys.edit_missing(edit_id), str(time.time())
-    before = cast(dict[str, str], registry.redis.hgetall(name))
-    since = {job: before.get(job, moment) for job in missing}
-    lost = {job for job in missing if job in jobs.abandoned or float(moment) - float(since[job]) > CLAIM_S}
-    still_missing = {job: since[job] for job in missing - lost}
-    if still_missing != before:
-        with registry.redis.pipeline(transaction=True) as pipeline:
-            pipeline.delete(name)
-            for job, first_seen in still_missing.items():
-                pipeline.hset(name, job, first_seen)
-            pipeline.expire(name, registry.settings.lease_s * 10)
-            pipeline.execute()
-    return lost
+    return lost_of(registry.redis, edit_id, missing, jobs, registry.settings.lease_s)
 
 
-def _take_up(registry: Registry, edit_id: str, lost: set[str], jobs: _Whereabouts) -> None:
+def _take_up(registry: Registry, edit_id: str, lost: set[str], jobs: Whereabouts) -> None:
     """Queue lost jobs of an edit again, unless it has ended, is to end, or one of them has lost too many workers."""
     edit = registry.edit(edit_id)
     if outcome := registry.edit_files.outcome(edit_id):
@@ -251,21 +243,13 @@ def _take_up(registry: Registry, edit_id: str, lost: set[str], jobs: _Whereabout
     cost_a_worker = lost & (jobs.abandoned | jobs.failed)
     pending = registry.shards.pending(edit_id)
     for job in sorted(cost_a_worker):
-        if _count_loss(registry, edit_id, job) >= registry.settings.max_attempts:
+        if count_loss(registry.redis, edit_id, job) >= registry.settings.max_attempts:
             _give_up(registry, edit, job)
             return
     if pending:
         _take_up_shards(registry, edit, pending, lost, jobs, len(cost_a_worker))
     else:
         _take_up_edit(registry, edit, bool(cost_a_worker))
-
-
-def _count_loss(registry: Registry, edit_id: str, job: str) -> int:
-    """Note that a job has lost a worker; how many it has lost by now."""
-    losses = keys.edit_losses(edit_id)
-    lost = registry.redis.hincrby(losses, job, 1)
-    registry.redis.expire(losses, EVENTS_TTL_S)
-    return lost
 
 
 def _take_up_edit(registry: Registry, edit: Edit, cost_a_worker: bool) -> None:
@@ -281,7 +265,7 @@ def _take_up_edit(registry: Registry, edit: Edit, cost_a_worker: bool) -> None:
 
 
 def _take_up_shards(
-    registry: Registry, edit: Edit, pending: list[int], lost: set[str], jobs: _Whereabouts, workers_lost: int
+    registry: Registry, edit: Edit, pending: list[int], lost: set[str], jobs: Whereabouts, workers_lost: int
 ) -> None:
     """Queue lost jobs of an edit again that is being searched for in shards. It stays an attempt, so it is here that
     each lost worker counts as one more."""
@@ -302,12 +286,9 @@ def _take_up_shards(
 
 def _give_up(registry: Registry, edit: Edit, job: str) -> None:
     what = "the edit" if job == edit.id else f"target shard {shard_of(job) + 1} of the edit"
-    detail = (
-        f"the worker died, stopped answering or could not say how it ended, {registry.settings.max_attempts} times "
-        f"with {what} in hand; its log may say why (running out of memory is the usual reason)"
-    )
-    logger.error("%s: %s", edit.id, detail)
-    registry.update_edit(edit.id, status=EditStatus.FAILED, error=Problem.of_kind("worker-died", 500, detail))
+    problem = worker_died(what, registry.settings.max_attempts)
+    logger.error("%s: %s", edit.id, problem.detail)
+    registry.update_edit(edit.id, status=EditStatus.FAILED, error=problem)
 
 
 def _release(lock: Lock) -> None:

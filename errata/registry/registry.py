@@ -10,15 +10,15 @@ import json
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from redis import Redis, RedisError, WatchError
+from redis import Redis, RedisError
 from redis.client import Pipeline
 
-from errata.errors import Conflict, IdempotencyMismatch, QueueFull, UnknownFacts
+from errata.errors import Conflict, QueueFull, UnknownFacts
 from errata.registry import base, keys
 from errata.registry.aliases import Aliases
 from errata.registry.amendment import Origin, amend
@@ -28,8 +28,12 @@ from errata.registry.context_files import ContextFiles
 from errata.registry.edit_files import AcceptedRequest, EditFiles, body_sha256
 from errata.registry.fact_index import FactIndex
 from errata.registry.fact_sets import FactSets
+from errata.registry.idempotency import IdempotencyKeys
 from errata.registry.job_queue import JobQueue, edit_of
 from errata.registry.journal import ROLLBACK, Journal, JournalEntry
+from errata.registry.measurement_kinds import EVALUATIONS, TRACES
+from errata.registry.measurements import Measurements
+from errata.registry.pages import Page, page_of
 from errata.registry.records import (
     BASE_VERSION,
     Activation,
@@ -51,15 +55,12 @@ from errata.settings import Settings
 if TYPE_CHECKING:
     from errata.deltas import Delta
 
-IDEMPOTENCY_TTL_S = 24 * 3600
 EVENTS_TTL_S = 7 * 24 * 3600
 EVENTS_KEPT = 20_000
 PROGRESS_EVERY_MS = 200
 ACTIVATIONS_KEPT = 1_000
 REPLICA_POLL_S = 0.02
-OF_UNFINISHED = (keys.edit_progress, keys.edit_told, keys.edit_searching, keys.edit_missing, keys.edit_losses)
-
-Item = TypeVar("Item")
+OF_UNFINISHED = (keys.edit_progress, keys.edit_told, keys.edit_searching, keys.missing_jobs, keys.losses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,6 @@ class Event:
     id: str
     name: str
     data: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
-    """Part of a list. `next` is the cursor to go on after, None at the list's end."""
-
-    data: tuple[Item, ...]
-    next: str | None
 
 
 class Registry:
@@ -103,6 +96,9 @@ class Registry:
         self._waiting_redis = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=None)
         self._queue_redis = Redis.from_url(settings.redis_url)
         self.jobs = JobQueue(self._queue_redis, settings.job_timeout_s)
+        self._idempotency_keys = IdempotencyKeys(self.redis, "edit")
+        self.evaluations = Measurements(EVALUATIONS, settings, self.redis, self.jobs)
+        self.traces = Measurements(TRACES, settings, self.redis, self.jobs)
 
     def ping(self) -> bool:
         """Whether Redis answers. Never raises."""
@@ -181,9 +177,10 @@ class Registry:
         )
         self.edit_files.accept(accepted)
         edit = accepted.queued_edit()
-        if not self._put_new(edit, accepted):  # another request with this key was quicker
+        if not self.remember_key(accepted):  # another request with this key was quicker
             self.edit_files.withdraw(accepted.id)
             return self.create_edit(request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts)
+        self.put_edit(edit)
         self.jobs.put_edit(edit.id)
         return edit, True
 
@@ -215,46 +212,19 @@ class Registry:
         edits = map(self.edit, self.unfinished())
         return next((edit for edit in edits if edit.rebuild and edit.version == number), None)
 
-    def _put_new(self, edit: Edit, accepted: AcceptedRequest) -> bool:
-        """Write a new edit's record and its idempotency key, both or, where the key is taken, neither."""
-        with self.redis.pipeline(transaction=True) as pipeline:
-            try:
-                if accepted.idempotency_key is not None:
-                    name = keys.idempotency(accepted.idempotency_key)
-                    pipeline.watch(name)  # type: ignore[no-untyped-call]
-                    if pipeline.exists(name):
-                        return False
-                    pipeline.multi()
-                    pipeline.set(name, _key_value(accepted), ex=IDEMPOTENCY_TTL_S)
-                _write_record(pipeline, edit)
-                pipeline.execute()
-            except WatchError:
-                return False
-        self._tell(edit.id, "status", edit.model_dump_json())
-        return True
-
     def _edit_of_key(self, key: str, sha256: str) -> Edit | None:
-        known = self.redis.get(keys.idempotency(key))
-        if known is None:
+        if (known := self._idempotency_keys.known(key, sha256)) is None:
             return None
-        remembered = json.loads(cast(str, known))
-        if remembered["body"] != sha256:
-            raise IdempotencyMismatch(f"this idempotency key belongs to {remembered['edit']}, which has another body")
-        edit = self.edit(remembered["edit"])
+        edit = self.edit(known)
         if not edit.status.final and not self.redis.exists(keys.edit(edit.id)):
             self.put_edit(edit)  # Redis has lost it; now that it counts as unfinished, recovery queues it
         return edit
 
     def remember_key(self, accepted: AcceptedRequest) -> bool:
         """Let a request's idempotency key stand for its edit. False where it stands for another one already."""
-        if accepted.idempotency_key is None:
-            return True
-        seconds_left = IDEMPOTENCY_TTL_S - int((now() - accepted.created_at).total_seconds())
-        if seconds_left <= 0:
-            return True
-        name = keys.idempotency(accepted.idempotency_key)
-        value = _key_value(accepted)
-        return bool(self.redis.set(name, value, nx=True, ex=seconds_left)) or self.redis.get(name) == value
+        return self._idempotency_keys.remember(
+            accepted.idempotency_key, accepted.body_sha256, accepted.id, accepted.created_at
+        )
 
     # Edits: how they stand
 
@@ -273,7 +243,7 @@ class Registry:
         """Newest first. The cursor is an edit id."""
         upper = "+" if after is None else f"({after}"
         ids = self.redis.zrevrangebylex(keys.EDITS, upper, "-", start=0, num=limit + 1)
-        return _page([self.edit(edit_id) for edit_id in cast(list[str], ids)], limit, lambda edit: edit.id)
+        return page_of([self.edit(edit_id) for edit_id in cast(list[str], ids)], limit, lambda edit: edit.id)
 
     def count_edits(self) -> dict[EditStatus, int]:
         """How many edits have each status."""
@@ -458,7 +428,7 @@ class Registry:
             numbers.append(BASE_VERSION)
         active, aliases = self.active(), self.aliases.all()
         versions = [self._version(number, active, aliases) for number in numbers]
-        return _page(versions, limit, lambda version: str(version.id))
+        return page_of(versions, limit, lambda version: str(version.id))
 
     def version(self, number: int) -> Version:
         """One version; 0 is the base. Raises `UnknownVersion`, also for a deleted one."""
@@ -477,7 +447,9 @@ class Registry:
             version = self.artifacts.version(number)
         status = VersionStatus.ACTIVE if number == active else version.status
         names = tuple(name for name, named in aliases.items() if named == number)
-        return version.model_copy(update={"status": status, "aliases": names})
+        measured = self.evaluations.newest_success_of(number)
+        changes = {"status": status, "aliases": names, "evaluation": measured and measured.summary()}
+        return version.model_copy(update=changes)
 
     def _base_version(self) -> Version:
         bound = self.bound_base()
@@ -707,13 +679,3 @@ def _is_news(before: Progress, after: Progress, just_told: bool) -> bool:
     if after.done == after.total:
         return before.done < before.total
     return not just_told and after.done * 1000 // after.total > before.done * 1000 // before.total
-
-
-def _key_value(accepted: AcceptedRequest) -> str:
-    return json.dumps({"edit": accepted.id, "body": accepted.body_sha256})
-
-
-def _page(found: Sequence[Item], limit: int, cursor: Callable[[Item], str]) -> Page[Item]:
-    """A page of at most `limit`, of one more where there are more."""
-    data = tuple(found[:limit])
-    return Page(data, cursor(data[-1]) if len(found) > limit else None)

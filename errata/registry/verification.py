@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from errata import deltas
 from errata.errors import ArtifactError, ErrataError, InvalidFacts
@@ -16,6 +17,8 @@ from errata.registry.base import BoundBase
 from errata.registry.edit_files import EditFiles
 from errata.registry.fact_index import FactIndex, changes_between
 from errata.registry.journal import Journal, JournalEntry
+from errata.registry.measurement_files import MeasurementFiles
+from errata.registry.measurement_kinds import EVALUATIONS, TRACES
 from errata.registry.records import BASE_VERSION, ChangeKind, StoredFact
 from errata.registry.version_folder import CHANGES, DELTA, VersionFolder
 
@@ -40,7 +43,7 @@ class Verified:
 
 
 def verify(home: Path) -> Verified:
-    """Look at every manifest, fact set, update, name, edit and activation of a home folder.
+    """Look at every manifest, fact set, update, name, edit, measurement and activation of a home folder.
 
     Raises:
         UnknownVersion: the folder does not belong to a base model yet.
@@ -62,6 +65,8 @@ def verify(home: Path) -> Verified:
     faults += _faults_of_activations(artifacts, activations)
     faults += _faults_of_names(artifacts, Aliases.of(home))
     faults += _faults_of_edits(artifacts, edits)
+    for measurements in (MeasurementFiles(EVALUATIONS, home), MeasurementFiles(TRACES, home)):
+        faults += _faults_of_measurements(measurements)
     return Verified(
         versions=len(artifacts.numbers()),
         dropped=sum(folder.is_dropped and not folder.is_deleted for folder in folders),
@@ -183,6 +188,15 @@ def _faults_of_edits(artifacts: Artifacts, edits: EditFiles) -> Iterator[str]:
             continue
         if outcome and outcome.version not in {None, *known}:
             yield f"{edit_id} made version {outcome.version}, which is not there"
+
+
+def _faults_of_measurements(measurements: MeasurementFiles[Any, Any]) -> Iterator[str]:
+    for measurement_id in measurements.ids():
+        try:
+            measurements.accepted(measurement_id)
+            measurements.outcome(measurement_id)
+        except ErrataError as error:
+            yield str(error)
 
 
 def _said(error: Exception, folder: VersionFolder) -> str:

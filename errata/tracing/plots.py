@@ -1,6 +1,6 @@
 """Figures of traces, in the manner of the papers': heat maps of one prompt, lines and bars of averages over facts.
 
-This module alone needs matplotlib, an extra of the package: `pip install 'errata[plots]'`.
+This module alone needs matplotlib.
 """
 
 from __future__ import annotations
@@ -9,17 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from errata.errors import PlotsUnavailable
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
 from errata.tracing.averages import Average, Position
 from errata.tracing.fact_trace import FactsTrace
 from errata.tracing.prompt_trace import Kind, PromptTrace, Severing
-
-try:
-    from matplotlib import rc_context
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-except ImportError as error:
-    raise PlotsUnavailable("figures need matplotlib: pip install 'errata[plots]'") from error
 
 COLOURS: Mapping[Severing, str] = {"neither": "#6a51a3", "attention": "#cb181d", "mlp": "#238b45"}
 COLOUR_MAPS: Mapping[Kind, str] = {"hidden": "Purples", "mlp": "Greens", "attention": "Reds"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
@@ -26,10 +25,7 @@ from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, m
 from service.pages import Limit, Page
 from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
-
-MAX_WAIT_S = 60
-# Between two looks at an edit on behalf of a client that waits for news of it.
-LOOK_S = 0.1
+from service.waiting import LOOK_S, Wait, ended
 
 router = APIRouter(tags=["edits"])
 
@@ -192,15 +188,10 @@ def list_edits(registry: RegistryDep, limit: Limit = 20, after: str | None = Non
 async def get_edit(
     edit_id: str,
     replica: ReplicaDep,
-    wait: Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for the edit's end.")] = 0,
+    wait: Wait = 0,
 ) -> Edit:
     """How it stands; with `wait`, once it has ended or the time is over."""
-    deadline = time.monotonic() + wait
-    while True:
-        edit = await run_in_threadpool(replica.registry.edit, edit_id)
-        if edit.status.final or time.monotonic() >= deadline or replica.stopping.is_set():
-            return edit
-        await asyncio.sleep(LOOK_S)
+    return await ended(lambda: replica.registry.edit(edit_id), wait, replica)
 
 
 @router.post(

@@ -3,7 +3,7 @@
 import inspect
 
 import errata_client
-from errata_client import AsyncErrata, Errata
+from errata_client import AsyncErrata, AsyncEvaluations, AsyncTraces, Errata, Evaluations, Traces
 
 
 def test_the_public_names_are_these() -> None:
@@ -22,6 +22,17 @@ def test_the_public_names_are_these() -> None:
         *("StatusError", "Unauthorized", "Forbidden", "NotFound", "Conflict", "Unprocessable"),
         *("TooManyRequests", "ServerError", "Unavailable"),
         *("EditError", "EditFailed", "EditRejected", "EditCancelled", "WaitTimedOut"),
+        *("Evaluations", "AsyncEvaluations", "Traces", "AsyncTraces", "ZsreObject"),
+        *(
+            "Measurement",
+            "MeasurementStatus",
+            "Evaluation",
+            "EvaluationResult",
+            "Estimate",
+            "Prose",
+            "VersionEvaluation",
+        ),
+        *("Trace", "TraceResult", "MeasurementError", "MeasurementFailed", "MeasurementCancelled"),
     }
     for name in errata_client.__all__:
         assert hasattr(errata_client, name)
@@ -32,7 +43,8 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
         return {
             name: list(inspect.signature(method).parameters.values())
             for name, method in inspect.getmembers(client, inspect.isfunction)
-            if not name.startswith("_") or name == "__init__"
+            if not name.startswith("_") or (name == "__init__" and client in (Errata, AsyncErrata))
         }
 
-    assert methods(Errata) == methods(AsyncErrata)
+    for one, other in ((Errata, AsyncErrata), (Evaluations, AsyncEvaluations), (Traces, AsyncTraces)):
+        assert methods(one) == methods(other)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from errata.errors import Conflict, CorruptArtifact
-from errata.registry import keys, recovery
+from errata.registry import keys, lost_jobs
 from errata.registry.records import EditRequest, EditStatus, VersionStatus, now
 from errata.registry.recovery import recover
 from errata.registry.registry import Registry
@@ -13,6 +13,7 @@ from errata.registry.reindex import reindex
 from errata.settings import Settings
 from tests.registry.conftest import Hold, Publish
 from worker.attempt import claim
+from worker.work import EditWork
 
 
 def everything(registry: Registry) -> tuple[object, ...]:
@@ -29,7 +30,7 @@ def everything(registry: Registry) -> tuple[object, ...]:
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that is in neither place is taken for lost at the second look, however soon."""
-    monkeypatch.setattr(recovery, "CLAIM_S", 0.0)
+    monkeypatch.setattr(lost_jobs, "CLAIM_S", 0.0)
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_what_a_redis_that_knows_the_home_has_forgotten_is_told_again_at_a_start
     waiting, ended = (edit.id for edit in busy_registry.edits().data)
     redis = busy_registry.redis
     busy_registry.jobs.forget_edit(waiting)
-    redis.delete(keys.edit(waiting), keys.idempotency("waiting"), keys.version(3))
+    redis.delete(keys.edit(waiting), keys.idempotency("edit", "waiting"), keys.version(3))
     redis.srem(keys.UNFINISHED, waiting)
     redis.zrem(keys.EDITS, waiting)
     redis.zrem(keys.VERSIONS, "3")
@@ -241,7 +242,7 @@ def test_what_has_made_its_version_is_not_cancelled_any_more(
     recover(registry)
     assert registry.edit(edit.id).status is EditStatus.QUEUED
     assert registry.jobs.waiting() == [edit.id]
-    assert claim(registry, edit.id).status is EditStatus.RUNNING
+    assert claim(EditWork(registry, edit.id)).status is EditStatus.RUNNING
 
 
 @pytest.mark.usefixtures("no_patience")

@@ -18,6 +18,7 @@ from errata.errors import (
     WrongBaseModel,
 )
 from errata.registry import keys
+from errata.registry.lost_jobs import CLAIM_S
 from errata.registry.records import (
     EditRequest,
     EditStatus,
@@ -27,7 +28,7 @@ from errata.registry.records import (
     Stage,
     VersionStatus,
 )
-from errata.registry.recovery import CLAIM_S, recover
+from errata.registry.recovery import recover
 from errata.registry.registry import Registry
 from errata.settings import Settings
 from tests.registry.conftest import BASE_DIGEST, Hold, Publish

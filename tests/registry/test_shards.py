@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from errata.errors import CorruptArtifact, UnknownEdit
-from errata.registry import keys, recovery
+from errata.registry import keys, lost_jobs
 from errata.registry.context_files import ContextFiles
 from errata.registry.job_queue import shard_job
 from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, Progress, Stage, now
@@ -22,7 +22,7 @@ KNOWN = 4
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that is in neither place is taken for lost at the second look, however soon."""
-    monkeypatch.setattr(recovery, "CLAIM_S", 0.0)
+    monkeypatch.setattr(lost_jobs, "CLAIM_S", 0.0)
 
 
 def orders(edit_id: str) -> list[ShardOrder]:

@@ -16,6 +16,25 @@ from service.auth import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, re
 
 GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
 EDIT = ("POST", "/edits", {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London"}]})
+MEASURE = [
+    (
+        "POST",
+        "/evaluations",
+        {
+            "records": [
+                {
+                    "src": "Who is Ada?",
+                    "subject": "Ada",
+                    "rephrase": "Ada is",
+                    "alt": "a poet",
+                    "loc": "Who is Alan",
+                    "loc_ans": "a poet",
+                }
+            ]
+        },
+    ),
+    ("POST", "/traces", {"prompt": "{} was born in", "subject": "Ada"}),
+]
 ACTIVATE = ("POST", "/versions/0/activate", None)
 EXPORT = ("GET", "/versions/0/export?format=lora", None)
 NAME = ("PUT", "/aliases/best", {"version": 0})
@@ -55,13 +74,13 @@ def status_of(client: httpx.Client, request: tuple[str, str, Any], key: str | No
     ("name", "allowed"),
     [
         ("read", [GENERATE]),
-        ("edit", [EDIT]),
+        ("edit", [EDIT, *MEASURE]),
         ("admin", ADMINISTER),
-        ("all", [GENERATE, EDIT, *ADMINISTER]),
+        ("all", [GENERATE, EDIT, *MEASURE, *ADMINISTER]),
     ],
 )
 def test_a_scope_allows_what_it_says(guarded: httpx.Client, keys: Any, name: str, allowed: list[Any]) -> None:
-    for request in (GENERATE, EDIT, *ADMINISTER):
+    for request in (GENERATE, EDIT, *MEASURE, *ADMINISTER):
         status = status_of(guarded, request, keys[0][name])
         assert status < 300 if request in allowed else status == 403, (request, status)
 
@@ -76,7 +95,9 @@ def test_facts_know_whose_key_they_were_sent_with(guarded: httpx.Client, keys: A
         assert status_of(guarded, request, keys[0]["edit"]) == 404
 
 
-@pytest.mark.parametrize("path", ["/generate?prompt=a", "/edits", "/versions", "/facts", "/model", "/edits/x/events"])
+@pytest.mark.parametrize(
+    "path", ["/generate?prompt=a", "/edits", "/versions", "/facts", "/model", "/edits/x/events", "/evaluations"]
+)
 def test_without_a_key_nothing_is_shown(guarded: httpx.Client, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer errata_wrong"}, {"Authorization": "Basic YTpi"}):
         answer = guarded.get(path, headers=headers)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from errata.errors import PlotsUnavailable
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.tracing import plots
@@ -44,13 +42,6 @@ def test_the_averages_figures_name_positions_layers_and_what_is_severed(
     assert {"last subject token", "average indirect effect"} <= set(texts_of(effects))
     _, severed = plots.save(plots.severed_figure(trace), tmp_path, "severed")
     assert {"0", "7", "head", "nothing severed", "attention severed", "MLP severed"} <= set(texts_of(severed))
-
-
-def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.delitem(sys.modules, "errata.tracing.plots")
-    with pytest.raises(PlotsUnavailable, match=r"pip install 'errata\[plots\]'"):
-        import errata.tracing.plots  # noqa: F401
 
 
 def texts_of(svg: Path) -> list[str]:

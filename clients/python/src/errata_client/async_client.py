@@ -12,6 +12,7 @@ from errata_client.edits import AsyncEdit
 from errata_client.events import Event
 from errata_client.facts import FactInput, FactReference
 from errata_client.generation import GenerationEvent
+from errata_client.measurements import AsyncEvaluations, AsyncTraces
 from errata_client.models import (
     Activation,
     Diff,
@@ -41,6 +42,8 @@ class AsyncErrata:
         self._transport = AsyncTransport(
             Connection(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
         )
+        self.evaluations = AsyncEvaluations(self._transport)
+        self.traces = AsyncTraces(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

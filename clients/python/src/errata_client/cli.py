@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 
 from errata_client.client import DEFAULT_URL, Errata
-from errata_client.commands import edits, facts, generation, versions
+from errata_client.commands import edits, facts, generation, measurements, versions
 from errata_client.commands.command import EXIT_CODES, Command, Exit
 from errata_client.commands.output import say, say_each
-from errata_client.errors import EditError, ErrataError, InvalidFacts, ServerError, StatusError
+from errata_client.errors import EditError, ErrataError, InvalidFacts, MeasurementError, ServerError, StatusError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def _report(error: ErrataError) -> Exit:
         case InvalidFacts():
             say_each([str(problem) for problem in error.problems])
             return Exit.USAGE
-        case EditError():
+        case EditError() | MeasurementError():
             code = Exit.NO_EDIT
         case ServerError():
             code = Exit.NO_SERVICE
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         of_command.set_defaults(command=command, usage_error=of_command.error)
         return of_command
 
-    for subject in (edits, facts, generation, versions):
+    for subject in (edits, facts, generation, measurements, versions):
         subject.add_commands(add)
     return parser
 

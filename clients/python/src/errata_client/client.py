@@ -11,6 +11,7 @@ from errata_client.edits import Edit
 from errata_client.events import Event
 from errata_client.facts import FactInput, FactReference
 from errata_client.generation import GenerationEvent
+from errata_client.measurements import Evaluations, Traces
 from errata_client.models import (
     Activation,
     Diff,
@@ -36,6 +37,7 @@ class Errata:
     `timeout`: seconds for each try of a request. `max_retries`: tries after the first, made where no answer
     came or the service asks for it (429, 500, 502, 503), and where trying again can do no harm. Raises
     `ValueError` for arguments that cannot be used. Every method may raise `ErrataError` (see `errors`).
+    `evaluations` and `traces` have the routes of the same names.
     """
 
     def __init__(
@@ -49,6 +51,8 @@ class Errata:
         self._transport = Transport(
             Connection(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
         )
+        self.evaluations = Evaluations(self._transport)
+        self.traces = Traces(self._transport)
 
     def __enter__(self) -> Self:
         return self

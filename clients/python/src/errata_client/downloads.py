@@ -15,14 +15,15 @@ from errata_client.retries import Attempts
 
 
 class Download:
-    """A tar file that is written beside `to` and takes that name at the end. Use it as a context manager.
+    """A file of one `kind` that is written beside `to` and takes that name at the end. Use it as a context manager.
 
     A file that is there under that name stays as it is until the new one is whole. Raises `OSError` where nothing can
     be written there, before anything is asked for.
     """
 
-    def __init__(self, to: str | PathLike[str], attempts: Attempts) -> None:
+    def __init__(self, to: str | PathLike[str], kind: str, attempts: Attempts) -> None:
         self._to = Path(to)
+        self._kind = kind
         self._attempts = attempts
         self._written = False
 
@@ -43,8 +44,8 @@ class Download:
         """Look at the head of the answer. Raises `StatusError` or `UnexpectedAnswer`."""
         check_status(response)
         kind = response.headers.get("Content-Type", "")
-        if not kind.startswith("application/x-tar"):
-            raise UnexpectedAnswer(f"{response.url} answered {kind or 'no content type'}, not a tar file")
+        if not kind.startswith(self._kind):
+            raise UnexpectedAnswer(f"{response.url} answered {kind or 'no content type'}, not {self._kind}")
 
     def write(self, chunk: bytes) -> None:
         """Append a piece of the file."""

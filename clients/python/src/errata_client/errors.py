@@ -8,7 +8,7 @@
     ├── StatusError              the service answered with an error; carries its problem document
     │   ├── Unauthorized         401, the API key is missing or unknown
     │   ├── Forbidden            403, the API key lacks the scope
-    │   ├── NotFound             404, no such edit, version, fact or name
+    │   ├── NotFound             404, no such edit, version, fact, name, evaluation or trace
     │   ├── Conflict             409, it contradicts the present state
     │   ├── Unprocessable        422, what was sent is at fault; names each place
     │   ├── TooManyRequests      429, the queue is full
@@ -18,7 +18,10 @@
     │   ├── EditFailed
     │   ├── EditRejected         the version was built and kept, but did not pass its gate
     │   └── EditCancelled
-    └── WaitTimedOut             the edit goes on, the waiting does not (also a TimeoutError)
+    ├── MeasurementError         an evaluation or a trace that was waited for did not succeed; carries it
+    │   ├── MeasurementFailed
+    │   └── MeasurementCancelled
+    └── WaitTimedOut             what was waited for goes on, the waiting does not (also a TimeoutError)
 
 An error says in its message all that a person needs, and in its attributes all that a program needs.
 """
@@ -26,7 +29,7 @@ An error says in its message all that a person needs, and in its attributes all 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from errata_client.models import EditRecord, FieldProblem, Problem
+from errata_client.models import EditRecord, FieldProblem, Measurement, Problem
 
 
 class ErrataError(Exception):
@@ -155,12 +158,31 @@ class EditCancelled(EditError):
     """The edit was cancelled."""
 
 
-class WaitTimedOut(ErrataError, TimeoutError):
-    """The edit did not end within the timeout of `wait`; it goes on. `edit` is its last known state."""
+class MeasurementError(ErrataError):
+    """An evaluation or a trace that was waited for did not succeed. `measurement` is its final state."""
 
-    def __init__(self, edit: EditRecord, timeout: float) -> None:
-        self.edit = edit
-        super().__init__(f"edit {edit.id} is still {edit.status} after {timeout:g} s")
+    def __init__(self, measurement: Measurement) -> None:
+        self.measurement = measurement
+        reason = measurement.error and (measurement.error.detail or measurement.error.title)
+        said = f"{measurement.object} {measurement.id} {_OUTCOMES[measurement.status]}"
+        super().__init__(said + (f": {reason}" if reason else ""))
+
+
+class MeasurementFailed(MeasurementError):
+    """It failed; there is no result."""
+
+
+class MeasurementCancelled(MeasurementError):
+    """It was cancelled."""
+
+
+class WaitTimedOut(ErrataError, TimeoutError):
+    """An edit, an evaluation or a trace did not end within the timeout of `wait`; it goes on. `job` is its last known
+    state."""
+
+    def __init__(self, job: EditRecord | Measurement, timeout: float) -> None:
+        self.job = job
+        super().__init__(f"{job.object} {job.id} is still {job.status} after {timeout:g} s")
 
 
 _OUTCOMES = {
@@ -195,6 +217,16 @@ def edit_error(edit: EditRecord) -> EditError | None:
     """The error for an edit that ended, or None where it succeeded."""
     kind = _BY_OUTCOME.get(edit.status)
     return kind(edit) if kind else None
+
+
+def measurement_error(measurement: Measurement) -> MeasurementError | None:
+    """The error for an evaluation or a trace that ended, or None where it succeeded."""
+    match measurement.status:
+        case "failed":
+            return MeasurementFailed(measurement)
+        case "cancelled":
+            return MeasurementCancelled(measurement)
+    return None
 
 
 def _first_of(problems: Sequence[str]) -> str:

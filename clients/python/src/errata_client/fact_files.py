@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from errata_client.errors import FactProblem, InvalidFacts
 from errata_client.facts import Fact, check_facts
@@ -27,6 +27,7 @@ class Place:
 
 
 Faults: TypeAlias = dict[Place, str]
+T = TypeVar("T")
 
 _CSV_COLUMNS = ["object", "relation", "subject"]
 
@@ -43,22 +44,36 @@ def read_facts(path: str | PathLike[str]) -> dict[int, Fact]:
 def read_placed_facts(path: str | PathLike[str]) -> dict[Place, Fact]:
     """As `read_facts`, each fact under the place that a person finds it by."""
     file = Path(path)
-    read = _READERS.get(file.suffix.lower())
-    if read is None:
+    if file.suffix.lower() not in _READERS:
         raise InvalidFacts([FactProblem(str(file), "a fact file ends in .jsonl, .json or .csv")])
-    facts: dict[Place, Fact] = {}
+    return _read(file, "fact", lambda placed: check_facts(placed, fact_of_record))
+
+
+def read_placed_records(path: str | PathLike[str]) -> dict[Place, Any]:
+    """The records of a `.jsonl` or `.json` file as they are, each under its place. Raises as `read_facts`."""
+    file = Path(path)
+    if file.suffix.lower() not in (".jsonl", ".json"):
+        raise InvalidFacts([FactProblem(str(file), "a file of records ends in .jsonl or .json")])
+    return _read(file, "record", lambda placed: (dict(placed), {}))
+
+
+def _read(
+    file: Path, called: str, check: Callable[[Iterator[tuple[Place, Any]]], tuple[dict[Place, T], Faults]]
+) -> dict[Place, T]:
+    read = _READERS[file.suffix.lower()]
+    found: dict[Place, T] = {}
     faults: Faults = {}
     try:
-        facts, faults_within = check_facts(read(file.read_bytes().decode("utf-8-sig"), faults), fact_of_record)
+        found, faults_within = check(read(file.read_bytes().decode("utf-8-sig"), faults))
         faults |= faults_within
     except UnicodeDecodeError as error:
         faults[_line(error.object.count(b"\n", 0, error.start) + 1)] = "is not UTF-8"
-    if not facts and not faults:
-        faults[_line(1)] = "the file holds no fact"
+    if not found and not faults:
+        faults[_line(1)] = f"the file holds no {called}"
     if faults:
         in_order = sorted(faults, key=lambda place: place.number)
         raise InvalidFacts([FactProblem(f"{file}, {place}", faults[place]) for place in in_order])
-    return facts
+    return found
 
 
 def _line(number: int) -> Place:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 EditStatus = Literal["queued", "running", "succeeded", "rejected", "failed", "cancelled"]
+MeasurementStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 VersionStatus = Literal["ready", "active", "rejected"]
 ChangeKind = Literal["added", "changed", "retracted"]
 
@@ -140,6 +141,101 @@ class EditRecord(Record):
         return self.status not in ("queued", "running")
 
 
+class Estimate(Record):
+    """A mean over `count` records; `low` and `high` bound its 95 % interval, None where the records cannot tell."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    count: int
+
+
+class Prose(Record):
+    """What became of running text: KL(base || edited) in nats, and the perplexity of the base and of the version."""
+
+    kl: Estimate
+    perplexity_before: float
+    perplexity_after: float
+
+
+class EvaluationResult(Record):
+    """What was measured, by the names of the metrics; drift is in nats."""
+
+    estimates: dict[str, Estimate]
+    drift: float
+    prose: Prose | None = None
+
+
+class VersionEvaluation(EvaluationResult):
+    """The newest evaluation of a version that succeeded, over so many `records`."""
+
+    id: str
+    records: int
+    created_at: datetime
+
+
+class Measurement(Record):
+    """What an evaluation and a trace have in common, as they stood when they were asked for."""
+
+    id: str
+    object: str
+    status: MeasurementStatus
+    seed: int = 0
+    progress: Progress | None = None
+    error: Problem | None = None
+    attempts: int = 0
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    by: str | None = None
+    note: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status not in ("queued", "running")
+
+
+class Evaluation(Measurement):
+    """How a version answers about `records`, or, with `own_facts`, about its own facts."""
+
+    version: int
+    records: int
+    own_facts: bool = False
+    zsre_object: str | None = None
+    generation: bool = False
+    prose: bool = True
+    result: EvaluationResult | None = None
+
+
+class TraceResult(Record):
+    """The gist of a trace. `clean` and `corrupted` are probabilities of the answer, for facts their means over those
+    that the model knows (`traced`); `layers` are those proposed to be edited, which one prompt does not tell."""
+
+    answer: str | None = None
+    clean: float
+    corrupted: float
+    traced: int
+    window: int
+    layers: list[int] | None = None
+    peak: int | None = None
+
+
+class Trace(Measurement):
+    """Which layers of the base model recall the answer to a prompt, or facts, of which it counts `facts`."""
+
+    prompt: str | None = None
+    subject: str | None = None
+    answer: str | None = None
+    facts: int | None = None
+    window: int | None = None
+    noise_level: float | None = None
+    num_samples: int | None = None
+    severed_only: bool = False
+    result: TraceResult | None = None
+    figures: list[str] = []
+
+
 class LayerChange(Record):
     """The size of one layer's update: Frobenius norm, and that over the norm of the base weight."""
 
@@ -153,7 +249,8 @@ class Version(Record):
     """A set of facts and the weights built from it. Version 0 is the base model.
 
     `dropped`: its weights were dropped to save room; `rebuild` builds them again. `aliases`: the names that stand for
-    it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere.
+    it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere. `metrics` were measured
+    when it was built, `evaluation` is the newest one that succeeded.
     """
 
     id: int
@@ -166,6 +263,7 @@ class Version(Record):
     changed: int | None = None
     retracted: int | None = None
     metrics: Metrics | None = None
+    evaluation: VersionEvaluation | None = None
     hparams: dict[str, Any] | None = None
     layers: list[LayerChange] = []
     bytes: int | None = None

@@ -4,13 +4,14 @@ import shutil
 import sys
 from typing import TextIO
 
-from errata_client.models import EditRecord
+from errata_client.models import EditRecord, Measurement
 
 BAR_WIDTH = 24
 
 
 class ProgressBar:
-    """Shows how an edit gets on. `close` must be called, so that what follows begins on a line of its own."""
+    """Shows how an edit, an evaluation or a trace gets on. `close` must be called, so that what follows begins on a
+    line of its own."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -18,15 +19,15 @@ class ProgressBar:
         self._stage = ""
         self._drawn = 0
 
-    def show(self, edit: EditRecord) -> None:
-        """Draw the edit's present state."""
+    def show(self, job: EditRecord | Measurement) -> None:
+        """Draw its present state."""
         if self._on_terminal:
-            self._draw(f"{edit.id}  {_bar(edit)}")
+            self._draw(f"{job.id}  {_bar(job)}")
             return
-        stage = _stage(edit)
+        stage = _stage(job)
         if stage != self._stage:
             self._stage = stage
-            self._stream.write(f"{edit.id}  {stage}\n")
+            self._stream.write(f"{job.id}  {stage}\n")
             self._stream.flush()
 
     def write(self, line: str) -> None:
@@ -54,18 +55,18 @@ class ProgressBar:
             self._drawn = 0
 
 
-def _stage(edit: EditRecord) -> str:
-    if edit.status == "running" and edit.progress:
-        return edit.progress.stage
-    if edit.status == "succeeded" and edit.version is not None:
-        return f"succeeded: version {edit.version}"
-    return edit.status
+def _stage(job: EditRecord | Measurement) -> str:
+    if job.status == "running" and job.progress:
+        return job.progress.stage
+    if job.status == "succeeded" and isinstance(job, EditRecord) and job.version is not None:
+        return f"succeeded: version {job.version}"
+    return job.status
 
 
-def _bar(edit: EditRecord) -> str:
-    progress = edit.progress
-    if edit.status != "running" or progress is None:
-        return _stage(edit)
+def _bar(job: EditRecord | Measurement) -> str:
+    progress = job.progress
+    if job.status != "running" or progress is None:
+        return _stage(job)
     filled = BAR_WIDTH * progress.done // progress.total if progress.total else 0
     bar = ("#" * filled).ljust(BAR_WIDTH, ".")
     eta = "" if progress.eta_s is None else f"  {progress.eta_s:.0f} s left"

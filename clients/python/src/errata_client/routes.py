@@ -12,6 +12,7 @@ from errata_client.models import (
     Activation,
     Alias,
     EditRecord,
+    Evaluation,
     FactChange,
     FactRecord,
     Generation,
@@ -21,6 +22,7 @@ from errata_client.models import (
     Pruned,
     Record,
     StoredFact,
+    Trace,
     Version,
 )
 
@@ -104,8 +106,7 @@ def list_edits() -> Request[Page[EditRecord]]:
 
 
 def get_edit(edit_id: str, wait_s: int = 0) -> Request[EditRecord]:
-    query = {"wait": wait_s} if wait_s else {}
-    return Request(method="GET", path=_edit_path(edit_id), answer=EditRecord, query=query, hold_s=wait_s)
+    return _awaited(_edit_path(edit_id), EditRecord, wait_s)
 
 
 def edit_events(edit_id: str, last_event_id: str | None) -> Request[None]:
@@ -195,6 +196,64 @@ def get_fact(fact_id: str, version: int | None) -> Request[FactRecord]:
     return Request(method="GET", path=f"/facts/{quote(fact_id, safe='')}", answer=FactRecord, query=query)
 
 
+def create_evaluation(
+    records: Iterable[Mapping[str, Any]] | None,
+    references: Iterable[Mapping[str, Any]] | None,
+    idempotency_key: str | None,
+    **settings: object,
+) -> Request[Evaluation]:
+    body = {
+        "records": None if records is None else list(records),
+        "references": None if references is None else list(references),
+        **settings,
+    }
+    return _created("/evaluations", Evaluation, body, idempotency_key)
+
+
+def list_evaluations(version: int | None) -> Request[Page[Evaluation]]:
+    return _list("/evaluations", Evaluation, {"version": version})
+
+
+def get_evaluation(evaluation_id: str, wait_s: int = 0) -> Request[Evaluation]:
+    return _awaited(_evaluation_path(evaluation_id), Evaluation, wait_s)
+
+
+def cancel_evaluation(evaluation_id: str) -> Request[Evaluation]:
+    return Request(method="POST", path=f"{_evaluation_path(evaluation_id)}/cancel", answer=Evaluation)
+
+
+def evaluation_cases(evaluation_id: str) -> Request[None]:
+    path = f"{_evaluation_path(evaluation_id)}/cases"
+    return Request(method="GET", path=path, answer=NoneType, headers={"Accept": "application/x-ndjson"})
+
+
+def create_trace(facts: Iterable[FactInput] | None, idempotency_key: str | None, **settings: object) -> Request[Trace]:
+    body = {"facts": None if facts is None else fact_bodies(facts), **settings}
+    return _created("/traces", Trace, body, idempotency_key)
+
+
+def list_traces() -> Request[Page[Trace]]:
+    return _list("/traces", Trace)
+
+
+def get_trace(trace_id: str, wait_s: int = 0) -> Request[Trace]:
+    return _awaited(_trace_path(trace_id), Trace, wait_s)
+
+
+def cancel_trace(trace_id: str) -> Request[Trace]:
+    return Request(method="POST", path=f"{_trace_path(trace_id)}/cancel", answer=Trace)
+
+
+def trace_result(trace_id: str) -> Request[dict[str, Any]]:
+    return Request(method="GET", path=f"{_trace_path(trace_id)}/result", answer=dict[str, Any])
+
+
+def trace_figure(trace_id: str, name: str) -> Request[None]:
+    path = f"{_trace_path(trace_id)}/figures/{quote(name, safe='')}"
+    kind = "image/png" if name.endswith(".png") else "image/svg+xml"
+    return Request(method="GET", path=path, answer=NoneType, headers={"Accept": kind})
+
+
 def get_model() -> Request[Model]:
     return Request(method="GET", path="/model", answer=Model)
 
@@ -213,15 +272,30 @@ def page_after(request: Request[Page[R]], page: Page[R]) -> Request[Page[R]] | N
 def _new_edit(
     path: str, body: Mapping[str, object] | None, idempotency_key: str | None, query: Mapping[str, str] = {}
 ) -> Request[EditRecord]:
-    # The key is always sent: it is what makes a retry safe, since the same key never makes a second edit.
+    return _created(path, EditRecord, body, idempotency_key, query)
+
+
+def _created(
+    path: str,
+    answer: type[R],
+    body: Mapping[str, object] | None,
+    idempotency_key: str | None,
+    query: Mapping[str, str] = {},
+) -> Request[R]:
+    # The key is always sent: it is what makes a retry safe, since the same key never makes a second one.
     return Request(
         method="POST",
         path=path,
-        answer=EditRecord,
+        answer=answer,
         query=query,
         body=None if body is None else _given(body),
         headers={"Idempotency-Key": idempotency_key or str(uuid4())},
     )
+
+
+def _awaited(path: str, answer: type[R], wait_s: int) -> Request[R]:
+    query = {"wait": wait_s} if wait_s else {}
+    return Request(method="GET", path=path, answer=answer, query=query, hold_s=wait_s)
 
 
 def _list(
@@ -242,6 +316,14 @@ def _generation(prompt: str | Sequence[str], settings: GenerationSettings) -> di
 
 def _edit_path(edit_id: str) -> str:
     return f"/edits/{quote(edit_id, safe='')}"
+
+
+def _evaluation_path(evaluation_id: str) -> str:
+    return f"/evaluations/{quote(evaluation_id, safe='')}"
+
+
+def _trace_path(trace_id: str) -> str:
+    return f"/traces/{quote(trace_id, safe='')}"
 
 
 def _alias_path(name: str) -> str:

@@ -116,8 +116,11 @@ class Transport:
         return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
 
     def download(self, request: Request[None], to: str | PathLike[str]) -> Path:
-        """Write the tar file that is answered to `to`, piece by piece. Raises `ErrataError` and `OSError`."""
-        with Download(to, self._connection.attempts(request)) as download:
+        """Write the file that is answered, of the kind that is accepted, to `to`, piece by piece.
+
+        Raises `ErrataError` and `OSError`.
+        """
+        with Download(to, request.headers["Accept"], self._connection.attempts(request)) as download:
             while True:
                 try:
                     with connection_errors():
@@ -199,7 +202,7 @@ class AsyncTransport:
         return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
 
     async def download(self, request: Request[None], to: str | PathLike[str]) -> Path:
-        with Download(to, self._connection.attempts(request)) as download:
+        with Download(to, request.headers["Accept"], self._connection.attempts(request)) as download:
             while True:
                 try:
                     with connection_errors():

@@ -7,6 +7,8 @@ from errata_client.models import (
     Activation,
     Diff,
     EditRecord,
+    Evaluation,
+    EvaluationResult,
     FactChange,
     FactName,
     FactRecord,
@@ -15,6 +17,7 @@ from errata_client.models import (
     PastActivation,
     Pruned,
     StoredFact,
+    Trace,
     Version,
 )
 from errata_client.tables import GAP, cell, pairs, table
@@ -87,6 +90,8 @@ def version_view(version: Version) -> str:
     for name in ("parent", "edit", "by", "method", "facts", "added", "changed", "retracted"):
         values[name] = getattr(version, name)
     values |= _measured(version.metrics)
+    if version.evaluation is not None:
+        values["evaluation"] = f"{version.evaluation.id}, {version.evaluation.records} records"
     values |= {"bytes": version.bytes, "digest": version.digest}
     values |= {"created": version.created_at, "note": version.note}
     if version.imported_from is not None:
@@ -95,6 +100,46 @@ def version_view(version: Version) -> str:
         return pairs(values)
     rows = [[layer.layer, layer.rank, layer.norm, layer.relative_norm] for layer in version.layers]
     return f"{pairs(values)}\n\n{table(['layer', 'rank', 'norm', 'relative norm'], rows)}"
+
+
+def evaluation_view(evaluation: Evaluation) -> str:
+    """How an evaluation stands, and each metric with its interval."""
+    values: dict[str, object] = {"evaluation": evaluation.id, "status": evaluation.status}
+    values |= {"version": evaluation.version, "records": evaluation.records, "note": evaluation.note}
+    return _with_result(values, evaluation.result)
+
+
+def evaluations_view(evaluations: Iterable[Evaluation]) -> str:
+    """A line for each evaluation."""
+    header = ["evaluation", "status", "version", "records", "score", "efficacy", "specificity", "created", "note"]
+    rows = []
+    for e in evaluations:
+        means = {name: estimate.mean for name, estimate in (e.result.estimates if e.result else {}).items()}
+        measured = [means.get(name) for name in ("score", "efficacy", "specificity")]
+        rows.append([e.id, e.status, e.version, e.records, *measured, e.created_at, e.note])
+    return table(header, rows)
+
+
+def trace_view(trace: Trace) -> str:
+    """How a trace stands, and its gist."""
+    values: dict[str, object] = {"trace": trace.id, "status": trace.status}
+    values |= {"facts": trace.facts} if trace.prompt is None else {"prompt": trace.prompt, "subject": trace.subject}
+    if result := trace.result:
+        values |= {"answer": result.answer} if result.answer is not None else {"known and traced": result.traced}
+        values |= {"clean": result.clean, "corrupted": result.corrupted, "window": result.window}
+        if result.layers is not None:
+            values["layers to edit"] = ", ".join(map(str, result.layers)) or "none"
+    return pairs(values | {"figures": ", ".join(trace.figures) or None, "note": trace.note})
+
+
+def traces_view(traces: Iterable[Trace]) -> str:
+    """A line for each trace."""
+    header = ["trace", "status", "facts", "prompt", "subject", "layers", "created", "note"]
+    rows = []
+    for t in traces:
+        layers = ", ".join(map(str, t.result.layers)) if t.result and t.result.layers is not None else None
+        rows.append([t.id, t.status, t.facts, t.prompt, t.subject, layers, t.created_at, t.note])
+    return table(header, rows)
 
 
 def facts_view(facts: Iterable[StoredFact]) -> str:
@@ -175,6 +220,17 @@ def _objects(change: FactChange) -> str:
 
 def _alike(group: Iterable[FactName]) -> str:
     return ", ".join(cell(f"{fact.subject} | {fact.relation} | {fact.object} ({fact.id})") for fact in group)
+
+
+def _with_result(values: Mapping[str, object], result: EvaluationResult | None) -> str:
+    if result is None:
+        return pairs(values)
+    measured: dict[str, object] = {"drift": result.drift}
+    if prose := result.prose:
+        measured |= {"perplexity before": prose.perplexity_before, "perplexity after": prose.perplexity_after}
+    rows = [[name.replace("_", " "), e.mean, e.low, e.high, e.count] for name, e in result.estimates.items()]
+    estimates = table(["metric", "mean", "low", "high", "records"], rows)
+    return f"{pairs({**values, **measured})}\n\n{estimates}"
 
 
 def _measured(metrics: Metrics | None) -> dict[str, object]:

@@ -10,7 +10,7 @@ from errata_client.client import Errata
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the edit failed, was rejected by its gate or was cancelled
+  1    the edit failed, was rejected by its gate or was cancelled; or an evaluation or a trace was
   2    wrong usage, or a file that cannot be read or written: nothing was changed
   3    the service refused the request (4xx)
   4    the service failed (5xx), could not be reached or did not answer as agreed

@@ -1,13 +1,12 @@
 """Commands that make edits and follow them."""
 
 import argparse
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from errata_client.client import Errata
 from errata_client.commands.command import AddCommand, Exit
-from errata_client.commands.output import say, say_each, show
+from errata_client.commands.output import place_of, say, say_each, show
 from errata_client.edits import Edit
 from errata_client.errors import Conflict, EditError, Unprocessable, edit_error
 from errata_client.events import LogEvent, ProgressEvent, StatusEvent
@@ -15,7 +14,7 @@ from errata_client.fact_files import read_placed_facts
 from errata_client.facts import FactInput
 from errata_client.models import EditRecord
 from errata_client.progress import ProgressBar
-from errata_client.views import edit_view
+from errata_client.views import edit_view, evaluation_view, trace_view
 
 
 def add_commands(add: AddCommand) -> None:
@@ -44,7 +43,8 @@ def add_commands(add: AddCommand) -> None:
     _add_wait(rebuild)
 
     add("watch", _watch, "follow an edit until it ends").add_argument("edit_id", metavar="EDIT_ID")
-    add("cancel", _cancel, "ask an edit to stop").add_argument("edit_id", metavar="EDIT_ID")
+    cancel = add("cancel", _cancel, "ask an edit, an evaluation or a trace to stop")
+    cancel.add_argument("job_id", metavar="ID")
 
 
 def _add_options_of_a_version(command: argparse.ArgumentParser) -> None:
@@ -114,7 +114,13 @@ def _watch(client: Errata, arguments: argparse.Namespace) -> Exit:
 
 
 def _cancel(client: Errata, arguments: argparse.Namespace) -> Exit:
-    show(arguments, client.cancel(arguments.edit_id), edit_view)
+    job_id = arguments.job_id
+    if job_id.startswith("eval_"):
+        show(arguments, client.evaluations.cancel(job_id), evaluation_view)
+    elif job_id.startswith("trace_"):
+        show(arguments, client.traces.cancel(job_id), trace_view)
+    else:
+        show(arguments, client.cancel(job_id), edit_view)
     return Exit.DONE
 
 
@@ -138,7 +144,7 @@ def _see_through(arguments: argparse.Namespace, send: Callable[[], Edit], places
     except (Conflict, Unprocessable) as error:
         if not error.problems:
             raise
-        say_each([f"{_place(problem.pointer, places)}: {problem.detail}" for problem in error.problems])
+        say_each([f"{place_of(problem.pointer, places)}: {problem.detail}" for problem in error.problems])
         return Exit.REFUSED
     try:
         show(arguments, edit.wait() if arguments.wait else edit, edit_view)
@@ -149,11 +155,3 @@ def _see_through(arguments: argparse.Namespace, send: Callable[[], Edit], places
         say(f"interrupted; the edit goes on: errata-client watch {edit.id}")
         return Exit.INTERRUPTED
     return Exit.DONE
-
-
-def _place(pointer: str, places: Mapping[str, str]) -> str:
-    """Where the user finds what a JSON pointer into the request points at."""
-    found = re.fullmatch(r"(/\w+/\d+)/?(.*)", pointer)
-    if not found or found[1] not in places:
-        return pointer
-    return places[found[1]] + (f", {found[2]}" if found[2] else "")

@@ -2,8 +2,9 @@
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from errata_client.models import Record
@@ -38,3 +39,14 @@ def say_each(messages: Sequence[str]) -> None:
         say(message)
     if len(messages) > MOST_PROBLEMS_SHOWN:
         say(f"and {len(messages) - MOST_PROBLEMS_SHOWN} more")
+
+
+def place_of(pointer: str, places: Mapping[str, str]) -> str:
+    """Where the user finds what a JSON pointer into the request points at.
+
+    `places` has it under the pointer to a whole entry of a list.
+    """
+    found = re.fullmatch(r"(/\w+/\d+)/?(.*)", pointer)
+    if not found or found[1] not in places:
+        return pointer
+    return places[found[1]] + (f", {found[2]}" if found[2] else "")
