@@ -14,7 +14,7 @@ from service.auth import ApiKey, Gate
 from service.metrics import Metrics
 from service.problems import answer_with_problems
 from service.replica import ServingReplica
-from service.routes import edits, facts, generate, health, metrics, model, openai, versions, weights
+from service.routes import edits, facts, generate, health, metrics, model, openai, probes, versions, weights
 
 MAX_BODY_BYTES = 64 * 2**20
 DESCRIPTION = """
@@ -83,6 +83,6 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     app.add_middleware(Gate, settings=replica.settings, keys=keys)
     app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)
-    for routes in (edits, generate, openai, weights, versions, facts, model, health, metrics):
+    for routes in (edits, generate, openai, weights, versions, facts, probes, model, health, metrics):
         app.include_router(routes.router)
     return app

@@ -21,6 +21,7 @@ from errata.registry import keys
 from errata.registry.records import (
     EditRequest,
     EditStatus,
+    Gate,
     Metrics,
     Progress,
     Replica,
@@ -58,7 +59,9 @@ def test_an_accepted_edit_is_on_disk_and_queued(registry: Registry, request_body
     assert created
     assert edit.status is EditStatus.QUEUED
     assert registry.edit(edit.id) == edit
-    assert registry.edit_files.accepted(edit.id).request == request_body
+    accepted = registry.edit_files.accepted(edit.id).request
+    assert accepted == request_body.model_copy(update={"gate": Gate(min_efficacy=0.9)})
+    assert edit.gate == Gate(min_efficacy=0.9)
     assert registry.jobs.waiting() == [edit.id]
 
 

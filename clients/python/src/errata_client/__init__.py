@@ -33,7 +33,7 @@ from errata_client.errors import (
     WaitTimedOut,
 )
 from errata_client.events import Event, LogEvent, ProgressEvent, StatusEvent
-from errata_client.fact_files import read_facts
+from errata_client.fact_files import read_facts, read_probes
 from errata_client.facts import Fact, FactInput, FactReference, Neighbor
 from errata_client.generation import GeneratedToken, GenerationEnd, GenerationEvent
 from errata_client.models import (
@@ -47,13 +47,19 @@ from errata_client.models import (
     FactChange,
     FactEvent,
     FactName,
+    FactOutcome,
     FactRecord,
     FieldProblem,
+    Gate,
     Generation,
     LayerChange,
     Metrics,
+    Miss,
+    MissedPrompt,
     Model,
     PastActivation,
+    Probe,
+    ProbesPut,
     Problem,
     Progress,
     Pruned,
@@ -64,6 +70,7 @@ from errata_client.models import (
     Version,
     VersionStatus,
 )
+from errata_client.probes import ProbeInput
 from errata_client.record_forms import facts_of_records
 from errata_client.routes import ExportFormat, GenerationSettings, OnConflict
 
@@ -93,11 +100,13 @@ __all__ = [
     "FactEvent",
     "FactInput",
     "FactName",
+    "FactOutcome",
     "FactProblem",
     "FactRecord",
     "FactReference",
     "FieldProblem",
     "Forbidden",
+    "Gate",
     "GeneratedToken",
     "Generation",
     "GenerationEnd",
@@ -107,11 +116,16 @@ __all__ = [
     "LayerChange",
     "LogEvent",
     "Metrics",
+    "Miss",
+    "MissedPrompt",
     "Model",
     "Neighbor",
     "NotFound",
     "OnConflict",
     "PastActivation",
+    "Probe",
+    "ProbeInput",
+    "ProbesPut",
     "Problem",
     "Progress",
     "ProgressEvent",
@@ -134,4 +148,5 @@ __all__ = [
     "WaitTimedOut",
     "facts_of_records",
     "read_facts",
+    "read_probes",
 ]
