@@ -55,6 +55,26 @@ class Settings(BaseSettings):
         "without one are collected.",
     )
 
+    gate_min_efficacy: float | None = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Least efficacy of a version that goes live, where an edit's `gate` does not say; 0 asks nothing.",
+    )
+    gate_min_specificity: float | None = Field(
+        default=None, ge=0, le=1, description="Least specificity, likewise. Unset, nothing is asked."
+    )
+    gate_max_drift: float | None = Field(
+        default=None, ge=0, allow_inf_nan=False, description="Largest drift in nats, likewise."
+    )
+    gate_max_perplexity_rise: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="Largest relative rise of perplexity on running text, such as `0.1` for 10 %, likewise. Where one "
+        "is asked for, measuring a version takes longer.",
+    )
+
     keep_versions: int | None = Field(
         default=None,
         ge=1,

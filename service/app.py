@@ -23,6 +23,7 @@ from service.routes import (
     metrics,
     model,
     openai,
+    probes,
     traces,
     versions,
     weights,
@@ -95,6 +96,7 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     app.add_middleware(Gate, settings=replica.settings, keys=keys)
     app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)
-    for routes in (edits, evaluations, traces, generate, openai, weights, versions, facts, model, health, metrics):
+    about_versions = (weights, versions, facts, probes, evaluations, traces)
+    for routes in (edits, generate, openai, *about_versions, model, health, metrics):
         app.include_router(routes.router)
     return app

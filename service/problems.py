@@ -143,7 +143,8 @@ def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
 def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     if path.startswith(OPENAI_ROUTES):
         return JSONResponse(openai_error(problem), _openai_status(problem), headers)
-    body = problem.model_dump(mode="json", exclude={"errors"} if not problem.errors else None)
+    empty = {name for name in ("errors", "misses") if not getattr(problem, name)}
+    body = problem.model_dump(mode="json", exclude=empty)
     return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
 
 

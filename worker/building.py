@@ -1,4 +1,4 @@
-"""Building the weights of a fact set by its method, whose targets several workers may search for; and measuring."""
+"""Building the weights of a fact set by its method, whose targets several workers may search for."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from errata import deltas, evaluation
+from errata import deltas
 from errata.contexts import sample_contexts
 from errata.facts import Fact, FactSet, by_subject
 from errata.hyperparameters import Hyperparameters, TargetHyperparameters, of_method
 from errata.method import Built, Method
 from errata.methods import METHODS
 from errata.prompts import require_room
-from errata.registry.records import BASE_VERSION, FactBody, LayerReport, Metrics, Stage, now
+from errata.registry.records import BASE_VERSION, FactBody, LayerReport, Stage, now
 from errata.registry.shard_files import ShardOrder
 from errata.second_moments import SecondMoments
 from errata.targets import facts_to_search
 from worker.equipment import Equipment
+from worker.gate import Measured
+from worker.measuring import measure
 from worker.progress import ProgressReport
 from worker.target_shard import cut
 
@@ -133,18 +135,18 @@ class Builder:
             on_progress=self.report,
         )
 
-    def measure(self, blueprint: Blueprint, built: Built) -> Metrics:
-        """How the edited model answers about the facts."""
+    def measure(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> Measured:
+        """How the edited model answers about the facts and to the probes; its `perplexity` takes longer."""
         model = self._resident.model
         self.report(Stage.EVALUATE, 0, len(blueprint.facts))
-        measured = evaluation.evaluate(
+        return measure(
             model,
-            evaluation.cases_of(model, list(blueprint.facts)),
+            list(blueprint.facts),
             deltas.edited_weights(model, built.deltas),
-            lambda done, total: self.report(Stage.EVALUATE, done, total),
+            probes=self._registry.probes.all(),
+            perplexity=perplexity,
+            on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
         )
-        means = {name: measured.mean(name) for name in Metrics.model_fields if name in evaluation.METRICS}
-        return Metrics(**means, drift=measured.drift)
 
     def layers(self, built: Built) -> tuple[LayerReport, ...]:
         """The size of each layer's update."""

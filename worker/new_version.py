@@ -29,6 +29,7 @@ from errata.registry.retention import drop_weights
 from worker import gate
 from worker.building import Blueprint, Builder, libraries
 from worker.equipment import Equipment
+from worker.gate import Measured
 
 NOTED_BEFORE = ("base", "added", "changed", "retracted", "changes", "duplicates", "attempts", "started_at")
 NOTED_OF_VERSION = ("added", "changed", "retracted")
@@ -75,15 +76,17 @@ class NewVersion:
             if self._builder.share_out(plan.blueprint):
                 return
             built = self._builder.build(plan.blueprint, second_moments)
-            metrics = self._builder.measure(plan.blueprint, built)
-            missed = gate.misses(self._request.gate, metrics, len(plan.blueprint.facts))
+            asked = self._request.gate
+            measured = self._builder.measure(plan.blueprint, built, perplexity=asked.max_perplexity_rise is not None)
+            problem = gate.problem_of(asked, measured)
+            self._registry.edit_files.keep_fact_outcomes(self._edit.id, measured.facts)
             if self._request.dry_run:
-                self._end(metrics, missed)
+                self._end(measured.metrics, measured.num_not_taken, problem)
                 return
-            published = self._publish(plan, built, self._manifest(plan, built, metrics, missed))
+            published = self._publish(plan, built, self._manifest(plan, built, measured, problem))
         version = published.version
         self._await_replicas(version)
-        self._end(version.metrics, gate.misses(self._request.gate, version.metrics, version.facts), published)
+        self._end(version.metrics, version.not_taken, version.problem, published)
         self._drop_old_weights()
 
     # The steps
@@ -119,7 +122,7 @@ class NewVersion:
         contexts = self._builder.contexts(base, hyperparameters.seed)
         return Plan(base, amendment, self._builder.draw_up(facts, contexts, hyperparameters))
 
-    def _manifest(self, plan: Plan, built: Built, metrics: Metrics, missed: list[str]) -> Manifest:
+    def _manifest(self, plan: Plan, built: Built, measured: Measured, problem: Problem | None) -> Manifest:
         """All that is known of the version but its number and its files."""
         model = self._resident.model
         return Manifest(
@@ -128,7 +131,7 @@ class NewVersion:
             edit=self._edit.id,
             by=self._accepted.by,
             method=self._request.method,
-            status=VersionStatus.REJECTED if missed else VersionStatus.READY,
+            status=VersionStatus.REJECTED if problem else VersionStatus.READY,
             base_model=BaseModelName(name=model.name, digest=model.digest, dtype=self._resident.settings.dtype),
             hparams=plan.blueprint.hyperparameters.as_dict(),
             contexts=built.contexts,
@@ -136,7 +139,10 @@ class NewVersion:
             added=plan.amendment.count(ChangeKind.ADDED),
             changed=plan.amendment.count(ChangeKind.CHANGED),
             retracted=plan.amendment.count(ChangeKind.RETRACTED),
-            metrics=metrics,
+            metrics=measured.metrics,
+            not_taken=measured.num_not_taken,
+            gate=self._request.gate,
+            problem=problem,
             layers=self._builder.layers(built),
             libraries=libraries(),
             created_at=now(),
@@ -186,13 +192,12 @@ class NewVersion:
 
     # The end
 
-    def _end(self, metrics: Metrics, missed: list[str], published: Published | None = None) -> None:
+    def _end(
+        self, metrics: Metrics, not_taken: int | None, problem: Problem | None, published: Published | None = None
+    ) -> None:
         """Succeed, or be rejected where the gate was missed or another version was quicker; a dry run publishes
         nothing."""
-        problem = None
-        if missed:
-            problem = Problem.of_kind("gate-missed", 422, "; ".join(missed))
-        elif published and published.overtaken_by is not None:
+        if problem is None and published and published.overtaken_by is not None:
             problem = _overtaken(published.version, published.overtaken_by)
         logger.info("%s: done, version %s", self._edit.id, published and published.version.id)
         # Said again in case that Redis has lost its memory since the edit was claimed.
@@ -206,6 +211,7 @@ class NewVersion:
             status=EditStatus.REJECTED if problem else EditStatus.SUCCEEDED,
             error=problem,
             metrics=metrics,
+            not_taken=not_taken,
             **noted,
         )
 

@@ -45,8 +45,9 @@ class RebuiltVersion:
                     f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
                 )
                 self._registry.log(self._edit.id, "info", message)
+                perplexity = manifest.metrics.perplexity_after is not None
                 changes = {
-                    "metrics": self._builder.measure(blueprint, built),
+                    "metrics": self._builder.measure(blueprint, built, perplexity=perplexity).metrics,
                     "layers": self._builder.layers(built),
                     "libraries": libraries(),
                 }

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from errata.evaluation.contests import Outcome
+from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.results import Evaluation
 
 
@@ -49,23 +49,26 @@ def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:
     asked = [[result.outcomes.rewrite.contest for result in evaluation.results] for evaluation in (before, after)]
     if asked[0] != asked[1]:
         raise ValueError("the two evaluations are of different cases")
-    takings = []
-    for base, edited in zip(before.results, after.results, strict=True):
-        contest = edited.outcomes.rewrite.contest
-        takings.append(
-            Taking(
-                case_id=edited.case_id,
-                prompt=contest.prompt,
-                object=contest.expected,
-                probability_before=base.outcomes.rewrite.probability,
-                probability_after=edited.outcomes.rewrite.probability,
-                was_answer=base.outcomes.rewrite.is_answer,
-                is_answer=edited.outcomes.rewrite.is_answer,
-                paraphrases_before=_share_of_answers(base.outcomes.paraphrases),
-                paraphrases_after=_share_of_answers(edited.outcomes.paraphrases),
-            )
-        )
-    return takings
+    return [
+        taking_of(base.outcomes, edited.outcomes, edited.case_id)
+        for base, edited in zip(before.results, after.results, strict=True)
+    ]
+
+
+def taking_of(before: CaseOutcomes, after: CaseOutcomes, case_id: int | str | None = None) -> Taking:
+    """How one fact took, from the outcomes of its case by the base and by the edited model."""
+    contest = after.rewrite.contest
+    return Taking(
+        case_id=case_id,
+        prompt=contest.prompt,
+        object=contest.expected,
+        probability_before=before.rewrite.probability,
+        probability_after=after.rewrite.probability,
+        was_answer=before.rewrite.is_answer,
+        is_answer=after.rewrite.is_answer,
+        paraphrases_before=_share_of_answers(before.paraphrases),
+        paraphrases_after=_share_of_answers(after.paraphrases),
+    )
 
 
 def _share_of_answers(paraphrases: Sequence[Outcome]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,9 +14,10 @@ from pydantic import BaseModel, ConfigDict
 
 from errata import durable
 from errata.errors import CorruptArtifact, UnknownEdit
-from errata.registry.records import Edit, EditRequest, RebuildRequest
+from errata.registry.records import Edit, EditRequest, FactOutcome, RebuildRequest
 
 EDIT_ID = re.compile(r"edit_[0-9a-f]{24}")
+FACT_OUTCOMES = "facts.jsonl"
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -54,8 +56,8 @@ class AcceptedRequest(BaseModel):
 
 
 def body_sha256(request: EditRequest | RebuildRequest, refuse_conflicts: bool = False) -> str:
-    """What two requests share that ask for the same."""
-    asked = request.model_dump_json() + ("refuse conflicts" if refuse_conflicts else "")
+    """What two requests share that ask for the same, by what is given in them."""
+    asked = request.model_dump_json(exclude_unset=True) + ("refuse conflicts" if refuse_conflicts else "")
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
@@ -67,7 +69,8 @@ def edit_folder(folder: Path, edit_id: str) -> Path:
 
 
 class EditFiles:
-    """The folder of edits: `edit_<id>/request.json` and, once it has ended, `edit_<id>/outcome.json`."""
+    """The folder of edits: `edit_<id>/request.json`, `edit_<id>/facts.jsonl` once its version was measured, and once it
+    has ended `edit_<id>/outcome.json`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -106,6 +109,22 @@ class EditFiles:
         outcome = self.outcome(edit.id)
         assert outcome is not None
         return outcome
+
+    def keep_fact_outcomes(self, edit_id: str, outcomes: Iterable[FactOutcome]) -> None:
+        """Keep how the facts of its version took, in place of those of an earlier attempt."""
+        lines = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)
+        durable.write(edit_folder(self._folder, edit_id) / FACT_OUTCOMES, lines)
+
+    def fact_outcomes(self, edit_id: str) -> tuple[FactOutcome, ...] | None:
+        """How the facts of its version took; None where none was measured. Raises `UnknownEdit`, `CorruptArtifact`."""
+        path = edit_folder(self._folder, edit_id) / FACT_OUTCOMES
+        try:
+            with path.open(encoding="utf-8") as lines:
+                return tuple(FactOutcome.model_validate_json(line) for line in lines)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise CorruptArtifact(f"{edit_id}: {FACT_OUTCOMES} cannot be read: {error}") from error
 
     def outcome(self, edit_id: str) -> Edit | None:
         """How an edit ended, or None while it has not. Raises `UnknownEdit`, `CorruptArtifact`."""

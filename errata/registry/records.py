@@ -100,11 +100,17 @@ class FactBody(_Request):
 
 
 class Gate(_Request):
-    """What a version must reach to go live; null asks nothing."""
+    """What a version must reach to go live; null asks nothing. `max_drift` is in nats, `max_perplexity_rise` relative
+    to the base's perplexity. In a request, a bound that is not given is the one of the settings."""
 
-    min_efficacy: Annotated[float, Field(ge=0, le=1)] | None = 0.9
+    min_efficacy: Annotated[float, Field(ge=0, le=1)] | None = None
     min_specificity: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drift: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    max_perplexity_rise: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+    def completed_by(self, defaults: Gate) -> Gate:
+        """These bounds, with those of `defaults` where none was given; one that is given as null stays null."""
+        return defaults.model_copy(update={name: getattr(self, name) for name in self.model_fields_set})
 
 
 class EditOptions(_Request):
@@ -189,14 +195,35 @@ class ProblemItem(_Record):
     detail: str
 
 
+class MissedPrompt(_Record):
+    """A prompt that counts against a version: what should be said after it, of which fact it is, and, where that was
+    looked at, what the version says instead."""
+
+    prompt: str
+    expected: str
+    fact: str | None = None
+    said: str | None = None
+
+
+class Miss(_Record):
+    """A figure of a version that is not as it must be, null where it was not measured; at most `MOST_SHOWN` of the
+    prompts that it comes from."""
+
+    figure: str
+    value: float | None
+    bound: float
+    prompts: tuple[MissedPrompt, ...] = ()
+
+
 class Problem(_Record):
-    """An RFC 9457 problem document."""
+    """An RFC 9457 problem document. `misses`: what a version lacks that was rejected."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
     errors: tuple[ProblemItem, ...] = ()
+    misses: tuple[Miss, ...] = ()
 
     @classmethod
     def of_kind(cls, kind: str, status: int, detail: str, errors: Sequence[ProblemItem] = ()) -> Problem:
@@ -206,7 +233,8 @@ class Problem(_Record):
 
 
 class Metrics(_Record):
-    """What was measured of a version; null where it was not. Shares are between 0 and 1, drift is in nats."""
+    """What was measured of a version; null where it was not. Shares are between 0 and 1, drift is in nats; perplexities
+    are those of the base and of the version, on running text."""
 
     efficacy: float | None = None
     efficacy_accuracy: float | None = None
@@ -217,6 +245,50 @@ class Metrics(_Record):
     score: float | None = None
     fluency: float | None = None
     drift: float | None = None
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
+
+    @property
+    def perplexity_rise(self) -> float | None:
+        """By how much perplexity rose, relative to the base's; None where it was not measured."""
+        if self.perplexity_before is None or self.perplexity_after is None:
+            return None
+        return self.perplexity_after / self.perplexity_before - 1
+
+
+class FactOutcome(_Record):
+    """How one fact of a version took.
+
+    `took`: whether the version says it, each token of the object being the likeliest one; `known`: whether the base
+    said it already. `probability_before` and `probability_after`, of the object by the base and by the version, are
+    geometric means over its tokens. `likelier`: whether it is likelier than what the base says, which efficacy counts.
+    `paraphrases_followed`: the share of paraphrases after which it is said. `neighbors_lost`: those after which it is
+    likelier than their own object now, which count against specificity.
+    """
+
+    id: str
+    subject: str
+    relation: str
+    object: str
+    took: bool
+    known: bool
+    likelier: bool
+    probability_before: float
+    probability_after: float
+    paraphrases_followed: float | None = None
+    neighbors_lost: tuple[NeighborBody, ...] = ()
+
+    @property
+    def prompt(self) -> str:
+        """The text that the object should follow."""
+        return Fact(self.subject, self.relation, self.object).prompt
+
+
+class Probe(_Request):
+    """A prompt, and the answer that every new version must give to it."""
+
+    prompt: Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS), AfterValidator(str.strip)]
+    answer: Annotated[Part, Field(min_length=1)]
 
 
 class ChangeKind(StrEnum):
@@ -266,6 +338,8 @@ class Edit(_Record):
     one came with the edit and which differ only in case or spacing; of both at most `MOST_SHOWN` are shown,
     and `MOST_ALIKE_SHOWN` of a group.
 
+    `gate` is the one that applies. `not_taken` counts the facts of its version that the version does not say.
+
     `attempts` is how often it was begun: once, and once more for each worker that was lost with a job of it in hand,
     the edit's own or that of a target shard. What a stopping worker put back does not count.
     """
@@ -282,11 +356,13 @@ class Edit(_Record):
     base: int | None = None
     version: int | None = None
     method: str = "memit"
+    gate: Gate | None = None
     dry_run: bool = False
     rebuild: bool = False
     by: str | None = None
     progress: Progress | None = None
     metrics: Metrics | None = None
+    not_taken: int | None = None
     error: Problem | None = None
     attempts: int = 0
     created_at: datetime
@@ -350,7 +426,8 @@ class Version(_Record):
 
     `metrics` were measured when it was built, `evaluation` is the newest one that was asked for and succeeded.
     `dropped`: its weights were dropped to save room, and can be built again from its facts. `aliases`: names that
-    stand for it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere.
+    stand for it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere. `gate`: what it
+    had to reach, and `problem` what it lacked, where it was rejected. `not_taken`: how many facts it does not say.
     """
 
     id: int
@@ -364,6 +441,9 @@ class Version(_Record):
     retracted: int = 0
     metrics: Metrics = Metrics()
     evaluation: VersionEvaluation | None = None
+    not_taken: int | None = None
+    gate: Gate | None = None
+    problem: Problem | None = None
     hparams: dict[str, Any] | None = None
     layers: tuple[LayerReport, ...] = ()
     bytes: int = 0
@@ -410,6 +490,9 @@ class Manifest(_Record):
     changed: int
     retracted: int
     metrics: Metrics
+    not_taken: int | None = None
+    gate: Gate | None = None
+    problem: Problem | None = None
     layers: tuple[LayerReport, ...]
     libraries: dict[str, str]
     created_at: datetime

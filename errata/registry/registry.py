@@ -34,12 +34,15 @@ from errata.registry.journal import ROLLBACK, Journal, JournalEntry
 from errata.registry.measurement_kinds import EVALUATIONS, TRACES
 from errata.registry.measurements import Measurements
 from errata.registry.pages import Page, page_of
+from errata.registry.probes import Probes
 from errata.registry.records import (
     BASE_VERSION,
     Activation,
     Edit,
     EditRequest,
     EditStatus,
+    FactOutcome,
+    Gate,
     Manifest,
     Progress,
     RebuildRequest,
@@ -90,6 +93,7 @@ class Registry:
         self.contexts = ContextFiles(settings.home / "contexts")
         self.journal = Journal.of(settings.home)
         self.aliases = Aliases.of(settings.home)
+        self.probes = Probes.of(settings.home)
         self.fact_sets = FactSets(self.artifacts)
         self.redis = Redis.from_url(settings.redis_url, decode_responses=True)
         # Reads that wait for an event must not be cut off by the socket's own timeout.
@@ -173,7 +177,7 @@ class Registry:
             body_sha256=sha256,
             refuse_conflicts=refuse_conflicts,
             foreseen=foreseen,
-            request=request,
+            request=self._with_whole_gate(request),
         )
         self.edit_files.accept(accepted)
         edit = accepted.queued_edit()
@@ -183,6 +187,13 @@ class Registry:
         self.put_edit(edit)
         self.jobs.put_edit(edit.id)
         return edit, True
+
+    def _with_whole_gate(self, request: EditRequest | RebuildRequest) -> EditRequest | RebuildRequest:
+        """The request with the settings' bounds where it gives none: what is asked of its version from now on."""
+        if isinstance(request, RebuildRequest):
+            return request
+        defaults = Gate(**{name: getattr(self.settings, f"gate_{name}") for name in Gate.model_fields})
+        return request.model_copy(update={"gate": request.gate.completed_by(defaults)})
 
     def _foreseen(
         self, request: EditRequest | RebuildRequest, origin: Origin, refuse_conflicts: bool
@@ -238,6 +249,20 @@ class Registry:
         if progress is not None and edit.status is EditStatus.RUNNING:
             return edit.model_copy(update={"progress": Progress.model_validate_json(progress)})
         return edit
+
+    def fact_outcomes(self, edit_id: str) -> tuple[FactOutcome, ...]:
+        """How each fact of an edit's version took, in canonical order.
+
+        Raises:
+            UnknownEdit: there is no such edit.
+            Conflict: no version of it was measured, or not fact by fact.
+        """
+        edit = self.edit(edit_id)
+        outcomes = self.edit_files.fact_outcomes(edit_id)
+        if outcomes is None:
+            kind = "builds weights again, and" if edit.rebuild else f"is {edit.status}, and"
+            raise Conflict(f"{edit_id} {kind} no facts were measured for it one by one")
+        return outcomes
 
     def edits(self, limit: int = 20, after: str | None = None) -> Page[Edit]:
         """Newest first. The cursor is an edit id."""

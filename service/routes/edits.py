@@ -20,9 +20,9 @@ from errata.hyperparameters import unknown_to
 from errata.method import check_layers
 from errata.prompts import find_overlong
 from errata.registry.amendment import places_of
-from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, ProblemItem, RebuildRequest
+from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, FactOutcome, ProblemItem, RebuildRequest
 from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
-from service.pages import Limit, Page
+from service.pages import Limit, Page, page_of
 from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
 from service.waiting import LOOK_S, Wait, ended
@@ -192,6 +192,24 @@ async def get_edit(
 ) -> Edit:
     """How it stands; with `wait`, once it has ended or the time is over."""
     return await ended(lambda: replica.registry.edit(edit_id), wait, replica)
+
+
+@router.get(
+    "/edits/{edit_id}/facts",
+    summary="How the facts took",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 404, 409, 422, 503),
+)
+def list_fact_outcomes(
+    edit_id: str,
+    registry: RegistryDep,
+    took: Annotated[bool | None, Query(description="Only those that took, or only those that did not.")] = None,
+    limit: Limit = 100,
+    after: str | None = None,
+) -> Page[FactOutcome]:
+    """Each fact of the edit's new version, in canonical order. 409 where none was measured."""
+    outcomes = [outcome for outcome in registry.fact_outcomes(edit_id) if took in (None, outcome.took)]
+    return page_of(outcomes, lambda outcome: outcome.id, limit, after)
 
 
 @router.post(

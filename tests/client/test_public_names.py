@@ -12,6 +12,7 @@ def test_the_public_names_are_these() -> None:
         *("Errata", "AsyncErrata", "Edit", "AsyncEdit", "Fact", "FactInput", "Neighbor"),
         *("read_facts", "facts_of_records"),
         *("FactReference", "FactRecord", "FactChange", "FactEvent", "FactName", "ChangeKind", "Diff", "OnConflict"),
+        *("FactOutcome", "Gate", "Miss", "MissedPrompt", "Probe", "ProbeInput", "ProbesPut", "read_probes"),
         *("PastActivation", "Dropped", "Pruned", "ExportFormat"),
         *("Event", "ProgressEvent", "LogEvent", "StatusEvent"),
         *("EditRecord", "EditStatus", "Progress", "Metrics", "Version", "VersionStatus", "LayerChange"),

@@ -22,6 +22,7 @@ from errata.registry.lost_jobs import CLAIM_S
 from errata.registry.records import (
     EditRequest,
     EditStatus,
+    Gate,
     Metrics,
     Progress,
     Replica,
@@ -59,7 +60,9 @@ def test_an_accepted_edit_is_on_disk_and_queued(registry: Registry, request_body
     assert created
     assert edit.status is EditStatus.QUEUED
     assert registry.edit(edit.id) == edit
-    assert registry.edit_files.accepted(edit.id).request == request_body
+    accepted = registry.edit_files.accepted(edit.id).request
+    assert accepted == request_body.model_copy(update={"gate": Gate(min_efficacy=0.9)})
+    assert edit.gate == Gate(min_efficacy=0.9)
     assert registry.jobs.waiting() == [edit.id]
 
 

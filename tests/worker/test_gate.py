@@ -2,30 +2,74 @@ from __future__ import annotations
 
 import pytest
 
-from errata.registry.records import Gate, Metrics
-from worker.gate import misses
+from errata.registry.records import FactOutcome, Gate, Metrics, MissedPrompt, NeighborBody, Probe
+from worker.gate import Measured, problem_of
+
+KOBE = NeighborBody(prompt="Kobe Bryant plays the sport of", object="basketball")
+JORDAN = FactOutcome(
+    id="fact_0000000000000001",
+    subject="Michael Jordan",
+    relation="plays the sport of",
+    object="baseball",
+    took=False,
+    known=False,
+    likelier=False,
+    probability_before=0.01,
+    probability_after=0.2,
+    neighbors_lost=(KOBE,),
+)
+
+
+def missed(gate: Gate, metrics: Metrics) -> list[str]:
+    problem = problem_of(gate, Measured(metrics, (JORDAN,)))
+    return problem.detail.split("; ") if problem else []
 
 
 @pytest.mark.parametrize(
     ("gate", "metrics", "expected"),
     [
-        (Gate(), Metrics(efficacy=0.9), []),
-        (Gate(min_efficacy=None), Metrics(), []),
-        (Gate(), Metrics(efficacy=0.5), ["efficacy is 0.5, and at least 0.9 is asked for"]),
+        (Gate(min_efficacy=0.9), Metrics(efficacy=0.9), []),
+        (Gate(), Metrics(), []),
+        (Gate(min_efficacy=0.9), Metrics(efficacy=0.5), ["efficacy is 0.5, and at least 0.9 is asked for"]),
         (
-            Gate(min_efficacy=None, min_specificity=0.8, max_drift=0.1),
-            Metrics(specificity=None, drift=0.2),
+            Gate(min_specificity=0.8, max_drift=0.1, max_perplexity_rise=0.1),
+            Metrics(specificity=None, drift=0.2, perplexity_before=20, perplexity_after=25),
             [
                 "specificity was not measured, and at least 0.8 is asked for",
                 "drift is 0.2 nats, and at most 0.1 is asked for",
+                "perplexity_rise is 0.25, and at most 0.1 is asked for",
             ],
         ),
         (Gate(max_drift=0.1), Metrics(efficacy=1.0, drift=0.1), []),
     ],
 )
 def test_a_missed_bound_is_named_with_its_figure(gate: Gate, metrics: Metrics, expected: list[str]) -> None:
-    assert misses(gate, metrics, num_facts=1) == expected
+    assert missed(gate, metrics) == expected
 
 
-def test_a_version_without_facts_passes_any_gate() -> None:
-    assert misses(Gate(), Metrics(), num_facts=0) == []
+def test_the_facts_and_prompts_that_count_against_a_figure_are_named() -> None:
+    problem = problem_of(
+        Gate(min_efficacy=0.9, min_specificity=0.9), Measured(Metrics(efficacy=0, specificity=0.5), (JORDAN,))
+    )
+    assert problem is not None
+    efficacy, specificity = problem.misses
+    assert (efficacy.figure, efficacy.value, efficacy.bound) == ("efficacy", 0, 0.9)
+    asked = "Michael Jordan plays the sport of"
+    assert efficacy.prompts == (MissedPrompt(prompt=asked, expected="baseball", fact=JORDAN.id),)
+    assert specificity.prompts == (MissedPrompt(prompt=KOBE.prompt, expected="basketball", fact=JORDAN.id),)
+
+
+def test_a_version_without_facts_passes_any_gate_but_the_probes() -> None:
+    gate = Gate(min_efficacy=0.9)
+    assert problem_of(gate, Measured(Metrics(), ())) is None
+    probes = (Probe(prompt="1 + 1 =", answer="2"), Probe(prompt="Sony sits in", answer="Paris"))
+    problem = problem_of(gate, Measured(Metrics(), (), probes, {1: "Tokyo"}))
+    assert problem is not None and "1 of 2 passed ('Sony sits in' is answered 'Tokyo', not 'Paris')" in problem.detail
+    assert problem.misses[0].prompts == (MissedPrompt(prompt="Sony sits in", expected="Paris", said="Tokyo"),)
+
+
+def test_what_a_request_does_not_ask_is_asked_by_the_defaults() -> None:
+    defaults = Gate(min_efficacy=0.9, max_drift=0.5)
+    assert Gate(max_drift=None, min_specificity=0.7).completed_by(defaults) == Gate(
+        min_efficacy=0.9, min_specificity=0.7
+    )

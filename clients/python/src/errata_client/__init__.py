@@ -36,7 +36,7 @@ from errata_client.errors import (
     WaitTimedOut,
 )
 from errata_client.events import Event, LogEvent, ProgressEvent, StatusEvent
-from errata_client.fact_files import read_facts
+from errata_client.fact_files import read_facts, read_probes
 from errata_client.facts import Fact, FactInput, FactReference, Neighbor
 from errata_client.generation import GeneratedToken, GenerationEnd, GenerationEvent
 from errata_client.measurements import AsyncEvaluations, AsyncTraces, Evaluations, Traces, ZsreObject
@@ -54,15 +54,21 @@ from errata_client.models import (
     FactChange,
     FactEvent,
     FactName,
+    FactOutcome,
     FactRecord,
     FieldProblem,
+    Gate,
     Generation,
     LayerChange,
     Measurement,
     MeasurementStatus,
     Metrics,
+    Miss,
+    MissedPrompt,
     Model,
     PastActivation,
+    Probe,
+    ProbesPut,
     Problem,
     Progress,
     Prose,
@@ -77,6 +83,7 @@ from errata_client.models import (
     VersionEvaluation,
     VersionStatus,
 )
+from errata_client.probes import ProbeInput
 from errata_client.record_forms import facts_of_records
 from errata_client.routes import ExportFormat, GenerationSettings, OnConflict
 
@@ -112,11 +119,13 @@ __all__ = [
     "FactEvent",
     "FactInput",
     "FactName",
+    "FactOutcome",
     "FactProblem",
     "FactRecord",
     "FactReference",
     "FieldProblem",
     "Forbidden",
+    "Gate",
     "GeneratedToken",
     "Generation",
     "GenerationEnd",
@@ -131,11 +140,16 @@ __all__ = [
     "MeasurementFailed",
     "MeasurementStatus",
     "Metrics",
+    "Miss",
+    "MissedPrompt",
     "Model",
     "Neighbor",
     "NotFound",
     "OnConflict",
     "PastActivation",
+    "Probe",
+    "ProbeInput",
+    "ProbesPut",
     "Problem",
     "Progress",
     "ProgressEvent",
@@ -164,4 +178,5 @@ __all__ = [
     "ZsreObject",
     "facts_of_records",
     "read_facts",
+    "read_probes",
 ]

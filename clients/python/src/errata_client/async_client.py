@@ -16,14 +16,18 @@ from errata_client.measurements import AsyncEvaluations, AsyncTraces
 from errata_client.models import (
     Activation,
     Diff,
+    FactOutcome,
     FactRecord,
     Generation,
     Model,
     PastActivation,
+    Probe,
+    ProbesPut,
     Pruned,
     StoredFact,
     Version,
 )
+from errata_client.probes import ProbeInput
 from errata_client.routes import ExportFormat, GenerationSettings, OnConflict
 from errata_client.transport import AsyncTransport, Connection
 
@@ -109,6 +113,9 @@ class AsyncErrata:
         records = self._transport.items(routes.list_edits())
         return (AsyncEdit.bound(record, self._transport) async for record in records)
 
+    def fact_outcomes(self, edit_id: str, took: bool | None = None) -> AsyncIterator[FactOutcome]:
+        return self._transport.items(routes.list_fact_outcomes(edit_id, took))
+
     async def cancel(self, edit_id: str) -> AsyncEdit:
         return AsyncEdit.bound(await self._transport.send(routes.cancel_edit(edit_id)), self._transport)
 
@@ -179,6 +186,12 @@ class AsyncErrata:
 
     async def fact(self, fact_id: str, version: int | None = None) -> FactRecord:
         return await self._transport.send(routes.get_fact(fact_id, version))
+
+    async def set_probes(self, probes: Iterable[ProbeInput]) -> ProbesPut:
+        return await self._transport.send(routes.put_probes(probes))
+
+    def probes(self) -> AsyncIterator[Probe]:
+        return self._transport.items(routes.list_probes())
 
     async def model(self) -> Model:
         return await self._transport.send(routes.get_model())

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from errata_client.client import DEFAULT_URL, Errata
-from errata_client.commands import edits, facts, generation, measurements, versions
+from errata_client.commands import edits, facts, generation, measurements, probes, versions
 from errata_client.commands.command import EXIT_CODES, Command, Exit
 from errata_client.commands.output import say, say_each
 from errata_client.errors import EditError, ErrataError, InvalidFacts, MeasurementError, ServerError, StatusError
@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         of_command.set_defaults(command=command, usage_error=of_command.error)
         return of_command
 
-    for subject in (edits, facts, generation, measurements, versions):
+    for subject in (edits, facts, generation, measurements, versions, probes):
         subject.add_commands(add)
     return parser
 

@@ -15,14 +15,18 @@ from errata_client.measurements import Evaluations, Traces
 from errata_client.models import (
     Activation,
     Diff,
+    FactOutcome,
     FactRecord,
     Generation,
     Model,
     PastActivation,
+    Probe,
+    ProbesPut,
     Pruned,
     StoredFact,
     Version,
 )
+from errata_client.probes import ProbeInput
 from errata_client.routes import ExportFormat, GenerationSettings, OnConflict
 from errata_client.transport import Connection, Transport
 
@@ -134,6 +138,13 @@ class Errata:
     def edits(self) -> Iterator[Edit]:
         """All edits, newest first."""
         return (Edit.bound(record, self._transport) for record in self._transport.items(routes.list_edits()))
+
+    def fact_outcomes(self, edit_id: str, took: bool | None = None) -> Iterator[FactOutcome]:
+        """How each fact of the edit's version took: all of them, or those that `took`, or, with False, did not.
+
+        Raises `Conflict` where none was measured.
+        """
+        return self._transport.items(routes.list_fact_outcomes(edit_id, took))
 
     def cancel(self, edit_id: str) -> Edit:
         """Ask a queued or running edit to stop. It may take a moment: `.wait()` on what is returned."""
@@ -271,6 +282,18 @@ class Errata:
         Raises `NotFound` where no version ever held it.
         """
         return self._transport.send(routes.get_fact(fact_id, version))
+
+    def set_probes(self, probes: Iterable[ProbeInput]) -> ProbesPut:
+        """Put these probes, each a `Probe`, a mapping or a (prompt, answer) tuple, in place of those that were there.
+
+        Every version that is built from now on must pass all of them, or it is rejected. The answer's `failing` are
+        those that the version that serves fails itself. Raises `InvalidFacts` where one has another form, naming each.
+        """
+        return self._transport.send(routes.put_probes(probes))
+
+    def probes(self) -> Iterator[Probe]:
+        """The probes, in the order in which they were put."""
+        return self._transport.items(routes.list_probes())
 
     def model(self) -> Model:
         """The base model that is edited."""

@@ -1,17 +1,22 @@
-"""Files of facts: JSON lines (a record on each line), JSON (an array of records) or CSV (subject, relation, object)."""
+"""Files of facts: JSON lines (a record on each line), JSON (an array of records) or CSV (subject, relation, object).
+
+Probes come in files of the first two kinds.
+"""
 
 import csv
 import io
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from errata_client.errors import FactProblem, InvalidFacts
-from errata_client.facts import Fact, check_facts
+from errata_client.facts import Fact, check_each
+from errata_client.models import Probe
+from errata_client.probes import to_probe
 from errata_client.record_forms import fact_of_record
 
 
@@ -27,7 +32,8 @@ class Place:
 
 
 Faults: TypeAlias = dict[Place, str]
-T = TypeVar("T")
+Reader: TypeAlias = Callable[[str, Faults], Iterator[tuple[Place, Any]]]
+Made = TypeVar("Made")
 
 _CSV_COLUMNS = ["object", "relation", "subject"]
 
@@ -43,37 +49,45 @@ def read_facts(path: str | PathLike[str]) -> dict[int, Fact]:
 
 def read_placed_facts(path: str | PathLike[str]) -> dict[Place, Fact]:
     """As `read_facts`, each fact under the place that a person finds it by."""
-    file = Path(path)
-    if file.suffix.lower() not in _READERS:
-        raise InvalidFacts([FactProblem(str(file), "a fact file ends in .jsonl, .json or .csv")])
-    return _read(file, "fact", lambda placed: check_facts(placed, fact_of_record))
+    facts = _read(Path(path), _READERS, fact_of_record)
+    if not facts:
+        raise InvalidFacts([FactProblem(f"{path}, {_line(1)}", "the file holds no fact")])
+    return facts
 
 
 def read_placed_records(path: str | PathLike[str]) -> dict[Place, Any]:
     """The records of a `.jsonl` or `.json` file as they are, each under its place. Raises as `read_facts`."""
-    file = Path(path)
-    if file.suffix.lower() not in (".jsonl", ".json"):
-        raise InvalidFacts([FactProblem(str(file), "a file of records ends in .jsonl or .json")])
-    return _read(file, "record", lambda placed: (dict(placed), {}))
+    records = _read(Path(path), _WITHOUT_COLUMNS, lambda record: record)
+    if not records:
+        raise InvalidFacts([FactProblem(f"{path}, {_line(1)}", "the file holds no record")])
+    return records
 
 
-def _read(
-    file: Path, called: str, check: Callable[[Iterator[tuple[Place, Any]]], tuple[dict[Place, T], Faults]]
-) -> dict[Place, T]:
-    read = _READERS[file.suffix.lower()]
-    found: dict[Place, T] = {}
+def read_probes(path: str | PathLike[str]) -> list[Probe]:
+    """Read a `.jsonl` or `.json` file of probes, each with `prompt` and `answer`; it may hold none.
+
+    Raises `InvalidFacts`, naming every bad line or record, and `OSError` where the file cannot be read.
+    """
+    return list(_read(Path(path), _WITHOUT_COLUMNS, to_probe).values())
+
+
+def _read(file: Path, readers: Mapping[str, Reader], make: Callable[[Any], Made]) -> dict[Place, Made]:
+    """What is made of each record of a file. Raises `InvalidFacts`, naming every bad one."""
+    read = readers.get(file.suffix.lower())
+    if read is None:
+        *all_but_last, last = readers
+        raise InvalidFacts([FactProblem(str(file), f"the file's name must end in {', '.join(all_but_last)} or {last}")])
+    made: dict[Place, Made] = {}
     faults: Faults = {}
     try:
-        found, faults_within = check(read(file.read_bytes().decode("utf-8-sig"), faults))
+        made, faults_within = check_each(read(file.read_bytes().decode("utf-8-sig"), faults), make)
         faults |= faults_within
     except UnicodeDecodeError as error:
         faults[_line(error.object.count(b"\n", 0, error.start) + 1)] = "is not UTF-8"
-    if not found and not faults:
-        faults[_line(1)] = f"the file holds no {called}"
     if faults:
         in_order = sorted(faults, key=lambda place: place.number)
         raise InvalidFacts([FactProblem(f"{file}, {place}", faults[place]) for place in in_order])
-    return found
+    return made
 
 
 def _line(number: int) -> Place:
@@ -138,8 +152,5 @@ def _read_csv(text: str, faults: Faults) -> Iterator[tuple[Place, Any]]:
         faults[_line(line)] = f"is not CSV: {error}"
 
 
-_READERS: dict[str, Callable[[str, Faults], Iterator[tuple[Place, Any]]]] = {
-    ".jsonl": _read_jsonl,
-    ".json": _read_json,
-    ".csv": _read_csv,
-}
+_WITHOUT_COLUMNS: dict[str, Reader] = {".jsonl": _read_jsonl, ".json": _read_json}
+_READERS: dict[str, Reader] = {**_WITHOUT_COLUMNS, ".csv": _read_csv}

@@ -16,6 +16,7 @@ MAX_FACTS = 10_000
 """As many as the service takes in one edit."""
 
 P = TypeVar("P", bound=Hashable)
+Made = TypeVar("Made")
 
 Text: TypeAlias = Annotated[str, StringConstraints(min_length=1)]
 _STRICT_FIELDS = ConfigDict(extra="forbid")
@@ -62,18 +63,17 @@ def to_fact(given: FactInput) -> Fact:
     return _FACT.validate_python(given)
 
 
-def check_facts(
-    placed: Iterable[tuple[P, Any]], as_fact: Callable[[Any], Fact] = to_fact
-) -> tuple[dict[P, Fact], dict[P, str]]:
-    """The good facts, and what is wrong with the bad ones, each under its place; `as_fact` raises `ValueError`."""
-    facts: dict[P, Fact] = {}
+def check_each(placed: Iterable[tuple[P, Any]], make: Callable[[Any], Made]) -> tuple[dict[P, Made], dict[P, str]]:
+    """What is made of the good ones, and what is wrong with the bad ones, each under its place; `make` raises
+    `ValueError`."""
+    made: dict[P, Made] = {}
     faults: dict[P, str] = {}
     for place, given in placed:
         try:
-            facts[place] = as_fact(given)
+            made[place] = make(given)
         except ValueError as error:
             faults[place] = describe(error)
-    return facts, faults
+    return made, faults
 
 
 def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
     if len(given) > MAX_FACTS:
         problem = f"the service takes at most {MAX_FACTS:,} at once; make several edits of them"
         raise InvalidFacts([FactProblem(f"an edit of {len(given):,} facts", problem)])
-    facts, faults = check_facts(enumerate(given))
+    facts, faults = check_each(enumerate(given), to_fact)
     if faults:
         raise InvalidFacts([FactProblem(f"fact {index}", detail) for index, detail in faults.items()])
     bodies: list[dict[str, Any]] = _FACTS.dump_python(list(facts.values()), mode="json", exclude_defaults=True)

@@ -39,14 +39,35 @@ class FieldProblem(Record):
     detail: str
 
 
+class MissedPrompt(Record):
+    """A prompt that counts against a version: what should be said after it, of which fact it is, and, of a probe, what
+    the version says instead."""
+
+    prompt: str
+    expected: str
+    fact: str | None = None
+    said: str | None = None
+
+
+class Miss(Record):
+    """A figure of a version that is not as it must be, null where it was not measured; the first of the prompts that it
+    comes from."""
+
+    figure: str
+    value: float | None = None
+    bound: float
+    prompts: list[MissedPrompt] = []
+
+
 class Problem(Record):
-    """A problem document (RFC 9457): why the service refused or failed."""
+    """A problem document (RFC 9457): why the service refused or failed. `misses`: what a rejected version lacks."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str | None = None
     errors: list[FieldProblem] = []
+    misses: list[Miss] = []
 
 
 class Progress(Record):
@@ -59,7 +80,8 @@ class Progress(Record):
 
 
 class Metrics(Record):
-    """What was measured of a version, null where it was not. Shares are from 0 to 1, drift is in nats."""
+    """What was measured of a version, null where it was not. Shares are from 0 to 1, drift is in nats; perplexities are
+    those of the base and of the version, on running text."""
 
     efficacy: float | None = None
     efficacy_accuracy: float | None = None
@@ -70,6 +92,17 @@ class Metrics(Record):
     score: float | None = None
     fluency: float | None = None
     drift: float | None = None
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
+
+
+class Gate(Record):
+    """What a version must reach to go live; null asks nothing."""
+
+    min_efficacy: float | None = None
+    min_specificity: float | None = None
+    max_drift: float | None = None
+    max_perplexity_rise: float | None = None
 
 
 class FactChange(Record):
@@ -109,6 +142,7 @@ class EditRecord(Record):
     the version that was active when it was accepted. `changes`: the facts that it changes or withdraws, with the
     objects that they had. `duplicates`: groups of facts that differ only in case or spacing, at least one of them of
     this edit. Of both, the service shows the first ones only. `rebuild`: it builds dropped weights of `version` again.
+    `not_taken`: how many facts of its version that does not say; `fact_outcomes` lists them.
     """
 
     id: str
@@ -123,11 +157,13 @@ class EditRecord(Record):
     base: int | None = None
     version: int | None = None
     method: str | None = None
+    gate: Gate | None = None
     dry_run: bool = False
     rebuild: bool = False
     by: str | None = None
     progress: Progress | None = None
     metrics: Metrics | None = None
+    not_taken: int | None = None
     error: Problem | None = None
     attempts: int = 0
     created_at: datetime
@@ -250,7 +286,8 @@ class Version(Record):
 
     `dropped`: its weights were dropped to save room; `rebuild` builds them again. `aliases`: the names that stand for
     it. `by`: who sent the edit. `imported_from`: where it was built, when that was elsewhere. `metrics` were measured
-    when it was built, `evaluation` is the newest one that succeeded.
+    when it was built, `evaluation` is the newest one that succeeded. `gate`: what it had to reach, and `problem` what
+    it lacked, where it was rejected. `not_taken`: how many facts it does not say.
     """
 
     id: int
@@ -264,6 +301,9 @@ class Version(Record):
     retracted: int | None = None
     metrics: Metrics | None = None
     evaluation: VersionEvaluation | None = None
+    not_taken: int | None = None
+    gate: Gate | None = None
+    problem: Problem | None = None
     hparams: dict[str, Any] | None = None
     layers: list[LayerChange] = []
     bytes: int | None = None
@@ -306,6 +346,43 @@ class FactRecord(StoredFact):
 
     held: bool
     history: list[FactEvent] = []
+
+
+class FactOutcome(Record):
+    """How one fact of a version took.
+
+    `took`: whether the version says it; `known`: whether the base said it already. `probability_before` and
+    `probability_after`, of the object by the base and by the version, are geometric means over its tokens. `likelier`:
+    whether it is likelier than what the base says, which efficacy counts. `paraphrases_followed`: the share of
+    paraphrases after which it is said. `neighbors_lost`: those after which it is likelier than their own object now.
+    """
+
+    id: str
+    subject: str
+    relation: str
+    object: str
+    took: bool
+    known: bool
+    likelier: bool
+    probability_before: float
+    probability_after: float
+    paraphrases_followed: float | None = None
+    neighbors_lost: list[StoredNeighbor] = []
+
+
+class Probe(Record):
+    """A prompt, and the answer that every new version must give to it."""
+
+    prompt: str
+    answer: str
+
+
+class ProbesPut(Record):
+    """How many probes there are now, and which of them the version that serves fails."""
+
+    probes: int
+    version: int
+    failing: list[MissedPrompt] = []
 
 
 class Diff(Record):

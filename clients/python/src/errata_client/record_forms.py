@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from errata_client.errors import FactProblem, InvalidFacts
-from errata_client.facts import Fact, Neighbor, Text, check_facts, describe, to_fact
+from errata_client.facts import Fact, Neighbor, Text, check_each, describe, to_fact
 
 
 def facts_of_records(records: Iterable[Any]) -> list[Fact]:
@@ -22,7 +22,7 @@ def facts_of_records(records: Iterable[Any]) -> list[Fact]:
 
     Raises `InvalidFacts`, naming every bad record by its index.
     """
-    facts, faults = check_facts(enumerate(records), fact_of_record)
+    facts, faults = check_each(enumerate(records), fact_of_record)
     if faults:
         raise InvalidFacts([FactProblem(f"record {index}", detail) for index, detail in faults.items()])
     return list(facts.values())

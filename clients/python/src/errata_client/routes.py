@@ -14,17 +14,21 @@ from errata_client.models import (
     EditRecord,
     Evaluation,
     FactChange,
+    FactOutcome,
     FactRecord,
     Generation,
     Model,
     Page,
     PastActivation,
+    Probe,
+    ProbesPut,
     Pruned,
     Record,
     StoredFact,
     Trace,
     Version,
 )
+from errata_client.probes import ProbeInput, probe_bodies
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -112,6 +116,19 @@ def get_edit(edit_id: str, wait_s: int = 0) -> Request[EditRecord]:
 def edit_events(edit_id: str, last_event_id: str | None) -> Request[None]:
     headers = EVENT_STREAM if last_event_id is None else {**EVENT_STREAM, "Last-Event-ID": last_event_id}
     return Request(method="GET", path=f"{_edit_path(edit_id)}/events", answer=NoneType, headers=headers)
+
+
+def list_fact_outcomes(edit_id: str, took: bool | None) -> Request[Page[FactOutcome]]:
+    filters = {} if took is None else {"took": "true" if took else "false"}
+    return _list(f"{_edit_path(edit_id)}/facts", FactOutcome, filters)
+
+
+def put_probes(probes: Iterable[ProbeInput]) -> Request[ProbesPut]:
+    return Request(method="PUT", path="/probes", answer=ProbesPut, body={"probes": probe_bodies(probes)})
+
+
+def list_probes() -> Request[Page[Probe]]:
+    return _list("/probes", Probe)
 
 
 def cancel_edit(edit_id: str) -> Request[EditRecord]:

@@ -11,10 +11,15 @@ from errata_client.models import (
     EvaluationResult,
     FactChange,
     FactName,
+    FactOutcome,
     FactRecord,
     Generation,
     Metrics,
+    Miss,
+    MissedPrompt,
     PastActivation,
+    Probe,
+    ProbesPut,
     Pruned,
     StoredFact,
     Trace,
@@ -24,13 +29,16 @@ from errata_client.tables import GAP, cell, pairs, table
 
 
 def edit_view(edit: EditRecord) -> str:
-    """What came of an edit, and what it replaces."""
+    """What came of an edit, what it replaces, and what its version lacks."""
     values: dict[str, object] = {"edit": edit.id, "status": edit.status}
     values |= {"rebuild": "yes"} if edit.rebuild else {"facts": edit.facts}
     for name in ("added", "changed", "retracted", "base", "version", "note"):
         if getattr(edit, name) is not None:
             values[name] = getattr(edit, name)
+    if edit.not_taken:
+        values["not taken"] = f"{edit.not_taken} facts"
     parts = [pairs(values | _measured(edit.metrics))]
+    parts += [_miss(miss) for miss in edit.error.misses if miss.prompts] if edit.error else []
     if edit.changes:
         parts.append(_changes(edit.changes))
         more = (edit.changed or 0) + (edit.retracted or 0) - len(edit.changes)
@@ -39,6 +47,30 @@ def edit_view(edit: EditRecord) -> str:
     if edit.duplicates:
         parts.append("\n".join(f"probable duplicates: {_alike(group)}" for group in edit.duplicates))
     return "\n\n".join(parts)
+
+
+def outcomes_view(outcomes: Iterable[FactOutcome]) -> str:
+    """A line for each fact."""
+    header = ["fact", "subject", "relation", "object", "took", "before", "after", "paraphrases", "neighbors lost"]
+    rows = [
+        [
+            *(fact.id, fact.subject, fact.relation, fact.object, "yes" if fact.took else "no"),
+            *(fact.probability_before, fact.probability_after, fact.paraphrases_followed, len(fact.neighbors_lost)),
+        ]
+        for fact in outcomes
+    ]
+    return table(header, rows)
+
+
+def probes_view(probes: Iterable[Probe]) -> str:
+    """A line for each probe."""
+    return table(["prompt", "answer"], [[probe.prompt, probe.answer] for probe in probes])
+
+
+def probes_put_view(put: ProbesPut) -> str:
+    """How many there are, and those that fail already."""
+    said = f"{put.probes} probes; version {put.version}, which serves, fails {len(put.failing)} of them"
+    return f"{said}\n\n{_missed_prompts(put.failing)}" if put.failing else said
 
 
 def versions_view(versions: Iterable[Version]) -> str:
@@ -198,6 +230,15 @@ def pruned_view(pruned: Pruned) -> str:
     """A line for each version, and all of them together."""
     rows: list[list[object]] = [[str(dropped.version), dropped.bytes] for dropped in pruned.dropped]
     return table(["dropped", "bytes"], [*rows, ["together", pruned.bytes]])
+
+
+def _miss(miss: Miss) -> str:
+    return f"missed {miss.figure}:\n{_missed_prompts(miss.prompts)}"
+
+
+def _missed_prompts(prompts: Iterable[MissedPrompt]) -> str:
+    rows = [[one.prompt, one.expected, one.said, one.fact] for one in prompts]
+    return table(["prompt", "expected", "said", "fact"], rows)
 
 
 def _standing(version: Version) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from errata_client.client import Errata
 from errata_client.commands.command import AddCommand, Exit
-from errata_client.commands.output import place_of, say, say_each, show
+from errata_client.commands.output import place_of, say, say_each, show, show_all
 from errata_client.edits import Edit
 from errata_client.errors import Conflict, EditError, Unprocessable, edit_error
 from errata_client.events import LogEvent, ProgressEvent, StatusEvent
@@ -14,11 +14,11 @@ from errata_client.fact_files import read_placed_facts
 from errata_client.facts import FactInput
 from errata_client.models import EditRecord
 from errata_client.progress import ProgressBar
-from errata_client.views import edit_view, evaluation_view, trace_view
+from errata_client.views import edit_view, evaluation_view, outcomes_view, trace_view
 
 
 def add_commands(add: AddCommand) -> None:
-    """`edit`, `retract`, `rebuild`, `watch` and `cancel`."""
+    """`edit`, `retract`, `rebuild`, `watch`, `outcomes` and `cancel`."""
     edit = add("edit", _edit, "put facts into the model, from a file or from flags, and withdraw others")
     edit.add_argument("file", nargs="?", type=Path, metavar="FILE", help="facts as .jsonl, .json or .csv")
     for part in ("subject", "relation", "object"):
@@ -43,6 +43,9 @@ def add_commands(add: AddCommand) -> None:
     _add_wait(rebuild)
 
     add("watch", _watch, "follow an edit until it ends").add_argument("edit_id", metavar="EDIT_ID")
+    outcomes = add("outcomes", _outcomes, "list how each fact of an edit's version took")
+    outcomes.add_argument("edit_id", metavar="EDIT_ID")
+    outcomes.add_argument("--not-taken", action="store_true", help="only those that the version does not say")
     cancel = add("cancel", _cancel, "ask an edit, an evaluation or a trace to stop")
     cancel.add_argument("job_id", metavar="ID")
 
@@ -110,6 +113,12 @@ def _watch(client: Errata, arguments: argparse.Namespace) -> Exit:
     error = edit_error(edit)
     if error:
         raise error
+    return Exit.DONE
+
+
+def _outcomes(client: Errata, arguments: argparse.Namespace) -> Exit:
+    took = False if arguments.not_taken else None
+    show_all(arguments, client.fact_outcomes(arguments.edit_id, took), outcomes_view)
     return Exit.DONE
 
 

@@ -1,0 +1,31 @@
+"""Probes: prompts that must be answered as expected, whatever is edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from errata.likelihood import greedy_answers, likelihoods
+from errata.model import EditableModel
+from errata.prompts import target_ids
+
+
+def wrong_answers(
+    model: EditableModel, probes: Sequence[tuple[str, str]], weights: Mapping[int, Tensor]
+) -> dict[int, str]:
+    """What the model with `weights` says, greedily, instead of the expected answer.
+
+    Args:
+        probes: (prompt, answer) each; it is passed where every token of the answer is the likeliest one.
+        weights: layer -> edited matrix, (d_model, d_in); none for the base itself.
+
+    Returns:
+        By the place of each probe that is failed, as many tokens as its answer has.
+    """
+    with model.using(weights):
+        found = likelihoods(model, probes)
+        failed = [place for place, likelihood in enumerate(found) if not likelihood.is_argmax]
+        num_tokens = [len(target_ids(model.tokenizer, probes[place][1])) for place in failed]
+        answers = greedy_answers(model, [probes[place][0] for place in failed], num_tokens)
+    return dict(zip(failed, answers, strict=True))
