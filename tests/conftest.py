@@ -21,9 +21,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPT
 from errata.architectures import ARCHITECTURES
 from errata.command.embedded_redis import start_embedded_redis
 from errata.command.processes import free_port, last_lines, stop
+from errata.command.stack import Stack
 from errata.demo import MODEL_FOLDER
 from errata.model import DEMO, EditableModel
 from errata.prompts import padded
+from errata.settings import Settings
 
 PATIENCE_S = 20.0
 GOLDEN = Path(__file__).parent / "errata" / "golden"
@@ -59,6 +61,15 @@ def _answers(connection: redis.Redis) -> bool:
         return bool(connection.ping())
     except redis.ConnectionError:
         return False
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Everything that `errata up` starts, in a home that several files of tests share: a worker's first start collects
+    second moments, which takes a while."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port())
+    with Stack(settings) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

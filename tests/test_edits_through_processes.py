@@ -38,14 +38,6 @@ COUNTERFACTS = (
 ManyFacts = Callable[[int], list[tuple[str, str, str]]]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything that `errata up` starts, in a home of its own."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port())
-    with Stack(settings) as running:
-        yield running
-
-
 @pytest.fixture
 def client(stack: Stack) -> Iterator[Errata]:
     """The SDK, with the base model serving and nothing edited in."""

@@ -24,7 +24,6 @@ from errata_client.cli import main
 
 from errata import deltas
 from errata.command.main import main as errata_command
-from errata.command.processes import free_port
 from errata.command.stack import Stack
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
@@ -32,12 +31,11 @@ from errata.evaluation import PROSE, Generation, evaluate, read_records
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.registry.artifacts import Artifacts
-from errata.settings import Settings
 from errata.tracing.fact_trace import trace_facts
 from errata.tracing.noise import Noise
 
 RECORDS = list(counterfactual_records(load_world()))
-MANY = RECORDS[:150]
+MANY = RECORDS[:80]
 EDITED = [{**record, "generation_prompts": record["generation_prompts"][:1]} for record in RECORDS[:3]]
 TEMPLATE, SUBJECT = "{} has its headquarters in", "Sony"
 KNOWN, UNKNOWN = (SUBJECT, TEMPLATE, "Tokyo"), ("Michael Jordan", "{} plays the sport of", "Mars")
@@ -45,16 +43,10 @@ PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything that `errata up` starts, which soon notices that a worker is gone."""
-    home = tmp_path_factory.mktemp("home")
-    with Stack(Settings(home=home, port=free_port(), lease_s=3, heartbeat_s=0.5, maintenance_s=0.5)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def client(stack: Stack) -> Iterator[Errata]:
+    """The SDK, with the base model serving, so that what is edited here stands alone."""
     with Errata(stack.url) as connected:
+        connected.activate(0)
         yield connected
 
 
