@@ -16,14 +16,11 @@ from torch import Tensor
 
 from errata import durable
 from errata.facts import Fact
-from errata.hyperparameters import TargetHyperparameters
+from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
 
 SEARCH = 1
 """Number of the search as it is written now: to be raised when it would find other targets."""
-
-DECIDING = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
-"""The hyperparameters that a search depends on, beside the layer that it is made at."""
 
 
 def target_key(
@@ -35,7 +32,7 @@ def target_key(
         "search": SEARCH,
         "model": model.fingerprint,
         "layer": hyperparameters.layers[-1],
-        "hyperparameters": {name: values[name] for name in DECIDING},
+        "hyperparameters": {name: values[name] for name in SEARCH_HYPERPARAMETERS},
         "contexts": list(contexts),
         "facts": [(fact.subject, fact.template, fact.object) for fact in facts],
     }
