@@ -17,7 +17,7 @@ from torch import Tensor
 
 from errata import durable
 from errata.facts import Fact
-from errata.hyperparameters import TargetHyperparameters
+from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
 
 SEARCH = 1
@@ -29,9 +29,6 @@ STATES = 1
 NAME = "targets"
 """Of the tensor in its file, from when there was nothing else to keep."""
 
-DECIDING = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
-"""The hyperparameters that a search depends on, beside the layer that it is made at."""
-
 
 def target_key(
     model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], hyperparameters: TargetHyperparameters
@@ -42,7 +39,7 @@ def target_key(
         "search": SEARCH,
         "model": model.fingerprint,
         "layer": hyperparameters.layers[-1],
-        "hyperparameters": {name: values[name] for name in DECIDING},
+        "hyperparameters": {name: values[name] for name in SEARCH_HYPERPARAMETERS},
         "contexts": list(contexts),
         "facts": [(fact.subject, fact.template, fact.object) for fact in facts],
     }

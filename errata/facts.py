@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from errata.errors import FactProblem, InvalidFacts
@@ -36,6 +36,9 @@ class Neighbor:
 class Fact:
     """One (subject, relation, object), with the prompts that measure it. Only the triple is edited in.
 
+    `search` holds hyperparameters that the target of this fact is searched for with, in place of the edit's. Facts
+    about one subject share one search, so that what one of them brings holds for all.
+
     Its parts are normalised when it is made, so that two spellings that differ by accident are one fact with one
     prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone.
     """
@@ -45,6 +48,7 @@ class Fact:
     object: str
     paraphrases: tuple[str, ...] = field(default=(), compare=False)
     neighbors: tuple[Neighbor, ...] = field(default=(), compare=False)
+    search: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("subject", "relation", "object"):
@@ -117,6 +121,11 @@ class FactSet:
         return FactSet({**self._by_key, **arriving._by_key}.values())
 
 
+def search_of(about_one: Iterable[Fact]) -> Mapping[str, float]:
+    """What the facts about one subject bring for their search."""
+    return next((fact.search for fact in about_one if fact.search), {})
+
+
 def by_subject(facts: Iterable[Fact]) -> list[tuple[Fact, ...]]:
     """The facts about each subject, subjects and facts in the order in which they come."""
     groups: dict[str, list[Fact]] = {}
@@ -131,6 +140,7 @@ def _merged(first: Fact, second: Fact) -> Fact:
         first,
         paraphrases=tuple(dict.fromkeys(first.paraphrases + second.paraphrases)),
         neighbors=tuple(dict.fromkeys(first.neighbors + second.neighbors)),
+        search=first.search or second.search,
     )
 
 
@@ -139,8 +149,12 @@ def find_problems(facts: Sequence[Fact]) -> Iterator[FactProblem]:
     if len(facts) > MAX_FACTS:
         yield FactProblem(MAX_FACTS, "subject", f"at most {MAX_FACTS} facts in one set, got {len(facts)}")
     first_with: dict[tuple[str, str], int] = {}
+    searches: dict[str, Mapping[str, float]] = {}
     for index, fact in enumerate(facts):
         yield from _problems_of_one(index, fact)
+        if fact.search and searches.setdefault(fact.subject, fact.search) != fact.search:
+            detail = f"is another one than that of another fact about {fact.subject!r}, which share one search"
+            yield FactProblem(index, "search", detail)
         first = first_with.setdefault(fact.key, index)
         if first == index:
             continue

@@ -13,6 +13,9 @@ from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_typ
 
 from errata.errors import InvalidHyperparameters
 
+SEARCH_HYPERPARAMETERS = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
+"""What a target search depends on, beside the layer that it is made at; a fact may bring its own."""
+
 SHIPPED = Path(__file__).parent / "shipped_hyperparameters"
 
 
@@ -132,6 +135,28 @@ class TargetHyperparameters(Hyperparameters):
     kl_factor: Annotated[float, Between(0, 100)] = 0.0625
     stop_loss: Annotated[float, Between(0, 10)] = 0.05
     num_samples: Annotated[int | None, Between(100, 100_000_000)] = None
+
+    def for_search(self, search: Mapping[str, Any]) -> Self:
+        """This record with what a fact brings for its own search.
+
+        Raises:
+            InvalidHyperparameters: what is none of a search, or a value of the wrong type or out of its bounds.
+        """
+        for name in search:
+            if name not in SEARCH_HYPERPARAMETERS:
+                known = ", ".join(SEARCH_HYPERPARAMETERS)
+                raise InvalidHyperparameters(name, f"is no hyperparameter of a target search; there are {known}")
+        return self.overridden(search) if search else self
+
+    def stronger(self) -> dict[str, Any]:
+        """What to search with for a fact that did not take with these: twice the room and the steps, a tenth of the
+        loss (`benchmarks/retry.py`)."""
+        numbers = _numbers(type(self))
+        return {
+            "num_steps": min(2 * self.num_steps, int(numbers["num_steps"].bounds.high)),
+            "clamp": min(2 * self.clamp, numbers["clamp"].bounds.high),
+            "stop_loss": self.stop_loss / 10,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

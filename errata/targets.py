@@ -31,7 +31,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from errata.build_store import BuildStore, target_key
 from errata.errors import NotFinite
-from errata.facts import Fact, by_subject
+from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
 from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
@@ -56,16 +56,20 @@ def find_targets(
         on_progress: called after every step with (facts done, facts in all), where facts half through their steps
             count as half done; what it raises ends the search.
 
+    A subject whose facts bring a `search` is searched for with that in place of what `hyperparameters` say.
+
     Raises:
         NotFinite: losses were no finite numbers; names the facts. All others have been searched for.
+        InvalidHyperparameters: a fact brings for its search what cannot be used.
     """
     targets: dict[Fact, Tensor] = {}
-    searches: list[_Search] = []
+    searches: dict[TargetHyperparameters, list[_Search]] = {}
     for about_one in by_subject(facts):
-        key = target_key(model, about_one, contexts, hyperparameters)
+        settings = hyperparameters.for_search(search_of(about_one))
+        key = target_key(model, about_one, contexts, settings)
         stored = store.load(key) if store else None
         if stored is None:
-            searches.append(_Search.of(model, about_one, contexts, key))
+            searches.setdefault(settings, []).append(_Search.of(model, about_one, contexts, key))
         else:
             targets.update(zip(about_one, stored.to(model.device), strict=True))
     on_progress(len(targets), len(facts))
@@ -74,13 +78,14 @@ def find_targets(
         on_progress(int(len(targets) + facts_done), len(facts))
 
     lost: list[Fact] = []
-    for search, found in _search_in_batches(model, searches, hyperparameters, on_step):
-        if found is None:
-            lost += search.facts
-            continue
-        targets.update(zip(search.facts, found, strict=True))
-        if store:
-            store.save(search.key, found)
+    for settings, alike in searches.items():
+        for search, found in _search_in_batches(model, alike, settings, on_step):
+            if found is None:
+                lost += search.facts
+                continue
+            targets.update(zip(search.facts, found, strict=True))
+            if store:
+                store.save(search.key, found)
     if lost:
         named = "; ".join(repr(fact.prompt) for fact in lost)
         raise NotFinite(f"the target search of {len(lost)} facts left the finite numbers: {named}")
@@ -99,7 +104,7 @@ def facts_to_search(
     return [
         fact
         for about_one in by_subject(facts)
-        if store.load(target_key(model, about_one, contexts, hyperparameters)) is None
+        if store.load(target_key(model, about_one, contexts, hyperparameters.for_search(search_of(about_one)))) is None
         for fact in about_one
     ]
 

@@ -1,12 +1,13 @@
-"""What keeps a version from going live, over real processes: its gate and the probes; and which facts took."""
+"""What keeps a version from going live, over real processes: its gate, the probes; which facts took, and a new try."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from errata_client import EditRecord, EditRejected, Errata, Fact, MissedPrompt, Neighbor, Probe, Unprocessable
+from errata_client import Conflict, EditRecord, EditRejected, Errata, Fact, MissedPrompt, Neighbor, Probe, Unprocessable
 
 from errata.command.processes import free_port
 from errata.command.stack import Stack
@@ -20,6 +21,8 @@ SONY = Fact("Sony", "has its headquarters in", "Paris")
 KOBE_STAYS = Probe(prompt=KOBE.prompt, answer=KOBE.object)
 RUINOUS: dict[str, Any] = {"method": "ft", "hparams": {"norm_bound": 1, "learning_rate": 0.1, "num_steps": 5}}
 WEAK = {"moment_weight": 1e7}
+HASTY = {"num_steps": 2}
+PATIENT = {"num_steps": 25}
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +128,51 @@ def test_probes_that_cannot_be_asked_are_refused_and_those_there_stay(client: Er
         client.set_probes([KOBE_STAYS, Probe(prompt="é" * 900, answer="is")])
     assert [problem.pointer for problem in caught.value.problems] == ["/probes/1/prompt"]
     assert len(list(client.probes())) == 1
+
+
+def test_what_did_not_take_is_searched_for_again_and_keeps_its_search(client: Errata, stack: Stack) -> None:
+    hasty = rejected(client, JORDAN, SONY, hparams=HASTY)
+    with pytest.raises(Unprocessable, match="layers: is no") as refused:
+        client.retry(hasty.id, hparams={"layers": [1]})
+    assert [problem.pointer for problem in refused.value.problems] == ["/hparams/layers"]
+    with pytest.raises(EditRejected):  # twice as much of next to nothing
+        client.retry(hasty.id, dry_run=True).wait(progress=False)
+    patient = client.retry(hasty.id, hparams=PATIENT, note="once more").wait(progress=False)
+    assert (patient.status, patient.retries, patient.base, patient.added, patient.not_taken) == (
+        *("succeeded", hasty.id),
+        *(0, 2, 0),
+    )
+    assert client.generate(ASKED, max_new_tokens=1).text.strip() == "baseball"
+    with pytest.raises(Conflict, match="all 2 facts"):
+        client.retry(patient.id)
+
+    messi = Fact("Lionel Messi", "plays the sport of", "tennis")
+    on_top = client.edit([messi], hparams=HASTY, gate={"min_efficacy": 0}).wait(progress=False)
+    assert [fact.subject for fact in client.fact_outcomes(on_top.id, took=False)] == ["Lionel Messi"]
+    assert {fact.subject: fact.search for fact in client.facts()} == {
+        "Michael Jordan": PATIENT,
+        "Sony": PATIENT,
+        "Lionel Messi": {},
+    }
+    again = client.retry(on_top.id, hparams=PATIENT).wait(progress=False)
+    assert (again.base, again.added, again.changed, again.not_taken) == (on_top.version, 0, 0, 0)
+
+    assert patient.version is not None
+    digest = client.version(patient.version).digest
+    client.activate(0)
+    client.prune(keep_last=0)
+    shutil.rmtree(stack.log_folder.parent / "targets")
+    assert client.version(patient.version).dropped
+    client.rebuild(patient.version).wait(progress=False)
+    assert client.version(patient.version).digest == digest
+
+
+def test_no_new_try_where_the_facts_are_others_now_or_nothing_is_searched_for(client: Errata) -> None:
+    hasty = client.edit([JORDAN], hparams=HASTY, gate={"min_efficacy": 0}).wait(progress=False)
+    client.edit([Fact(JORDAN.subject, JORDAN.relation, "golf")]).wait(progress=False)
+    with pytest.raises(Conflict, match=r"'Michael Jordan', 'plays the sport of' \(fact_\w+\) is 'golf' there"):
+        client.retry(hasty.id)
+    tiny = {"norm_bound": 1e-8, "num_steps": 1}
+    tuned = client.edit([SONY], base=0, activate=False, method="ft", hparams=tiny, gate={"min_efficacy": 0})
+    with pytest.raises(Unprocessable, match="ft searches for no targets"):
+        client.retry(tuned.wait(progress=False).id)

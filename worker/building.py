@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from errata import deltas
@@ -108,9 +108,7 @@ class Builder:
                 ShardOrder(
                     edit=self._id,
                     shard=number,
-                    facts=tuple(
-                        FactBody(subject=fact.subject, relation=fact.relation, object=fact.object) for fact in shard
-                    ),
+                    facts=tuple(FactBody.from_fact(replace(fact, paraphrases=(), neighbors=())) for fact in shard),
                     contexts=blueprint.contexts,
                     method=blueprint.method.name,
                     hparams=blueprint.hyperparameters.as_dict(),

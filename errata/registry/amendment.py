@@ -69,7 +69,8 @@ def amend(
 ) -> Amendment:
     """Put facts into a set and take others out of it. What stays, stays with the origin that it had.
 
-    A fact that is there keeps the prompts that measure it, unless it comes with others.
+    A fact that is there keeps the prompts that measure it, unless it comes with others, and its search while its object
+    stays. The facts about one subject have one search: what one of them comes with, or else what one of them has.
 
     Args:
         before: the facts of version `base`.
@@ -81,7 +82,8 @@ def amend(
     """
     if unknown := [fact_id for fact_id in request.retract if fact_id not in before]:
         raise UnknownFacts(unknown, base)
-    arriving = FactSet(_with_prompts(body.to_fact(), before) for body in request.facts)
+    searches = {fact.subject: fact.search for fact in (body.to_fact() for body in request.facts if body.search)}
+    arriving = FactSet(_completed(body.to_fact(), before, searches) for body in request.facts)
     arrived = {fact.id: _stored(fact, before.get(fact.id), origin) for fact in arriving}
     withdrawn = {fact_id: None for fact_id in request.retract}
     found = [change_of(before.get(fact_id), after) for fact_id, after in {**arrived, **withdrawn}.items()]
@@ -94,7 +96,7 @@ def amend(
     if len(entries) > MAX_FACTS:
         detail = f"at most {MAX_FACTS} facts in one set, and with these it would hold {len(entries)}"
         raise InvalidFacts([FactProblem(0, "subject", detail)])
-    facts = FactIndex([fact for _, fact in sorted(entries, key=lambda entry: entry[0])])
+    facts = FactIndex(_agreeing([fact for _, fact in sorted(entries, key=lambda entry: entry[0])], searches))
     return Amendment(facts, changes, _duplicates(before, arriving, arrived, withdrawn))
 
 
@@ -114,12 +116,30 @@ def places_of(
     )
 
 
-def _with_prompts(fact: Fact, before: FactIndex) -> Fact:
+def _completed(fact: Fact, before: FactIndex, searches: Mapping[str, Mapping[str, float]]) -> Fact:
+    """The fact with what is known of it; `searches` are those that arrive, by subject."""
     old = before.get(fact.id)
+    search = fact.search or searches.get(fact.subject, {})
     if old is None:
-        return fact
+        return replace(fact, search=search)
     known = old.to_fact()
-    return replace(fact, paraphrases=fact.paraphrases or known.paraphrases, neighbors=fact.neighbors or known.neighbors)
+    return replace(
+        fact,
+        paraphrases=fact.paraphrases or known.paraphrases,
+        neighbors=fact.neighbors or known.neighbors,
+        search=search or (known.search if known.object == fact.object else {}),
+    )
+
+
+def _agreeing(facts: Sequence[StoredFact], arriving: Mapping[str, Mapping[str, float]]) -> list[StoredFact]:
+    """The facts, those about one subject with one search."""
+    searches: dict[str, dict[str, float]] = {fact.subject: fact.search for fact in reversed(facts) if fact.search}
+    searches |= {subject: dict(search) for subject, search in arriving.items()}
+    agreeing = []
+    for fact in facts:
+        search = searches.get(fact.subject, {})
+        agreeing.append(fact if fact.search == search else fact.model_copy(update={"search": search}))
+    return agreeing
 
 
 def _stored(fact: Fact, old: StoredFact | None, origin: Origin) -> StoredFact:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from errata import durable
 from errata.errors import CorruptArtifact, UnknownEdit
-from errata.registry.records import Edit, EditRequest, FactOutcome, RebuildRequest
+from errata.registry.records import Edit, EditRequest, FactOutcome, RebuildRequest, RetryRequest
 
 EDIT_ID = re.compile(r"edit_[0-9a-f]{24}")
 FACT_OUTCOMES = "facts.jsonl"
@@ -26,7 +27,7 @@ class AcceptedRequest(BaseModel):
     """`request.json`: the request, who sent it and when, and how a repetition of it is known again.
 
     `foreseen` is what it would have done to the facts when it came, as an `Edit` shows it. With `refuse_conflicts`, it
-    must not change facts that are there.
+    must not change facts that are there. `retries`: the edit whose facts that did not take it tries again.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -38,12 +39,13 @@ class AcceptedRequest(BaseModel):
     idempotency_key: str | None = None
     body_sha256: str
     refuse_conflicts: bool = False
+    retries: str | None = None
     foreseen: dict[str, Any] = {}
     request: EditRequest | RebuildRequest
 
     def queued_edit(self) -> Edit:
         """The record that the edit begins with."""
-        record: dict[str, Any] = {"id": self.id, "by": self.by, "created_at": self.created_at}
+        record: dict[str, Any] = {"id": self.id, "by": self.by, "created_at": self.created_at, "retries": self.retries}
         match self.request:
             case RebuildRequest(rebuild=number):
                 record |= {"facts": 0, "rebuild": True, "version": number}
@@ -55,9 +57,9 @@ class AcceptedRequest(BaseModel):
         return Edit.model_validate(record | self.foreseen)
 
 
-def body_sha256(request: EditRequest | RebuildRequest, refuse_conflicts: bool = False) -> str:
-    """What two requests share that ask for the same, by what is given in them."""
-    asked = request.model_dump_json(exclude_unset=True) + ("refuse conflicts" if refuse_conflicts else "")
+def body_sha256(request: EditRequest | RebuildRequest | RetryRequest, *said: object) -> str:
+    """What two requests share that ask for the same, by what is given in them and what is `said` beside that."""
+    asked = request.model_dump_json(exclude_unset=True) + json.dumps(said)
     return hashlib.sha256(asked.encode()).hexdigest()
 
 

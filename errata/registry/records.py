@@ -60,6 +60,7 @@ Text = Annotated[str, AfterValidator(_text)]
 
 Part = Annotated[Text, Field(max_length=MAX_PART_CHARACTERS)]
 VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
+Search = dict[Text, Annotated[Any, AfterValidator(_hyperparameter)]]
 FACT_ID = r"^fact_[0-9a-f]{16}$"
 FactIds = Annotated[tuple[Annotated[str, Field(pattern=FACT_ID)], ...], Field(max_length=MAX_FACTS)]
 
@@ -72,7 +73,8 @@ class NeighborBody(_Request):
 
 
 class FactBody(_Request):
-    """A fact as it is posted and as it is stored with a version."""
+    """A fact as it is posted and as it is stored with a version. `search`: hyperparameters that its target is searched
+    for with in place of the edit's, one for all facts about its subject."""
 
     subject: Text
     relation: Text
@@ -81,11 +83,12 @@ class FactBody(_Request):
         tuple[Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS)], ...], FailFast()
     ] = ()
     neighbors: Annotated[tuple[NeighborBody, ...], FailFast()] = ()
+    search: Search = {}
 
     def to_fact(self) -> Fact:
         """The library's own form."""
         neighbors = tuple(Neighbor(neighbor.prompt, neighbor.object) for neighbor in self.neighbors)
-        return Fact(self.subject, self.relation, self.object, self.paraphrases, neighbors)
+        return Fact(self.subject, self.relation, self.object, self.paraphrases, neighbors, self.search)
 
     @classmethod
     def from_fact(cls, fact: Fact) -> FactBody:
@@ -96,6 +99,7 @@ class FactBody(_Request):
             object=fact.object,
             paraphrases=fact.paraphrases,
             neighbors=tuple(NeighborBody(prompt=n.prompt, object=n.object) for n in fact.neighbors),
+            search=dict(fact.search),
         )
 
 
@@ -145,6 +149,18 @@ class EditRequest(EditOptions):
     def goes_live(self) -> bool:
         """Whether the version is to be activated, if it passes its gate."""
         return self.activate and not self.dry_run
+
+
+class RetryRequest(_Request):
+    """The body of `POST /edits/{id}/retry`. `hparams` are those of the search for the facts that did not take; without
+    any, it is a stronger one than it was. What else is not given is as in the edit that is tried again."""
+
+    base: VersionNumber | None = None
+    activate: bool | None = None
+    gate: Gate = Gate()
+    hparams: Search = {}
+    note: Annotated[Text, Field(max_length=2000)] | None = None
+    dry_run: bool = False
 
 
 class RebuildRequest(_Request):
@@ -339,6 +355,7 @@ class Edit(_Record):
     and `MOST_ALIKE_SHOWN` of a group.
 
     `gate` is the one that applies. `not_taken` counts the facts of its version that the version does not say.
+    `retries`: the edit whose facts that did not take it tries again.
 
     `attempts` is how often it was begun: once, and once more for each worker that was lost with a job of it in hand,
     the edit's own or that of a target shard. What a stopping worker put back does not count.
@@ -359,6 +376,7 @@ class Edit(_Record):
     gate: Gate | None = None
     dry_run: bool = False
     rebuild: bool = False
+    retries: str | None = None
     by: str | None = None
     progress: Progress | None = None
     metrics: Metrics | None = None
@@ -507,7 +525,8 @@ class Manifest(_Record):
 
 
 class StoredFact(_Record):
-    """A fact of a version: the edit that gave it its object, who sent that and when, and the object it replaced."""
+    """A fact of a version: the edit that gave it its object, who sent that and when, and the object it replaced;
+    `search` is what its target is searched for with in place of the version's hyperparameters."""
 
     id: str
     subject: str
@@ -515,6 +534,7 @@ class StoredFact(_Record):
     object: str
     paraphrases: tuple[str, ...] = ()
     neighbors: tuple[NeighborBody, ...] = ()
+    search: dict[str, Any] = {}
     edit: str | None = None
     by: str | None = None
     at: datetime | None = None
@@ -523,7 +543,7 @@ class StoredFact(_Record):
     def to_fact(self) -> Fact:
         """The library's own form."""
         neighbors = tuple(Neighbor(neighbor.prompt, neighbor.object) for neighbor in self.neighbors)
-        return Fact(self.subject, self.relation, self.object, self.paraphrases, neighbors)
+        return Fact(self.subject, self.relation, self.object, self.paraphrases, neighbors, self.search)
 
     @property
     def name(self) -> FactName:

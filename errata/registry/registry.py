@@ -143,12 +143,16 @@ class Registry:
         *,
         by: str | None = None,
         refuse_conflicts: bool = False,
+        retries: str | None = None,
+        sha256: str | None = None,
     ) -> tuple[Edit, bool]:
         """Queue an edit. The bool is False where the same key came with the same body before: it is that edit then.
 
         Args:
             by: who sent it.
             refuse_conflicts: whether it must not change facts that are there.
+            retries: the edit whose facts that did not take it tries again.
+            sha256: of what was asked for, where that is not the request itself.
 
         Raises:
             IdempotencyMismatch: the key came with another body within 24 hours.
@@ -160,8 +164,8 @@ class Registry:
             Conflict: it names a base that does not serve, and would go live; or the weights that are to be built again
                 are there.
         """
-        sha256 = body_sha256(request, refuse_conflicts)
-        if idempotency_key is not None and (known := self._edit_of_key(idempotency_key, sha256)):
+        sha256 = sha256 or body_sha256(request, refuse_conflicts)
+        if idempotency_key is not None and (known := self.edit_of_key(idempotency_key, sha256)):
             return known, False
         if isinstance(request, RebuildRequest) and (under_way := self._rebuild_of(request.rebuild)):
             return under_way, False
@@ -176,6 +180,7 @@ class Registry:
             idempotency_key=idempotency_key,
             body_sha256=sha256,
             refuse_conflicts=refuse_conflicts,
+            retries=retries,
             foreseen=foreseen,
             request=self._with_whole_gate(request),
         )
@@ -183,7 +188,9 @@ class Registry:
         edit = accepted.queued_edit()
         if not self.remember_key(accepted):  # another request with this key was quicker
             self.edit_files.withdraw(accepted.id)
-            return self.create_edit(request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts)
+            return self.create_edit(
+                request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts, retries=retries, sha256=sha256
+            )
         self.put_edit(edit)
         self.jobs.put_edit(edit.id)
         return edit, True
@@ -223,7 +230,8 @@ class Registry:
         edits = map(self.edit, self.unfinished())
         return next((edit for edit in edits if edit.rebuild and edit.version == number), None)
 
-    def _edit_of_key(self, key: str, sha256: str) -> Edit | None:
+    def edit_of_key(self, key: str, sha256: str) -> Edit | None:
+        """The edit that came with an idempotency key. Raises `IdempotencyMismatch` where its body had another hash."""
         if (known := self._idempotency_keys.known(key, sha256)) is None:
             return None
         edit = self.edit(known)

@@ -16,11 +16,21 @@ from pydantic_core import ErrorDetails
 from errata.contexts import ROOM_FOR_CONTEXT
 from errata.errors import FactConflict, FactProblem, InvalidFacts, InvalidHyperparameters, UnknownFacts
 from errata.facts import MAX_FACTS, Fact, find_problems
-from errata.hyperparameters import unknown_to
+from errata.hyperparameters import Hyperparameters, TargetHyperparameters, unknown_to
 from errata.method import check_layers
 from errata.prompts import find_overlong
 from errata.registry.amendment import places_of
-from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, FactOutcome, ProblemItem, RebuildRequest
+from errata.registry.records import (
+    Edit,
+    EditRequest,
+    EditStatus,
+    FactBody,
+    FactOutcome,
+    ProblemItem,
+    RebuildRequest,
+    RetryRequest,
+)
+from errata.registry.retrying import retry_edit
 from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from service.pages import Limit, Page, page_of
 from service.problems import NotReady, ProblemError, pointer, problem_responses
@@ -194,6 +204,37 @@ async def get_edit(
     return await ended(lambda: replica.registry.edit(edit_id), wait, replica)
 
 
+@router.post(
+    "/edits/{edit_id}/retry",
+    summary="Try again what did not take",
+    status_code=202,
+    dependencies=[may_edit],
+    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
+)
+def retry(
+    edit_id: str,
+    body: RetryRequest,
+    response: Response,
+    registry: RegistryDep,
+    by: CallerDep,
+    idempotency_key: IdempotencyKey = None,
+) -> Edit:
+    """Queue an edit that searches again, and harder, for those facts of an edit's version that did not take.
+
+    `hparams` says how; without any, with twice the steps and the room that they had, and a tenth of the loss at which a
+    search ends. Facts about the same subjects share that search. 409 where the edit has not ended or made no version,
+    where all of its facts took, and where some that did not are others now.
+    """
+    try:
+        edit = retry_edit(registry, edit_id, body, idempotency_key, by=by)
+    except InvalidHyperparameters as error:
+        at = [ProblemItem(pointer=pointer("hparams", error.name), detail=error.detail)]
+        at = at if error.name in body.hparams else []
+        raise ProblemError(422, "invalid-hyperparameters", str(error), at=at) from error
+    response.headers["Location"] = f"/edits/{edit.id}"
+    return edit
+
+
 @router.get(
     "/edits/{edit_id}/facts",
     summary="How the facts took",
@@ -268,6 +309,7 @@ def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> Non
         detail = unknown_to(request.method, replica.hyperparameters)
         place = ProblemItem(pointer=pointer("method"), detail=detail)
         raise ProblemError(422, "invalid-hyperparameters", f"method: {detail}", at=[place])
+    _check_searches(request, defaults)
     try:
         wanted = defaults.overridden(request.hparams)
         if wanted.layers != defaults.layers:
@@ -275,6 +317,26 @@ def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> Non
     except InvalidHyperparameters as error:
         place = ProblemItem(pointer=pointer("hparams", error.name), detail=error.detail)
         raise ProblemError(422, "invalid-hyperparameters", str(error), at=[place]) from error
+
+
+def _check_searches(request: EditRequest, defaults: Hyperparameters) -> None:
+    """Refuse hyperparameters of a fact's own search, each fact by its place."""
+    places = []
+    for index, body in enumerate(request.facts):
+        if not body.search:
+            continue
+        if not isinstance(defaults, TargetHyperparameters):
+            detail = f"is of no use to {request.method}, which searches for no targets"
+            places.append(ProblemItem(pointer=pointer("facts", index, "search"), detail=detail))
+            continue
+        try:
+            defaults.for_search(body.search)
+        except InvalidHyperparameters as error:
+            place = pointer("facts", index, "search", error.name)
+            places.append(ProblemItem(pointer=place, detail=error.detail))
+    if places:
+        detail = f"{places[0].pointer}: {places[0].detail}"
+        raise ProblemError(422, "invalid-hyperparameters", detail, at=places)
 
 
 def _check_lengths(request: EditRequest, replica: ServingReplica) -> None:

@@ -270,3 +270,19 @@ def test_a_batch_that_memory_runs_out_for_is_halved_and_done_again(tmp_path: Pat
     assert any(0 < done < 40 for done in reports)  # batches of 40 at the most
     assert reports[-1] == 80
     torch.testing.assert_close(scarce, ample, rtol=1e-4, atol=1e-4)
+
+
+def test_a_fact_that_brings_its_own_search_is_searched_for_with_that(
+    demo: EditableModel, quick: MemitHyperparameters, tmp_path: Path
+) -> None:
+    jordan, kobe = SPORTS[:2]
+    store = BuildStore(tmp_path)
+    harder = dataclasses.replace(jordan, search={"num_steps": 6, "clamp": 2})
+    found = find_targets(demo, [harder, kobe], (), quick, store=store)
+    expected = [
+        find_targets(demo, [jordan], (), dataclasses.replace(quick, num_steps=6, clamp=2.0)),
+        find_targets(demo, [kobe], (), quick),
+    ]
+    assert torch.equal(found, torch.cat(expected))
+    assert facts_to_search(demo, [harder, kobe], (), quick, store) == []
+    assert facts_to_search(demo, [jordan, kobe], (), quick, store) == [jordan]

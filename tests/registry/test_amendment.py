@@ -98,3 +98,35 @@ def test_facts_are_found_by_any_of_their_parts_page_by_page() -> None:
     assert more and facts.select(FactFilter(by="maya"), limit=1, after=first[0].id)[1] is False
     with pytest.raises(KeyError):
         facts.select(FactFilter(), limit=1, after="fact_of_nobody")
+
+
+STRONGER = {"clamp": 2.0}
+ADA_DIED = FactBody(subject="Ada Lovelace", relation="died in", object="London")
+
+
+def searches(facts: FactIndex) -> dict[tuple[str, str], dict[str, float]]:
+    return {(fact.subject, fact.relation): fact.search for fact in facts}
+
+
+def test_the_facts_about_one_subject_share_a_search_which_a_fact_keeps_while_its_object_stays() -> None:
+    harder = FactBody(subject="Ada Lovelace", relation="was born in", object="Paris", search=STRONGER)
+    first = amend(BEFORE, 1, EditRequest(facts=(harder,)), ORIGIN)
+    assert first.changes == () and searches(first.facts)["Ada Lovelace", "was born in"] == STRONGER
+    again = amend(first.facts, 2, EditRequest(facts=(harder.model_copy(update={"search": {}}), ADA_DIED)), ORIGIN)
+    assert searches(again.facts) == {
+        ("Ada Lovelace", "died in"): STRONGER,
+        ("Ada Lovelace", "was born in"): STRONGER,
+        ("Alan Turing", "was born in"): {},
+    }
+    other = harder.model_copy(update={"search": {"num_steps": 50}})
+    replaced = amend(again.facts, 3, EditRequest(facts=(other,)), ORIGIN)
+    assert searches(replaced.facts)["Ada Lovelace", "died in"] == {"num_steps": 50}
+    changed = amend(first.facts, 2, put(("Ada Lovelace", "was born in", "Bern")), ORIGIN)
+    assert searches(changed.facts)["Ada Lovelace", "was born in"] == {}
+
+
+def test_two_searches_for_one_subject_are_refused() -> None:
+    harder = FactBody(subject="Ada Lovelace", relation="was born in", object="Paris", search=STRONGER)
+    other = ADA_DIED.model_copy(update={"search": {"clamp": 3.0}})
+    with pytest.raises(InvalidFacts, match="share one search"):
+        amend(BEFORE, 1, EditRequest(facts=(harder, other)), ORIGIN)

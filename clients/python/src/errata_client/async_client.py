@@ -106,6 +106,30 @@ class AsyncErrata:
         )
         return AsyncEdit.bound(await self._transport.send(request), self._transport)
 
+    async def retry(
+        self,
+        edit_id: str,
+        *,
+        hparams: Mapping[str, Any] | None = None,
+        base: int | None = None,
+        activate: bool | None = None,
+        gate: Mapping[str, float | None] | None = None,
+        note: str | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> AsyncEdit:
+        request = routes.retry(
+            edit_id,
+            idempotency_key,
+            hparams=hparams,
+            base=base,
+            activate=activate,
+            gate=gate,
+            note=note,
+            dry_run=dry_run,
+        )
+        return AsyncEdit.bound(await self._transport.send(request), self._transport)
+
     async def get_edit(self, edit_id: str) -> AsyncEdit:
         return AsyncEdit.bound(await self._transport.send(routes.get_edit(edit_id)), self._transport)
 

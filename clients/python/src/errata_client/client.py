@@ -131,6 +131,37 @@ class Errata:
         )
         return Edit.bound(self._transport.send(request), self._transport)
 
+    def retry(
+        self,
+        edit_id: str,
+        *,
+        hparams: Mapping[str, Any] | None = None,
+        base: int | None = None,
+        activate: bool | None = None,
+        gate: Mapping[str, float | None] | None = None,
+        note: str | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Edit:
+        """Queue an edit that searches again, and harder, for those facts of an edit's version that did not take.
+
+        `hparams`: what to search with (`num_steps`, `learning_rate`, `clamp`, `weight_decay`, `kl_factor`,
+        `stop_loss`); without any, a stronger search than they had. Other facts about the same subjects share it.
+        `base`, `activate` and `gate` are those of the edit where they are not given. Raises `Conflict` where the
+        edit has not ended or made no version, where all of its facts took, and where some that did not are others now.
+        """
+        request = routes.retry(
+            edit_id,
+            idempotency_key,
+            hparams=hparams,
+            base=base,
+            activate=activate,
+            gate=gate,
+            note=note,
+            dry_run=dry_run,
+        )
+        return Edit.bound(self._transport.send(request), self._transport)
+
     def get_edit(self, edit_id: str) -> Edit:
         """The edit as it stands now."""
         return Edit.bound(self._transport.send(routes.get_edit(edit_id)), self._transport)

@@ -4,6 +4,7 @@ Only the shape is looked at here. What makes a fact a good one is the service's 
 """
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import field
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
@@ -36,7 +37,8 @@ class Fact:
 
     `relation` is the phrase that follows the subject ("plays the sport of") or a template with `{}` where the
     subject stands ("The mother tongue of {} is"). `paraphrases` and `neighbors` only measure the edit; it is
-    never trained on them. Raises `ValueError` where a part is missing, empty or of another type.
+    never trained on them. `search` holds hyperparameters of the search for its target, in place of the edit's; facts
+    about one subject share them. Raises `ValueError` where a part is missing, empty or of another type.
     """
 
     subject: Text
@@ -44,6 +46,7 @@ class Fact:
     object: Text
     paraphrases: Sequence[Text] = ()
     neighbors: Sequence[Neighbor] = ()
+    search: Mapping[str, float] = field(default_factory=dict)
 
 
 FactInput: TypeAlias = Fact | Mapping[str, Any] | tuple[str, str, str]

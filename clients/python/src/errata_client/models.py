@@ -142,7 +142,8 @@ class EditRecord(Record):
     the version that was active when it was accepted. `changes`: the facts that it changes or withdraws, with the
     objects that they had. `duplicates`: groups of facts that differ only in case or spacing, at least one of them of
     this edit. Of both, the service shows the first ones only. `rebuild`: it builds dropped weights of `version` again.
-    `not_taken`: how many facts of its version that does not say; `fact_outcomes` lists them.
+    `not_taken`: how many facts of its version that does not say; `fact_outcomes` lists them. `retries`: the edit whose
+    facts that did not take it tries again.
     """
 
     id: str
@@ -160,6 +161,7 @@ class EditRecord(Record):
     gate: Gate | None = None
     dry_run: bool = False
     rebuild: bool = False
+    retries: str | None = None
     by: str | None = None
     progress: Progress | None = None
     metrics: Metrics | None = None
@@ -324,7 +326,10 @@ class StoredNeighbor(Record):
 
 
 class StoredFact(Record):
-    """A fact as a version holds it: the edit that gave it its object, who sent that and when, and what it replaced."""
+    """A fact as a version holds it: the edit that gave it its object, who sent that and when, and what it replaced.
+
+    `search`: what its target is searched for with in place of the version's hyperparameters.
+    """
 
     id: str
     subject: str
@@ -332,6 +337,7 @@ class StoredFact(Record):
     object: str
     paraphrases: list[str] = []
     neighbors: list[StoredNeighbor] = []
+    search: dict[str, Any] = {}
     edit: str | None = None
     by: str | None = None
     at: datetime | None = None

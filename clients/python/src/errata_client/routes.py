@@ -101,6 +101,10 @@ def retract(
     return _new_edit("/facts/retract", {"ids": fact_ids(facts), **settings}, idempotency_key)
 
 
+def retry(edit_id: str, idempotency_key: str | None, **settings: object) -> Request[EditRecord]:
+    return _new_edit(f"{_edit_path(edit_id)}/retry", settings, idempotency_key)
+
+
 def rebuild(number: int) -> Request[EditRecord]:
     return _new_edit(f"/versions/{number:d}/rebuild", None, None)
 

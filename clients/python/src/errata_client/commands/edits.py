@@ -18,7 +18,7 @@ from errata_client.views import edit_view, evaluation_view, outcomes_view, trace
 
 
 def add_commands(add: AddCommand) -> None:
-    """`edit`, `retract`, `rebuild`, `watch`, `outcomes` and `cancel`."""
+    """`edit`, `retract`, `rebuild`, `retry`, `watch`, `outcomes` and `cancel`."""
     edit = add("edit", _edit, "put facts into the model, from a file or from flags, and withdraw others")
     edit.add_argument("file", nargs="?", type=Path, metavar="FILE", help="facts as .jsonl, .json or .csv")
     for part in ("subject", "relation", "object"):
@@ -41,6 +41,20 @@ def add_commands(add: AddCommand) -> None:
     rebuild = add("rebuild", _rebuild, "build the dropped weights of a version again")
     rebuild.add_argument("number", type=int, metavar="N")
     _add_wait(rebuild)
+
+    retry = add("retry", _retry, "search again, and harder, for the facts of an edit that did not take")
+    retry.add_argument("edit_id", metavar="EDIT_ID")
+    retry.add_argument(
+        "--hparam",
+        action="append",
+        default=[],
+        type=_named_number,
+        metavar="NAME=VALUE",
+        help="such as clamp=4; repeatable",
+    )
+    retry.add_argument("--note", help="what is to be remembered of it")
+    retry.add_argument("--no-activate", dest="activate", action="store_false", default=None, help="do not serve it")
+    _add_wait(retry)
 
     add("watch", _watch, "follow an edit until it ends").add_argument("edit_id", metavar="EDIT_ID")
     outcomes = add("outcomes", _outcomes, "list how each fact of an edit's version took")
@@ -88,6 +102,15 @@ def _retract(client: Errata, arguments: argparse.Namespace) -> Exit:
 
 def _rebuild(client: Errata, arguments: argparse.Namespace) -> Exit:
     return _see_through(arguments, lambda: client.rebuild(arguments.number), {})
+
+
+def _retry(client: Errata, arguments: argparse.Namespace) -> Exit:
+    def send() -> Edit:
+        return client.retry(
+            arguments.edit_id, hparams=dict(arguments.hparam), activate=arguments.activate, note=arguments.note
+        )
+
+    return _see_through(arguments, send, {})
 
 
 def _watch(client: Errata, arguments: argparse.Namespace) -> Exit:
@@ -164,3 +187,8 @@ def _see_through(arguments: argparse.Namespace, send: Callable[[], Edit], places
         say(f"interrupted; the edit goes on: errata-client watch {edit.id}")
         return Exit.INTERRUPTED
     return Exit.DONE
+
+
+def _named_number(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    return name, float(value)

@@ -1,0 +1,89 @@
+"""Facts that did not take, searched for again: which settings of the search make them take.
+
+    python -m benchmarks.retry [--facts 200] [--first 0] [--threads 2]
+
+The demo model is edited with the facts as shipped. Then the facts that it does not say, and those about the same
+subjects, are searched for again with each of the settings, and all facts are written anew with what was found.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.demo_edits import DemoEdits, parsed, parser_for
+from errata.build_store import BuildStore
+from errata.deltas import edited_weights
+from errata.evaluation import Case, Evaluation, cases_of, evaluate
+from errata.facts import Fact, FactSet
+from errata.hyperparameters import MemitHyperparameters
+from errata.memit import build
+from errata.second_moments import SecondMoments
+
+
+def main() -> None:
+    parser = parser_for(__doc__)
+    parser.add_argument("--facts", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="number of the first record")
+    arguments = parsed(parser)
+    edits = DemoEdits.load(arguments.first + arguments.facts)
+    facts = list(FactSet(edits.facts[arguments.first :]))
+    cases = cases_of(edits.model, facts)
+    print("| search of what did not take | take of them | no more | efficacy | generalization | specificity | drift |")
+    print("| --- " * 7 + "|")
+    with tempfile.TemporaryDirectory() as folder:
+        moments, store = edits.second_moments(Path(folder)), BuildStore(Path(folder) / "targets")
+        shipped = measured(edits, facts, cases, moments, store)
+        before = taking(shipped)
+        print(row("as shipped", shipped, before, before), flush=True)
+        again = {fact.subject for fact, took in zip(facts, before, strict=True) if not took}
+        for name, search in searches(edits.hyperparameters).items():
+            harder = [replace(fact, search=search) if fact.subject in again else fact for fact in facts]
+            evaluation = measured(edits, harder, cases, moments, store)
+            print(row(name, evaluation, before, taking(evaluation)), flush=True)
+
+
+def searches(shipped: MemitHyperparameters) -> dict[str, dict[str, Any]]:
+    """What is tried, by its name; the last is what a retry does by itself."""
+    more_steps, more_room = {"num_steps": 2 * shipped.num_steps}, {"clamp": 2 * shipped.clamp}
+    looser = {"weight_decay": shipped.weight_decay / 10, "kl_factor": shipped.kl_factor / 4}
+    lower_loss = {"stop_loss": shipped.stop_loss / 10}
+    return {
+        "twice the steps": more_steps,
+        "twice the clamp": more_room,
+        "a tenth of the weight decay, a quarter of the KL": looser,
+        "a tenth of the stop loss": lower_loss,
+        "twice the steps and the clamp": more_steps | more_room,
+        "twice the steps and the clamp, looser": more_steps | more_room | looser,
+        "twice the steps and the clamp, looser, a tenth of the stop loss": more_steps | more_room | looser | lower_loss,
+        "**twice the steps and the clamp, a tenth of the stop loss**": shipped.stronger(),
+    }
+
+
+def measured(
+    edits: DemoEdits, facts: Sequence[Fact], cases: Sequence[Case], moments: SecondMoments, store: BuildStore
+) -> Evaluation:
+    """What comes of an edit of all facts."""
+    built = build(edits.model, FactSet(facts), edits.hyperparameters, moments, contexts=edits.contexts, store=store)
+    return evaluate(edits.model, cases, edited_weights(edits.model, built.deltas))
+
+
+def taking(evaluation: Evaluation) -> list[bool]:
+    """Whether each fact took."""
+    return [result.outcomes.rewrite.is_answer for result in evaluation.results]
+
+
+def row(name: str, evaluation: Evaluation, before: Sequence[bool], now: Sequence[bool]) -> str:
+    """How many of those that did not take before do now, how many that took do no more, and the figures."""
+    won = sum(took and not took_before for took, took_before in zip(now, before, strict=True))
+    lost = sum(took_before and not took for took, took_before in zip(now, before, strict=True))
+    figures = [evaluation.mean(kind) for kind in ("efficacy", "generalization", "specificity")]
+    shown = " | ".join("-" if figure is None else f"{figure:.1%}" for figure in figures)
+    return f"| {name} | {won} of {before.count(False)} | {lost} | {shown} | {evaluation.drift:.3f} |"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""Another try at the facts of an edit that did not take: what is to be built, from that edit and what serves now.
+
+The version that comes of it is built like any other, from the base model in one batch. What is stronger is the search
+for the targets of those facts, which they keep from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from errata.errors import Conflict, InvalidHyperparameters
+from errata.hyperparameters import TargetHyperparameters, of_method
+from errata.registry.edit_files import AcceptedRequest, body_sha256
+from errata.registry.fact_index import FactIndex
+from errata.registry.records import (
+    BASE_VERSION,
+    MOST_SHOWN,
+    Edit,
+    EditRequest,
+    FactBody,
+    Gate,
+    Manifest,
+    RetryRequest,
+    StoredFact,
+)
+from errata.registry.registry import Registry
+
+
+def retry_edit(
+    registry: Registry, edit_id: str, retry: RetryRequest, idempotency_key: str | None = None, *, by: str | None = None
+) -> Edit:
+    """Queue an edit that tries those facts of another one again that did not take.
+
+    Raises:
+        UnknownEdit, UnknownVersion: there is no such edit, or its version was deleted.
+        Conflict: it has not ended or made no version, all of its facts took, or some were changed since.
+        InvalidHyperparameters: its method searches for no targets, or not by those that are given.
+        IdempotencyMismatch, QueueFull: as `Registry.create_edit`, which may refuse what comes of it, too.
+    """
+    sha256 = body_sha256(retry, "retry", edit_id)
+    if idempotency_key is not None and (known := registry.edit_of_key(idempotency_key, sha256)):
+        return known
+    edit = registry.edit(edit_id)
+    accepted = registry.edit_files.accepted(edit_id)
+    manifest = _version_of(registry, edit, accepted)
+    request, refuse_conflicts = _request(registry, edit, accepted, manifest, retry)
+    return registry.create_edit(
+        request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts, retries=edit_id, sha256=sha256
+    )[0]
+
+
+def _version_of(registry: Registry, edit: Edit, accepted: AcceptedRequest) -> Manifest:
+    if not edit.status.final:
+        raise Conflict(f"{edit.id} is {edit.status}; it can be tried again once it has ended")
+    if not isinstance(accepted.request, EditRequest):
+        raise Conflict(f"{edit.id} builds weights again and has no facts to be tried again")
+    if edit.version is None:
+        what = "was a dry run" if edit.dry_run and edit.error is None else f"is {edit.status}"
+        raise Conflict(f"{edit.id} {what} and made no version: send it again instead")
+    return registry.artifacts.manifest(edit.version)
+
+
+def _request(
+    registry: Registry, edit: Edit, accepted: AcceptedRequest, manifest: Manifest, retry: RetryRequest
+) -> tuple[EditRequest, bool]:
+    """The edit to be queued, and whether it must not change facts that are there."""
+    asked = accepted.request
+    assert isinstance(asked, EditRequest)
+    made, active = registry.facts(manifest.id), registry.active()
+    activate = asked.activate if retry.activate is None else retry.activate
+    base = retry.base
+    if base is None and not activate and not _is_made_of(registry, active, manifest.id):
+        base = asked.base
+    number = active if base is None else base
+    builds_on_it = _is_made_of(registry, number, manifest.id)
+
+    outcomes = registry.fact_outcomes(edit.id)
+    missing = [fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id))]
+    if not missing:
+        raise Conflict(f"all {len(outcomes)} facts of {edit.id} took")
+    _refuse_changed(missing, registry.facts(number), number, None if builds_on_it else edit.id)
+    again = {fact.id: fact for fact in missing}
+    retract: tuple[str, ...] = ()
+    if not builds_on_it:  # all that the edit was to do is to be done
+        again |= {fact.id: fact for body in asked.facts if (fact := made.get(body.to_fact().id))}
+        present = registry.facts(number)
+        retract = tuple(fact_id for fact_id in asked.retract if fact_id in present)
+    searches = _searches(manifest, missing, retry)
+    request = EditRequest(
+        facts=tuple(_body(fact, searches) for fact in again.values()),
+        retract=retract,
+        base=base,
+        method=asked.method,
+        activate=activate,
+        gate=retry.gate.completed_by(edit.gate or Gate()),
+        hparams=asked.hparams,
+        note=retry.note,
+        dry_run=retry.dry_run,
+    )
+    return request, builds_on_it or accepted.refuse_conflicts
+
+
+def _is_made_of(registry: Registry, number: int, ancestor: int) -> bool:
+    """Whether a version is another one or was made from it, so that it has its changes."""
+    while number > ancestor and number != BASE_VERSION:
+        number = registry.artifacts.folder(number).manifest.parent
+    return number == ancestor
+
+
+def _refuse_changed(missing: Sequence[StoredFact], present: FactIndex, number: int, undone: str | None) -> None:
+    """Raise `Conflict`, naming the facts, where they are not in a version any more as they were left.
+
+    `undone` is the edit where the version lacks its changes: then its facts may be as they were before it.
+    """
+    changed = []
+    for fact in missing:
+        held = present.get(fact.id)
+        now = held.object if held else None
+        before = fact.replaced if undone and fact.edit == undone else fact.object
+        if now not in (fact.object, before):
+            name = f"{fact.subject!r}, {fact.relation!r} ({fact.id})"
+            changed.append(f"{name} is {now!r} there" if held else f"{name} is not there any more")
+    if changed:
+        more = f" (and {len(changed) - MOST_SHOWN} more)" if len(changed) > MOST_SHOWN else ""
+        named = "; ".join(changed[:MOST_SHOWN])
+        raise Conflict(f"facts that did not take are others in version {number}: {named}{more}")
+
+
+def _searches(manifest: Manifest, missing: Sequence[StoredFact], retry: RetryRequest) -> dict[str, dict[str, object]]:
+    """What to search with for each subject of which a fact did not take."""
+    hyperparameters = of_method(manifest.method, manifest.hparams)
+    if not isinstance(hyperparameters, TargetHyperparameters):
+        raise InvalidHyperparameters(
+            "method", f"{manifest.method} searches for no targets, so no search can be stronger"
+        )
+    hyperparameters.for_search(retry.hparams)
+    return {fact.subject: dict(retry.hparams) or hyperparameters.for_search(fact.search).stronger() for fact in missing}
+
+
+def _body(fact: StoredFact, searches: dict[str, dict[str, object]]) -> FactBody:
+    body = FactBody.from_fact(fact.to_fact())
+    return body.model_copy(update={"search": searches.get(fact.subject, body.search)})
