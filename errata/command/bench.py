@@ -16,7 +16,7 @@ from errata.comparison.data_sets import DataSet, data_set_for
 from errata.comparison.plan import Plan, Step, plan
 from errata.comparison.results import Comparison, compared
 from errata.comparison.table import table
-from errata.errors import InvalidHyperparameters
+from errata.errors import ModelError
 from errata.evaluation import Generation
 from errata.settings import Settings
 
@@ -29,7 +29,10 @@ def bench(arguments: argparse.Namespace, settings: Settings) -> None:
     """
     known = hyperparameters.for_model(settings.model, settings.hyperparameters)
     if not known:
-        raise InvalidHyperparameters("method", hyperparameters.unknown_to("any method", known))
+        raise ModelError(
+            f"Errata brings no hyperparameters for {settings.model}; --hyperparameters names a file of them, which "
+            "`errata tune` makes"
+        )
     data = data_set_for(
         arguments.data_set,
         settings.model,
@@ -76,13 +79,13 @@ def _measured(measuring: Bench, planned: Plan, model: str, folder: Path) -> Comp
         durable.write(folder / "results.json", results)
         return comparison
 
-    progress = Progress(len(steps))
+    progress = Progress(len(steps), done=len(cells))
     try:
         for place, step in enumerate(steps):
             if place not in cells:
                 cell = measuring.measure(step.hyperparameters, step.records, progress.within(str(step)))
                 cells[place] = cell
-                progress.done(str(step), _outcome(planned, step, cell), left=len(steps) - len(cells))
+                progress.done(str(step), _outcome(planned, step, cell))
                 drawn_together()
     except KeyboardInterrupt:
         print(f"\n{len(cells)} of {len(steps)} cells are kept; the same command goes on from there", file=sys.stderr)

@@ -9,9 +9,11 @@ from collections.abc import Callable
 class Progress:
     """Of a number of pieces, written to standard error; within a piece only where that is a terminal."""
 
-    def __init__(self, pieces: int) -> None:
-        """Nothing is done yet."""
+    def __init__(self, pieces: int, done: int = 0, *, at_most: bool = False) -> None:
+        """Some may be done already, and there may be fewer in the end."""
         self._pieces = pieces
+        self._done = done
+        self._left = "at most" if at_most else ""
         self._on_terminal = sys.stderr.isatty()
 
     def within(self, piece: str) -> Callable[[str, int, int], None]:
@@ -23,8 +25,9 @@ class Progress:
 
         return show
 
-    def done(self, piece: str, outcome: str, *, left: int) -> None:
+    def done(self, piece: str, outcome: str) -> None:
         """A piece is done."""
+        self._done += 1
         start = "\r\x1b[K" if self._on_terminal else ""
-        number = f"[{self._pieces - left}/{self._pieces}]"
-        print(f"{start}{number} {piece}: {outcome}; {left} left", file=sys.stderr, flush=True)
+        left = f"{self._left} {self._pieces - self._done} left".strip()
+        print(f"{start}{piece}: {outcome}; {left}", file=sys.stderr, flush=True)

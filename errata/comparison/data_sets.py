@@ -43,10 +43,11 @@ class DataSet:
     left_out: int
 
 
-def from_file(name: DataSetName, file: Path, references: Path | None = None) -> DataSet:
+def from_file(name: DataSetName | None, file: Path, references: Path | None = None) -> DataSet:
     """The records of a JSON file in the published form.
 
     Args:
+        name: the form that they must have; None for the first one's.
         references: file in the form of `attribute_snippets.json`; without one, consistency is not measured.
 
     Raises:
@@ -134,7 +135,9 @@ def _items(file: Path) -> list[Any]:
     return items
 
 
-def _data_set(name: DataSetName, source: str, records: Sequence[Record], documents: Iterable[str]) -> DataSet:
+def _data_set(name: DataSetName | None, source: str, records: Sequence[Record], documents: Iterable[str]) -> DataSet:
+    if name is None:
+        name = "zsre" if records[0].case.old is None else "counterfact"
     for place, record in enumerate(records):
         if (record.case.old is None) != (name == "zsre"):
             raise DataSetError(f"{source}: record {place} is not of {name}'s form")

@@ -24,6 +24,8 @@ def scaling_figure(comparison: Comparison) -> Figure:
     model, a star what the authors publish of a method."""
     figure = figure_of(1.4 + 2.2 * len(PANELS), 2.6)
     panels = panels_of(figure, len(PANELS))
+    published_sizes = (published.edits for published in comparison.published)
+    sizes = sorted({*comparison.plan.slices, *published_sizes})
     for axes, title in zip(panels, PANELS, strict=True):
         for method in comparison.plan.methods:
             _draw(axes, method, [row for row in comparison.rows if row.method == method], comparison.columns[title])
@@ -42,6 +44,8 @@ def scaling_figure(comparison: Comparison) -> Figure:
                     label=f"{published.method}, published",
                 )
         axes.set_xscale("log")
+        axes.set_xticks(sizes, list(map(str, sizes)))
+        axes.set_xticks([], minor=True)
         axes.set_title(title)
         axes.set_xlabel("edits at once")
     panels[0].set_ylabel("%")
