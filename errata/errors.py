@@ -12,6 +12,7 @@ ErrataError
 │   ├── WeightsDropped       its weights were dropped to save room
 │   └── WrongBaseModel       made for other base weights
 ├── TracingError             a prompt or a set of facts cannot be traced
+├── DataSetError             records of a benchmark are missing, too few or of another form
 ├── NotFinite                the computation left the range of finite numbers
 ├── UnknownVersion           no such version, or one that was deleted
 ├── UnknownEdit              no such edit
@@ -96,6 +97,10 @@ class WeightsDropped(ArtifactError):
 
 class TracingError(ErrataError):
     """A prompt or a set of facts cannot be traced, or not with these settings."""
+
+
+class DataSetError(ErrataError):
+    """Records to compare methods on, or to tune on, cannot be read or fetched, are too few, or of another form."""
 
 
 class NotFinite(ErrataError):

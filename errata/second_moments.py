@@ -97,6 +97,10 @@ class SecondMoments:
             raise StatisticsError(f"{path} cannot be read: {error}") from error
         return moment
 
+    def origins(self, layers: Sequence[int]) -> list[Origin]:
+        """What each of `layers` was made from, of those that there are here. Raises `StatisticsError`."""
+        return stored_origins(self._folder, layers)
+
     def factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor | None:
         """The Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.
 

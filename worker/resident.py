@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from errata import hyperparameters
-from errata.corpus import corpus_for
 from errata.errors import InvalidHyperparameters, ModelError
-from errata.hyperparameters import Hyperparameters, MemitHyperparameters, TargetHyperparameters
-from errata.method import check_layers
+from errata.home_moments import home_moments, moments_folder
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.settings import Settings
@@ -62,7 +59,7 @@ class Resident:
     @property
     def statistics_folder(self) -> Path:
         """Where the model's second moments are kept."""
-        return self.settings.home / "second_moments" / self.model.digest
+        return moments_folder(self.settings.home, self.model)
 
     def prepare(self) -> tuple[int, ...]:
         """Make the second moments that MEMIT, an edit's method by default, needs; gives their layers.
@@ -94,23 +91,14 @@ class Resident:
             StatisticsError: a published file cannot be used, or they are missing, and there is no corpus, or too
                 short a one, to collect them from.
         """
-        check_layers(self.model, wanted)
-        folder = self.statistics_folder
-        if not isinstance(wanted, TargetHyperparameters):
-            return SecondMoments(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _only_one_process(folder):
-            second_moments = SecondMoments.open(
-                self.model,
-                wanted.layers,
-                wanted.num_samples,
-                folder=folder,
-                corpus=corpus_for(self.settings.model, self.settings.corpus),
-                published=self.settings.published_moments,
-                on_progress=on_progress or _log_progress(),
-            )
-            second_moments.compute_factors(wanted.layers, self.model.device)
-            return second_moments
+        return home_moments(
+            self.settings.home,
+            self.model,
+            wanted,
+            corpus=self.settings.corpus,
+            published=self.settings.published_moments,
+            on_progress=on_progress or _log_progress(),
+        )
 
 
 def _hyperparameters(settings: Settings) -> Mapping[str, Hyperparameters]:
@@ -133,11 +121,3 @@ def _log_progress() -> Callable[[int, int], None]:
             logger.info("collecting second moments: %d of %d key vectors", done, total)
 
     return log
-
-
-@contextmanager
-def _only_one_process(folder: Path) -> Iterator[None]:
-    """Workers that start together wait for the first one's collection instead of each making their own."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from errata import durable
+from errata.figures import Figure, save
 from errata.model import EditableModel
 from errata.registry.measurement_files import TRACED
 from errata.registry.measurement_records import Trace, TraceRequest, TraceResult
@@ -31,7 +30,7 @@ def trace(turn: Turn[TraceRequest, Trace]) -> dict[str, Any]:
     traced = _trace_prompt(turn) if turn.request.facts is None else _trace_facts(turn)
     figures = _figures(traced)
     for name, figure in figures.items():
-        for path in plots.save(figure, turn.folder, name):
+        for path in save(figure, turn.folder, name):
             durable.sync(path)
     durable.write(turn.folder / TRACED, json.dumps(traced.as_dict(), ensure_ascii=False))
     files = tuple(f"{name}.{form}" for name in figures for form in ("svg", "png"))

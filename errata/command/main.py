@@ -144,7 +144,65 @@ def _parser() -> argparse.ArgumentParser:
     evaluating.add_argument("--json", type=Path, help="write the summary there")
     evaluating.add_argument("--cases", type=Path, help="write what was measured of each record there, a line for each")
     evaluating.set_defaults(run=_evaluate)
+
+    editing = argparse.ArgumentParser(add_help=False, parents=[shared])
+    editing.add_argument("--hyperparameters", type=Path, help="file of hyperparameters (default: those shipped)")
+    editing.add_argument("--corpus", type=Path, help="text that second moments are collected from")
+    editing.add_argument("--seed", type=int, default=0, help="of context prefixes and generated texts")
+
+    bench = commands.add_parser(
+        "bench",
+        parents=[editing],
+        help="compare editing methods at more and more edits, as the MEMIT paper's tables do",
+        description="Edits records in by each method, as many at once as each of --edits says, and measures them. "
+        "Writes results.json, table.md and a plot. What was measured is kept: the same command goes on from there.",
+    )
+    bench.add_argument("data_set", choices=("counterfact", "zsre"), help="what the records are like")
+    bench.add_argument("--edits", type=_numbers, default=[1, 10, 100, 300], help="such as 1,10,100,300")
+    bench.add_argument(
+        "--methods", type=lambda names: names.split(","), help="such as memit,rome (default: all that are known)"
+    )
+    bench.add_argument(
+        "--slices",
+        type=_numbers,
+        help="on how many slices of the records each of --edits is measured (default: 30 at 1 edit, 8 up to 10, 3 "
+        "up to 50, 2 up to 100, 1 above)",
+    )
+    bench.add_argument(
+        "--records", type=Path, help="JSON file (default: the demo world's for `demo`, else the published data set)"
+    )
+    bench.add_argument("--references", type=Path, help="file like attribute_snippets.json, for consistency")
+    bench.add_argument("--generation", action="store_true", help="measure fluency and consistency, which takes longer")
+    bench.add_argument("--out", type=Path, help="folder for the results (default: bench-DATA_SET)")
+    bench.set_defaults(run=_bench)
+
+    tuning = commands.add_parser(
+        "tune",
+        parents=[editing],
+        help="search layers, lambda and clamp for a model that is new to Errata",
+        description="Edits one part of the records by MEMIT with many settings, measures the best on another part, and "
+        "writes them as a file that ERRATA_HYPERPARAMETERS takes, with the tables that led to it beside it.",
+    )
+    tuning.add_argument(
+        "records", type=Path, nargs="?", help="JSON file of records (default: the demo world's for `demo`)"
+    )
+    tuning.add_argument("--layers", help="ranges to try, such as 0,0-1,3-8 (default: ranges in the lower half)")
+    tuning.add_argument("--lambdas", type=_reals, help="values of lambda to try (default: 10 to 100000, tenfold)")
+    tuning.add_argument("--clamps", type=_reals, help="values of the clamp to try (default: 0.75, 1.5 and 3)")
+    tuning.add_argument(
+        "--edits", type=int, default=100, help="facts that are edited in at once (default: %(default)s)"
+    )
+    tuning.add_argument("--out", type=Path, default=Path("hyperparameters.json"), help="file (default: %(default)s)")
+    tuning.set_defaults(run=_tune)
     return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _reals(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -177,6 +235,18 @@ def _evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
     from errata.command.evaluate import evaluate  # with torch
 
     evaluate(arguments, settings)
+
+
+def _bench(arguments: argparse.Namespace, settings: Settings) -> None:
+    from errata.command.bench import bench  # with torch and matplotlib
+
+    bench(arguments, settings)
+
+
+def _tune(arguments: argparse.Namespace, settings: Settings) -> None:
+    from errata.command.tune import tune  # with torch
+
+    tune(arguments, settings)
 
 
 def _become(module: str, settings: Settings) -> None:

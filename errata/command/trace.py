@@ -12,7 +12,7 @@ from typing import Any
 import errata_client
 import torch
 
-from errata import durable
+from errata import durable, figures
 from errata.demo.world import load_world
 from errata.errors import TracingError
 from errata.facts import Fact
@@ -73,7 +73,7 @@ def _trace_prompt(model: EditableModel, arguments: argparse.Namespace) -> None:
     _make(arguments.out)
     traced = trace_prompt(model, prompt, noise, window=arguments.window)
     print(f"p({traced.answer.strip()}): {traced.clean:.3f} clean, {traced.corrupted:.3f} corrupted")
-    plots.save(plots.prompt_figure(traced), arguments.out, "restored")
+    figures.save(plots.prompt_figure(traced), arguments.out, "restored")
     _write(arguments.out, traced.as_dict())
 
 
@@ -84,8 +84,8 @@ def _trace_facts(model: EditableModel, facts: list[Fact], arguments: argparse.Na
     traced = trace_facts(model, facts, noise, kinds=kinds, window=arguments.window, on_progress=_show_progress)
     print(_summary(traced))
     if traced.effects:
-        plots.save(plots.effects_figure(traced), arguments.out, "effects")
-    plots.save(plots.severed_figure(traced), arguments.out, "severed")
+        figures.save(plots.effects_figure(traced), arguments.out, "effects")
+    figures.save(plots.severed_figure(traced), arguments.out, "severed")
     _write(arguments.out, traced.as_dict())
 
 

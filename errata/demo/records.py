@@ -1,4 +1,4 @@
-"""Counterfactual edits of the demo world, in the form of CounterFact's records.
+"""Counterfactual edits of the demo world, in the form of CounterFact's records, and as zsRE's are measured.
 
 A record asks the model to say a false object of the right kind, and names the prompts that show how far the
 edit reaches: paraphrases should follow it, neighbours (other subjects with the same true object) should not.
@@ -9,6 +9,8 @@ from collections import defaultdict
 from typing import Any
 
 from errata.demo.world import World, WorldFact
+from errata.evaluation import Case, Record
+from errata.facts import Fact, Neighbor
 
 LEAST_NEIGHBORS = 3
 MOST_NEIGHBORS = 10
@@ -20,6 +22,45 @@ def counterfactual_records(world: World, seed: int = 0) -> list[dict[str, Any]]:
     editable = [fact for fact in world.facts if len(neighbors[fact]) >= LEAST_NEIGHBORS]
     random.Random(seed).shuffle(editable)
     return [_record(case_id, fact, neighbors[fact], world, seed) for case_id, fact in enumerate(editable)]
+
+
+def question_records(world: World, seed: int = 0) -> list[Record]:
+    """The same edits as a zsRE record measures one: by token accuracies alone, on one paraphrase, in the phrasing held
+    out for the fact, and on one prompt of another relation about another subject.
+
+    They are not in the published form, whose readers end the unrelated prompt with a "?": the demo model knows no
+    questions.
+    """
+    questions = []
+    for record in counterfactual_records(world, seed):
+        rewrite = record["requested_rewrite"]
+        draw = random.Random(f"{seed} {record['case_id']} unrelated")
+        other = draw.choice([fact for fact in world.facts if fact.relation.id != rewrite["relation_id"]])
+        fact = Fact(
+            rewrite["subject"],
+            rewrite["prompt"],
+            rewrite["target_new"]["str"],
+            paraphrases=(record["paraphrase_prompts"][0],),
+            neighbors=(Neighbor(other.prompt(other.relation.edit_phrasing), other.object),),
+        )
+        case = Case(fact.prompt, fact.object, None, fact.paraphrases, fact.neighbors, case_id=record["case_id"])
+        questions.append(Record(fact, case))
+    return questions
+
+
+def snippets(world: World) -> list[dict[str, Any]]:
+    """Texts about what has an object, which is all that the world says, in the form of `attribute_snippets.json`."""
+    having: defaultdict[tuple[str, str], list[WorldFact]] = defaultdict(list)
+    for fact in world.facts:
+        having[fact.relation.id, fact.object].append(fact)
+    return [
+        {"relation_id": relation, "target_id": target, "samples": [{"text": _told(fact)} for fact in facts]}
+        for (relation, target), facts in having.items()
+    ]
+
+
+def _told(fact: WorldFact) -> str:
+    return " ".join(f"{fact.prompt(phrasing)} {fact.object}." for phrasing in fact.trained_phrasings)
 
 
 def _neighbors(world: World) -> dict[WorldFact, list[WorldFact]]:

@@ -8,7 +8,7 @@ with the endings `_accuracy`, `_token_accuracy` and `_magnitude`. A case's promp
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -108,7 +108,11 @@ class Evaluation:
 
 def estimates_of(results: Sequence[CaseResult]) -> dict[str, Estimate]:
     """The means over cases of each metric that some of them have."""
-    by_case = [result.metrics for result in results]
+    return estimates_over([result.metrics for result in results])
+
+
+def estimates_over(by_case: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
+    """The same of cases whose `metrics` were kept."""
     columns = {name: [metrics.get(name) for metrics in by_case] for name in (*_SHARES, *_MEANS)}
     estimates = {}
     for name, column in columns.items():

@@ -1,18 +1,10 @@
-"""Figures of traces, in the manner of the papers': heat maps of one prompt, lines and bars of averages over facts.
-
-This module alone needs matplotlib.
-"""
+"""Figures of traces, in the manner of the papers': heat maps of one prompt, lines and bars of averages over facts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from errata.figures import Figure, figure_of, panels_of, styled
 from errata.tracing.averages import Average, Position
 from errata.tracing.fact_trace import FactsTrace
 from errata.tracing.prompt_trace import Kind, PromptTrace, Severing
@@ -28,20 +20,17 @@ POSITION_LABELS: Mapping[Position, str] = {
     "further": "further tokens",
     "last": "last token",
 }
-# Text stays text and ids follow from the content, so that an SVG is small and the same every time.
-STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "errata", "font.size": 8}
-DOTS_PER_INCH = 150
 BAR_WIDTH = 0.28
 
 
-@rc_context(STYLE)
+@styled
 def prompt_figure(trace: PromptTrace) -> Figure:
     """A heat map of tokens and layers for each kind of restored output; the subject's tokens are starred."""
-    figure = _figure(3.6 * len(trace.restored), 0.9 + 0.2 * len(trace.tokens))
+    figure = figure_of(3.6 * len(trace.restored), 0.9 + 0.2 * len(trace.tokens))
     subject = trace.prompt.subject_tokens
     tokens = [f"{token.strip()}{'*' if place in subject else ''}" for place, token in enumerate(trace.tokens)]
     highest = max(trace.clean, *(float(table.max()) for table in trace.restored.values()))
-    panels = _panels(figure, len(trace.restored))
+    panels = panels_of(figure, len(trace.restored))
     panels[0].invert_yaxis()
     for axes, (kind, table) in zip(panels, trace.restored.items(), strict=True):
         cells = axes.pcolormesh(table.numpy(), cmap=COLOUR_MAPS[kind], vmin=trace.corrupted, vmax=highest)
@@ -52,11 +41,11 @@ def prompt_figure(trace: PromptTrace) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@styled
 def effects_figure(trace: FactsTrace) -> Figure:
     """The AIE by layer and by the token's place in its prompt, a panel for each kind of restored output."""
-    figure = _figure(1.6 + 2.8 * len(trace.effects), 2.6)
-    panels = _panels(figure, len(trace.effects))
+    figure = figure_of(1.6 + 2.8 * len(trace.effects), 2.6)
+    panels = panels_of(figure, len(trace.effects))
     for axes, (kind, by_position) in zip(panels, trace.effects.items(), strict=True):
         for position, average in by_position.items():
             layers = range(len(average.mean))
@@ -71,11 +60,11 @@ def effects_figure(trace: FactsTrace) -> Figure:
     return figure
 
 
-@rc_context(STYLE)
+@styled
 def severed_figure(trace: FactsTrace) -> Figure:
     """The AIE of the state that enters each layer at the subject's last token, with and without modules severed."""
-    figure = _figure(6.4, 2.6)
-    (axes,) = _panels(figure, 1)
+    figure = figure_of(6.4, 2.6)
+    (axes,) = panels_of(figure, 1)
     for shift, severing in zip((-BAR_WIDTH, 0.0, BAR_WIDTH), COLOURS, strict=True):
         average = trace.severed[severing]
         axes.bar(
@@ -93,24 +82,6 @@ def severed_figure(trace: FactsTrace) -> Figure:
     axes.set_ylabel("average indirect effect")
     axes.legend(frameon=False)
     return figure
-
-
-@rc_context(STYLE)
-def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure into `folder` as `name`.png and `name`.svg, and give both paths."""
-    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
-    figure.savefig(png, dpi=DOTS_PER_INCH)
-    figure.savefig(svg, metadata={"Date": None})
-    return png, svg
-
-
-def _figure(width: float, height: float) -> Figure:
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _panels(figure: Figure, number: int) -> Sequence[Axes]:
-    first = figure.add_subplot(1, number, 1)
-    return [first, *(figure.add_subplot(1, number, place, sharey=first) for place in range(2, number + 1))]
 
 
 def _restored_at(kind: Kind, window: int) -> str:

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from errata import figures
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.tracing import plots
@@ -25,12 +26,12 @@ def noise(demo: EditableModel) -> Noise:
 
 def test_a_prompts_heat_maps_name_its_tokens_and_its_answer(demo: EditableModel, noise: Noise, tmp_path: Path) -> None:
     trace = trace_prompt(demo, TracedPrompt.of(demo, "{} has its headquarters in", SUBJECT), noise)
-    png, svg = plots.save(plots.prompt_figure(trace), tmp_path, "restored")
+    png, svg = figures.save(plots.prompt_figure(trace), tmp_path, "restored")
     assert png.read_bytes().startswith(b"\x89PNG")
     texts = texts_of(svg)
     assert {"ony*", "has", "p(Tokyo)", "centre of 3 layers of restored MLP outputs"} <= set(texts)
     first = svg.read_bytes()
-    plots.save(plots.prompt_figure(trace), tmp_path, "restored")
+    figures.save(plots.prompt_figure(trace), tmp_path, "restored")
     assert svg.read_bytes() == first
 
 
@@ -38,9 +39,9 @@ def test_the_averages_figures_name_positions_layers_and_what_is_severed(
     demo: EditableModel, noise: Noise, tmp_path: Path
 ) -> None:
     trace = trace_facts(demo, [Fact(SUBJECT, "has its headquarters in", "Tokyo")], noise)
-    _, effects = plots.save(plots.effects_figure(trace), tmp_path, "effects")
+    _, effects = figures.save(plots.effects_figure(trace), tmp_path, "effects")
     assert {"last subject token", "average indirect effect"} <= set(texts_of(effects))
-    _, severed = plots.save(plots.severed_figure(trace), tmp_path, "severed")
+    _, severed = figures.save(plots.severed_figure(trace), tmp_path, "severed")
     assert {"0", "7", "head", "nothing severed", "attention severed", "MLP severed"} <= set(texts_of(severed))
 
 

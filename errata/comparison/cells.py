@@ -1,0 +1,216 @@
+"""Cells: each a model, a method and some records edited in at once, measured once and kept in a file of its own.
+
+The file's name is made of all that the figures depend on. So what is there need not be computed again, and what was
+computed with something else is not taken for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from errata import durable
+from errata.build_store import SEARCH, BuildStore
+from errata.contexts import sample_contexts
+from errata.deltas import edited_weights, relative_norm
+from errata.errors import NotFinite
+from errata.evaluation import Estimate, Evaluation, Generation, Record, evaluate
+from errata.evaluation.generation import require_room_for_texts
+from errata.evaluation.results import estimates_over
+from errata.facts import FactSet
+from errata.hyperparameters import Hyperparameters, TargetHyperparameters
+from errata.methods import METHODS
+from errata.model import EditableModel
+from errata.prompts import require_room
+from errata.second_moments import SecondMoments
+
+MEASUREMENT = 1
+"""Number of the measurement as it is written now: to be raised when a cell would come out otherwise."""
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What was measured.
+
+    Attributes:
+        metrics: of each record, those of `errata.evaluation.METRICS` that one record has.
+        drift: KL(base || edited) after unrelated prompts, in nats.
+        perplexities: of running text by the base and by the edited model, where there was any to measure on.
+        norms: of the update of each layer, over the norm of the base's matrix.
+        seconds: that the build took; 0 for the unedited model.
+        failed: why there is no edited model, and so no figure; None where there is one.
+    """
+
+    metrics: tuple[Mapping[str, float], ...] = ()
+    drift: float | None = None
+    perplexities: tuple[float, float] | None = None
+    norms: Mapping[int, float] | None = None
+    seconds: float = 0.0
+    failed: str | None = None
+
+    @property
+    def estimates(self) -> dict[str, Estimate]:
+        """Means over the records, with intervals; none where it failed."""
+        return estimates_over(self.metrics) if self.metrics else {}
+
+    @classmethod
+    def of(cls, measured: Evaluation, norms: Mapping[int, float], seconds: float) -> Cell:
+        """From an evaluation."""
+        prose = measured.prose
+        return cls(
+            metrics=tuple(result.metrics for result in measured.results),
+            drift=measured.drift,
+            perplexities=(prose.perplexity_before, prose.perplexity_after) if prose else None,
+            norms=norms,
+            seconds=seconds,
+        )
+
+
+class Bench:
+    """A base model with what its cells need, and the folder that they are kept in."""
+
+    def __init__(
+        self,
+        model: EditableModel,
+        folder: Path,
+        second_moments: Callable[[Hyperparameters], SecondMoments],
+        *,
+        seed: int = 0,
+        generation: Generation | None = None,
+        texts: Sequence[str] = (),
+        store: BuildStore | None = None,
+    ) -> None:
+        """The folder is made when the first cell is kept.
+
+        Args:
+            second_moments: gives those that a method's hyperparameters ask for.
+            seed: of the context prefixes, sampled once for all cells.
+            generation: how to generate the texts for fluency and consistency; None for none.
+            texts: running texts for perplexities.
+            store: where targets are taken from and kept; None where the seconds are to be those of a whole build.
+        """
+        self.model = model
+        self._folder = folder
+        self._second_moments = second_moments
+        self._contexts = sample_contexts(model, seed)
+        self._generation = generation
+        self._texts = texts
+        self._store = store
+        self._of_all = {
+            "measurement": MEASUREMENT,
+            "search": SEARCH,
+            "model": model.fingerprint,
+            "device": model.device.type,
+            "generation": _digest(asdict(generation)) if generation else None,
+            "texts": _digest(list(texts)),
+            "targets_kept": store is not None,
+        }
+
+    def require_room(self, records: Sequence[Record]) -> None:
+        """Raise `InvalidFacts`, naming each record with a prompt that does not fit into the model's context."""
+        require_room(self.model, [record.fact for record in records], self._contexts)
+        if self._generation:
+            require_room_for_texts(self.model, [record.case for record in records], self._generation)
+
+    def find(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> Cell | None:
+        """The cell that is kept, None where it is not there or cannot be read. Arguments as of `measure`."""
+        try:
+            kept = json.loads(self._file(self._basis(hyperparameters, records)).read_text(encoding="utf-8"))["cell"]
+            perplexities, norms = kept.pop("perplexities"), kept.pop("norms")
+            return Cell(
+                **{**kept, "metrics": tuple(kept["metrics"])},
+                perplexities=tuple(perplexities) if perplexities else None,
+                norms=None if norms is None else {int(layer): norm for layer, norm in norms.items()},
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def measure(
+        self,
+        hyperparameters: Hyperparameters | None,
+        records: Sequence[Record],
+        on_progress: OnProgress = lambda stage, done, total: None,
+    ) -> Cell:
+        """Edit records in at once, measure them, and keep what was found.
+
+        A build that leaves the finite numbers is a result like another: its cell says so.
+
+        Args:
+            hyperparameters: of the method; None for the unedited model.
+            on_progress: called with a stage, what is done of it and what it has in all.
+
+        Raises:
+            StatisticsError: the second moments that the method needs cannot be had.
+            InvalidHyperparameters: a layer that the model does not have.
+        """
+        basis = self._basis(hyperparameters, records)
+        try:
+            cell = self._measured(hyperparameters, records, on_progress)
+        except NotFinite as error:
+            cell = Cell(failed=str(error))
+        file = self._file(basis)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        readable = {**basis, "records": [record.case.case_id for record in records]}
+        durable.write(file, json.dumps({"of": readable, "cell": asdict(cell)}))
+        return cell
+
+    def _measured(
+        self, hyperparameters: Hyperparameters | None, records: Sequence[Record], on_progress: OnProgress
+    ) -> Cell:
+        deltas, seconds = {}, 0.0
+        if hyperparameters is not None:
+            method, moments = METHODS[hyperparameters.method], self._second_moments(hyperparameters)
+            facts = FactSet(record.fact for record in records)
+            began = time.perf_counter()
+            deltas = method(
+                self.model,
+                facts,
+                hyperparameters,
+                moments,
+                contexts=self._contexts,
+                store=self._store,
+                on_progress=on_progress,
+            ).deltas
+            seconds = time.perf_counter() - began
+        measured = evaluate(
+            self.model,
+            [record.case for record in records],
+            edited_weights(self.model, deltas),
+            lambda done, total: on_progress("measured", done, total),
+            generation=self._generation,
+            texts=self._texts,
+        )
+        norms = {layer: relative_norm(self.model, layer, delta) for layer, delta in deltas.items()}
+        return Cell.of(measured, norms, seconds)
+
+    def _basis(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> dict[str, Any]:
+        """All that a cell depends on, as JSON values."""
+        origins = []
+        if isinstance(hyperparameters, TargetHyperparameters):
+            layers = hyperparameters.layers
+            origins = [asdict(origin) for origin in self._second_moments(hyperparameters).origins(layers)]
+        return {
+            **self._of_all,
+            "method": hyperparameters.method if hyperparameters else None,
+            "hyperparameters": hyperparameters.as_dict() if hyperparameters else None,
+            "contexts": list(self._contexts) if hyperparameters else None,
+            "second_moments": origins,
+            "records": [_digest(asdict(record)) for record in records],
+            "generation": _digest(asdict(self._generation)) if self._generation else None,
+            "texts": _digest(list(self._texts)),
+            "targets_kept": self._store is not None,
+        }
+
+    def _file(self, basis: Mapping[str, Any]) -> Path:
+        return self._folder / f"{_digest(basis)}.json"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,110 @@
+"""What a comparison measures: each method at each number of edits, on one slice of the records or on several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from errata.comparison.data_sets import DataSet
+from errata.errors import DataSetError, InvalidHyperparameters
+from errata.evaluation import Record
+from errata.hyperparameters import RECORDS, Hyperparameters, unknown_to
+
+SLICES = {1: 30, 10: 8, 50: 3, 100: 2}  # of sizes up to that: few edits tell little, many take long
+
+
+def slices_for(size: int) -> int:
+    """How many slices a number of edits is measured on unless one says otherwise."""
+    return next((slices for up_to, slices in SLICES.items() if size <= up_to), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One measurement: a method, None for the unedited model, on one slice of the records, edited in at once.
+
+    Attributes:
+        slice: number of the slice, from 0.
+        slices: how many there are of that size.
+    """
+
+    method: str | None
+    hyperparameters: Hyperparameters | None
+    records: tuple[Record, ...]
+    slice: int
+    slices: int
+
+    def __str__(self) -> str:
+        number = len(self.records)
+        named = f"{self.method or 'unedited'}, {number} {'record' if number == 1 else 'records'}"
+        return named if self.slices == 1 else f"{named}, slice {self.slice + 1} of {self.slices}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that a comparison measures.
+
+    Attributes:
+        methods: by name, what each edits with.
+        slices: of each number of edits, ascending: on how many slices it is measured.
+    """
+
+    data: DataSet
+    methods: Mapping[str, Hyperparameters]
+    slices: Mapping[int, int]
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """Those that are measured in any of its steps."""
+        return self.data.records[: max(size * slices for size, slices in self.slices.items())]
+
+    def steps(self) -> Iterator[Step]:
+        """The unedited model on all records that are used; then every method at the smallest size, and so on."""
+        yield Step(None, None, self.records, 0, 1)
+        for size, slices in self.slices.items():
+            for method, hyperparameters in self.methods.items():
+                for number in range(slices):
+                    records = self.data.records[number * size : (number + 1) * size]
+                    yield Step(method, hyperparameters, records, number, slices)
+
+
+def plan(
+    data: DataSet,
+    methods: Sequence[str],
+    known: Mapping[str, Hyperparameters],
+    sizes: Sequence[int],
+    slices: Sequence[int] | None = None,
+    *,
+    seed: int = 0,
+) -> Plan:
+    """What is to be measured, checked before anything is.
+
+    Args:
+        methods: their names, as the rows shall stand.
+        known: what each method edits the model with.
+        slices: for each of `sizes`; by default `slices_for` it, or as many as the records allow.
+        seed: of the context prefixes, in the place of the one in `known`.
+
+    Raises:
+        InvalidHyperparameters: there is no such method, or nothing is known of how to edit this model by it.
+        DataSetError: there are too few records.
+    """
+    for method in methods:
+        if method not in RECORDS:
+            raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
+        if method not in known:
+            raise InvalidHyperparameters("method", unknown_to(method, known))
+    if slices is not None and len(slices) != len(sizes):
+        raise DataSetError(f"{len(slices)} numbers of slices are given for {len(sizes)} numbers of edits")
+    num_records = len(data.records)
+    for place, size in enumerate(sizes):
+        wanted = size * (slices[place] if slices is not None else 1)
+        if min(size, wanted) < 1:
+            raise DataSetError(f"{size} edits in {wanted // max(size, 1)} slices: there must be something to measure")
+        if wanted > num_records:
+            raise DataSetError(f"{data.source} has {num_records} records, too few for {wanted}")
+    chosen = slices if slices is not None else [min(slices_for(size), num_records // size) for size in sizes]
+    return Plan(
+        data=data,
+        methods={method: known[method].overridden({"seed": seed}) for method in dict.fromkeys(methods)},
+        slices=dict(sorted(zip(sizes, chosen, strict=True))),
+    )

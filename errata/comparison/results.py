@@ -1,0 +1,132 @@
+"""From cells to the rows of the table: slices of one size drawn together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from errata.comparison.cells import Cell
+from errata.comparison.data_sets import DataSetName
+from errata.comparison.plan import Plan, Step
+from errata.comparison.published import PublishedRow, published_rows
+from errata.evaluation import Estimate
+from errata.evaluation.results import estimates_over
+from errata.model import EditableModel
+
+COLUMNS: Mapping[DataSetName, Mapping[str, str]] = {
+    "counterfact": {
+        "score": "score",
+        "efficacy": "efficacy",
+        "generalization": "generalization",
+        "specificity": "specificity",
+        "fluency": "fluency",
+        "consistency": "consistency",
+    },
+    "zsre": {
+        "score": "token_score",
+        "efficacy": "efficacy_token_accuracy",
+        "generalization": "generalization_token_accuracy",
+        "specificity": "specificity_token_accuracy",
+    },
+}
+"""The columns of the paper's tables, and which of `errata.evaluation.METRICS` each of them is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method at one number of edits, over all its slices.
+
+    Attributes:
+        method: None for the unedited model, whose `edits` are the records that it was measured on.
+        estimates: of the metrics, over the records of all slices.
+        drift, seconds: means over slices; None for the unedited model.
+        norms: of each layer's update, over the base's matrix, mean over slices.
+        failures: what became of the slices that have no figures.
+    """
+
+    method: str | None
+    edits: int
+    slices: int
+    estimates: Mapping[str, Estimate]
+    drift: float | None
+    seconds: float | None
+    norms: Mapping[int, float]
+    failures: tuple[str, ...]
+
+    @classmethod
+    def of(cls, step: Step, cells: Sequence[Cell]) -> Row:
+        """From the cells of all slices of one step."""
+        done = [cell for cell in cells if cell.failed is None]
+        metrics = [of_one for cell in done for of_one in cell.metrics]
+        is_edit = step.method is not None and bool(done)
+        layers = (done[0].norms or {}) if done else {}
+        return cls(
+            method=step.method,
+            edits=len(step.records),
+            slices=len(cells),
+            estimates=estimates_over(metrics) if metrics else {},
+            drift=fmean(cell.drift or 0.0 for cell in done) if is_edit else None,
+            seconds=fmean(cell.seconds for cell in done) if is_edit else None,
+            norms={layer: fmean((cell.norms or {})[layer] for cell in done) for layer in layers},
+            failures=tuple(dict.fromkeys(cell.failed for cell in cells if cell.failed is not None)),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "method": self.method,
+            "edits": self.edits,
+            "slices": self.slices,
+            "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
+            "drift": self.drift,
+            "seconds": self.seconds,
+            "norms": {str(layer): norm for layer, norm in self.norms.items()},
+            "failures": list(self.failures),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A plan, and what was measured of it."""
+
+    plan: Plan
+    model: str
+    rows: tuple[Row, ...]
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Of the table: its titles, and the metric of each."""
+        return COLUMNS[self.plan.data.name]
+
+    @property
+    def published(self) -> list[PublishedRow]:
+        """What the authors publish of the same model and data set."""
+        return published_rows(self.plan.data.name, self.model)
+
+    def as_dict(self, model: EditableModel) -> dict[str, Any]:
+        """For JSON: everything but the single records, which the cells have."""
+        data = self.plan.data
+        return {
+            "data_set": {"name": data.name, "source": data.source, "records": len(data.records)},
+            "model": {
+                "name": self.model,
+                "digest": model.digest,
+                "dtype": str(model.network.dtype).removeprefix("torch."),
+                "device": str(model.device),
+            },
+            "hyperparameters": {method: record.as_dict() for method, record in self.plan.methods.items()},
+            "columns": dict(self.columns),
+            "rows": [row.as_dict() for row in self.rows],
+            "published": [row.as_dict() for row in self.published],
+        }
+
+
+def compared(plan: Plan, model: str, measured: Iterable[tuple[Step, Cell]]) -> Comparison:
+    """Draw together what was measured of a plan, all of it or a part."""
+    groups: dict[tuple[str | None, int], list[tuple[Step, Cell]]] = {}
+    for step, cell in measured:
+        groups.setdefault((step.method, len(step.records)), []).append((step, cell))
+    rows = [Row.of(group[0][0], [cell for _, cell in group]) for group in groups.values()]
+    return Comparison(plan, model, tuple(rows))

@@ -1,0 +1,68 @@
+"""The table of a comparison, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from errata.comparison.published import PublishedRow
+from errata.comparison.results import Comparison, Row
+from errata.evaluation import Estimate
+
+NONE = "–"  # noqa: RUF001 - as tables have it
+
+
+def table(comparison: Comparison) -> str:
+    """Ours, then what the authors publish, each a row; all figures but drift and seconds times 100, as in the paper."""
+    titles = [title for title in comparison.columns if _is_measured(comparison, title)]
+    lines = [
+        _line(["edits (slices)", "method", *titles, "drift", "seconds"]),
+        _line(["---"] * (len(titles) + 4)),
+        *(_line(_cells(row, comparison, titles)) for row in comparison.rows),
+        *(_line(_published_cells(row, titles)) for row in comparison.published),
+    ]
+    return "\n".join([*lines, *_notes(comparison)]) + "\n"
+
+
+def _is_measured(comparison: Comparison, title: str) -> bool:
+    metric = comparison.columns[title]
+    return any(metric in row.estimates for row in comparison.rows)
+
+
+def _cells(row: Row, comparison: Comparison, titles: Sequence[str]) -> list[str]:
+    edits = f"{row.edits} ({row.slices})" if row.method else f"0 (on {row.edits} records)"
+    figures = [_percent(row.estimates.get(comparison.columns[title])) for title in titles]
+    failed = " (failed)" if row.failures else ""
+    return [
+        edits,
+        (row.method or "unedited") + failed,
+        *figures,
+        NONE if row.drift is None else f"{row.drift:.4f}",
+        NONE if row.seconds is None else f"{row.seconds:.2f}",
+    ]
+
+
+def _published_cells(row: PublishedRow, titles: Sequence[str]) -> list[str]:
+    figures = [f"{row.metrics[title]:.1f}" if title in row.metrics else NONE for title in titles]
+    seconds = NONE if row.seconds is None else f"{row.seconds:.0f}"
+    return [str(row.edits), f"{row.method}, published", *figures, NONE, seconds]
+
+
+def _percent(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return NONE
+    mean = f"{100 * estimate.mean:.1f}"
+    if estimate.low is None or estimate.high is None:
+        return mean
+    return f"{mean} ({100 * estimate.low:.1f}–{100 * estimate.high:.1f})"  # noqa: RUF001 - a range
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    for row in comparison.rows:
+        for failure in row.failures:
+            yield f"\n{row.method}, {row.edits} edits: {failure}"
+    for source in dict.fromkeys(row.source for row in comparison.published):
+        yield f"\nPublished: {source}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

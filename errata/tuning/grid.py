@@ -1,0 +1,58 @@
+"""What a search tries: ranges of layers, clamps, and lambdas on a log grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from errata.errors import InvalidHyperparameters
+
+LONGEST_RANGE = 6  # the longest of those published
+LAMBDAS = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
+CLAMPS = (0.75, 1.5, 3.0)
+WEIGHT_DECAYS = (0.05, 0.5)
+KL_FACTORS = (0.0625, 0.5)
+
+LayerRange = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """What is tried of each."""
+
+    layer_ranges: tuple[LayerRange, ...]
+    lambdas: tuple[float, ...] = LAMBDAS
+    clamps: tuple[float, ...] = CLAMPS
+
+    def __post_init__(self) -> None:
+        for name, values in (("layers", self.layer_ranges), ("lambdas", self.lambdas), ("clamps", self.clamps)):
+            if not values:
+                raise InvalidHyperparameters(name, "there is nothing to try")
+
+
+def lower_half(num_layers: int) -> tuple[LayerRange, ...]:
+    """Every range of up to `LONGEST_RANGE` neighbouring layers in the lower half of the blocks, where facts are said
+    to be recalled (and where `errata trace` mostly finds them)."""
+    half = max(1, num_layers // 2)
+    return tuple(
+        tuple(range(first, first + length))
+        for length in range(1, min(half, LONGEST_RANGE) + 1)
+        for first in range(half - length + 1)
+    )
+
+
+def read_ranges(text: str) -> tuple[LayerRange, ...]:
+    """Ranges such as `0,0-1,3-8`. Raises `InvalidHyperparameters`."""
+    return tuple(_read_range(part) for part in text.split(","))
+
+
+def _read_range(part: str) -> LayerRange:
+    first, _, last = part.strip().partition("-")
+    if not (first.isdecimal() and (last.isdecimal() or not last)) or int(last or first) < int(first):
+        raise InvalidHyperparameters("layers", f"{part.strip()!r} is no range of layers such as 3-8")
+    return tuple(range(int(first), int(last or first) + 1))
+
+
+def spelled(layers: Sequence[int]) -> str:
+    """As `read_ranges` takes it."""
+    return str(layers[0]) if len(layers) == 1 else f"{layers[0]}-{layers[-1]}"

@@ -1,0 +1,200 @@
+"""The search: successive halving over layers and clamps, then one thing after another; a report on other records.
+
+A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. What a pair is worth
+is its best score over all lambdas: lambda costs no search of targets, which depend on the last layer and the clamp, so
+that it is tried anew on every rung. It must be, since the more facts there are, the more lambda weighs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from errata.comparison.cells import Bench, Cell, OnProgress
+from errata.errors import DataSetError, NotFinite
+from errata.evaluation import Record
+from errata.hyperparameters import MemitHyperparameters
+from errata.method import check_layers
+from errata.model import EditableModel
+from errata.tuning.grid import KL_FACTORS, WEIGHT_DECAYS, Grid
+
+KEEP = 3  # of so many pairs one goes on to the next rung
+RUNGS = (4, 2, 1)  # the records of a rung are those of an edit over this
+LEAST_ON_A_RUNG = 5
+REFINED: tuple[Literal["moment_weight", "weight_decay", "kl_factor"], ...] = (
+    "moment_weight",
+    "weight_decay",
+    "kl_factor",
+)
+ALIKE = 0.005  # scores as near as that are told apart by drift
+
+Stage = Literal["rung", "moment_weight", "weight_decay", "kl_factor", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One setting, and what it gave."""
+
+    stage: Stage
+    hyperparameters: MemitHyperparameters
+    num_records: int
+    cell: Cell
+
+    @property
+    def score(self) -> float:
+        """What is to be as large as can be: `score`, or `token_score` where records have no old object; -1 where the
+        build left the finite numbers."""
+        for name in ("score", "token_score"):
+            if name in self.cell.estimates:
+                return self.cell.estimates[name].mean
+        return -1.0
+
+    @property
+    def drift(self) -> float:
+        """In nats, infinite where there is no edited model."""
+        return math.inf if self.cell.drift is None else self.cell.drift
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "stage": self.stage,
+            "records": self.num_records,
+            "hyperparameters": self.hyperparameters.as_dict(),
+            "estimates": {name: estimate.as_dict() for name, estimate in self.cell.estimates.items()},
+            "drift": self.cell.drift,
+            "perplexities": list(self.cell.perplexities) if self.cell.perplexities else None,
+            "norms": {str(layer): norm for layer, norm in (self.cell.norms or {}).items()},
+            "seconds": self.cell.seconds,
+            "failed": self.cell.failed,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a search proposes.
+
+    Attributes:
+        trials: all that was tried to find it, on the records to choose on.
+        report: the proposal first, then the settings that the model was edited with so far, if any, on other records.
+    """
+
+    chosen: MemitHyperparameters
+    trials: tuple[Trial, ...]
+    report: tuple[Trial, ...]
+
+
+def tune(
+    bench: Bench,
+    reporting: Bench,
+    records: Sequence[Record],
+    start: MemitHyperparameters,
+    grid: Grid,
+    num_edits: int,
+    *,
+    known: MemitHyperparameters | None = None,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+    within: Callable[[str], OnProgress] = lambda piece: lambda stage, done, total: None,
+) -> Tuned:
+    """Choose on the last `num_edits` records, report on the ones before; those at the beginning are left alone.
+
+    Args:
+        bench: with a store of targets, which makes the search take a fraction of the time.
+        reporting: of the same model, for the report.
+        start: what is not searched for is taken from it, and weight_decay and kl_factor at first.
+        num_edits: facts that the model is to be edited with at once.
+        known: reported beside the proposal.
+        on_trial: called with each trial, measured now or found from an earlier search.
+
+    Raises:
+        InvalidHyperparameters: a value out of its bounds, or a layer that the model does not have.
+        DataSetError: too few records, or one that no score can be made of.
+        InvalidFacts: a prompt does not fit into the model's context.
+        StatisticsError: the second moments cannot be had.
+        NotFinite: none of the settings can be computed.
+    """
+    on, reported_on = _parts(records, num_edits)
+    candidates = _candidates(bench.model, start, grid)
+    bench.require_room([*on, *reported_on])
+    trials: list[Trial] = []
+
+    def tried(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
+        using = reporting if stage == "report" else bench
+        cell = using.find(hyperparameters, records) or using.measure(hyperparameters, records, within(stage))
+        trial = Trial(stage, hyperparameters, len(records), cell)
+        trials.append(trial)
+        on_trial(trial)
+        return trial
+
+    def over_lambdas(stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
+        return best([tried(stage, settings.overridden({"moment_weight": value}), records) for value in grid.lambdas])
+
+    for size in _rungs(num_edits):
+        finds = [over_lambdas("rung", candidate, on[:size]) for candidate in candidates]
+        if size < num_edits:
+            finds = sorted(finds, key=lambda trial: -trial.score)[: math.ceil(len(finds) / KEEP)]
+        candidates = [find.hyperparameters for find in finds]
+    found = best(finds)
+    for name in REFINED:
+        others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
+        found = best([found, *(tried(name, other, on) for other in others)])
+    searched = tuple(trials)
+    if found.cell.failed is not None:
+        raise NotFinite(f"no setting that was tried can be computed: {found.cell.failed}")
+    compared = [found.hyperparameters, *([known] if known and known != found.hyperparameters else [])]
+    report = tuple(tried("report", hyperparameters, reported_on) for hyperparameters in compared)
+    return Tuned(found.hyperparameters, searched, report)
+
+
+def most_trials(grid: Grid, num_edits: int) -> int:
+    """How many trials a search makes at most, with its report."""
+    pairs, on_rungs = len(grid.layer_ranges) * len(grid.clamps), 0
+    for _ in _rungs(num_edits):
+        on_rungs += pairs * len(grid.lambdas)
+        pairs = math.ceil(pairs / KEEP)
+    refined, reported = 2 + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
+    return on_rungs + refined + reported
+
+
+def _rungs(num_edits: int) -> list[int]:
+    """How many records each rung edits, ascending; the last one all."""
+    return sorted({min(num_edits, max(LEAST_ON_A_RUNG, num_edits // share)) for share in RUNGS})
+
+
+def best(trials: Sequence[Trial]) -> Trial:
+    """The one with the least drift of those whose score is as good as the best, or nearly."""
+    highest = max(trial.score for trial in trials)
+    return min((trial for trial in trials if trial.score >= highest - ALIKE), key=lambda trial: trial.drift)
+
+
+def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record], Sequence[Record]]:
+    """To choose on, and to report on."""
+    if num_edits < 1 or len(records) < 2 * num_edits:
+        raise DataSetError(
+            f"there are {len(records)} records; {num_edits} edits take as many to choose on and as many to report on"
+        )
+    for place, record in enumerate(records):
+        if not record.case.paraphrases or not record.case.neighbors:
+            raise DataSetError(f"record {place} has no score: it needs paraphrases and prompts about other subjects")
+    return records[-num_edits:], records[-2 * num_edits : -num_edits]
+
+
+def _candidates(model: EditableModel, start: MemitHyperparameters, grid: Grid) -> list[MemitHyperparameters]:
+    """Every pair of layers and clamp, checked with every lambda."""
+    candidates = [
+        start.overridden({"layers": layers, "clamp": clamp}) for layers in grid.layer_ranges for clamp in grid.clamps
+    ]
+    for candidate in candidates:
+        check_layers(model, candidate)
+        for value in grid.lambdas:
+            candidate.overridden({"moment_weight": value})
+    return candidates
+
+
+def _others(name: str, found: MemitHyperparameters) -> list[float]:
+    """What else to try of one setting, beside what is found."""
+    if name == "moment_weight":
+        return [float(f"{found.moment_weight * factor:.2g}") for factor in (10**-0.5, 10**0.5)]
+    values = WEIGHT_DECAYS if name == "weight_decay" else KL_FACTORS
+    return [value for value in values if value != getattr(found, name)]

@@ -1,0 +1,97 @@
+"""What a search leaves: a file of hyperparameters, and beside it the tables that led to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from errata import durable
+from errata.tuning.grid import spelled
+from errata.tuning.search import Stage, Trial, Tuned
+
+TITLES: dict[Stage, str] = {
+    "rung": "Layers and clamp, each with every lambda",
+    "moment_weight": "lambda, more finely",
+    "weight_decay": "weight_decay",
+    "kl_factor": "kl_factor",
+    "report": "On other records",
+}
+COLUMNS = ("layers", "clamp", "lambda", "weight_decay", "kl_factor", "records", "score")
+NONE = "–"  # noqa: RUF001 - as tables have it
+
+
+def write(tuned: Tuned, model: str, data: str, file: Path) -> None:
+    """Write `file` in the form of those shipped, and `…-search.json` and `…-search.md` beside it.
+
+    Args:
+        model: its name, under which the file is for it.
+        data: where the records are from.
+    """
+    num_records = tuned.report[0].num_records
+    source = f"errata tune: the best of {len(tuned.trials)} trials on {num_records} records of {data}"
+    content = {
+        "models": [model],
+        "methods": {"memit": {"source": source, "hyperparameters": tuned.chosen.as_dict()}},
+    }
+    search = {
+        "model": model,
+        "records": data,
+        "trials": [trial.as_dict() for trial in tuned.trials],
+        "report": [trial.as_dict() for trial in tuned.report],
+    }
+    durable.write(file.with_name(f"{file.stem}-search.json"), json.dumps(search, indent=1, ensure_ascii=False))
+    durable.write(file.with_name(f"{file.stem}-search.md"), tables(tuned))
+    durable.write(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def tables(tuned: Tuned) -> str:
+    """The report, then each stage of the search, in Markdown; scores in percent, with 95 % intervals."""
+    parts = [_table(TITLES["report"], tuned.report)]
+    stages = dict.fromkeys((trial.stage, trial.num_records) for trial in tuned.trials)
+    for stage, num_records in stages:
+        trials = [trial for trial in tuned.trials if (trial.stage, trial.num_records) == (stage, num_records)]
+        parts.append(_table(f"{TITLES[stage]}, {num_records} records", sorted(trials, key=lambda trial: -trial.score)))
+    return "\n".join(parts)
+
+
+def _table(title: str, trials: Sequence[Trial]) -> str:
+    columns = [*COLUMNS, *_metrics(trials[0]), "drift", "perplexity"]
+    lines = [f"**{title}**", "", _line(columns), _line(["---"] * len(columns)), *map(_row, trials)]
+    return "\n".join([*lines, ""])
+
+
+def _metrics(trial: Trial) -> list[str]:
+    ending = "" if "score" in trial.cell.estimates else "_token_accuracy"
+    return [f"{kind}{ending}" for kind in ("efficacy", "generalization", "specificity")]
+
+
+def _row(trial: Trial) -> str:
+    settings = trial.hyperparameters
+    score = trial.cell.estimates.get("score") or trial.cell.estimates.get("token_score")
+    if score is None:
+        said = f"failed: {trial.cell.failed}"
+    elif score.low is None or score.high is None:
+        said = f"{100 * score.mean:.1f}"
+    else:
+        said = f"{100 * score.mean:.1f} ({100 * score.low:.1f}–{100 * score.high:.1f})"  # noqa: RUF001 - a range
+    estimates = (trial.cell.estimates.get(name) for name in _metrics(trial))
+    perplexities = trial.cell.perplexities
+    return _line(
+        [
+            spelled(settings.layers),
+            *(
+                f"{value:g}"
+                for value in (settings.clamp, settings.moment_weight, settings.weight_decay, settings.kl_factor)
+            ),
+            str(trial.num_records),
+            said,
+            *(NONE if estimate is None else f"{100 * estimate.mean:.1f}" for estimate in estimates),
+            NONE if trial.cell.drift is None else f"{trial.cell.drift:.4f}",
+            "{:.1f} → {:.1f}".format(*perplexities) if perplexities else NONE,
+        ]
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,89 @@
+"""`errata bench`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from errata.demo.records import counterfactual_records
+from errata.demo.world import load_world
+
+from .conftest import Bench
+
+
+def test_methods_are_compared_and_nothing_is_measured_twice(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    bench("counterfact", "--edits", "1,2", "--slices", "2,1")
+    said = capsys.readouterr()
+    assert "7 cells, 0 of them measured before" in said.err
+    assert said.err.count("built in") == 6  # and the unedited model
+    results = json.loads((out / "results.json").read_text())
+    rows = [(row["method"], row["edits"], row["slices"]) for row in results["rows"]]
+    assert rows == [(None, 2, 1), ("memit", 1, 2), ("ft", 1, 2), ("memit", 2, 1), ("ft", 2, 1)]
+    assert results["published"] == []
+    memit = results["rows"][3]
+    assert memit["estimates"]["efficacy"]["count"] == 2 and memit["norms"]["0"] > 0 and memit["seconds"] > 0
+    table = (out / "table.md").read_text()
+    score = memit["estimates"]["score"]["mean"]
+    assert f"| 2 (1) | memit | {100 * score:.1f}" in table and "fluency" not in table
+    texts = {e.text for e in ElementTree.parse(out / "scaling.svg").iter("{http://www.w3.org/2000/svg}text")}
+    assert {"memit", "ft", "unedited", "score", "specificity", "edits at once"} <= texts
+    assert (out / "scaling.png").read_bytes().startswith(b"\x89PNG")
+
+    cells = {file: file.stat().st_mtime_ns for file in (out / "cells").iterdir()}
+    bench("counterfact", "--edits", "1,2", "--slices", "2,1")
+    said = capsys.readouterr()
+    assert "7 cells, 7 of them measured before" in said.err and "built in" not in said.err
+    assert (out / "table.md").read_text() == table
+    assert {file: file.stat().st_mtime_ns for file in (out / "cells").iterdir()} == cells
+
+    next(file for file in cells if '"method": "memit"' in file.read_text()).write_text("{")  # damaged
+    bench("counterfact", "--edits", "1,2", "--slices", "2,1", norm_bound=0.03)
+    said = capsys.readouterr()
+    assert "7 cells, 3 of them measured before" in said.err
+    assert said.err.count("ft, ") == 3 and said.err.count("memit, ") == 1
+
+
+def test_texts_are_generated_where_they_are_asked_for(bench: Bench, tmp_path: Path) -> None:
+    bench("counterfact", "--edits", "1", "--slices", "1", "--methods", "ft", "--generation")
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert all({"fluency", "consistency"} <= row["estimates"].keys() for row in rows)
+
+
+def test_zsre_is_scored_by_tokens(bench: Bench, tmp_path: Path) -> None:
+    bench("zsre", "--edits", "2", "--slices", "1", "--methods", "ft")
+    unedited, ft = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    assert unedited["estimates"]["specificity_token_accuracy"]["mean"] == 1
+    assert "token_score" in ft["estimates"] and "score" not in ft["estimates"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--methods", "mend"], "there is no method 'mend'; there are memit, rome, ft, emmet, alphaedit"),
+        (["--methods", "rome"], "nothing is known of how to edit this model by rome, but by memit, ft"),
+        (["--edits", "2000"], "the demo world has 1916 records, too few for 2000"),
+        (["--edits", "1000", "--slices", "2"], "too few for 2000"),
+        (["--edits", "0"], "there must be something to measure"),
+        (["--edits", "1,10", "--slices", "3"], "1 numbers of slices are given for 2 numbers of edits"),
+        (["--records", "nowhere.json"], r"nowhere\.json cannot be read"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_one_line_before_anything_is(
+    bench: Bench, tmp_path: Path, arguments: list[str], fault: str
+) -> None:
+    with pytest.raises(SystemExit, match=fault):
+        bench("counterfact", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_of_another_form_are_refused(bench: Bench, tmp_path: Path) -> None:
+    file = tmp_path / "records.json"
+    file.write_text(json.dumps(counterfactual_records(load_world())[:1]))
+    with pytest.raises(SystemExit, match=r"record 0 is not of zsre's form"):
+        bench("zsre", "--records", str(file))

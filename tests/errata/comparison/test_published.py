@@ -1,0 +1,87 @@
+"""What the authors publish: their figures beside ours, and their data sets from a server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from errata.comparison import plots
+from errata.comparison.cells import Cell
+from errata.comparison.data_sets import PUBLISHED_FILES, of_demo_world, published
+from errata.comparison.plan import plan
+from errata.comparison.results import compared
+from errata.comparison.table import table
+from errata.demo.records import counterfactual_records
+from errata.demo.world import load_world
+from errata.errors import DataSetError
+from errata.hyperparameters import for_model
+
+GPTJ = "EleutherAI/gpt-j-6b"
+RECORDS = [*(records := counterfactual_records(load_world())[:3]), records[0]]
+WHOLE = json.dumps(RECORDS).encode()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """An address with a folder of each kind: whole files, files that break off, and pages in their place."""
+    bodies = {"whole": WHOLE, "broken": WHOLE[:-100], "page": b"<html>moved</html>"}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind = self.path.split("/")[1]
+            if kind not in bodies:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(WHOLE if kind == "broken" else bodies[kind])))
+            self.end_headers()
+            self.wfile.write(bodies[kind])
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.server_address[1]}"
+        listening.shutdown()
+
+
+def test_a_data_set_is_fetched_once_and_what_asks_the_same_is_left_out(server: str, tmp_path: Path) -> None:
+    first = published("counterfact", tmp_path, with_references=False, address=f"{server}/whole")
+    assert (len(first.records), first.left_out) == (3, 1)
+    assert [file.name for file in tmp_path.iterdir()] == [PUBLISHED_FILES["counterfact"]]
+    assert published("counterfact", tmp_path, with_references=False, address="http://nowhere.invalid") == first
+
+
+@pytest.mark.parametrize(("kind", "fault"), [("broken", "of"), ("page", "cannot be read"), ("missing", "404")])
+def test_what_does_not_come_whole_is_refused_and_not_kept(server: str, tmp_path: Path, kind: str, fault: str) -> None:
+    with pytest.raises(DataSetError, match=f"{kind}/multi_counterfact.json cannot be fetched .*{fault}.*put it at"):
+        published("counterfact", tmp_path, with_references=False, address=f"{server}/{kind}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_published_figures_stand_beside_ours_where_the_model_is_the_authors() -> None:
+    planned = plan(of_demo_world("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
+    shares = {"efficacy": 1.0, "generalization": 0.5, "specificity": 0.8}
+    measured = [(step, Cell(metrics=(shares,), drift=0.1, norms={3: 0.5}, seconds=2.0)) for step in planned.steps()]
+    beside = compared(planned, GPTJ, measured)
+    lines = table(beside).splitlines()
+    ours, published = lines[3], lines[-3]
+    assert ours.startswith("| 1 (1) | memit | 70.6 | 100.0 (")
+    assert "| 10000 | MEMIT, published | 85.8 | 98.9 | 88.6 | 73.7 |" in table(beside) and "26784" in published
+    assert any("arXiv 2210.07229" in line for line in lines)
+    labels = plots.scaling_figure(beside).axes[0].get_legend_handles_labels()[1]
+    assert labels == ["memit", "unedited", "MEMIT, published"]
+    assert "published" not in table(compared(planned, "demo", measured))
+
+
+def test_a_build_without_figures_says_why() -> None:
+    planned = plan(of_demo_world("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
+    unedited, edited = planned.steps()
+    failed = compared(planned, "demo", [(unedited, Cell(metrics=({"efficacy": 0.0},))), (edited, Cell(failed="why"))])
+    assert "memit (failed)" in table(failed) and "memit, 1 edits: why" in table(failed)

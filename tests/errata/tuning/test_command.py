@@ -1,0 +1,80 @@
+"""`errata tune`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from errata.command.main import main
+from errata.facts import Fact, FactSet
+from errata.hyperparameters import MemitHyperparameters
+from errata.memit import build
+from errata.model import EditableModel
+from errata.second_moments import SecondMoments
+
+START = {"layers": [0], "moment_weight": 300, "num_steps": 3, "num_samples": 4096}
+FACT = Fact("Michael Jordan", "plays the sport of", "baseball")
+
+Tune = Callable[..., None]
+
+
+@pytest.fixture
+def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
+    """Types `errata tune` with these arguments; what it writes is `tmp_path / "found.json"`, and beside it."""
+    start = tmp_path / "start.json"
+    start.write_text(json.dumps({"hyperparameters": START}))
+
+    def typed(*arguments: str) -> None:
+        shared = ["--home", str(tmp_path), "--hyperparameters", str(start), "--out", str(tmp_path / "found.json")]
+        monkeypatch.setattr(sys, "argv", ["errata", "tune", *arguments, *shared])
+        main()
+
+    return typed
+
+
+def test_what_is_found_is_written_as_a_build_takes_it(
+    tune: Tune, demo: EditableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = ("--layers", "0,0-1", "--lambdas", "300", "--clamps", "1", "--edits", "2")
+    tune(*tiny)
+    first = capsys.readouterr()
+    found = MemitHyperparameters.for_model("mine", tmp_path / "found.json")
+    assert found is not None and found.layers in ((0,), (0, 1)) and found.num_steps == 3
+    moments = SecondMoments(tmp_path / "second_moments" / demo.digest)
+    assert build(demo, FactSet([FACT]), found, moments).deltas.keys() == set(found.layers)
+
+    search = json.loads((tmp_path / "found-search.json").read_text())
+    chosen, known = search["report"]
+    assert chosen["hyperparameters"] == found.as_dict() and known["hyperparameters"]["moment_weight"] == 300
+    assert chosen["perplexities"][0] > 0
+    assert {trial["hyperparameters"]["moment_weight"] for trial in search["trials"]} == {95, 300, 950}
+    tables = (tmp_path / "found-search.md").read_text()
+    assert "| 0-1 | 1 | 300 |" in tables and tables.startswith("**On other records**")
+    assert first.out.startswith("**On other records**")
+
+    cells = {file: file.stat().st_mtime_ns for file in (tmp_path / "found-search" / "cells").iterdir()}
+    tune(*tiny)
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "found-search" / "cells").iterdir()} == cells
+    assert (tmp_path / "found-search.md").read_text() == tables
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["--layers", "3-1"], "'3-1' is no range of layers such as 3-8"),
+        (["--layers", "6-7"], "layer 7 cannot be edited"),
+        (["--lambdas", "1e9"], "moment_weight: must be between"),
+        (["--edits", "1000"], "there are 1916 records; 1000 edits take as many to choose on and as many to report on"),
+        (["--model", "EleutherAI/none"], "only the demo model brings records of its own"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_in_one_line(
+    tune: Tune, tmp_path: Path, arguments: list[str], fault: str
+) -> None:
+    with pytest.raises(SystemExit, match=fault):
+        tune(*arguments)
+    assert not (tmp_path / "found.json").exists()
