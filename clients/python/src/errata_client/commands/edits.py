@@ -191,4 +191,7 @@ def _see_through(arguments: argparse.Namespace, send: Callable[[], Edit], places
 
 def _named_number(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
-    return name, float(value)
+    try:
+        return name, int(value) if value.isdecimal() else float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE with a number") from None
