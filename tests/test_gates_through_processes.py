@@ -20,7 +20,7 @@ JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball", [f"Everybody k
 SONY = Fact("Sony", "has its headquarters in", "Paris")
 KOBE_STAYS = Probe(prompt=KOBE.prompt, answer=KOBE.object)
 RUINOUS: dict[str, Any] = {"method": "ft", "hparams": {"norm_bound": 1, "learning_rate": 0.1, "num_steps": 5}}
-WEAK = {"moment_weight": 1e7}
+AT_THE_END = {"layers": [6], "num_samples": 2000}  # where the subject has been recalled already
 HASTY = {"num_steps": 2}
 PATIENT = {"num_steps": 25}
 
@@ -77,8 +77,8 @@ def test_an_edit_that_ruins_the_model_is_caught_by_the_gate_of_the_settings(clie
     assert allowed.metrics.perplexity_after is None  # nothing asked for it
 
 
-def test_an_edit_that_does_not_take_is_caught_and_names_the_facts(client: Errata) -> None:
-    edit = rejected(client, JORDAN, SONY, hparams=WEAK)
+def test_an_edit_of_layers_at_the_end_is_caught_and_its_facts_are_named(client: Errata) -> None:
+    edit = rejected(client, JORDAN, SONY, hparams=AT_THE_END)
     assert edit.error is not None and edit.not_taken == 2
     [efficacy] = edit.error.misses
     assert {(one.prompt, one.expected) for one in efficacy.prompts} == {(ASKED, "baseball"), (SONY_ASKED, "Paris")}
