@@ -234,7 +234,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attemp
     assert (ended.status, ended.attempts) == ("succeeded", 1)
 
 
-def test_a_worker_runs_nothing_but_edits(client: Errata, stack: Stack, tmp_path: Path) -> None:
+def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Stack, tmp_path: Path) -> None:
     with redis.Redis.from_url(stack.redis_url) as connection:
         queue = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
         foreign = [
@@ -243,6 +243,8 @@ def test_a_worker_runs_nothing_but_edits(client: Errata, stack: Stack, tmp_path:
             queue.enqueue(keys.EDIT_JOB, "../edits"),
             queue.enqueue(keys.SHARD_JOB, "../edits", 0),
             queue.enqueue(keys.SHARD_JOB, f"edit_{0:024x}", "../0"),
+            queue.enqueue(keys.EVALUATION_JOB, "../evaluations"),
+            queue.enqueue(keys.TRACE_JOB, f"eval_{0:024x}"),
         ]
         assert client.edit([JORDAN]).wait(progress=False).status == "succeeded"  # it was behind them in the queue
         assert not any(Job.exists(job.id, connection) for job in foreign)
