@@ -21,7 +21,11 @@ def counterfactual_records(world: World, seed: int = 0) -> list[dict[str, Any]]:
     neighbors = _neighbors(world)
     editable = [fact for fact in world.facts if len(neighbors[fact]) >= LEAST_NEIGHBORS]
     random.Random(seed).shuffle(editable)
-    return [_record(case_id, fact, neighbors[fact], world, seed) for case_id, fact in enumerate(editable)]
+    objects = {relation.id: {fact.object for fact in world.facts_of(relation)} for relation in world.relations}
+    return [
+        _record(case_id, fact, neighbors[fact], objects[fact.relation.id], world, seed)
+        for case_id, fact in enumerate(editable)
+    ]
 
 
 def question_records(world: World, seed: int = 0) -> list[Record]:
@@ -70,11 +74,14 @@ def _neighbors(world: World) -> dict[WorldFact, list[WorldFact]]:
     return {fact: [other for other in sharing[fact.relation.id, fact.object] if other != fact] for fact in world.facts}
 
 
-def _record(case_id: int, fact: WorldFact, neighbors: list[WorldFact], world: World, seed: int) -> dict[str, Any]:
+def _record(
+    case_id: int, fact: WorldFact, neighbors: list[WorldFact], objects: set[str], world: World, seed: int
+) -> dict[str, Any]:
+    """Of one fact, whose relation has those objects."""
     relation = fact.relation
     # Seeded by the fact, so that a record does not change when another fact is added or removed.
     draw = random.Random(f"{seed} {relation.id} {fact.subject}")
-    new_object = draw.choice(sorted({other.object for other in world.facts_of(relation)} - {fact.object}))
+    new_object = draw.choice(sorted(objects - {fact.object}))
     paraphrase = draw.choice(fact.trained_phrasings[1:])
     chosen = draw.sample(neighbors, min(MOST_NEIGHBORS, len(neighbors)))
     return {

@@ -138,7 +138,8 @@ def tune(
     found = best(finds)
     for name in REFINED:
         others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
-        found = best([found, *(tried(name, other, on) for other in others)])
+        finds += [tried(name, other, on) for other in others]
+        found = best(finds)  # of all on these records, so that scores given up for drift do not add up
     searched = tuple(trials)
     if found.cell.failed is not None:
         raise NotFinite(f"no setting that was tried can be computed: {found.cell.failed}")
