@@ -206,6 +206,13 @@ class FineTuningHyperparameters(Hyperparameters):
     stop_loss: Annotated[float, Between(0, 10)] = 0.01
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MendHyperparameters(Hyperparameters):
+    """Of MEND (`errata/mend`), which has learnt all else. Its network must have been trained for these very layers."""
+
+    method: ClassVar[str] = "mend"
+
+
 RECORDS: Mapping[str, type[Hyperparameters]] = {
     record.method: record
     for record in (
@@ -214,6 +221,7 @@ RECORDS: Mapping[str, type[Hyperparameters]] = {
         FineTuningHyperparameters,
         EmmetHyperparameters,
         AlphaEditHyperparameters,
+        MendHyperparameters,
     )
 }
 

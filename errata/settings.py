@@ -110,3 +110,7 @@ class Settings(BaseSettings):
     replica_ttl_s: int = Field(
         default=10, ge=2, description="Seconds after which a silent serving replica counts as gone."
     )
+
+    def statistics_folder(self, model_digest: str) -> Path:
+        """Where a base model's second moments are kept, and what else its edits need."""
+        return self.home / "second_moments" / model_digest

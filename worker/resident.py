@@ -62,7 +62,7 @@ class Resident:
     @property
     def statistics_folder(self) -> Path:
         """Where the model's second moments are kept."""
-        return self.settings.home / "second_moments" / self.model.digest
+        return self.settings.statistics_folder(self.model.digest)
 
     def prepare(self) -> tuple[int, ...]:
         """Make the second moments that MEMIT, an edit's method by default, needs; gives their layers.

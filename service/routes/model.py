@@ -61,6 +61,6 @@ def get_model(replica: ReplicaDep) -> Model:
         layers=default.layers if default else [],
         hyperparameters=default.hyperparameters if default else None,
         methods=methods,
-        statistics=stored_origins(replica.settings.home / "second_moments" / model.digest, layers),
+        statistics=stored_origins(replica.settings.statistics_folder(model.digest), layers),
         replicas=replica.registry.replicas(),
     )
