@@ -14,7 +14,7 @@ import torch
 from errata import hyperparameters
 from errata.corpus import corpus_for
 from errata.errors import InvalidHyperparameters, ModelError
-from errata.hyperparameters import Hyperparameters, MemitHyperparameters, TargetHyperparameters
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters, MomentHyperparameters
 from errata.method import check_layers
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
@@ -96,7 +96,7 @@ class Resident:
         """
         check_layers(self.model, wanted)
         folder = self.statistics_folder
-        if not isinstance(wanted, TargetHyperparameters):
+        if not isinstance(wanted, MomentHyperparameters):
             return SecondMoments(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with _only_one_process(folder):

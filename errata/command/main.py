@@ -106,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     training.add_argument("--records", type=Path, help="JSON list of records to learn from")
     training.add_argument("--corpus", type=Path, help="text file, or folder of .txt files")
     training.add_argument("--num-steps", type=int, default=2_000, help="updates of the network (default: %(default)s)")
+    training.add_argument(
+        "--facts-per-step",
+        type=int,
+        default=10,
+        help="facts edited in one step: one at a time, and in the next step all at once (default: %(default)s)",
+    )
     training.add_argument("--seed", type=int, default=0, help="of the network's beginning and of what each step edits")
     training.add_argument("--threads", type=int, help="CPU cores to use (default: all)")
     training.add_argument("--out", type=Path, help="file to write (default: beside the model's second moments)")

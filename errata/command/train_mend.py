@@ -25,6 +25,7 @@ from errata.mend.network import FILE_NAME
 from errata.mend.training import Losses, Training, TrainingData, as_dict, train
 from errata.method import check_layers
 from errata.model import DEMO, EditableModel
+from errata.second_moments import SecondMoments
 from errata.settings import Settings
 
 SHOWN_EVERY = 50  # steps
@@ -37,19 +38,32 @@ def train_mend(arguments: argparse.Namespace, settings: Settings) -> None:
         ErrataError: the model cannot be loaded, its layers are not known, or there is nothing to learn from.
     """
     known = for_model(settings.model, settings.hyperparameters)
-    hyperparameters = known.get(MendHyperparameters.method)
+    hyperparameters = MendHyperparameters.for_model(settings.model, settings.hyperparameters)
     if hyperparameters is None:
         raise InvalidHyperparameters("method", unknown_to(MendHyperparameters.method, known))
     facts, texts = _facts(arguments.records, settings), _texts(settings)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    training = Training(num_steps=arguments.num_steps, seed=arguments.seed)
+    training = Training(
+        num_steps=arguments.num_steps,
+        facts_per_step=arguments.facts_per_step,
+        edit_sizes=(1, arguments.facts_per_step),
+        seed=arguments.seed,
+    )
     model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
     check_layers(model, hyperparameters)
     data = TrainingData.of(model, facts, sample_contexts(model, hyperparameters.seed), texts)
-    network = train(model, hyperparameters.layers, data, training, _shown(training))
-    path = arguments.out or settings.statistics_folder(model.digest) / FILE_NAME
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = settings.statistics_folder(model.digest)
+    second_moments = SecondMoments.open(
+        model,
+        hyperparameters.layers,
+        hyperparameters.num_samples,
+        folder=folder,
+        corpus=corpus_for(settings.model, settings.corpus),
+        published=settings.published_moments,
+    )
+    network = train(model, hyperparameters.layers, second_moments, data, training, _shown(training))
+    path = arguments.out or folder / FILE_NAME
     network.store(path, model.digest, {**as_dict(training), "subjects": len(data.facts)})
     print(f"The network of {model.name} is in {path}")
 

@@ -27,9 +27,10 @@ from torch import Tensor
 from errata.errors import StatisticsError
 from errata.facts import Fact
 from errata.mend.gradient_terms import Continuations, OnOutput, changing_outputs, gradient_terms
-from errata.mend.network import Factors, MendNetwork
+from errata.mend.network import Factors, MendNetwork, moment_factors
 from errata.model import EditableModel
 from errata.prompts import target_ids
+from errata.second_moments import SecondMoments
 
 Pair = tuple[Sequence[int], Sequence[int]]
 
@@ -57,10 +58,10 @@ class Training:
     rank: int = 64
     learning_rate: float = 2e-3
     alpha_rate: float = 0.03
-    edit_weight: float = 0.1
+    edit_weight: float = 1.0
     num_warmup_steps: int = 50
     clip_norm: float = 1.0
-    prefixed_share: float = 0.1
+    prefixed_share: float = 0.3
     num_facts_normalised_by: int = 400
     seed: int = 0
 
@@ -109,6 +110,7 @@ class TrainingData:
 def train(
     model: EditableModel,
     layers: Sequence[int],
+    second_moments: SecondMoments,
     data: TrainingData,
     training: Training,
     on_step: Callable[[int, Losses], None] = lambda step, losses: None,
@@ -119,7 +121,7 @@ def train(
         on_step: called with the number of steps done, and the losses of the last. What it raises ends the training.
 
     Raises:
-        StatisticsError: there are fewer subjects than a step needs.
+        StatisticsError: there are fewer subjects than a step needs, or no second moments.
     """
     needed = max(training.facts_per_step, *training.edit_sizes)
     if len(data.facts) < needed:
@@ -129,13 +131,14 @@ def train(
         torch.manual_seed(training.seed)
         network = MendNetwork(tuple(layers), d_in, d_model, training.rank)
     network.to(model.device)
+    factors = moment_factors(second_moments, layers, model.device)
     network.normalise_by(gradient_terms(model, _some_facts(data, training), layers))
     optimizer = _optimizer(network, training)
     for step in range(training.num_steps):
         factor = _learning_rate_factor(step, training)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        edit, locality = _losses(model, network, _draw(model, data, training, step))
+        edit, locality = _losses(model, network, factors, _draw(model, data, training, step))
         optimizer.zero_grad()
         torch.autograd.backward(training.edit_weight * edit + locality)
         torch.nn.utils.clip_grad_norm_(network.parameters(), training.clip_norm)
@@ -220,7 +223,9 @@ def _window(text: Sequence[int], draw: random.Random) -> Pair:
     return text[start : start + GIVEN], text[start + GIVEN : start + WINDOW]
 
 
-def _losses(model: EditableModel, network: MendNetwork, step: _Step) -> tuple[Tensor, Tensor]:
+def _losses(
+    model: EditableModel, network: MendNetwork, factors: Mapping[int, Tensor], step: _Step
+) -> tuple[Tensor, Tensor]:
     """The edit loss and the locality loss, both ()."""
     terms = gradient_terms(model, step.facts, network.layers)
     staying = Continuations.of(step.staying, model.device)
@@ -231,7 +236,7 @@ def _losses(model: EditableModel, network: MendNetwork, step: _Step) -> tuple[Te
     edit_of_row = torch.cat(
         [edits.repeat_interleave(len(pairs) // step.num_edits) for pairs in (step.following, step.staying)]
     )
-    with edited_apart(model, network(terms), terms.fact // step.edit_size, edit_of_row):
+    with edited_apart(model, network(terms, factors), terms.fact // step.edit_size, edit_of_row):
         edited = asked.log_probabilities(model)
     num_following = int((asked.row < len(step.following)).sum())
     following = Continuations.of(step.following, model.device)
