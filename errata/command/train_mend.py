@@ -25,6 +25,7 @@ from errata.mend.network import FILE_NAME
 from errata.mend.training import Losses, Training, TrainingData, as_dict, train
 from errata.method import check_layers
 from errata.model import DEMO, EditableModel
+from errata.prompts import require_room
 from errata.second_moments import SecondMoments
 from errata.settings import Settings
 
@@ -42,6 +43,9 @@ def train_mend(arguments: argparse.Namespace, settings: Settings) -> None:
     if hyperparameters is None:
         raise InvalidHyperparameters("method", unknown_to(MendHyperparameters.method, known))
     facts, texts = _facts(arguments.records, settings), _texts(settings)
+    for name in ("num_steps", "facts_per_step"):
+        if getattr(arguments, name) < 1:
+            raise InvalidHyperparameters(name, f"must be 1 or more, got {getattr(arguments, name)}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     training = Training(
@@ -52,7 +56,9 @@ def train_mend(arguments: argparse.Namespace, settings: Settings) -> None:
     )
     model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
     check_layers(model, hyperparameters)
-    data = TrainingData.of(model, facts, sample_contexts(model, hyperparameters.seed), texts)
+    contexts = sample_contexts(model, hyperparameters.seed)
+    require_room(model, facts, contexts)
+    data = TrainingData.of(model, facts, contexts, texts)
     folder = settings.statistics_folder(model.digest)
     second_moments = SecondMoments.open(
         model,

@@ -15,7 +15,7 @@ from errata.deltas import Delta
 from errata.errors import InvalidHyperparameters
 from errata.facts import Fact
 from errata.hyperparameters import MendHyperparameters
-from errata.mend.gradient_terms import gradient_terms
+from errata.mend.gradient_terms import gradient_terms, prefixes_of
 from errata.mend.network import moment_factors, network_of
 from errata.method import Method, OnProgress
 from errata.model import EditableModel
@@ -32,7 +32,7 @@ def find_updates(
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The update of each layer, of rank tokens of the facts at most. The network lies in the folder of the second
-    moments; contexts and `store` are not used.
+    moments; `store` is not used.
 
     Raises:
         StatisticsError: no network was trained for this model, or it has no second moments.
@@ -44,7 +44,8 @@ def find_updates(
         detail = f"are {list(layers)}, but the network was trained for {list(network.layers)}"
         raise InvalidHyperparameters("layers", detail)
     on_progress("spread", 0, len(layers))
-    factors = network(gradient_terms(model, facts, layers), moment_factors(second_moments, layers, model.device))
+    terms = gradient_terms(model, facts, layers, prefixes_of(contexts))
+    factors = network(terms, moment_factors(second_moments, layers, model.device))
     deltas = {}
     for done, layer in enumerate(layers, start=1):
         deltas[layer] = Delta.of_factors(factors[layer].left.T.double(), factors[layer].right.double())

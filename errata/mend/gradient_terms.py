@@ -1,8 +1,8 @@
 """The gradient of facts' loss to down-projections, token by token: dL/dW = sum over tokens of delta u^T.
 
 u is what enters the down-projection at a token, delta the gradient of the loss to what leaves it there (Section 3.2 of
-the paper). The loss is the sum over the facts of -log p(object | prompt) / tokens of the object, so that a fact's terms
-do not depend on the facts beside it.
+the paper). The loss is the sum over the facts of the mean over prefixes of -log p(object | prompt) / tokens of the
+object, so that a fact's terms do not depend on the facts beside it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from errata.model import EditableModel
 from errata.prompts import padded, target_ids
 
 OnOutput = Callable[[Tensor, Tensor], Tensor]
+Pair = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Continuations:
     weight: Tensor
 
     @classmethod
-    def of(cls, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device) -> Continuations:
+    def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
         """Of pairs of prompt and continuation, neither empty."""
         predictions = [
             (row, len(prompt) - 1 + place, token_id, 1 / len(continuation))
@@ -78,14 +79,27 @@ class Continuations:
         return -(log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight).sum()
 
 
-def gradient_terms(model: EditableModel, facts: Sequence[Fact], layers: Sequence[int]) -> GradientTerms:
-    """The terms of the facts' prompts and objects, in the model as it is now, whose weights stay without gradients."""
-    prompts = [model.tokenizer(fact.prompt)["input_ids"] for fact in facts]
-    pairs = list(zip(prompts, (target_ids(model.tokenizer, fact.object) for fact in facts), strict=True))
-    batches = batches_by_length([len(prompt) + len(ids) - 1 for prompt, ids in pairs], tokens_per_batch(model.device))
+def prefixes_of(contexts: Sequence[str]) -> tuple[str, ...]:
+    """What a fact's prompt stands behind: nothing, and the first context, where a word is not the first of its text."""
+    return ("", *contexts[:1])
+
+
+def gradient_terms(
+    model: EditableModel, facts: Sequence[Fact], layers: Sequence[int], prefixes: Sequence[str]
+) -> GradientTerms:
+    """The terms of the facts' prompts behind each of `prefixes`, and objects, in the model as it is now, whose weights
+    stay without gradients. Tokens of a prefix have none: what stands before a fact is none of it."""
+    objects = [target_ids(model.tokenizer, fact.object) for fact in facts]
+    skipped = [len(model.tokenizer(prefix.rstrip())["input_ids"]) if prefix else 0 for prefix in prefixes]
+    rows = [
+        _Row(index, skip, (model.tokenizer(prefix + fact.prompt)["input_ids"], objects[index]))
+        for index, fact in enumerate(facts)
+        for prefix, skip in zip(prefixes, skipped, strict=True)
+    ]
+    lengths = [len(prompt) + len(object_ids) - 1 for prompt, object_ids in (row.pair for row in rows)]
     parts = [
-        _terms_of(model, Continuations.of([pairs[fact] for fact in batch], model.device), layers, batch)
-        for batch in batches
+        _terms_of(model, [rows[row] for row in batch], layers, len(prefixes))
+        for batch in batches_by_length(lengths, tokens_per_batch(model.device))
     ]
     return GradientTerms(
         {layer: torch.cat([part.inputs[layer] for part in parts]) for layer in layers},
@@ -94,7 +108,18 @@ def gradient_terms(model: EditableModel, facts: Sequence[Fact], layers: Sequence
     )
 
 
-def _terms_of(model: EditableModel, asked: Continuations, layers: Sequence[int], facts: Sequence[int]) -> GradientTerms:
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A fact, by its index, behind a prefix of `skip` tokens."""
+
+    fact: int
+    skip: int
+    pair: Pair
+
+
+def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int], num_prefixes: int) -> GradientTerms:
+    """Of one batch."""
+    asked = Continuations.of([row.pair for row in rows], model.device)
     inputs: dict[int, Tensor] = {}
     offsets: dict[int, Tensor] = {}
 
@@ -107,14 +132,16 @@ def _terms_of(model: EditableModel, asked: Continuations, layers: Sequence[int],
         return observed
 
     with torch.enable_grad(), changing_outputs(model, {layer: observe(layer) for layer in layers}):
-        loss = asked.loss(asked.log_probabilities(model))
+        loss = asked.loss(asked.log_probabilities(model)) / num_prefixes
     gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
-    lengths = torch.tensor([len(row) for row in asked.rows], device=model.device)
-    is_token = torch.arange(int(lengths.max()), device=model.device) < lengths[:, None]
+    columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
+    fact, first, stop = torch.tensor(columns, device=model.device).T
+    places = torch.arange(int(stop.max()), device=model.device)
+    is_token = (places >= first[:, None]) & (places < stop[:, None])
     return GradientTerms(
         {layer: inputs[layer][is_token].float() for layer in layers},
         {layer: gradient[is_token].float() for layer, gradient in zip(layers, gradients, strict=True)},
-        torch.tensor(facts, device=model.device).repeat_interleave(lengths),
+        fact.repeat_interleave(stop - first),
     )
 
 

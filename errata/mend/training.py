@@ -24,15 +24,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from errata.errors import StatisticsError
+from errata.errors import NotFinite, StatisticsError
 from errata.facts import Fact
-from errata.mend.gradient_terms import Continuations, OnOutput, changing_outputs, gradient_terms
+from errata.mend.gradient_terms import Continuations, OnOutput, Pair, changing_outputs, gradient_terms, prefixes_of
 from errata.mend.network import Factors, MendNetwork, moment_factors
 from errata.model import EditableModel
 from errata.prompts import target_ids
 from errata.second_moments import SecondMoments
-
-Pair = tuple[Sequence[int], Sequence[int]]
 
 WINDOW = 14  # tokens of a piece of unrelated text, as long as a short prompt
 GIVEN = 2  # how many of them are given before the first that is compared
@@ -58,10 +56,10 @@ class Training:
     rank: int = 64
     learning_rate: float = 2e-3
     alpha_rate: float = 0.03
-    edit_weight: float = 1.0
+    edit_weight: float = 0.5
     num_warmup_steps: int = 50
     clip_norm: float = 1.0
-    prefixed_share: float = 0.3
+    prefixed_share: float = 0.2
     num_facts_normalised_by: int = 400
     seed: int = 0
 
@@ -122,6 +120,7 @@ def train(
 
     Raises:
         StatisticsError: there are fewer subjects than a step needs, or no second moments.
+        NotFinite: a loss is no finite number.
     """
     needed = max(training.facts_per_step, *training.edit_sizes)
     if len(data.facts) < needed:
@@ -131,16 +130,21 @@ def train(
         torch.manual_seed(training.seed)
         network = MendNetwork(tuple(layers), d_in, d_model, training.rank)
     network.to(model.device)
-    factors = moment_factors(second_moments, layers, model.device)
-    network.normalise_by(gradient_terms(model, _some_facts(data, training), layers))
+    factors, prefixes = moment_factors(second_moments, layers, model.device), prefixes_of(data.contexts)
+    network.normalise_by(gradient_terms(model, _some_facts(data, training), layers, prefixes))
     optimizer = _optimizer(network, training)
     for step in range(training.num_steps):
         factor = _learning_rate_factor(step, training)
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        edit, locality = _losses(model, network, factors, _draw(model, data, training, step))
+        edit, locality = _losses(
+            model, network, factors, prefixes_of(data.contexts), _draw(model, data, training, step)
+        )
+        loss = training.edit_weight * edit + locality
+        if not loss.isfinite():
+            raise NotFinite(f"the loss of MEND's training left the finite numbers at step {step + 1}")
         optimizer.zero_grad()
-        torch.autograd.backward(training.edit_weight * edit + locality)
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), training.clip_norm)
         optimizer.step()
         on_step(step + 1, Losses(edit.item(), locality.item()))
@@ -224,10 +228,10 @@ def _window(text: Sequence[int], draw: random.Random) -> Pair:
 
 
 def _losses(
-    model: EditableModel, network: MendNetwork, factors: Mapping[int, Tensor], step: _Step
+    model: EditableModel, network: MendNetwork, factors: Mapping[int, Tensor], prefixes: Sequence[str], step: _Step
 ) -> tuple[Tensor, Tensor]:
     """The edit loss and the locality loss, both ()."""
-    terms = gradient_terms(model, step.facts, network.layers)
+    terms = gradient_terms(model, step.facts, network.layers, prefixes)
     staying = Continuations.of(step.staying, model.device)
     with torch.no_grad():
         base = staying.log_probabilities(model)

@@ -77,7 +77,7 @@ def test_the_terms_of_all_tokens_sum_to_the_gradient_of_the_matrix(
     of_each_architecture: dict[str, EditableModel],
 ) -> None:
     for model in of_each_architecture.values():
-        terms = gradient_terms(model, FACTS, LAYERS)
+        terms = gradient_terms(model, FACTS, LAYERS, [""])
         for layer in LAYERS:
             _, expected = model.gradient(layer, model.weight(layer), partial(loss_of_all, model))
             summed = terms.gradients[layer].T @ terms.inputs[layer]
@@ -89,7 +89,7 @@ def test_the_terms_of_all_tokens_sum_to_the_gradient_of_the_matrix(
 def test_an_untrained_network_gives_the_gradient_behind_the_inverse_second_moment(
     demo: EditableModel, demo_moments: SecondMoments
 ) -> None:
-    terms = gradient_terms(demo, FACTS, LAYERS)
+    terms = gradient_terms(demo, FACTS, LAYERS, [""])
     d_model, d_in = demo.weight(LAYERS[0]).shape
     network = MendNetwork(LAYERS, d_in, d_model, rank=4)
     network.requires_grad_(False).normalise_by(terms)
@@ -104,7 +104,7 @@ def test_an_untrained_network_gives_the_gradient_behind_the_inverse_second_momen
 
 def test_each_row_of_a_batch_runs_with_its_own_edit(demo: EditableModel, demo_moments: SecondMoments) -> None:
     draw = torch.Generator().manual_seed(0)
-    terms = gradient_terms(demo, FACTS, LAYERS)
+    terms = gradient_terms(demo, FACTS, LAYERS, [""])
     d_model, d_in = demo.weight(LAYERS[0]).shape
     network = MendNetwork(LAYERS, d_in, d_model, rank=4)
     network.normalise_by(terms)
