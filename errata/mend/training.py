@@ -1,6 +1,6 @@
 """Training the network of a base model: edits are made and felt, and it learns what made them better (Section 3.3).
 
-A step makes some edits of one fact or more each, every one on the base by itself, and sums over them
+A step makes some edits of one fact or more each, every one on the base by itself. Its loss is
 
     c_edit * mean over what should follow the edit of -log p_edited(object) / tokens of the object
     + mean over what should not of KL(p_base || p_edited) of each token / tokens
@@ -8,8 +8,7 @@ A step makes some edits of one fact or more each, every one on the base by itsel
 What should follow are each fact's own prompt and one of its paraphrases, one of the two behind a context prefix now and
 then; what should not, a neighbour of each fact, a neighbour of a fact of another edit, and a piece of unrelated text.
 The gradient's terms are data: what is differentiated is the run of the edited model, through the update to the network.
-Adam, with a step size that falls to nothing along a cosine. A step draws from a generator of its own number, so that a
-training can go on where it was interrupted and end where it would have ended.
+Adam, with a step size that falls to nothing along a cosine. What a step edits is drawn by its number and the seed.
 """
 
 from __future__ import annotations

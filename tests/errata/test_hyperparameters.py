@@ -59,7 +59,7 @@ def test_a_file_may_be_of_several_methods_or_of_memit_alone(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        ({"methods": {"mend": {"hyperparameters": {"layers": [1]}}}}, "mend"),
+        ({"methods": {"serac": {"hyperparameters": {"layers": [1]}}}}, "serac"),
         ({"methods": {"rome": {"layers": [1]}}}, "cannot be read"),
         ({"methods": ["rome"]}, "cannot be read"),
         ([], "cannot be read"),

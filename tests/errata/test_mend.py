@@ -184,7 +184,7 @@ def test_the_command_trains_the_network_that_edits_then_use(
     fact, other = counterfactual_rivers()[0], counterfactual_rivers()[-1]
     built = METHODS["mend"](neox, FactSet([fact]), MendHyperparameters(layers=LAYERS), SecondMoments(folder))
     num_tokens = len(neox.tokenizer(fact.prompt)["input_ids"]) + len(target_ids(neox.tokenizer, fact.object)) - 1
-    assert {layer: delta.rank for layer, delta in built.deltas.items()} == dict.fromkeys(LAYERS, num_tokens)
+    assert {layer: delta.rank for layer, delta in built.deltas.items()} == dict.fromkeys(LAYERS, 2 * num_tokens)
     both = METHODS["mend"](neox, FactSet([fact, other]), MendHyperparameters(layers=LAYERS), SecondMoments(folder))
     others = METHODS["mend"](neox, FactSet([other]), MendHyperparameters(layers=LAYERS), SecondMoments(folder))
     for layer in LAYERS:
