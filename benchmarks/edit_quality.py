@@ -29,7 +29,7 @@ from errata.demo.world import load_world
 from errata.evaluation import Evaluation, Record, evaluate, read_records
 from errata.evaluation.results import estimates_of
 from errata.facts import FactSet
-from errata.hyperparameters import Hyperparameters, TargetHyperparameters
+from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.method import Method
 from errata.methods import METHODS
 from errata.model import DEMO, EditableModel
@@ -90,7 +90,7 @@ def main() -> None:
 
 def second_moments(model: EditableModel, hyperparameters: Hyperparameters, folder: Path) -> SecondMoments:
     """The demo model's, collected into `folder` where the method uses them."""
-    if not isinstance(hyperparameters, TargetHyperparameters):
+    if not isinstance(hyperparameters, MomentHyperparameters):
         return SecondMoments(folder)
     return SecondMoments.open(
         model, hyperparameters.layers, hyperparameters.num_samples, folder=folder, corpus=corpus_for(DEMO, None)

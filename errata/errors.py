@@ -6,7 +6,7 @@ ErrataError
 ├── InvalidHyperparameters   an unknown name or a value out of its bounds
 ├── ModelError               the base model cannot be loaded or edited
 │   └── UnsupportedArchitecture
-├── StatisticsError          second moments are missing, or are another model's
+├── StatisticsError          second moments, or a trained network, are missing or another model's
 ├── ArtifactError            a stored version cannot be used
 │   ├── CorruptArtifact      truncated, altered or unreadable
 │   ├── WeightsDropped       its weights were dropped to save room
@@ -76,7 +76,7 @@ class UnsupportedArchitecture(ModelError):
 
 
 class StatisticsError(ErrataError):
-    """Second-moment statistics are missing or do not belong to the model."""
+    """Second moments, or the network that MEND needs, are missing or do not belong to the model."""
 
 
 class ArtifactError(ErrataError):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from errata.corpus import corpus_for
-from errata.hyperparameters import Hyperparameters, TargetHyperparameters
+from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.method import check_layers
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
@@ -46,7 +46,7 @@ def home_moments(
     """
     check_layers(model, wanted)
     folder = moments_folder(home, model)
-    if not isinstance(wanted, TargetHyperparameters):
+    if not isinstance(wanted, MomentHyperparameters):
         return SecondMoments(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _only_one_process(folder):

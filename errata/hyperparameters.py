@@ -114,7 +114,18 @@ class Hyperparameters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TargetHyperparameters(Hyperparameters):
+class MomentHyperparameters(Hyperparameters):
+    """Of the methods that use the second moments of the layers' keys.
+
+    Attributes:
+        num_samples: key vectors that the second moment is collected from; None for ten for each dimension of a key.
+    """
+
+    num_samples: Annotated[int | None, Between(100, 100_000_000)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetHyperparameters(MomentHyperparameters):
     """Of the methods that search for a target for each fact, at the last of the layers, and write it by the second
     moments of its key.
 
@@ -125,7 +136,6 @@ class TargetHyperparameters(Hyperparameters):
         weight_decay: weight of |offset| / |hidden state|^2 in the loss.
         kl_factor: weight of the KL term that keeps what the subject is.
         stop_loss: a search ends when its total loss falls below this.
-        num_samples: key vectors that the second moment is collected from; None for ten for each dimension of a key.
     """
 
     num_steps: Annotated[int, Between(1, 500)] = 25
@@ -134,7 +144,6 @@ class TargetHyperparameters(Hyperparameters):
     weight_decay: Annotated[float, Between(0, 100)] = 0.5
     kl_factor: Annotated[float, Between(0, 100)] = 0.0625
     stop_loss: Annotated[float, Between(0, 10)] = 0.05
-    num_samples: Annotated[int | None, Between(100, 100_000_000)] = None
 
     def for_search(self, search: Mapping[str, Any]) -> Self:
         """This record with what a fact brings for its own search.
@@ -231,6 +240,13 @@ class FineTuningHyperparameters(Hyperparameters):
     stop_loss: Annotated[float, Between(0, 10)] = 0.01
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MendHyperparameters(MomentHyperparameters):
+    """Of MEND (`errata/mend`), which has learnt all else. Its network must have been trained for these very layers."""
+
+    method: ClassVar[str] = "mend"
+
+
 RECORDS: Mapping[str, type[Hyperparameters]] = {
     record.method: record
     for record in (
@@ -239,6 +255,7 @@ RECORDS: Mapping[str, type[Hyperparameters]] = {
         FineTuningHyperparameters,
         EmmetHyperparameters,
         AlphaEditHyperparameters,
+        MendHyperparameters,
     )
 }
 

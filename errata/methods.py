@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from errata import alphaedit, emmet, fine_tuning, memit, rome
+from errata.mend import editing as mend
 from errata.method import Method
 
 METHODS: Mapping[str, Method[Any]] = {
-    method.name: method for method in (memit.build, rome.build, fine_tuning.build, emmet.build, alphaedit.build)
+    method.name: method
+    for method in (memit.build, rome.build, fine_tuning.build, emmet.build, alphaedit.build, mend.build)
 }

@@ -28,10 +28,14 @@ SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.
 
 
 class SecondMoments:
-    """The second moment of each layer, read from a folder that belongs to one base model."""
+    """The second moment of each layer, read from a folder that belongs to one base model.
+
+    Attributes:
+        folder: what else is kept of the model for its edits lies there, too.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     @classmethod
     def open(
@@ -89,7 +93,7 @@ class SecondMoments:
 
     def moment(self, layer: int) -> Tensor:
         """C of one layer, (d_in, d_in), float32, mapped from its file. Raises `StatisticsError`."""
-        path = _moment_file(self._folder, layer)
+        path = _moment_file(self.folder, layer)
         try:
             with safe_open(path, framework="pt") as stored:
                 moment: Tensor = stored.get_tensor("second_moment")
@@ -99,7 +103,7 @@ class SecondMoments:
 
     def origins(self, layers: Sequence[int]) -> list[Origin]:
         """What each of `layers` was made from, of those that there are here. Raises `StatisticsError`."""
-        return stored_origins(self._folder, layers)
+        return stored_origins(self.folder, layers)
 
     def factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor | None:
         """The Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.
@@ -110,7 +114,7 @@ class SecondMoments:
         Raises:
             StatisticsError: there is no second moment of this layer.
         """
-        path = _factor_file(self._folder, layer)
+        path = _factor_file(self.folder, layer)
         if not self._is_of_moment(path, layer):
             self._compute_factor(layer, device)
         with safe_open(path, framework="pt", device=str(device)) as stored:
@@ -120,7 +124,7 @@ class SecondMoments:
     def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
         """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
         for layer in layers:
-            if not self._is_of_moment(_factor_file(self._folder, layer), layer):
+            if not self._is_of_moment(_factor_file(self.folder, layer), layer):
                 self._compute_factor(layer, device)
 
     def eigenvectors(self, layer: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
@@ -131,9 +135,9 @@ class SecondMoments:
         Raises:
             StatisticsError: there is no second moment of this layer.
         """
-        path = _eigenvector_file(self._folder, layer)
+        path = _eigenvector_file(self.folder, layer)
         if not self._is_of_moment(path, layer):
-            identity = _identity(self._folder, layer)
+            identity = _identity(self.folder, layer)
             values, vectors = torch.linalg.eigh(self.moment(layer).to(device).double())
             tensors = {"eigenvalues": values, "eigenvectors_transposed": vectors.T}
             store(path, tensors, {"moment": identity})
@@ -145,16 +149,16 @@ class SecondMoments:
         """Whether a file is there that was computed from the very second moment that is there now."""
         try:
             with safe_open(path, framework="pt") as stored:
-                return bool((stored.metadata() or {}).get("moment") == _identity(self._folder, layer))
+                return bool((stored.metadata() or {}).get("moment") == _identity(self.folder, layer))
         except (OSError, SafetensorError):
             return False  # missing or damaged
 
     def _compute_factor(self, layer: int, device: torch.device | str) -> None:
-        identity = _identity(self._folder, layer)
+        identity = _identity(self.folder, layer)
         matrix = self.moment(layer).to(device).double()
         factor = factor_in_place(matrix)
         transposed = matrix.new_empty(0) if factor is None else factor.T
-        store(_factor_file(self._folder, layer), {"factor_transposed": transposed}, {"moment": identity})
+        store(_factor_file(self.folder, layer), {"factor_transposed": transposed}, {"moment": identity})
 
 
 @dataclass(frozen=True, slots=True)

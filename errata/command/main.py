@@ -96,6 +96,27 @@ def _parser() -> argparse.ArgumentParser:
     statistics.add_argument("--corpus", type=Path, help="text file, or folder of .txt files")
     statistics.set_defaults(run=lambda arguments, settings: _become("worker.statistics", settings))
 
+    training = commands.add_parser(
+        "train-mend",
+        parents=[shared],
+        help="train the network that the method MEND edits a base model with",
+        description="Learns from counterfactual edits (--records: a JSON list in the form of CounterFact or zsRE, with "
+        "paraphrases and neighbours) and from text that edits are to leave alone (--corpus). The demo has its own.",
+    )
+    training.add_argument("--records", type=Path, help="JSON list of records to learn from")
+    training.add_argument("--corpus", type=Path, help="text file, or folder of .txt files")
+    training.add_argument("--num-steps", type=int, default=2_000, help="updates of the network (default: %(default)s)")
+    training.add_argument(
+        "--facts-per-step",
+        type=int,
+        default=10,
+        help="facts edited in one step: one at a time, and in the next step all at once (default: %(default)s)",
+    )
+    training.add_argument("--seed", type=int, default=0, help="of the network's beginning and of what each step edits")
+    training.add_argument("--threads", type=int, help="CPU cores to use (default: all)")
+    training.add_argument("--out", type=Path, help="file to write (default: beside the model's second moments)")
+    training.set_defaults(run=_train_mend)
+
     tracing = commands.add_parser(
         "trace",
         parents=[of_model],
@@ -247,6 +268,12 @@ def _tune(arguments: argparse.Namespace, settings: Settings) -> None:
     from errata.command.tune import tune  # with torch
 
     tune(arguments, settings)
+
+
+def _train_mend(arguments: argparse.Namespace, settings: Settings) -> None:
+    from errata.command.train_mend import train_mend  # with torch
+
+    train_mend(arguments, settings)
 
 
 def _become(module: str, settings: Settings) -> None:

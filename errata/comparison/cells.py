@@ -23,9 +23,10 @@ from errata.evaluation import Estimate, Evaluation, Generation, Record, evaluate
 from errata.evaluation.generation import require_room_for_texts
 from errata.evaluation.results import estimates_over
 from errata.facts import FactSet
-from errata.hyperparameters import Hyperparameters, TargetHyperparameters
+from errata.hyperparameters import Hyperparameters, MendHyperparameters, MomentHyperparameters
+from errata.mend.network import network_of
 from errata.methods import METHODS
-from errata.model import EditableModel
+from errata.model import EditableModel, digest_of
 from errata.prompts import require_room
 from errata.second_moments import SecondMoments
 
@@ -192,20 +193,20 @@ class Bench:
 
     def _basis(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> dict[str, Any]:
         """All that a cell depends on, as JSON values."""
-        origins = []
-        if isinstance(hyperparameters, TargetHyperparameters):
-            layers = hyperparameters.layers
-            origins = [asdict(origin) for origin in self._second_moments(hyperparameters).origins(layers)]
+        made_of: dict[str, Any] = {"second_moments": []}
+        if isinstance(hyperparameters, MomentHyperparameters):
+            moments = self._second_moments(hyperparameters)
+            made_of["second_moments"] = [asdict(origin) for origin in moments.origins(hyperparameters.layers)]
+            if isinstance(hyperparameters, MendHyperparameters):
+                network = network_of(moments.folder, self.model.digest)
+                made_of["network"] = digest_of(network.state_dict().items())
         return {
             **self._of_all,
+            **made_of,
             "method": hyperparameters.method if hyperparameters else None,
             "hyperparameters": hyperparameters.as_dict() if hyperparameters else None,
             "contexts": list(self._contexts) if hyperparameters else None,
-            "second_moments": origins,
             "records": [_digest(asdict(record)) for record in records],
-            "generation": _digest(asdict(self._generation)) if self._generation else None,
-            "texts": _digest(list(self._texts)),
-            "targets_kept": self._store is not None,
         }
 
     def _file(self, basis: Mapping[str, Any]) -> Path:

@@ -21,7 +21,7 @@ NUMBERS_END = 2**53
 MOST_SHOWN = 50
 MOST_ALIKE_SHOWN = 5
 
-MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit"]
+MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit", "mend"]
 """The editing methods (`errata.methods.METHODS`)."""
 
 

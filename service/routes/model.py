@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from errata.home_moments import moments_folder
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods import METHODS
 from errata.registry.records import Replica
@@ -61,6 +62,6 @@ def get_model(replica: ReplicaDep) -> Model:
         layers=default.layers if default else [],
         hyperparameters=default.hyperparameters if default else None,
         methods=methods,
-        statistics=stored_origins(replica.settings.home / "second_moments" / model.digest, layers),
+        statistics=stored_origins(moments_folder(replica.settings.home, model), layers),
         replicas=replica.registry.replicas(),
     )

@@ -95,7 +95,7 @@ def test_two_objects_for_one_question(client: httpx.Client) -> None:
         ({"hparams": {"clamp": -1}}, "/hparams/clamp"),
         ({"hparams": {"momentum": 1}}, "/hparams/momentum"),
         ({"hparams": {"layers": [99]}}, "/hparams/layers"),
-        ({"method": "mend"}, "/method"),
+        ({"method": "serac"}, "/method"),
         ({"method": "rome", "hparams": {"moment_weight": 3}}, "/hparams/moment_weight"),
         ({"method": "ft", "hparams": {"layers": [0, 1]}}, "/hparams/layers"),
     ],
