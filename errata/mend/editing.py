@@ -31,8 +31,8 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The update of each layer, of rank twice the tokens of the facts at most. The network lies in the folder of the second
-    moments; `store` is not used.
+    """The update of each layer, of rank twice the tokens of the facts at most. The network lies in the folder of the
+    second moments; `store` is not used.
 
     Raises:
         StatisticsError: no network was trained for this model, or it has no second moments.
