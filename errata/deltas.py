@@ -26,7 +26,8 @@ class Delta:
     Attributes:
         left: (d_model, rank) float32, or the whole update (d_model, d_in).
         right: (rank, d_in) float32, or None.
-        rank: of factors, at most the number of facts; of an update without any, the smaller side of the matrix.
+        rank: of factors, at most the number of facts (by MEND, of twice their tokens); of an update
+            without any, the smaller side of the matrix.
     """
 
     left: Tensor

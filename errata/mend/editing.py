@@ -2,8 +2,8 @@
 
     W' = W - alpha * sum over the tokens of all facts of delta~ u~^T
 
-There is no search, and each fact is taken as if it were alone: two passes through the model are all that it takes, and
-the update of many facts is the sum of theirs.
+There is no search, and each fact is taken as if it were alone: a pass through the model and one back are all that it
+takes, and the update of many facts is the sum of theirs.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The update of each layer, of rank tokens of the facts at most. The network lies in the folder of the second
-    moments; `store` is not used.
+    """The update of each layer, of rank twice the tokens of the facts at most. The network lies in the folder of the
+    second moments; `store` is not used.
 
     Raises:
         StatisticsError: no network was trained for this model, or it has no second moments.
