@@ -94,6 +94,11 @@ class Hyperparameters:
         return None if values is None else cls.from_dict(values)
 
     @classmethod
+    def bounds(cls, name: str) -> Between:
+        """The safe bounds of one of its numbers."""
+        return _numbers(cls)[name].bounds
+
+    @classmethod
     def _typed(cls, name: str, value: Any) -> Any:
         if name == "layers":
             if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 
 from errata.build_store import BuildStore
 from errata.deltas import Delta
@@ -12,8 +11,7 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.method import Method, OnProgress
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
-from errata.spread import spread
-from errata.targets import find_targets
+from errata.spread import search_and_spread, weighed_keys
 
 
 def find_updates(
@@ -26,16 +24,8 @@ def find_updates(
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
     """The update of each layer that brings all facts near their targets, weighed against what the layer does."""
-    targets = find_targets(
-        model,
-        facts,
-        contexts,
-        hyperparameters,
-        store=store,
-        on_progress=partial(on_progress, "targets"),
-    )
-    told = partial(on_progress, "spread")
-    return spread(model, facts, targets, contexts, hyperparameters, second_moments, told, store=store)
+    adjust = weighed_keys(second_moments, hyperparameters)
+    return search_and_spread(adjust, model, facts, contexts, hyperparameters, store, on_progress)
 
 
 build = Method(MemitHyperparameters, find_updates, one_after_another=False, searches_ahead=True)

@@ -32,6 +32,15 @@ AdjustKeys = Callable[[int, Tensor], Tensor]
 """From a layer and its keys, K transposed, (facts, d_in), float32: A, (d_in, facts), float64."""
 
 
+def weighed_keys(second_moments: SecondMoments, hyperparameters: MemitHyperparameters) -> AdjustKeys:
+    """What MEMIT makes of a layer's keys: (lambda C + K K^T)^-1 K."""
+
+    def adjust(layer: int, keys: Tensor) -> Tensor:
+        return adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
+
+    return adjust
+
+
 def spread(
     model: EditableModel,
     facts: Sequence[Fact],
@@ -51,10 +60,7 @@ def spread(
         NotFinite: lambda C + K K^T is not positive definite.
         StatisticsError: a layer without second moments.
     """
-
-    def adjust(layer: int, keys: Tensor) -> Tensor:
-        return adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
-
+    adjust = weighed_keys(second_moments, hyperparameters)
     return spread_with(adjust, model, facts, targets, contexts, hyperparameters.layers, store, on_progress)
 
 

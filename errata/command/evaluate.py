@@ -33,6 +33,8 @@ def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
         ErrataError: the records, the model or the version cannot be used.
         OSError: a file cannot be written.
     """
+    for file in filter(None, (arguments.json, arguments.cases)):
+        file.parent.mkdir(parents=True, exist_ok=True)  # found out before hours of measuring
     version = _version(arguments.version, settings.home)
     records = None if arguments.records is None else _read(arguments.records)
     references = None if arguments.references is None else reference_texts(_read(arguments.references))

@@ -20,7 +20,7 @@ class Workshop:
         """Load the model. Raises `ModelError`."""
         self.model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         self._settings = settings
-        self._ready: dict[tuple[tuple[int, ...], object], SecondMoments] = {}
+        self._ready: dict[tuple[str, tuple[int, ...], object], SecondMoments] = {}
 
     def second_moments(self, wanted: Hyperparameters) -> SecondMoments:
         """Those that `wanted` asks for, made in the home folder where they are not there.
@@ -28,7 +28,7 @@ class Workshop:
         Raises:
             InvalidHyperparameters, StatisticsError: as `home_moments`.
         """
-        asked = wanted.layers, getattr(wanted, "num_samples", None)
+        asked = wanted.method, wanted.layers, getattr(wanted, "num_samples", None)
         if asked not in self._ready:
             self._ready[asked] = home_moments(
                 self._settings.home,

@@ -18,7 +18,7 @@ from errata import durable
 from errata.build_store import SEARCH, BuildStore
 from errata.contexts import sample_contexts
 from errata.deltas import edited_weights, relative_norm
-from errata.errors import NotFinite
+from errata.errors import InvalidHyperparameters, NotFinite, StatisticsError
 from errata.evaluation import Estimate, Evaluation, Generation, Record, evaluate
 from errata.evaluation.generation import require_room_for_texts
 from errata.evaluation.results import estimates_over
@@ -141,7 +141,8 @@ class Bench:
     ) -> Cell:
         """Edit records in at once, measure them, and keep what was found.
 
-        A build that leaves the finite numbers is a result like another: its cell says so.
+        A build that leaves the finite numbers, or whose method this model does not suit, is a result like another: its
+        cell says so.
 
         Args:
             hyperparameters: of the method; None for the unedited model.
@@ -154,7 +155,7 @@ class Bench:
         basis = self._basis(hyperparameters, records)
         try:
             cell = self._measured(hyperparameters, records, on_progress)
-        except NotFinite as error:
+        except (NotFinite, InvalidHyperparameters, StatisticsError) as error:
             cell = Cell(failed=str(error))
         file = self._file(basis)
         file.parent.mkdir(parents=True, exist_ok=True)

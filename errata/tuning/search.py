@@ -53,8 +53,9 @@ class Trial:
 
     @property
     def drift(self) -> float:
-        """In nats, infinite where there is no edited model."""
-        return math.inf if self.cell.drift is None else self.cell.drift
+        """In nats, infinite where there is no edited model, or none of finite numbers."""
+        drift = self.cell.drift
+        return drift if drift is not None and math.isfinite(drift) else math.inf
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -175,7 +176,7 @@ def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record],
         raise DataSetError(
             f"there are {len(records)} records; {num_edits} edits take as many to choose on and as many to report on"
         )
-    for place, record in enumerate(records):
+    for place, record in list(enumerate(records))[-2 * num_edits :]:
         if not record.case.paraphrases or not record.case.neighbors:
             raise DataSetError(f"record {place} has no score: it needs paraphrases and prompts about other subjects")
     return records[-num_edits:], records[-2 * num_edits : -num_edits]
@@ -196,6 +197,8 @@ def _candidates(model: EditableModel, start: MemitHyperparameters, grid: Grid) -
 def _others(name: str, found: MemitHyperparameters) -> list[float]:
     """What else to try of one setting, beside what is found."""
     if name == "moment_weight":
-        return [float(f"{found.moment_weight * factor:.2g}") for factor in (10**-0.5, 10**0.5)]
+        bounds = MemitHyperparameters.bounds(name)
+        near = (float(f"{found.moment_weight * factor:.2g}") for factor in (10**-0.5, 10**0.5))
+        return [value for value in near if bounds.low <= value <= bounds.high]
     values = WEIGHT_DECAYS if name == "weight_decay" else KL_FACTORS
     return [value for value in values if value != getattr(found, name)]
