@@ -18,7 +18,7 @@ from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
 from errata.settings import Settings
-from errata.tuning.grid import CLAMPS, LAMBDAS, Grid, lower_half, read_ranges, spelled
+from errata.tuning.grid import CLAMPS, FOR_A_SMALL_MODEL, LAMBDAS, Grid, lower_half, read_ranges, spelled
 from errata.tuning.search import Trial, most_trials
 from errata.tuning.search import tune as search
 from errata.tuning.writing import tables, write
@@ -35,26 +35,29 @@ def tune(arguments: argparse.Namespace, settings: Settings) -> None:
     workshop = Workshop(settings)
     grid = _grid(arguments, workshop.model)
     first = {"layers": grid.layer_ranges[0], "moment_weight": grid.lambdas[0], "seed": arguments.seed}
-    start = known.overridden(first) if known else MemitHyperparameters.from_dict(first)
-
+    if known:
+        starts = [known.overridden(first)]
+    else:
+        published = MemitHyperparameters.from_dict(first)
+        starts = [published, published.overridden(FOR_A_SMALL_MODEL)]
     known = known.overridden({"seed": arguments.seed}) if known else None
 
     file = arguments.out
     kept = file.with_name(f"{file.stem}-search")
     kept.mkdir(parents=True, exist_ok=True)
-    moments = _of_all_layers(workshop, [start, *([known] if known else [])], grid)
+    moments = _of_all_layers(workshop, [*starts, *([known] if known else [])], grid)
     store = BuildStore(kept / "targets")
     searching, reporting = (
         Bench(workshop.model, kept / "cells", moments, seed=arguments.seed, texts=texts, store=store)
         for texts in ((), PROSE)
     )
-    progress = Progress(most_trials(grid, arguments.edits), at_most=True)
+    progress = Progress(most_trials(grid, arguments.edits, len(starts)), at_most=True)
     try:
         tuned = search(
             searching,
             reporting,
             data.records,
-            start,
+            starts,
             grid,
             arguments.edits,
             known=known,

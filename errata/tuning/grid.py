@@ -12,6 +12,9 @@ LAMBDAS = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
 CLAMPS = (0.75, 1.5, 3.0)
 WEIGHT_DECAYS = (0.05, 0.5)
 KL_FACTORS = (0.0625, 0.5)
+FOR_A_SMALL_MODEL = {"weight_decay": 0.05, "kl_factor": 0.5}
+"""Beside the published weights of a search's loss, those that the demo model is edited with. On a small model the
+published decay ends a search long before the clamp does, and no clamp or lambda makes up for it."""
 
 LayerRange = tuple[int, ...]
 

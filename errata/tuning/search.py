@@ -90,7 +90,7 @@ def tune(
     bench: Bench,
     reporting: Bench,
     records: Sequence[Record],
-    start: MemitHyperparameters,
+    starts: Sequence[MemitHyperparameters],
     grid: Grid,
     num_edits: int,
     *,
@@ -103,7 +103,7 @@ def tune(
     Args:
         bench: with a store of targets, which makes the search take a fraction of the time.
         reporting: of the same model, for the report.
-        start: what is not searched for is taken from it, and weight_decay and kl_factor at first.
+        starts: what is not searched for is taken from them, and weight_decay and kl_factor at first. All are tried.
         num_edits: facts that the model is to be edited with at once.
         known: reported beside the proposal.
         on_trial: called with each trial, measured now or found from an earlier search.
@@ -116,7 +116,7 @@ def tune(
         NotFinite: none of the settings can be computed.
     """
     on, reported_on = _parts(records, num_edits)
-    candidates = _candidates(bench.model, start, grid)
+    candidates = _candidates(bench.model, starts, grid)
     bench.require_room([*on, *reported_on])
     trials: list[Trial] = []
 
@@ -149,9 +149,9 @@ def tune(
     return Tuned(found.hyperparameters, searched, report)
 
 
-def most_trials(grid: Grid, num_edits: int) -> int:
+def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
     """How many trials a search makes at most, with its report."""
-    pairs, on_rungs = len(grid.layer_ranges) * len(grid.clamps), 0
+    pairs, on_rungs = num_starts * len(grid.layer_ranges) * len(grid.clamps), 0
     for _ in _rungs(num_edits):
         on_rungs += pairs * len(grid.lambdas)
         pairs = math.ceil(pairs / KEEP)
@@ -182,10 +182,13 @@ def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record],
     return records[-num_edits:], records[-2 * num_edits : -num_edits]
 
 
-def _candidates(model: EditableModel, start: MemitHyperparameters, grid: Grid) -> list[MemitHyperparameters]:
-    """Every pair of layers and clamp, checked with every lambda."""
+def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], grid: Grid) -> list[MemitHyperparameters]:
+    """Every pair of layers and clamp with every start, checked with every lambda."""
     candidates = [
-        start.overridden({"layers": layers, "clamp": clamp}) for layers in grid.layer_ranges for clamp in grid.clamps
+        start.overridden({"layers": layers, "clamp": clamp})
+        for start in starts
+        for layers in grid.layer_ranges
+        for clamp in grid.clamps
     ]
     for candidate in candidates:
         check_layers(model, candidate)
