@@ -228,7 +228,7 @@ def retry(
 
     `hparams` says how; without any, with twice the steps and the room that they had, and a tenth of the loss at which a
     search ends. Facts about the same subjects share that search. 409 where the edit has not ended or made no version,
-    where all of its facts took, and where some that did not are others now.
+    where all of its facts took, where some that did not are others now, and where each search would be the same again.
     """
     try:
         edit = retry_edit(registry, edit_id, body, idempotency_key, by=by)

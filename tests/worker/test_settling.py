@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from errata.facts import Fact
-from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, Gate
+from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, Gate, Probe, Stage
 from tests.registry.conftest import publish_version
 from tests.worker.conftest import Crew
 
@@ -78,3 +78,24 @@ def test_it_has_gone_live_where_it_was_activated_by_hand(between: Crew) -> None:
     ended = settled(between, edit)
     assert (ended.status, ended.version) == (EditStatus.SUCCEEDED, version)
     assert between.registry.active() == other
+
+
+def test_probes_that_are_put_while_a_version_is_built_hold_for_it(between: Crew) -> None:
+    registry = between.registry
+    fact = FactBody(subject=PARIS.subject, relation=PARIS.relation, object=PARIS.object)
+    between.grow_to(1)
+    edit, _ = registry.create_edit(EditRequest(facts=(fact,), hparams={"num_steps": 60, "stop_loss": 0}))
+
+    def is_at(*stages: Stage) -> bool:
+        progress = registry.edit(edit.id).progress
+        return progress is not None and progress.stage in stages
+
+    between.wait(lambda: is_at(*Stage), "the edit was not begun")
+    with registry.deciding():  # the version has been measured, and can be published when this ends
+        between.wait(lambda: is_at(Stage.PUBLISH), "the version was not built")
+        registry.probes.replace([Probe(prompt=PARIS.prompt, answer="Rome")])
+    ended = between.ended(edit)
+    registry.probes.replace([])
+    assert ended.status is EditStatus.REJECTED and ended.error is not None
+    assert "is answered 'Paris', not 'Rome'" in ended.error.detail
+    assert registry.active() == 0
