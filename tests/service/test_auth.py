@@ -39,11 +39,11 @@ ACTIVATE = ("POST", "/versions/0/activate", None)
 EXPORT = ("GET", "/versions/0/export?format=lora", None)
 NAME = ("PUT", "/aliases/best", {"version": 0})
 PRUNE = ("POST", "/versions/prune", {"keep_last": 1, "dry_run": True})
-PROBE = ("PUT", "/probes", {"probes": []})
-ADMINISTER = [ACTIVATE, EXPORT, NAME, PRUNE, PROBE]
+PROBE: tuple[str, str, Any] = ("PUT", "/probes", {"probes": []})
+ADMINISTER: list[Any] = [ACTIVATE, EXPORT, NAME, PRUNE, PROBE]
 NO_EDIT = "edit_" + "0" * 24
 # Of what is not there, whoever may is told so.
-ABOUT_NOTHING = {
+ABOUT_NOTHING: dict[str, list[tuple[str, str, Any]]] = {
     "read": [
         ("GET", f"/edits/{NO_EDIT}/facts", None),
         ("GET", "/evaluations/none", None),
