@@ -15,6 +15,8 @@ from errata.errors import InvalidHyperparameters
 
 SEARCH_HYPERPARAMETERS = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
 """What a target search depends on, beside the layer that it is made at; a fact may bring its own."""
+# float32 tells losses of about nothing apart in such steps.
+LEAST_STOP_LOSS = 1e-7
 
 SHIPPED = Path(__file__).parent / "shipped_hyperparameters"
 
@@ -164,12 +166,12 @@ class TargetHyperparameters(MomentHyperparameters):
 
     def stronger(self) -> dict[str, Any]:
         """What to search with for a fact that did not take with these: twice the room and the steps, a tenth of the
-        loss (`benchmarks/retry.py`)."""
+        loss (`benchmarks/retry.py`), each as far as it goes; at the end of all three, it is what it was."""
         numbers = _numbers(type(self))
         return {
             "num_steps": min(2 * self.num_steps, int(numbers["num_steps"].bounds.high)),
             "clamp": min(2 * self.clamp, numbers["clamp"].bounds.high),
-            "stop_loss": self.stop_loss / 10,
+            "stop_loss": min(self.stop_loss, max(self.stop_loss / 10, LEAST_STOP_LOSS)),
         }
 
 

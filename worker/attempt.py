@@ -12,6 +12,7 @@ from rq.timeouts import JobTimeoutException
 
 from errata.errors import (
     Cancelled,
+    Conflict,
     ErrataError,
     FactConflict,
     InvalidFacts,
@@ -81,6 +82,8 @@ def _problem(error: Exception, called: str, limit_s: int) -> Problem:
             return Problem.of_kind("unknown-facts", 404, str(error))
         case FactConflict():
             return Problem.of_kind("fact-conflict", 409, str(error))
+        case Conflict():
+            return Problem.of_kind("conflict", 409, str(error))
         case WeightsDropped():
             return Problem.of_kind("weights-dropped", 409, str(error))
         case NotFinite():

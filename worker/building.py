@@ -14,13 +14,13 @@ from errata.hyperparameters import Hyperparameters, TargetHyperparameters, of_me
 from errata.method import Built, Method
 from errata.methods import METHODS
 from errata.prompts import require_room
-from errata.registry.records import BASE_VERSION, FactBody, LayerReport, Stage, now
+from errata.registry.records import BASE_VERSION, FactBody, LayerReport, Metrics, Stage, now
 from errata.registry.shard_files import ShardOrder
 from errata.second_moments import SecondMoments
 from errata.targets import facts_to_search
 from worker.equipment import Equipment
 from worker.gate import Measured
-from worker.measuring import measure
+from worker.measuring import measure, measure_figures, wrong_answers
 from worker.progress import ProgressReport
 from worker.target_shard import cut
 
@@ -142,6 +142,25 @@ class Builder:
             list(blueprint.facts),
             deltas.edited_weights(model, built.deltas),
             probes=self._registry.probes.all(),
+            perplexity=perplexity,
+            on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
+        )
+
+    def with_probes_as_they_are(self, measured: Measured, built: Built) -> Measured:
+        """What was measured, and how the edited model answers to the probes that are there now."""
+        model, probes, total = self._resident.model, self._registry.probes.all(), len(measured.facts)
+        self.report(Stage.EVALUATE, total, total)
+        wrong = wrong_answers(model, deltas.edited_weights(model, built.deltas), probes)
+        return replace(measured, probes=probes, wrong_answers=wrong)
+
+    def measure_figures(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> tuple[Metrics, int]:
+        """The figures of the edited model alone, and how many facts it does not say."""
+        model = self._resident.model
+        self.report(Stage.EVALUATE, 0, len(blueprint.facts))
+        return measure_figures(
+            model,
+            list(blueprint.facts),
+            deltas.edited_weights(model, built.deltas),
             perplexity=perplexity,
             on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
         )

@@ -11,6 +11,7 @@ from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.method import Built
 from errata.registry.amendment import Amendment, Origin, amend
+from errata.registry.artifacts import Draft
 from errata.registry.edit_files import AcceptedRequest
 from errata.registry.records import (
     BaseModelName,
@@ -26,6 +27,7 @@ from errata.registry.records import (
     now,
 )
 from errata.registry.retention import drop_weights
+from errata.registry.retrying import refuse_outdated
 from worker import gate
 from worker.building import Blueprint, Builder, libraries
 from worker.equipment import Equipment
@@ -78,12 +80,11 @@ class NewVersion:
             built = self._builder.build(plan.blueprint, second_moments)
             asked = self._request.gate
             measured = self._builder.measure(plan.blueprint, built, perplexity=asked.max_perplexity_rise is not None)
-            problem = gate.problem_of(asked, measured)
             self._registry.edit_files.keep_fact_outcomes(self._edit.id, measured.facts)
             if self._request.dry_run:
-                self._end(measured.metrics, measured.num_not_taken, problem)
+                self._end(measured.metrics, measured.num_not_taken, gate.problem_of(asked, measured))
                 return
-            published = self._publish(plan, built, self._manifest(plan, built, measured, problem))
+            published = self._publish(plan, built, measured)
         version = published.version
         self._await_replicas(version)
         self._end(version.metrics, version.not_taken, version.problem, published)
@@ -111,8 +112,13 @@ class NewVersion:
             return None
 
     def _plan(self, hyperparameters: Hyperparameters) -> Plan:
-        """The facts of the base with the edit's put in and taken out."""
+        """The facts of the base with the edit's put in and taken out.
+
+        Raises `Conflict` where the edit is another try, and not at what would be tried on this base.
+        """
         base = self._registry.active() if self._request.base is None else self._request.base
+        if self._accepted.retries:
+            refuse_outdated(self._registry, self._accepted.retries, self._request, base)
         origin = Origin(self._edit.id, self._accepted.by, self._accepted.created_at)
         amendment = amend(
             self._registry.facts(base), base, self._request, origin, refuse_conflicts=self._accepted.refuse_conflicts
@@ -122,9 +128,10 @@ class NewVersion:
         contexts = self._builder.contexts(base, hyperparameters.seed)
         return Plan(base, amendment, self._builder.draw_up(facts, contexts, hyperparameters))
 
-    def _manifest(self, plan: Plan, built: Built, measured: Measured, problem: Problem | None) -> Manifest:
+    def _manifest(self, plan: Plan, built: Built, measured: Measured) -> Manifest:
         """All that is known of the version but its number and its files."""
         model = self._resident.model
+        problem = gate.problem_of(self._request.gate, measured)
         return Manifest(
             id=0,
             parent=plan.base,
@@ -149,33 +156,44 @@ class NewVersion:
             note=self._request.note,
         )
 
-    def _publish(self, plan: Plan, built: Built, manifest: Manifest) -> Published | None:
+    def _publish(self, plan: Plan, built: Built, measured: Measured) -> Published | None:
         """Make it a version and activate it where it is to go live, before anyone else changes what serves.
 
-        None where that has changed since the plan was made, and the version would undo it. Raises `Cancelled`
-        where the edit has ended meanwhile by another hand.
+        Where the probes were changed since it was asked, it is asked those that are there now, first; not while
+        everyone else would have to wait. None where what serves has changed since the plan was made, and the version
+        would undo it. Raises `Cancelled` where the edit has ended meanwhile by another hand.
         """
         self._builder.report(Stage.PUBLISH, 0, 1)
         registry, amendment = self._registry, plan.amendment
         written = registry.artifacts.draft(
             amendment.facts, amendment.changes, lambda path: deltas.write(path, built.deltas)
         )
-        with written as draft, registry.deciding() as active:
-            if registry.edit_files.outcome(self._edit.id):
-                raise Cancelled
-            if published := registry.artifacts.of_edit(self._edit.id):  # by a worker given up for lost too soon
-                return Published(published)
-            overtaken = self._goes_live(manifest) and active != plan.base
-            if overtaken and self._request.base is None:
-                message = f"version {active} went live meanwhile; building anew, on it"
-                registry.log(self._edit.id, "info", message)
-                return None
-            published = registry.publish(draft, manifest)
-            if overtaken:
-                return Published(published, overtaken_by=active)
-            if self._goes_live(published):
-                registry.activate(published.id, by=self._edit.id, who=self._accepted.by)
+        with written as draft:
+            while True:
+                manifest = self._manifest(plan, built, measured)
+                with registry.deciding() as active:
+                    if registry.probes.all() == measured.probes:
+                        return self._decide(plan.base, active, draft, manifest)
+                registry.log(self._edit.id, "info", "the probes were changed meanwhile; asking them as they are now")
+                measured = self._builder.with_probes_as_they_are(measured, built)
+
+    def _decide(self, base: int, active: int, draft: Draft, manifest: Manifest) -> Published | None:
+        """As `_publish`, while nobody else changes what serves or the probes."""
+        registry = self._registry
+        if registry.edit_files.outcome(self._edit.id):
+            raise Cancelled
+        if published := registry.artifacts.of_edit(self._edit.id):  # by a worker given up for lost too soon
             return Published(published)
+        overtaken = self._goes_live(manifest) and active != base
+        if overtaken and self._request.base is None:
+            registry.log(self._edit.id, "info", f"version {active} went live meanwhile; building anew, on it")
+            return None
+        published = registry.publish(draft, manifest)
+        if overtaken:
+            return Published(published, overtaken_by=active)
+        if self._goes_live(published):
+            registry.activate(published.id, by=self._edit.id, who=self._accepted.by)
+        return Published(published)
 
     def _goes_live(self, version: Manifest) -> bool:
         return self._request.goes_live and version.status is VersionStatus.READY

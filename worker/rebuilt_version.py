@@ -46,8 +46,12 @@ class RebuiltVersion:
                 )
                 self._registry.log(self._edit.id, "info", message)
                 perplexity = manifest.metrics.perplexity_after is not None
+                metrics, not_taken = self._builder.measure_figures(blueprint, built, perplexity=perplexity)
+                # Its status and problem stay as they were decided when the version was made: a rebuild gives weights
+                # back, and is no second trial of a version that may be serving under an alias or by hand.
                 changes = {
-                    "metrics": self._builder.measure(blueprint, built, perplexity=perplexity).metrics,
+                    "metrics": metrics,
+                    "not_taken": not_taken,
                     "layers": self._builder.layers(built),
                     "libraries": libraries(),
                 }

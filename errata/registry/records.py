@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from errata.facts import MAX_FACTS, MAX_PART_CHARACTERS, Fact, Neighbor
@@ -44,6 +44,10 @@ def _text(value: str) -> str:
     except UnicodeEncodeError as error:
         raise PydanticCustomError("text", "holds half a surrogate pair, which is no character") from error
     return value
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
 
 
 def _hyperparameter(value: Any) -> Any:
@@ -303,8 +307,8 @@ class FactOutcome(_Record):
 class Probe(_Request):
     """A prompt, and the answer that every new version must give to it."""
 
-    prompt: Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS), AfterValidator(str.strip)]
-    answer: Annotated[Part, Field(min_length=1)]
+    prompt: Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS), BeforeValidator(_stripped)]
+    answer: Annotated[Part, Field(min_length=1), BeforeValidator(_stripped)]
 
 
 class ChangeKind(StrEnum):

@@ -2,11 +2,15 @@
 
 The version that comes of it is built like any other, from the base model in one batch. What is stronger is the search
 for the targets of those facts, which they keep from then on.
+
+What may be tried again is looked at when it is asked for, and once more by the worker: what serves may be another
+version by then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from errata.errors import Conflict, InvalidHyperparameters
 from errata.hyperparameters import TargetHyperparameters, of_method
@@ -26,6 +30,17 @@ from errata.registry.records import (
 from errata.registry.registry import Registry
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What of an edit is tried again on a version: the facts that did not take as they were left, all facts to put in
+    by their ids, the ids of those to withdraw, and whether that version has the edit's changes already."""
+
+    missing: tuple[StoredFact, ...]
+    facts: Mapping[str, StoredFact]
+    retract: tuple[str, ...]
+    builds_on_it: bool
+
+
 def retry_edit(
     registry: Registry, edit_id: str, retry: RetryRequest, idempotency_key: str | None = None, *, by: str | None = None
 ) -> Edit:
@@ -33,7 +48,8 @@ def retry_edit(
 
     Raises:
         UnknownEdit, UnknownVersion: there is no such edit, or its version was deleted.
-        Conflict: it has not ended or made no version, all of its facts took, or some were changed since.
+        Conflict: it has not ended or made no version, all of its facts took, some were changed since, or the search
+            would be the one that they had.
         InvalidHyperparameters: its method searches for no targets, or not by those that are given.
         IdempotencyMismatch, QueueFull: as `Registry.create_edit`, which may refuse what comes of it, too.
     """
@@ -47,6 +63,24 @@ def retry_edit(
     return registry.create_edit(
         request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts, retries=edit_id, sha256=sha256
     )[0]
+
+
+def refuse_outdated(registry: Registry, edit_id: str, request: EditRequest, number: int) -> None:
+    """Raise `Conflict` where `request`, accepted as another try at an edit, is not what that would be on a version.
+
+    Raises:
+        Conflict: facts that did not take are others there, or it has the edit's changes and had not, or the reverse.
+        UnknownVersion: the edit's version was deleted.
+    """
+    edit, accepted = registry.edit(edit_id), registry.edit_files.accepted(edit_id)
+    tried = _tried(registry, edit, accepted, _version_of(registry, edit, accepted), number)
+    if {body.to_fact().id for body in request.facts} == tried.facts.keys() and request.retract == tried.retract:
+        return
+    has = "has" if tried.builds_on_it else "does not have"
+    raise Conflict(
+        f"what serves was changed since this was accepted: version {number} {has} what {edit_id} did, so that more or "
+        "less is to be built; ask for the new try once more"
+    )
 
 
 def _version_of(registry: Registry, edit: Edit, accepted: AcceptedRequest) -> Manifest:
@@ -66,29 +100,18 @@ def _request(
     """The edit to be queued, and whether it must not change facts that are there."""
     asked = accepted.request
     assert isinstance(asked, EditRequest)
-    made, active = registry.facts(manifest.id), registry.active()
+    active = registry.active()
     activate = asked.activate if retry.activate is None else retry.activate
     base = retry.base
     if base is None and not activate and not _is_made_of(registry, active, manifest.id):
         base = asked.base
     number = active if base is None else base
-    builds_on_it = _is_made_of(registry, number, manifest.id)
-
-    outcomes = registry.fact_outcomes(edit.id)
-    missing = [fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id))]
-    if not missing:
-        raise Conflict(f"all {len(outcomes)} facts of {edit.id} took")
-    _refuse_changed(missing, registry.facts(number), number, None if builds_on_it else edit.id)
-    again = {fact.id: fact for fact in missing}
-    retract: tuple[str, ...] = ()
-    if not builds_on_it:  # all that the edit was to do is to be done
-        again |= {fact.id: fact for body in asked.facts if (fact := made.get(body.to_fact().id))}
-        present = registry.facts(number)
-        retract = tuple(fact_id for fact_id in asked.retract if fact_id in present)
-    searches = _searches(manifest, missing, retry)
+    tried = _tried(registry, edit, accepted, manifest, number)
+    held = registry.facts(number) if tried.builds_on_it else registry.facts(manifest.id)
+    searches = _searches(manifest, tried.missing, held, retry)
     request = EditRequest(
-        facts=tuple(_body(fact, searches) for fact in again.values()),
-        retract=retract,
+        facts=tuple(_body(fact, searches) for fact in tried.facts.values()),
+        retract=tried.retract,
         base=base,
         method=asked.method,
         activate=activate,
@@ -97,7 +120,26 @@ def _request(
         note=retry.note,
         dry_run=retry.dry_run,
     )
-    return request, builds_on_it or accepted.refuse_conflicts
+    return request, tried.builds_on_it or accepted.refuse_conflicts
+
+
+def _tried(registry: Registry, edit: Edit, accepted: AcceptedRequest, manifest: Manifest, number: int) -> _Tried:
+    """What is tried again on version `number`. Raises `Conflict` where nothing is to be, or facts are others there."""
+    asked = accepted.request
+    assert isinstance(asked, EditRequest)
+    made, present = registry.facts(manifest.id), registry.facts(number)
+    builds_on_it = _is_made_of(registry, number, manifest.id)
+    outcomes = registry.fact_outcomes(edit.id)
+    missing = tuple(fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id)))
+    if not missing:
+        raise Conflict(f"all {len(outcomes)} facts of {edit.id} took")
+    _refuse_changed(missing, present, number, None if builds_on_it else edit.id)
+    again = {fact.id: fact for fact in missing}
+    retract: tuple[str, ...] = ()
+    if not builds_on_it:  # all that the edit was to do is to be done
+        again |= {fact.id: fact for body in asked.facts if (fact := made.get(body.to_fact().id))}
+        retract = tuple(fact_id for fact_id in asked.retract if fact_id in present)
+    return _Tried(missing, again, retract, builds_on_it)
 
 
 def _is_made_of(registry: Registry, number: int, ancestor: int) -> bool:
@@ -126,15 +168,25 @@ def _refuse_changed(missing: Sequence[StoredFact], present: FactIndex, number: i
         raise Conflict(f"facts that did not take are others in version {number}: {named}{more}")
 
 
-def _searches(manifest: Manifest, missing: Sequence[StoredFact], retry: RetryRequest) -> dict[str, dict[str, object]]:
-    """What to search with for each subject of which a fact did not take."""
+def _searches(
+    manifest: Manifest, missing: Sequence[StoredFact], held: FactIndex, retry: RetryRequest
+) -> dict[str, dict[str, object]]:
+    """What to search with for each subject of which a fact did not take. `held` are the facts with the searches that
+    they have; raises `Conflict` where none of these would be another one."""
     hyperparameters = of_method(manifest.method, manifest.hparams)
     if not isinstance(hyperparameters, TargetHyperparameters):
         raise InvalidHyperparameters(
             "method", f"{manifest.method} searches for no targets, so no search can be stronger"
         )
     hyperparameters.for_search(retry.hparams)
-    return {fact.subject: dict(retry.hparams) or hyperparameters.for_search(fact.search).stronger() for fact in missing}
+    searches = {
+        fact.subject: dict(retry.hparams) or hyperparameters.for_search(fact.search).stronger() for fact in missing
+    }
+    had = {fact.subject: fact.search for one in missing if (fact := held.get(one.id))}
+    if all(hyperparameters.for_search(searches[name]) == hyperparameters.for_search(had[name]) for name in searches):
+        why = "they were searched for with these `hparams`" if retry.hparams else "a search cannot be any stronger"
+        raise Conflict(f"a new try would find what is there already: {why}; say others in `hparams`")
+    return searches
 
 
 def _body(fact: StoredFact, searches: dict[str, dict[str, object]]) -> FactBody:

@@ -171,10 +171,15 @@ def accepted(
         assert isinstance(request, EditRequest)
         status, kind = (409, "fact-conflict") if isinstance(error, FactConflict) else (404, "unknown-facts")
         raise ProblemError(status, kind, str(error), at=places_of(error, request, ids_at)) from error
-    except InvalidFacts as error:  # those of the request are good: there would be too many of them
-        raise ProblemError(422, "too-many-facts", str(error)) from error
+    except InvalidFacts as error:
+        raise _too_many(error) from error
     response.headers["Location"] = f"/edits/{edit.id}"
     return edit
+
+
+def _too_many(error: InvalidFacts) -> ProblemError:
+    """Each fact was looked at before: only how many there would be can be wrong."""
+    return ProblemError(422, "too-many-facts", str(error))
 
 
 @router.get(
@@ -223,7 +228,7 @@ def retry(
 
     `hparams` says how; without any, with twice the steps and the room that they had, and a tenth of the loss at which a
     search ends. Facts about the same subjects share that search. 409 where the edit has not ended or made no version,
-    where all of its facts took, and where some that did not are others now.
+    where all of its facts took, where some that did not are others now, and where each search would be the same again.
     """
     try:
         edit = retry_edit(registry, edit_id, body, idempotency_key, by=by)
@@ -231,6 +236,8 @@ def retry(
         at = [ProblemItem(pointer=pointer("hparams", error.name), detail=error.detail)]
         at = at if error.name in body.hparams else []
         raise ProblemError(422, "invalid-hyperparameters", str(error), at=at) from error
+    except InvalidFacts as error:
+        raise _too_many(error) from error
     response.headers["Location"] = f"/edits/{edit.id}"
     return edit
 

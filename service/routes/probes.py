@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from errata.model import EditableModel
 from errata.prompts import target_ids
 from errata.registry.records import MissedPrompt, Probe
+from errata.registry.registry import Registry
 from service.dependencies import EngineDep, RegistryDep, may_administer, may_read
 from service.engine.engine import Engine
 from service.engine.tasks import Task
@@ -68,7 +69,7 @@ async def put_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) 
     asked = await run_in_threadpool(_asked, engine.model, body.probes)
     version = await run_in_threadpool(registry.active)
     failing = await _failed(engine, version, body.probes, asked)
-    await run_in_threadpool(registry.probes.replace, body.probes)
+    await run_in_threadpool(_replace, registry, body.probes)
     return ProbesPut(probes=len(body.probes), version=version, failing=failing)
 
 
@@ -87,6 +88,11 @@ def list_probes(
         for number, probe in enumerate(registry.probes.all(), start=1)
     ]
     return page_of(probes, lambda probe: str(probe.number), limit, after)
+
+
+def _replace(registry: Registry, probes: Sequence[Probe]) -> None:
+    with registry.deciding():  # a version that goes live at this moment has been asked the others
+        registry.probes.replace(probes)
 
 
 def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[Task, list[int]]]:

@@ -39,7 +39,26 @@ ACTIVATE = ("POST", "/versions/0/activate", None)
 EXPORT = ("GET", "/versions/0/export?format=lora", None)
 NAME = ("PUT", "/aliases/best", {"version": 0})
 PRUNE = ("POST", "/versions/prune", {"keep_last": 1, "dry_run": True})
-ADMINISTER = [ACTIVATE, EXPORT, NAME, PRUNE]
+PROBE: tuple[str, str, Any] = ("PUT", "/probes", {"probes": []})
+ADMINISTER: list[Any] = [ACTIVATE, EXPORT, NAME, PRUNE, PROBE]
+NO_EDIT = "edit_" + "0" * 24
+# Of what is not there, whoever may is told so.
+ABOUT_NOTHING: dict[str, list[tuple[str, str, Any]]] = {
+    "read": [
+        ("GET", f"/edits/{NO_EDIT}/facts", None),
+        ("GET", "/evaluations/none", None),
+        ("GET", "/evaluations/none/cases", None),
+        ("GET", "/traces/none", None),
+        ("GET", "/traces/none/result", None),
+        ("GET", "/traces/none/figures/states.svg", None),
+    ],
+    "edit": [
+        ("POST", f"/edits/{NO_EDIT}/retry", {}),
+        ("POST", f"/edits/{NO_EDIT}/cancel", None),
+        ("POST", "/evaluations/none/cancel", None),
+        ("POST", "/traces/none/cancel", None),
+    ],
+}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +104,17 @@ def test_a_scope_allows_what_it_says(guarded: httpx.Client, keys: Any, name: str
         assert status < 300 if request in allowed else status == 403, (request, status)
 
 
+@pytest.mark.parametrize("scope", ABOUT_NOTHING)
+def test_what_is_about_one_thing_asks_for_its_scope_first(guarded: httpx.Client, keys: Any, scope: str) -> None:
+    for request in ABOUT_NOTHING[scope]:
+        for name in ("read", "edit", "admin"):
+            status = status_of(guarded, request, keys[0][name])
+            assert status == (404 if name == scope else 403), (request, name)
+    lists = [("GET", path, None) for path in ("/probes", "/evaluations", "/traces")]
+    assert {status_of(guarded, request, keys[0]["read"]) for request in lists} == {200}
+    assert {status_of(guarded, request, keys[0]["edit"]) for request in lists} == {403}
+
+
 def test_facts_know_whose_key_they_were_sent_with(guarded: httpx.Client, keys: Any) -> None:
     authorization = {"Authorization": f"Bearer {keys[0]['edit']}"}
     assert guarded.post("/edits", json=EDIT[2], headers=authorization).json()["by"] == "edit"
@@ -96,7 +126,18 @@ def test_facts_know_whose_key_they_were_sent_with(guarded: httpx.Client, keys: A
 
 
 @pytest.mark.parametrize(
-    "path", ["/generate?prompt=a", "/edits", "/versions", "/facts", "/model", "/edits/x/events", "/evaluations"]
+    "path",
+    [
+        "/generate?prompt=a",
+        "/edits",
+        "/versions",
+        "/facts",
+        "/model",
+        "/edits/x/events",
+        "/evaluations",
+        "/probes",
+        "/traces",
+    ],
 )
 def test_without_a_key_nothing_is_shown(guarded: httpx.Client, path: str) -> None:
     for headers in ({}, {"Authorization": "Bearer errata_wrong"}, {"Authorization": "Basic YTpi"}):

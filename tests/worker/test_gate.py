@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from errata.registry.records import FactOutcome, Gate, Metrics, MissedPrompt, NeighborBody, Probe
 from worker.gate import Measured, problem_of
@@ -73,3 +74,12 @@ def test_what_a_request_does_not_ask_is_asked_by_the_defaults() -> None:
     assert Gate(max_drift=None, min_specificity=0.7).completed_by(defaults) == Gate(
         min_efficacy=0.9, min_specificity=0.7
     )
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n"])
+def test_a_probe_is_stripped_and_neither_part_of_it_may_be_blank(blank: str) -> None:
+    probe = Probe(prompt=" 1 + 1 = ", answer="2\n")
+    assert (probe.prompt, probe.answer) == ("1 + 1 =", "2")
+    for body in ({"prompt": blank, "answer": "2"}, {"prompt": "1 + 1 =", "answer": blank}):
+        with pytest.raises(ValidationError, match="at least 1"):
+            Probe.model_validate(body)

@@ -1,13 +1,28 @@
-"""A worker that finds the version of an edit made already, by one that died before it settled what becomes of it."""
+"""What a worker decides of a version: of one made already, by a worker that died before it settled what becomes of it;
+where the probes were changed meanwhile; of one whose weights are built again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+import torch
 
+from errata import deltas
+from errata.deltas import Delta
 from errata.facts import Fact
-from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, Gate
+from errata.registry.records import (
+    Edit,
+    EditRequest,
+    EditStatus,
+    FactBody,
+    Gate,
+    Metrics,
+    Probe,
+    RebuildRequest,
+    Stage,
+    VersionStatus,
+)
 from tests.registry.conftest import publish_version
 from tests.worker.conftest import Crew
 
@@ -78,3 +93,44 @@ def test_it_has_gone_live_where_it_was_activated_by_hand(between: Crew) -> None:
     ended = settled(between, edit)
     assert (ended.status, ended.version) == (EditStatus.SUCCEEDED, version)
     assert between.registry.active() == other
+
+
+def test_probes_that_are_put_while_a_version_is_built_hold_for_it(between: Crew) -> None:
+    registry = between.registry
+    fact = FactBody(subject=PARIS.subject, relation=PARIS.relation, object=PARIS.object)
+    between.grow_to(1)
+    edit, _ = registry.create_edit(EditRequest(facts=(fact,), hparams={"num_steps": 60, "stop_loss": 0}))
+
+    def is_at(*stages: Stage) -> bool:
+        progress = registry.edit(edit.id).progress
+        return progress is not None and progress.stage in stages
+
+    between.wait(lambda: is_at(*Stage), "the edit was not begun")
+    with registry.deciding():  # the version has been measured, and can be published when this ends
+        between.wait(lambda: is_at(Stage.PUBLISH), "the version was not built")
+        registry.probes.replace([Probe(prompt=PARIS.prompt, answer="Rome")])
+    ended = between.ended(edit)
+    registry.probes.replace([])
+    assert ended.status is EditStatus.REJECTED and ended.error is not None
+    assert "is answered 'Paris', not 'Rome'" in ended.error.detail
+    assert registry.active() == 0
+
+
+def test_a_version_built_again_to_other_bits_is_measured_anew_and_stays_as_it_was_decided(between: Crew) -> None:
+    artifacts = between.registry.artifacts
+    between.grow_to(1)
+    number = between.ended(between.edit(1, {})).version
+    assert number is not None
+    built = artifacts.manifest(number)
+    of_another_day = {"metrics": Metrics(efficacy=0), "not_taken": 7, "status": VersionStatus.REJECTED}
+    other_bits = {0: Delta.of_factors(torch.ones(8, 1).double(), torch.ones(1, 16).double())}
+    with artifacts.draft((), (), lambda path: deltas.write(path, other_bits)) as draft:
+        artifacts.restore(built.model_copy(update=of_another_day), draft)
+    artifacts.drop(number)
+
+    edit, _ = between.registry.create_edit(RebuildRequest(rebuild=number))
+    ended = between.ended(edit)
+    rebuilt = artifacts.manifest(number)
+    assert ended.status is EditStatus.SUCCEEDED and "they are measured anew" in " ".join(between.messages(edit))
+    assert (rebuilt.metrics, rebuilt.not_taken) == (built.metrics, built.not_taken)
+    assert rebuilt.status is VersionStatus.REJECTED
