@@ -19,8 +19,9 @@ class Likelihood:
     """Of one continuation after one prompt.
 
     Attributes:
-        nll: mean negative log probability of its tokens, in nats.
-        token_accuracy: the share of its tokens that are the likeliest at their place, those before them given.
+        nll: mean negative log probability of its tokens, in nats; NaN where the model has left the finite numbers.
+        token_accuracy: the share of its tokens that are the likeliest at their place, those before them given;
+            none is where the model has left the finite numbers.
     """
 
     nll: float
@@ -50,9 +51,10 @@ def likelihoods(model: EditableModel, pairs: Sequence[tuple[str, str]]) -> list[
                 wanted = torch.tensor(object_ids[index], device=model.device)
                 first = len(prompt_ids[index]) - 1
                 logits = model.logits(states[first : first + len(wanted)]).float()
-                nll = -log_softmax(logits, dim=-1).gather(1, wanted[:, None]).mean()
-                num_likeliest = int((logits.argmax(-1) == wanted).sum())
-                results[index] = Likelihood(float(nll), num_likeliest / len(wanted))
+                found = log_softmax(logits, dim=-1).gather(1, wanted[:, None])[:, 0]
+                # Among logits that are no numbers, argmax takes the first.
+                num_likeliest = int(((logits.argmax(-1) == wanted) & found.isfinite()).sum())
+                results[index] = Likelihood(-float(found.mean()), num_likeliest / len(wanted))
     return [results[index] for index in range(len(pairs))]
 
 

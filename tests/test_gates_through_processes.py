@@ -93,6 +93,7 @@ def test_each_fact_of_the_new_version_tells_how_it_took(client: Errata) -> None:
         *("Michael Jordan", "baseball"),
         *(True, False, True),
     )
+    assert jordan.probability_before is not None and jordan.probability_after is not None
     assert jordan.probability_before < 0.1 < 0.5 < jordan.probability_after
     assert (jordan.paraphrases_followed, jordan.neighbors_lost) == (1, [])
     assert (sony.object, sony.took, sony.paraphrases_followed) == ("Paris", True, None)

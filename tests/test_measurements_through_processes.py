@@ -153,7 +153,9 @@ def test_a_trace_gives_what_the_library_gives_with_figures(client: Errata, demo:
         client.traces.figure(trace.id, "restored.svg", tmp_path / "restored.svg")
 
     one = client.traces.wait(client.traces.create(prompt=TEMPLATE, subject=SUBJECT, num_samples=2).id, progress=False)
-    assert one.result is not None and one.result.answer == "Tokyo" and one.result.clean > one.result.corrupted
+    assert one.result is not None and one.result.answer == "Tokyo"
+    assert one.result.clean is not None and one.result.corrupted is not None
+    assert one.result.clean > one.result.corrupted
     assert client.traces.figure(one.id, "restored.png", tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert "<svg" in client.traces.figure(one.id, "restored.svg", tmp_path / "a.svg").read_text(encoding="utf-8")
     assert [listed.id for listed in client.traces.list()] == [one.id, trace.id]

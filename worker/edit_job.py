@@ -50,4 +50,4 @@ class EditJob:
         """The worker stops. The edit is queued again by whoever finds it without a worker; this was no attempt."""
         edit = self._registry.edit(self._id)
         self._registry.log(self._id, "info", "the worker was told to stop; the edit goes back into the queue")
-        self._registry.update_edit(self._id, status=EditStatus.QUEUED, attempts=edit.attempts - 1)
+        self._registry.update_edit(self._id, status=EditStatus.QUEUED, attempts=max(0, edit.attempts - 1))

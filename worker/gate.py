@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from errata.json_figures import finite_or_none
 from errata.registry.records import (
     MOST_SHOWN,
     FactOutcome,
@@ -48,23 +50,28 @@ class _Bound:
     def is_missed(self) -> bool:
         if self.bound is None:
             return False
-        if self.figure is None:
+        if self.figure is None or not math.isfinite(self.figure):
             return True
         return self.figure < self.bound if self.is_least else self.figure > self.bound
 
     def miss(self) -> tuple[Miss, str]:
         assert self.bound is not None
         asked = f"and at {'least' if self.is_least else 'most'} {self.bound:g} is asked for"
-        words = f"{self.name} was not measured" if self.figure is None else f"{self.name} is {self.said(self.figure)}"
         shown = tuple(self.against[:MOST_SHOWN])
-        return Miss(figure=self.name, value=self.figure, bound=self.bound, prompts=shown), f"{words}, {asked}"
+        miss = Miss(figure=self.name, value=finite_or_none(self.figure), bound=self.bound, prompts=shown)
+        return miss, f"{self.name} {self._found()}, {asked}"
+
+    def _found(self) -> str:
+        if self.figure is None:
+            return "was not measured"
+        return f"is {self.said(self.figure)}" if math.isfinite(self.figure) else "is no finite number"
 
 
 def problem_of(gate: Gate, measured: Measured) -> Problem | None:
     """What keeps a version from going live, with the facts and prompts to blame; None where the gate is passed.
 
-    A bound on something that was not measured is missed. A version without facts is the base, of which no figure is
-    asked; the probes hold for it, too.
+    A bound on something that was not measured, or that is no finite number, is missed. A version without facts is the
+    base, of which no figure is asked; the probes hold for it, too.
     """
     bounds = [*_figures(gate, measured)] if measured.facts else []
     if measured.probes:

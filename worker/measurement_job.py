@@ -77,4 +77,4 @@ def carry_out(
     except WorkerStopping:
         # It is queued again by whoever finds it without a worker; this was no attempt.
         logger.info("%s goes back into the queue", measurement_id)
-        work.update(status=EditStatus.QUEUED, attempts=work.record().attempts - 1)
+        work.update(status=EditStatus.QUEUED, attempts=max(0, work.record().attempts - 1))

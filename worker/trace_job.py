@@ -9,6 +9,7 @@ from typing import Any
 
 from errata import durable
 from errata.figures import Figure, save
+from errata.json_figures import with_nulls
 from errata.model import EditableModel
 from errata.registry.measurement_files import TRACED
 from errata.registry.measurement_records import Trace, TraceRequest, TraceResult
@@ -32,7 +33,7 @@ def trace(turn: Turn[TraceRequest, Trace]) -> dict[str, Any]:
     for name, figure in figures.items():
         for path in save(figure, turn.folder, name):
             durable.sync(path)
-    durable.write(turn.folder / TRACED, json.dumps(traced.as_dict(), ensure_ascii=False))
+    durable.write(turn.folder / TRACED, json.dumps(with_nulls(traced.as_dict()), ensure_ascii=False))
     files = tuple(f"{name}.{form}" for name in figures for form in ("svg", "png"))
     return {"result": _gist(traced), "figures": files}
 

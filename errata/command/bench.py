@@ -18,6 +18,7 @@ from errata.comparison.results import Comparison, compared
 from errata.comparison.table import table
 from errata.errors import ModelError
 from errata.evaluation import Generation
+from errata.json_figures import with_nulls
 from errata.settings import Settings
 
 
@@ -75,7 +76,7 @@ def _measured(measuring: Bench, planned: Plan, model: str, folder: Path) -> Comp
     def drawn_together() -> Comparison:
         comparison = compared(planned, model, [(steps[place], cells[place]) for place in sorted(cells)])
         durable.write(folder / "table.md", table(comparison))
-        results = json.dumps(comparison.as_dict(measuring.model), indent=1, ensure_ascii=False)
+        results = json.dumps(with_nulls(comparison.as_dict(measuring.model)), indent=1, ensure_ascii=False)
         durable.write(folder / "results.json", results)
         return comparison
 

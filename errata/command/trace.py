@@ -16,6 +16,7 @@ from errata import durable, figures
 from errata.demo.world import load_world
 from errata.errors import TracingError
 from errata.facts import Fact
+from errata.json_figures import with_nulls
 from errata.model import DEMO, EditableModel
 from errata.settings import Settings
 from errata.tracing import plots
@@ -126,5 +127,5 @@ def _show_progress(done: int, total: int) -> None:
 
 
 def _write(folder: Path, traced: dict[str, Any]) -> None:
-    durable.write(folder / "trace.json", json.dumps(traced, indent=1, ensure_ascii=False))
+    durable.write(folder / "trace.json", json.dumps(with_nulls(traced), indent=1, ensure_ascii=False))
     print(f"trace.json and figures are in {folder}")

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from errata.evaluation.cases import Case
+from errata.json_figures import finite_or_none
 from errata.likelihood import Likelihood, likelihoods
 from errata.model import EditableModel
 
@@ -24,7 +25,8 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one contest. An `nll` is the mean negative log probability of an object's tokens, in nats."""
+    """Of one contest. An `nll` is the mean negative log probability of an object's tokens, in nats; it is NaN where the
+    model has left the finite numbers, and then the object neither wins nor is what the model would say."""
 
     contest: Contest
     nll_expected: float
@@ -58,8 +60,8 @@ class Outcome:
         """For JSON."""
         return {
             **asdict(self.contest),
-            "nll_expected": self.nll_expected,
-            "nll_other": self.nll_other,
+            "nll_expected": finite_or_none(self.nll_expected),
+            "nll_other": finite_or_none(self.nll_other),
             "token_accuracy": self.token_accuracy,
         }
 

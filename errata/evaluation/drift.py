@@ -14,6 +14,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from errata.evaluation.intervals import Estimate, mean_over
 from errata.hidden_states import CPU_TOKENS_PER_BATCH, batches_by_length
+from errata.json_figures import finite_or_none
 from errata.likelihood import final_hidden_states, next_token_log_probabilities
 from errata.model import EditableModel
 from errata.prompts import padded
@@ -49,8 +50,8 @@ class ProseDrift:
         """For JSON."""
         return {
             "kl": self.kl.as_dict(),
-            "perplexity_before": self.perplexity_before,
-            "perplexity_after": self.perplexity_after,
+            "perplexity_before": finite_or_none(self.perplexity_before),
+            "perplexity_after": finite_or_none(self.perplexity_after),
         }
 
 
@@ -77,7 +78,14 @@ def prose_drift(model: EditableModel, weights: Mapping[int, Tensor], texts: Sequ
             nll_before += _nll(base[row], ids[row, :length])
             nll_after += _nll(edited[row], ids[row, :length])
     num_predicted = sum(len(row) - 1 for row in rows)
-    return ProseDrift(mean_over(kl), math.exp(nll_before / num_predicted), math.exp(nll_after / num_predicted))
+    return ProseDrift(mean_over(kl), _perplexity(nll_before / num_predicted), _perplexity(nll_after / num_predicted))
+
+
+def _perplexity(nll: float) -> float:
+    try:
+        return math.exp(nll)
+    except OverflowError:
+        return math.inf
 
 
 def _log_probabilities(model: EditableModel, ids: Tensor) -> Tensor:

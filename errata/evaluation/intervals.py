@@ -1,4 +1,7 @@
-"""Means over records, each with its 95 % interval. Records are drawn; the prompts of one are averaged before."""
+"""Means over records, each with its 95 % interval. Records are drawn; the prompts of one are averaged before.
+
+A mean over values of which one is no finite number is none either: it is NaN, without an interval, and null in JSON.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, harmonic_mean, pvariance, stdev
 from typing import Any
 
+from errata.json_figures import with_nulls
+
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over `count` records; `low` and `high` bound its 95 % interval, None where the records cannot tell."""
+    """A mean over `count` records, NaN where a value was no finite number; `low` and `high` bound its 95 % interval,
+    None where the records cannot tell."""
 
     mean: float
     low: float | None
@@ -22,11 +28,13 @@ class Estimate:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return dict(with_nulls(asdict(self)))
 
 
 def mean_over(values: Sequence[float]) -> Estimate:
     """The mean with the normal approximation's interval, m ± 1.96 s / √n, s the standard deviation over records."""
+    if not _all_finite(values):
+        return _unknown(len(values))
     mean = fmean(values)
     if len(values) == 1:
         return Estimate(mean, None, None, 1)
@@ -41,6 +49,8 @@ def share_over(values: Sequence[float]) -> Estimate:
     as many as would leave the mean with the variance that it has: p (1 - p) / v of them, v the variance over records,
     for each record. Where every value is 0 or 1 that is one, and the interval is Wilson's own.
     """
+    if not _all_finite(values):
+        return _unknown(len(values))
     mean, count = fmean(values), len(values)
     answers = float(count)
     if min(values) < max(values):
@@ -60,6 +70,8 @@ def harmonic_mean_over(columns: Sequence[Sequence[float | None]]) -> Estimate:
     a mean is 0.
     """
     known = [[value for value in column if value is not None] for column in columns]
+    if not all(map(_all_finite, known)):
+        return _unknown(len(columns[0]))
     means = [fmean(column) for column in known]
     score, count = float(harmonic_mean(means)), len(columns[0])
     if score == 0 or count == 1:
@@ -75,3 +87,11 @@ def harmonic_mean_over(columns: Sequence[Sequence[float | None]]) -> Estimate:
     ]
     half = Z * math.sqrt(count / (count - 1) * math.fsum(pull**2 for pull in pulls))
     return Estimate(score, max(0.0, score - half), min(1.0, score + half), count)
+
+
+def _all_finite(values: Sequence[float]) -> bool:
+    return all(map(math.isfinite, values))
+
+
+def _unknown(count: int) -> Estimate:
+    return Estimate(math.nan, None, None, count)

@@ -16,6 +16,7 @@ from typing import Any
 from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.drift import ProseDrift
 from errata.evaluation.intervals import Estimate, harmonic_mean_over, mean_over, share_over
+from errata.json_figures import finite_or_none, with_nulls
 
 _KINDS = ("efficacy", "generalization", "specificity")
 _SHARES = tuple(kind + ending for kind in _KINDS for ending in ("", "_accuracy", "_token_accuracy"))
@@ -61,7 +62,7 @@ class CaseResult:
         """For JSON: its metrics, and the prompts and texts that they come from."""
         return {
             "case_id": self.case_id,
-            "metrics": self.metrics,
+            "metrics": with_nulls(self.metrics),
             "rewrite": self.outcomes.rewrite.as_dict(),
             "paraphrases": [outcome.as_dict() for outcome in self.outcomes.paraphrases],
             "neighbors": [outcome.as_dict() for outcome in self.outcomes.neighbors],
@@ -92,18 +93,18 @@ class Evaluation:
         return self.estimates[name].mean if name in self.estimates else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: everything but the single cases."""
+        """For JSON: everything but the single cases. A figure that is no finite number is null."""
         return {
             "num_cases": len(self.results),
             "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
-            "drift": self.drift,
+            "drift": finite_or_none(self.drift),
             "prose": self.prose.as_dict() if self.prose else None,
         }
 
     def json_lines(self) -> Iterator[str]:
-        """Each case as a line of JSON, with its place as `index`."""
+        """Each case as a line of JSON, with its place as `index`. A figure that is no finite number is null."""
         for index, result in enumerate(self.results):
-            yield json.dumps({"index": index, **result.as_dict()}, ensure_ascii=False)
+            yield json.dumps({"index": index, **result.as_dict()}, ensure_ascii=False, allow_nan=False)
 
 
 def estimates_of(results: Sequence[CaseResult]) -> dict[str, Estimate]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.results import Evaluation
+from errata.json_figures import with_nulls
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Taking:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return dict(with_nulls(asdict(self)))
 
 
 def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:

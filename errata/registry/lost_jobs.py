@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,6 +17,8 @@ from errata.registry.records import Problem
 # Between leaving the queue and being leased to its worker, a job is in neither place for a few milliseconds.
 CLAIM_S = 2.0
 LOSSES_TTL_S = 7 * 24 * 3600
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +73,23 @@ def worker_died(what: str, times: int) -> Problem:
         f"with {what} in hand; its log may say why (running out of memory is the usual reason)"
     )
     return Problem.of_kind("worker-died", 500, detail)
+
+
+def files_gone(error: Exception) -> Problem:
+    """The end of work whose files in the home folder are damaged or gone, as `error` says."""
+    detail = f"what the home folder held of it is damaged or gone: {error}"
+    return Problem.of_kind("corrupt-artifact", 409, detail)
+
+
+def each_in_turn(*parts: Callable[[], object]) -> None:
+    """Run all of them, whatever becomes of the others. Raises what the first one to fail has raised."""
+    failures: list[Exception] = []
+    for part in parts:
+        try:
+            part()
+        except Exception as error:
+            if failures:  # the first one is for the caller to tell
+                logger.exception("one more part of the recovery failed")
+            failures.append(error)
+    if failures:
+        raise failures[0]

@@ -14,6 +14,7 @@ from errata.registry.records import (
     EditStatus,
     EvaluationResult,
     FactBody,
+    Figure,
     Problem,
     Progress,
     Text,
@@ -158,8 +159,8 @@ class TraceResult(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     answer: str | None = None
-    clean: float
-    corrupted: float
+    clean: Figure
+    corrupted: Figure
     traced: int
     window: int
     layers: tuple[int, ...] | None = None

@@ -7,9 +7,9 @@ from typing import Any
 
 from errata.errors import CorruptArtifact, UnknownMeasurement
 from errata.registry import keys
-from errata.registry.lost_jobs import Whereabouts, count_loss, lost_of, worker_died
+from errata.registry.lost_jobs import Whereabouts, count_loss, files_gone, lost_of, worker_died
 from errata.registry.measurements import Measurements
-from errata.registry.records import EditStatus
+from errata.registry.records import EditStatus, now
 
 logger = logging.getLogger(__name__)
 
@@ -62,15 +62,29 @@ def take_up_lost_measurements(measurements: Measurements[Any, Any], jobs: Wherea
         try:
             if lost_of(measurements.redis, measurement_id, missing, jobs, measurements.settings.lease_s):
                 _take_up(measurements, measurement_id, cost_a_worker=measurement_id in jobs.abandoned | jobs.failed)
-        except (CorruptArtifact, UnknownMeasurement) as error:
+        except (CorruptArtifact, UnknownMeasurement, FileNotFoundError) as error:
             logger.error("what no worker has in hand is given up: %s", error)
-            measurements.redis.srem(keys.unfinished_measurements(measurements.kind.name), measurement_id)
+            _end_without_files(measurements, measurement_id, error)
+        except OSError as error:  # of the disk: the next look may find it well
+            logger.error("%s cannot be taken up now: %s", measurement_id, error)
+
+
+def _end_without_files(measurements: Measurements[Any, Any], measurement_id: str, error: Exception) -> None:
+    """Let Redis show that one has ended which cannot be read, or be told of, in the home folder."""
+    try:
+        record = measurements.record(measurement_id)
+    except (CorruptArtifact, UnknownMeasurement):  # nothing is left of it
+        measurements.redis.srem(keys.unfinished_measurements(measurements.kind.name), measurement_id)
+        return
+    ended = {"status": EditStatus.FAILED, "error": files_gone(error), "progress": None, "finished_at": now()}
+    measurements.put(record.model_copy(update=ended))
 
 
 def _take_up(measurements: Measurements[Any, Any], measurement_id: str, *, cost_a_worker: bool) -> None:
     if outcome := measurements.files.outcome(measurement_id):
         measurements.put(outcome)
         return
+    measurements.files.accepted(measurement_id)  # without its request no worker can do anything
     if measurements.cancel_requested(measurement_id):
         measurements.end_as_cancelled(measurement_id)
         return

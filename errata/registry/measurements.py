@@ -54,9 +54,8 @@ class Measurements(Generic[Asked, Measured]):
             IdempotencyMismatch: the key came with another body within 24 hours.
             QueueFull: `settings.max_queued_measurements` are waiting.
         """
-        sha256 = body_sha256(request)
-        if idempotency_key is not None and (known := self._idempotency_keys.known(idempotency_key, sha256)):
-            return self._put_if_lost(known)
+        if idempotency_key is not None and (known := self.of_key(idempotency_key, request)):
+            return known
         if (waiting := self.jobs.num_measurements_waiting()) >= self.settings.max_queued_measurements:
             raise QueueFull(f"{waiting} evaluations and traces are waiting, and no more may; try again later")
         accepted = self.files.form(
@@ -64,7 +63,7 @@ class Measurements(Generic[Asked, Measured]):
             created_at=now(),
             by=by,
             idempotency_key=idempotency_key,
-            body_sha256=sha256,
+            body_sha256=body_sha256(request),
             shown=dict(shown),
             request=request,
         )
@@ -75,6 +74,11 @@ class Measurements(Generic[Asked, Measured]):
         record = self.put(self._queued(accepted))
         self.jobs.put_measurement(self.kind.job, record.id)
         return record
+
+    def of_key(self, idempotency_key: str, request: Asked) -> Measured | None:
+        """What came with a key, None where it is new. Raises `IdempotencyMismatch` where its body was another one."""
+        known = self._idempotency_keys.known(idempotency_key, body_sha256(request))
+        return None if known is None else self._put_if_lost(known)
 
     def remember_key(self, accepted: AcceptedMeasurement[Asked]) -> bool:
         """Let a request's idempotency key stand for what it made. False where it stands for something else."""

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fai
 from pydantic_core import PydanticCustomError
 
 from errata.facts import MAX_FACTS, MAX_PART_CHARACTERS, Fact, Neighbor
+from errata.json_figures import finite_or_none
 
 BASE_VERSION = 0
 # Beyond it, readers of JSON do not agree on what a whole number is.
@@ -61,6 +62,9 @@ def _hyperparameter(value: Any) -> Any:
 
 Text = Annotated[str, AfterValidator(_text)]
 """What can be written to a file: JSON also lets halves of surrogate pairs through."""
+
+Figure = Annotated[float | None, AfterValidator(finite_or_none)]
+"""What was measured; null where that is no finite number, for which JSON has no words."""
 
 Part = Annotated[Text, Field(max_length=MAX_PART_CHARACTERS)]
 VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
@@ -226,8 +230,8 @@ class MissedPrompt(_Record):
 
 
 class Miss(_Record):
-    """A figure of a version that is not as it must be, null where it was not measured; at most `MOST_SHOWN` of the
-    prompts that it comes from."""
+    """A figure of a version that is not as it must be, null where it was not measured or is no finite number; at most
+    `MOST_SHOWN` of the prompts that it comes from."""
 
     figure: str
     value: float | None
@@ -253,8 +257,8 @@ class Problem(_Record):
 
 
 class Metrics(_Record):
-    """What was measured of a version; null where it was not. Shares are between 0 and 1, drift is in nats; perplexities
-    are those of the base and of the version, on running text."""
+    """What was measured of a version; null where it was not, and, once written, where it is no finite number. Shares
+    are between 0 and 1, drift is in nats; perplexities are those of the base and of the version, on running text."""
 
     efficacy: float | None = None
     efficacy_accuracy: float | None = None
@@ -293,8 +297,8 @@ class FactOutcome(_Record):
     took: bool
     known: bool
     likelier: bool
-    probability_before: float
-    probability_after: float
+    probability_before: Figure
+    probability_after: Figure
     paraphrases_followed: float | None = None
     neighbors_lost: tuple[NeighborBody, ...] = ()
 
@@ -402,11 +406,12 @@ class VersionStatus(StrEnum):
 
 
 class Estimate(_Record):
-    """A mean over `count` records; `low` and `high` bound its 95 % interval, null where the records cannot tell."""
+    """A mean over `count` records, null where a value was no finite number; `low` and `high` bound its 95 % interval,
+    null where the records cannot tell."""
 
-    mean: float
-    low: float | None
-    high: float | None
+    mean: Figure
+    low: Figure
+    high: Figure
     count: int
 
 
@@ -414,15 +419,16 @@ class Prose(_Record):
     """What became of running text: KL(base || edited) in nats, and the perplexity of the base and of the version."""
 
     kl: Estimate
-    perplexity_before: float
-    perplexity_after: float
+    perplexity_before: Figure
+    perplexity_after: Figure
 
 
 class EvaluationResult(_Record):
-    """What was measured, under the names of docs/evaluation.md: shares are between 0 and 1, drift is in nats."""
+    """What was measured, under the names of docs/evaluation.md: shares are between 0 and 1, drift is in nats. What is
+    no finite number is null."""
 
     estimates: dict[str, Estimate]
-    drift: float
+    drift: Figure
     prose: Prose | None
 
 
@@ -439,8 +445,8 @@ class LayerReport(_Record):
 
     layer: int
     rank: int
-    norm: float
-    relative_norm: float
+    norm: Figure
+    relative_norm: Figure
 
 
 class Version(_Record):

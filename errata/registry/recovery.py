@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from redis.exceptions import LockError
@@ -13,9 +14,9 @@ from redis.lock import Lock
 from errata.errors import Conflict, CorruptArtifact, UnknownEdit, UnknownVersion
 from errata.registry import keys
 from errata.registry.job_queue import edit_of, shard_job, shard_of
-from errata.registry.lost_jobs import Whereabouts, count_loss, lost_of, worker_died
+from errata.registry.lost_jobs import Whereabouts, count_loss, each_in_turn, files_gone, lost_of, worker_died
 from errata.registry.measurement_recovery import rebuild_measurements, take_up_lost_measurements
-from errata.registry.records import Edit, EditStatus
+from errata.registry.records import Edit, EditStatus, now
 from errata.registry.registry import Registry
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
@@ -60,6 +61,7 @@ def recover(registry: Registry, at_start: bool = False) -> None:
     Raises:
         Conflict: Redis holds the state of another home folder.
         CorruptArtifact: the activation journal cannot be read. All else has been put right.
+        OSError: of the home folder's disk. No part that fails keeps the others from their turn.
     """
     if not registry.is_bound():
         return
@@ -76,9 +78,11 @@ def recover(registry: Registry, at_start: bool = False) -> None:
     if not lock.acquire(blocking=False):  # another process is at it
         return
     try:
-        _agree_on_versions(registry)
-        _take_up_lost_work(registry)
-        _restore_active(registry)
+        each_in_turn(
+            partial(_agree_on_versions, registry),
+            partial(_take_up_lost_work, registry),
+            partial(_restore_active, registry),
+        )
     finally:
         _release(lock)
 
@@ -200,9 +204,11 @@ def _take_up_lost_work(registry: Registry) -> None:
     """Of edits, and of evaluations and traces. What has ended has no use for its jobs."""
     unfinished = {*registry.unfinished(), *registry.evaluations.unfinished(), *registry.traces.unfinished()}
     jobs = Whereabouts.of(registry.jobs)
-    _take_up_lost_edits(registry, jobs)
-    take_up_lost_measurements(registry.evaluations, jobs)
-    take_up_lost_measurements(registry.traces, jobs)
+    each_in_turn(
+        partial(_take_up_lost_edits, registry, jobs),
+        partial(take_up_lost_measurements, registry.evaluations, jobs),
+        partial(take_up_lost_measurements, registry.traces, jobs),
+    )
     for ended in set(map(edit_of, jobs.abandoned | jobs.failed)) - unfinished:
         registry.jobs.forget_edit(ended)
 
@@ -212,9 +218,22 @@ def _take_up_lost_edits(registry: Registry, jobs: Whereabouts) -> None:
         try:
             if lost := _lost_jobs(registry, edit_id, jobs):
                 _take_up(registry, edit_id, lost, jobs)
-        except (CorruptArtifact, UnknownEdit) as error:
+        except (CorruptArtifact, UnknownEdit, FileNotFoundError) as error:
             logger.error("an edit that no worker has in hand is given up: %s", error)
-            registry.redis.srem(keys.UNFINISHED, edit_id)
+            _end_without_files(registry, edit_id, error)
+        except OSError as error:  # of the disk: the next look may find it well
+            logger.error("%s cannot be taken up now: %s", edit_id, error)
+
+
+def _end_without_files(registry: Registry, edit_id: str, error: Exception) -> None:
+    """Let Redis show that an edit has ended which cannot be read, or be told of, in the home folder."""
+    try:
+        edit = registry.edit(edit_id)
+    except (CorruptArtifact, UnknownEdit):  # nothing is left of it
+        registry.redis.srem(keys.UNFINISHED, edit_id)
+        return
+    ended = {"status": EditStatus.FAILED, "error": files_gone(error), "progress": None, "finished_at": now()}
+    registry.put_edit(edit.model_copy(update=ended))
 
 
 def _lost_jobs(registry: Registry, edit_id: str, jobs: Whereabouts) -> set[str]:
@@ -237,6 +256,7 @@ def _take_up(registry: Registry, edit_id: str, lost: set[str], jobs: Whereabouts
     if outcome := registry.edit_files.outcome(edit_id):
         registry.put_edit(outcome)
         return
+    registry.edit_files.accepted(edit_id)  # without its request no worker can do anything
     if registry.cancel_requested(edit_id) and registry.end_as_cancelled(edit_id).status.final:
         return
     # A job that a stopping worker put back, or that left because others are to be done first, was not lost by it.

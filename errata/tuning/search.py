@@ -16,6 +16,7 @@ from errata.comparison.cells import Bench, Cell, OnProgress
 from errata.errors import DataSetError, NotFinite
 from errata.evaluation import Record
 from errata.hyperparameters import MemitHyperparameters
+from errata.json_figures import finite_or_none
 from errata.method import check_layers
 from errata.model import EditableModel
 from errata.tuning.grid import KL_FACTORS, WEIGHT_DECAYS, Grid
@@ -53,9 +54,8 @@ class Trial:
 
     @property
     def drift(self) -> float:
-        """In nats, infinite where there is no edited model, or none of finite numbers."""
-        drift = self.cell.drift
-        return drift if drift is not None and math.isfinite(drift) else math.inf
+        """In nats, infinite where there is no edited model, or one out of the finite numbers."""
+        return math.inf if (drift := finite_or_none(self.cell.drift)) is None else drift
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -64,7 +64,7 @@ class Trial:
             "records": self.num_records,
             "hyperparameters": self.hyperparameters.as_dict(),
             "estimates": {name: estimate.as_dict() for name, estimate in self.cell.estimates.items()},
-            "drift": self.cell.drift,
+            "drift": finite_or_none(self.cell.drift),
             "perplexities": list(self.cell.perplexities) if self.cell.perplexities else None,
             "norms": {str(layer): norm for layer, norm in (self.cell.norms or {}).items()},
             "seconds": self.cell.seconds,

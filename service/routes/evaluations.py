@@ -11,6 +11,7 @@ from fastapi import APIRouter, Body, Depends, Query, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from pydantic import SkipValidation, ValidationError
+from pydantic_core import from_json, to_json
 
 from errata.errors import FactProblem, InvalidFacts
 from errata.evaluation import Generation, Record
@@ -103,6 +104,12 @@ def _unwritable(records: tuple[Any, ...]) -> list[FactProblem]:
         except UnicodeEncodeError:
             detail = "holds half a surrogate pair, which is no character"
             problems.append(FactProblem(index, "record", detail))
+            continue
+        try:
+            from_json(to_json({"request": {"records": [record]}}))  # as deep as it lies in `request.json`
+        except ValueError:
+            detail = "cannot be kept as JSON: it is nested too deeply, or holds a number that is too long"
+            problems.append(FactProblem(index, "record", detail))
     return problems
 
 
@@ -145,6 +152,9 @@ def create_evaluation(
 ) -> Evaluation:
     """A worker measures the version when there is nothing to edit. `Location` names the evaluation to follow."""
     request, registry = validated.request, replica.registry
+    if idempotency_key is not None and (known := registry.evaluations.of_key(idempotency_key, request)):
+        response.headers["Location"] = f"/evaluations/{known.id}"  # whatever became of its version since
+        return known
     version = registry.active() if request.version is None else request.version
     if version != BASE_VERSION:
         registry.artifacts.delta_file(version, registry.bound_base().digest)

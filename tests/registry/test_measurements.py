@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 
 import pytest
@@ -71,6 +72,28 @@ def test_a_lost_workers_evaluation_is_queued_again_until_that_was_too_often(
     assert registry.evaluations.unfinished() == [] == registry.jobs.waiting()
     with pytest.raises(Conflict, match="has ended: failed"):
         registry.evaluations.request_cancel(evaluation.id)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_lost_one_that_cannot_be_read_ends_and_keeps_nothing_waiting(
+    registry: Registry, settings: Settings, monkeypatch: pytest.MonkeyPatch, publish: Publish, cancelled: bool
+) -> None:
+    monkeypatch.setattr(lost_jobs, "CLAIM_S", 0.0)
+    gone, unreadable, well = (create(registry) for _ in range(3))
+    for evaluation in (gone, unreadable, well):
+        lose(settings, evaluation)
+    shutil.rmtree(settings.home / "evaluations" / gone.id)
+    (settings.home / "evaluations" / unreadable.id / "outcome.json").write_text("{")
+    if cancelled:
+        registry.redis.set(keys.measurement_cancel(gone.id), 1)
+    registry.journal.append(publish().id, by="a process that died before it told Redis")
+    recover(registry)
+
+    assert registry.jobs.waiting() == [well.id] == registry.evaluations.unfinished()
+    for evaluation, words in ((gone, "gone"), (unreadable, "outcome.json cannot be read")):
+        ended = registry.evaluations.record(evaluation.id)
+        assert ended.status is EditStatus.FAILED and ended.error is not None and words in ended.error.detail
+    assert registry.redis.get(keys.ACTIVE) == "1"
 
 
 def test_no_more_wait_than_may(registry: Registry, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -159,6 +160,24 @@ def test_a_lost_edit_that_cannot_be_read_does_not_keep_others_waiting(
         recover(registry)
 
     assert registry.jobs.waiting() == [good]
+    ended = registry.edit(bad)
+    assert ended.status is EditStatus.FAILED and ended.error is not None
+    assert "outcome.json cannot be read" in ended.error.detail
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_a_lost_edit_whose_folder_is_gone_ends_where_it_can_be_seen(
+    registry: Registry, settings: Settings, request_body: EditRequest
+) -> None:
+    edit, _ = registry.create_edit(request_body)
+    lose(registry, edit.id)
+    shutil.rmtree(settings.home / "edits" / edit.id)
+    for _ in range(2):
+        recover(registry)
+
+    ended = registry.edit(edit.id)
+    assert ended.status is EditStatus.FAILED and ended.error is not None and "gone" in ended.error.detail
+    assert registry.unfinished() == [] == registry.jobs.waiting()
 
 
 def test_the_redis_of_another_home_is_refused(registry: Registry, settings: Settings) -> None:

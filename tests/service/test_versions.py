@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -13,13 +14,18 @@ from typing import Any
 
 import httpx
 import pytest
+from errata_client import Version
 
 from errata.command.stack import environment
+from errata.evaluation import Evaluation as Evaluated
+from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
 from errata.registry import keys
-from errata.registry.records import Replica
+from errata.registry.measurement_records import EvaluationRequest
+from errata.registry.records import EditStatus, EvaluationResult, Replica
 from errata.registry.registry import Registry
 from errata.settings import Settings
+from tests.service.conftest import Publish
 
 PROMPT = "The capital of France is"
 
@@ -276,3 +282,58 @@ def _until(is_so: Callable[[], bool]) -> None:
 
 def _until_ready(client: httpx.Client) -> None:
     _until(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_an_evaluation_is_known_by_its_key_after_its_version_is_gone(
+    client: httpx.Client, registry: Registry, publish: Publish
+) -> None:
+    version = publish(registry, Fact("Michael Jordan", "plays the sport of", "baseball"))
+    asked: dict[str, Any] = {"json": {"version": version}, "headers": {"Idempotency-Key": "of a version that goes"}}
+    accepted = client.post("/evaluations", **asked)
+    assert accepted.status_code == 202, accepted.text
+    assert client.delete(f"/versions/{version}").is_success
+    again = client.post("/evaluations", **asked)
+    assert (again.status_code, again.json()["id"]) == (202, accepted.json()["id"])
+    assert again.headers["Location"] == accepted.headers["Location"]
+    client.post(f"{accepted.headers['Location']}/cancel")
+
+
+@pytest.mark.parametrize("depth", [10, 199, 220, 300])
+def test_a_record_that_could_not_be_read_again_is_refused(client: httpx.Client, depth: int) -> None:
+    nested: Any = 0
+    for _ in range(depth):
+        nested = [nested]
+    record = {
+        "requested_rewrite": {
+            "prompt": "{} plays the sport of",
+            "subject": "Michael Jordan",
+            "target_new": {"str": "baseball"},
+            "target_true": {"str": "basketball"},
+        },
+        "nobody_reads_this": nested,
+    }
+    answer = client.post("/evaluations", json={"version": 0, "records": [record]})
+    if depth == 10:
+        assert answer.status_code == 202
+        client.post(f"{answer.headers['Location']}/cancel")
+    else:
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == "/records/0"
+        assert "nested too deeply" in answer.json()["errors"][0]["detail"]
+
+
+def test_figures_that_are_no_finite_numbers_are_shown_as_null(
+    client: httpx.Client, registry: Registry, version: int
+) -> None:
+    shown = {"version": version, "records": 1, "own_facts": False, "seed": 0}
+    evaluation = registry.evaluations.create(EvaluationRequest(), shown)
+    measured = Evaluated(results=(), estimates={"fluency": mean_over([math.nan])}, drift=math.nan, prose=None)
+    result = EvaluationResult.model_validate(measured.as_dict())
+    registry.evaluations.update(evaluation.id, status=EditStatus.SUCCEEDED, result=result)
+    listed = client.get(f"/evaluations?version={version}").json()["data"][0]
+    assert listed["result"]["drift"] is None and listed["result"]["estimates"]["fluency"]["mean"] is None
+    for path in ("/versions", f"/versions/{version}", f"/evaluations/{evaluation.id}"):
+        assert client.get(path).status_code == 200
+    assert client.get(f"/versions/{version}").json()["evaluation"]["drift"] is None
+    typed = Version.model_validate_json(client.get(f"/versions/{version}").text)
+    assert typed.evaluation is not None and typed.evaluation.drift is None

@@ -1,10 +1,24 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from pydantic import ValidationError
 
-from errata.registry.records import FactOutcome, Gate, Metrics, MissedPrompt, NeighborBody, Probe
+from errata.evaluation import PROSE, cases_of, evaluate
+from errata.facts import Fact, Neighbor
+from errata.model import EditableModel
+from errata.registry.records import (
+    EvaluationResult,
+    FactOutcome,
+    Gate,
+    Metrics,
+    MissedPrompt,
+    NeighborBody,
+    Probe,
+)
 from worker.gate import Measured, problem_of
+from worker.measuring import measure
 
 KOBE = NeighborBody(prompt="Kobe Bryant plays the sport of", object="basketball")
 JORDAN = FactOutcome(
@@ -83,3 +97,38 @@ def test_a_probe_is_stripped_and_neither_part_of_it_may_be_blank(blank: str) -> 
     for body in ({"prompt": blank, "answer": "2"}, {"prompt": "1 + 1 =", "answer": blank}):
         with pytest.raises(ValidationError, match="at least 1"):
             Probe.model_validate(body)
+
+
+def test_a_model_out_of_the_finite_numbers_is_caught_and_can_be_shown(demo: EditableModel) -> None:
+    fact = Fact(
+        "Michael Jordan",
+        "plays the sport of",
+        "baseball",
+        ("The sport that Michael Jordan is known for is",),
+        (Neighbor(KOBE.prompt, KOBE.object),),
+    )
+    weights = {layer: demo.weight(layer).data * 1e38 for layer in range(demo.num_layers)}
+    probes = (Probe(prompt="Kobe Bryant plays the sport of", answer="basketball"),)
+    measured = measure(demo, [fact], weights, probes=probes, perplexity=True, on_progress=lambda done, total: None)
+    outcome = measured.facts[0]
+    assert (outcome.took, outcome.likelier, outcome.probability_after) == (False, False, None)
+    assert FactOutcome.model_validate_json(outcome.model_dump_json()) == outcome
+    problem = problem_of(Gate(min_efficacy=0.5, max_drift=1, max_perplexity_rise=1), measured)
+    assert problem is not None
+    assert "drift is no finite number, and at most 1 is asked for" in problem.detail
+    assert {miss.figure: miss.value for miss in problem.misses} == {
+        "probes": 0,
+        "efficacy": 0,
+        "drift": None,
+        "perplexity_rise": None,
+    }
+    assert Metrics.model_validate_json(measured.metrics.model_dump_json()).drift is None
+
+    evaluated = evaluate(demo, cases_of(demo, [fact, fact]), weights, texts=PROSE)
+    result = EvaluationResult.model_validate(evaluated.as_dict())
+    assert EvaluationResult.model_validate_json(result.model_dump_json()) == result
+    assert (result.drift, result.estimates["efficacy"].mean) == (None, 0)
+    assert result.prose is not None and result.prose.kl.mean is None
+    assert result.estimates["efficacy_magnitude"].mean is None
+    for line in evaluated.json_lines():
+        assert json.loads(line, parse_constant=pytest.fail)["rewrite"]["nll_expected"] is None

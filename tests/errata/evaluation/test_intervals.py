@@ -64,3 +64,10 @@ def test_a_score_takes_each_mean_over_the_records_that_have_it() -> None:
     estimate = harmonic_mean_over([[1.0, 1.0], [0.5, None]])
     assert estimate.mean == pytest.approx(2 / 3)
     assert harmonic_mean_over([[0.0, 0.0], [1.0, 1.0]]).mean == 0
+
+
+def test_a_mean_over_what_is_no_finite_number_is_none_and_null_in_json() -> None:
+    for unknown in (mean_over([1.0, math.nan]), mean_over([math.inf, -math.inf]), share_over([1.0, math.nan])):
+        assert math.isnan(unknown.mean)
+        assert unknown.as_dict() == {"mean": None, "low": None, "high": None, "count": 2}
+    assert math.isnan(harmonic_mean_over([[1.0, 1.0], [0.5, math.nan]]).mean)

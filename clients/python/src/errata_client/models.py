@@ -180,9 +180,10 @@ class EditRecord(Record):
 
 
 class Estimate(Record):
-    """A mean over `count` records; `low` and `high` bound its 95 % interval, None where the records cannot tell."""
+    """A mean over `count` records, None where a value was no finite number; `low` and `high` bound its 95 % interval,
+    None where the records cannot tell."""
 
-    mean: float
+    mean: float | None = None
     low: float | None = None
     high: float | None = None
     count: int
@@ -192,15 +193,15 @@ class Prose(Record):
     """What became of running text: KL(base || edited) in nats, and the perplexity of the base and of the version."""
 
     kl: Estimate
-    perplexity_before: float
-    perplexity_after: float
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
 
 
 class EvaluationResult(Record):
-    """What was measured, by the names of the metrics; drift is in nats."""
+    """What was measured, by the names of the metrics; drift is in nats. What is no finite number is None."""
 
     estimates: dict[str, Estimate]
-    drift: float
+    drift: float | None = None
     prose: Prose | None = None
 
 
@@ -251,8 +252,8 @@ class TraceResult(Record):
     that the model knows (`traced`); `layers` are those proposed to be edited, which one prompt does not tell."""
 
     answer: str | None = None
-    clean: float
-    corrupted: float
+    clean: float | None = None
+    corrupted: float | None = None
     traced: int
     window: int
     layers: list[int] | None = None
@@ -279,8 +280,8 @@ class LayerChange(Record):
 
     layer: int
     rank: int
-    norm: float
-    relative_norm: float
+    norm: float | None = None
+    relative_norm: float | None = None
 
 
 class Version(Record):
@@ -370,8 +371,8 @@ class FactOutcome(Record):
     took: bool
     known: bool
     likelier: bool
-    probability_before: float
-    probability_after: float
+    probability_before: float | None = None
+    probability_after: float | None = None
     paraphrases_followed: float | None = None
     neighbors_lost: list[StoredNeighbor] = []
 
