@@ -37,7 +37,8 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """On a figure: the side on which it must lie, how it is said, and which prompts count against it."""
+    """On a figure: the side on which it must lie, how it is said, and which prompts count against it. `words` tell of a
+    miss where figure and bound would not."""
 
     name: str
     figure: float | None
@@ -45,6 +46,7 @@ class _Bound:
     is_least: bool
     said: Callable[[float], str] = "{:.4g}".format
     against: Sequence[MissedPrompt] = ()
+    words: str | None = None
 
     @property
     def is_missed(self) -> bool:
@@ -59,7 +61,7 @@ class _Bound:
         asked = f"and at {'least' if self.is_least else 'most'} {self.bound:g} is asked for"
         shown = tuple(self.against[:MOST_SHOWN])
         miss = Miss(figure=self.name, value=finite_or_none(self.figure), bound=self.bound, prompts=shown)
-        return miss, f"{self.name} {self._found()}, {asked}"
+        return miss, self.words or f"{self.name} {self._found()}, {asked}"
 
     def _found(self) -> str:
         if self.figure is None:
@@ -110,8 +112,5 @@ def _probes(measured: Measured) -> _Bound:
         for place, said in failed.items()
     ]
     named = "; ".join(f"{one.prompt!r} is answered {one.said!r}, not {one.expected!r}" for one in against[:MOST_SHOWN])
-
-    def said(_: float) -> str:
-        return f"{total - len(failed)} of {total} passed ({named})"
-
-    return _Bound("probes", 1 - len(failed) / total, 1.0, True, said, against)
+    words = f"{total - len(failed)} of {total} probes are passed ({named}), and all must be"
+    return _Bound("probes", 1 - len(failed) / total, 1.0, True, against=against, words=words)

@@ -11,17 +11,20 @@ from pydantic import ValidationError
 
 from errata.command.demonstration import DemonstrationFailed, demonstrate
 from errata.command.stack import StackError, environment, run_until_interrupted
-from errata.errors import ErrataError
+from errata.errors import ErrataError, InvalidFacts
 from errata.registry.reindex import reindex
 from errata.settings import Settings
 
 
 def main() -> None:
-    """Run the command that was typed; exit 1 with one line on a failure that the user can act on."""
+    """Run the command that was typed; exit 1 on a failure that the user can act on, with one line, or with one for each
+    fact or record that is wrong."""
     arguments = _parser().parse_args()
     try:
         settings = _settings(arguments)
         arguments.run(arguments, settings)
+    except InvalidFacts as error:
+        sys.exit("\n".join(f"errata: fact {one.index}, {one.field}: {one.detail}" for one in error.problems))
     except (ErrataError, StackError, DemonstrationFailed) as error:
         sys.exit(f"errata: {error}")
     except ValidationError as error:

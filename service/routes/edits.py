@@ -37,6 +37,8 @@ from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
 from service.waiting import LOOK_S, Wait, ended
 
+AS_IT_WAS = RetryRequest()
+
 router = APIRouter(tags=["edits"])
 
 
@@ -218,10 +220,10 @@ async def get_edit(
 )
 def retry(
     edit_id: str,
-    body: RetryRequest,
     response: Response,
     registry: RegistryDep,
     by: CallerDep,
+    body: RetryRequest = AS_IT_WAS,
     idempotency_key: IdempotencyKey = None,
 ) -> Edit:
     """Queue an edit that searches again, and harder, for those facts of an edit's version that did not take.

@@ -79,7 +79,10 @@ def test_a_version_without_facts_passes_any_gate_but_the_probes() -> None:
     assert problem_of(gate, Measured(Metrics(), ())) is None
     probes = (Probe(prompt="1 + 1 =", answer="2"), Probe(prompt="Sony sits in", answer="Paris"))
     problem = problem_of(gate, Measured(Metrics(), (), probes, {1: "Tokyo"}))
-    assert problem is not None and "1 of 2 passed ('Sony sits in' is answered 'Tokyo', not 'Paris')" in problem.detail
+    assert (
+        problem is not None
+        and "1 of 2 probes are passed ('Sony sits in' is answered 'Tokyo', not 'Paris')" in problem.detail
+    )
     assert problem.misses[0].prompts == (MissedPrompt(prompt="Sony sits in", expected="Paris", said="Tokyo"),)
 
 

@@ -1,8 +1,10 @@
 """Commands that make edits and follow them."""
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from errata_client.client import Errata
 from errata_client.commands.command import AddCommand, Exit
@@ -30,6 +32,8 @@ def add_commands(add: AddCommand) -> None:
         default="replace",
         help="where a fact is there with another object: replace it (default), or refuse the edit",
     )
+    edit.add_argument("--method", default="memit", help="such as rome (default: memit)")
+    _add_hyperparameters(edit)
     _add_options_of_a_version(edit)
     _add_wait(edit)
 
@@ -44,14 +48,7 @@ def add_commands(add: AddCommand) -> None:
 
     retry = add("retry", _retry, "search again, and harder, for the facts of an edit that did not take")
     retry.add_argument("edit_id", metavar="EDIT_ID")
-    retry.add_argument(
-        "--hparam",
-        action="append",
-        default=[],
-        type=_named_number,
-        metavar="NAME=VALUE",
-        help="such as clamp=4; repeatable",
-    )
+    _add_hyperparameters(retry)
     retry.add_argument("--note", help="what is to be remembered of it")
     retry.add_argument("--no-activate", dest="activate", action="store_false", default=None, help="do not serve it")
     _add_wait(retry)
@@ -64,7 +61,27 @@ def add_commands(add: AddCommand) -> None:
     cancel.add_argument("job_id", metavar="ID")
 
 
+def _add_hyperparameters(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--hparam",
+        action="append",
+        default=[],
+        type=_named_value,
+        metavar="NAME=VALUE",
+        help="such as clamp=4 or layers=[3,4]; repeatable",
+    )
+
+
 def _add_options_of_a_version(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--gate",
+        action="append",
+        default=[],
+        type=_named_value,
+        metavar="NAME=VALUE",
+        help="what the version must reach to be served, such as min_specificity=0.9, or null for nothing; repeatable",
+    )
+    command.add_argument("--dry-run", action="store_true", help="measure what would come of it, and keep nothing")
     command.add_argument("--base", type=int, metavar="N", help="build on this version, not on the active one")
     command.add_argument("--note", help="what is to be remembered of it")
     command.add_argument("--no-activate", dest="activate", action="store_false", help="build, but do not serve it")
@@ -85,9 +102,13 @@ def _edit(client: Errata, arguments: argparse.Namespace) -> Exit:
             facts,
             retract=arguments.retract,
             on_conflict=arguments.on_conflict,
+            method=arguments.method,
+            hparams=dict(arguments.hparam),
             base=arguments.base,
             activate=arguments.activate,
+            gate=dict(arguments.gate),
             note=arguments.note,
+            dry_run=arguments.dry_run,
         )
 
     return _see_through(arguments, send, places)
@@ -95,7 +116,14 @@ def _edit(client: Errata, arguments: argparse.Namespace) -> Exit:
 
 def _retract(client: Errata, arguments: argparse.Namespace) -> Exit:
     def send() -> Edit:
-        return client.retract(arguments.fact_ids, base=arguments.base, activate=arguments.activate, note=arguments.note)
+        return client.retract(
+            arguments.fact_ids,
+            base=arguments.base,
+            activate=arguments.activate,
+            gate=dict(arguments.gate),
+            note=arguments.note,
+            dry_run=arguments.dry_run,
+        )
 
     return _see_through(arguments, send, {f"/ids/{index}": name for index, name in enumerate(arguments.fact_ids)})
 
@@ -189,9 +217,9 @@ def _see_through(arguments: argparse.Namespace, send: Callable[[], Edit], places
     return Exit.DONE
 
 
-def _named_number(text: str) -> tuple[str, float]:
+def _named_value(text: str) -> tuple[str, Any]:
     name, _, value = text.partition("=")
     try:
-        return name, int(value) if value.isdecimal() else float(value)
+        return name, json.loads(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE with a number") from None
