@@ -159,7 +159,9 @@ def test_a_new_try_of_more_facts_than_a_version_may_hold_is_refused(
     client: httpx.Client, registry: Registry, publish: Publish
 ) -> None:
     ada, alan = Fact("Ada", "was born in", "London"), Fact("Alan", "was born in", "Rome")
-    posted = [{"subject": fact.subject, "relation": fact.relation, "object": fact.object} for fact in (ada, alan)]
+    posted: list[Any] = [
+        {"subject": fact.subject, "relation": fact.relation, "object": fact.object} for fact in (ada, alan)
+    ]
     edit = client.post("/edits", json={"facts": posted}).json()["id"]
     missed: dict[str, Any] = {"took": False, "known": False, "likelier": False}
     missed |= {"probability_before": 0.1, "probability_after": 0.1}
