@@ -13,9 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from errata.registry.records import EditStatus, Progress, Stage
+from errata.facts import MAX_FACTS, Fact
+from errata.registry.records import EditStatus, FactOutcome, Progress, Stage
 from errata.registry.registry import Registry
-from tests.service.conftest import NewSettings, Serve, until_ready
+from tests.service.conftest import NewSettings, Publish, Serve, until_ready
 
 
 def body(note: str = "") -> dict[str, Any]:
@@ -152,3 +153,20 @@ def test_a_full_queue_asks_to_come_again(serve: Any, new_settings: Any) -> None:
     answer = client.post("/edits", json=body("2"))
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_a_new_try_of_more_facts_than_a_version_may_hold_is_refused(
+    client: httpx.Client, registry: Registry, publish: Publish
+) -> None:
+    ada, alan = Fact("Ada", "was born in", "London"), Fact("Alan", "was born in", "Rome")
+    posted: list[Any] = [
+        {"subject": fact.subject, "relation": fact.relation, "object": fact.object} for fact in (ada, alan)
+    ]
+    edit = client.post("/edits", json={"facts": posted}).json()["id"]
+    missed: dict[str, Any] = {"took": False, "known": False, "likelier": False}
+    missed |= {"probability_before": 0.1, "probability_after": 0.1}
+    registry.edit_files.keep_fact_outcomes(edit, [FactOutcome(id=ada.id, **posted[0], **missed)])
+    registry.update_edit(edit, status=EditStatus.SUCCEEDED, version=publish(registry, ada, alan))
+    full = publish(registry, ada, *(Fact(f"S{number:05}", "is", "b") for number in range(MAX_FACTS - 1)))
+    answer = client.post(f"/edits/{edit}/retry", json={"base": full, "activate": False})
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:errata:problem:too-many-facts"), answer.text
