@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     training.add_argument("--records", type=Path, help="JSON list of records to learn from")
     training.add_argument("--corpus", type=Path, help="text file, or folder of .txt files")
-    training.add_argument("--num-steps", type=int, default=2_000, help="updates of the network (default: %(default)s)")
+    training.add_argument("--num-steps", type=int, default=600, help="updates of the network (default: %(default)s)")
     training.add_argument(
         "--facts-per-step",
         type=int,

@@ -15,6 +15,7 @@ LOOKS: Mapping[str, dict[str, Any]] = {  # lines differ in dash and marker as we
     "emmet": {"color": "#238b45", "linestyle": "-.", "marker": "^"},
     "alphaedit": {"color": "#2171b5", "linestyle": ":", "marker": "D"},
     "ft": {"color": "#d94801", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
+    "mend": {"color": "#525252", "linestyle": (0, (3, 1)), "marker": "P"},
 }
 
 

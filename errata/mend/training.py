@@ -49,7 +49,7 @@ class Training:
         prefixed_share: of the steps whose prompts may stand behind a context prefix, which makes their rows long.
     """
 
-    num_steps: int = 2_000
+    num_steps: int = 600
     facts_per_step: int = 10
     edit_sizes: tuple[int, ...] = (1, 10)
     rank: int = 64
