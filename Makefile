@@ -10,8 +10,9 @@ demo: install       ## start everything, edit the example facts, show before and
 up: install         ## start everything and serve at 127.0.0.1:8000 until Ctrl-C
 	$(BIN)/errata up
 
+# Two files of tests at a time, one thread each, keep two cores busy.
 test: install       ## the whole suite
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 check: install      ## lint and types
 	$(BIN)/ruff check .
