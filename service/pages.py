@@ -8,6 +8,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from errata.registry import pages
 from service.problems import ProblemError
 
 Entry = TypeVar("Entry")
@@ -20,6 +21,11 @@ class Page(BaseModel, Generic[Entry]):
     data: Sequence[Entry]
     has_more: bool = Field(description="Whether another part follows.")
     next: str | None = Field(description="The cursor for `after`; null at the end.")
+
+
+def shown(page: pages.Page[Entry]) -> Page[Entry]:
+    """A part of one of the registry's lists, as the wire shows it."""
+    return Page(data=page.data, has_more=page.next is not None, next=page.next)
 
 
 def page_of(entries: Sequence[Entry], cursor: Callable[[Entry], str], limit: int, after: str | None) -> Page[Entry]:

@@ -32,7 +32,7 @@ from errata.registry.records import (
 )
 from errata.registry.retrying import retry_edit
 from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
-from service.pages import Limit, Page, page_of
+from service.pages import Limit, Page, page_of, shown
 from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
 from service.waiting import LOOK_S, Wait, ended
@@ -192,8 +192,7 @@ def _too_many(error: InvalidFacts) -> ProblemError:
 )
 def list_edits(registry: RegistryDep, limit: Limit = 20, after: str | None = None) -> Page[Edit]:
     """`after` takes the id of an edit and gives the older ones."""
-    page = registry.edits(limit, after)
-    return Page(data=page.data, has_more=page.next is not None, next=page.next)
+    return shown(registry.edits(limit, after))
 
 
 @router.get(

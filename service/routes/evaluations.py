@@ -22,7 +22,7 @@ from errata.registry.measurement_files import CASES
 from errata.registry.measurement_records import Evaluation, EvaluationRequest
 from errata.registry.records import BASE_VERSION, NUMBERS_END, EditStatus, ProblemItem
 from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
-from service.pages import Limit, Page
+from service.pages import Limit, Page, shown
 from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
 from service.routes.edits import IdempotencyKey
@@ -202,8 +202,7 @@ def list_evaluations(
     version: Annotated[int | None, Query(ge=0, lt=NUMBERS_END, description="Only those of this version.")] = None,
 ) -> Page[Evaluation]:
     """`after` takes the id of an evaluation and gives the older ones."""
-    page = registry.evaluations.page(limit, after, version)
-    return Page(data=page.data, has_more=page.next is not None, next=page.next)
+    return shown(registry.evaluations.page(limit, after, version))
 
 
 @router.get(

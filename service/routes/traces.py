@@ -18,7 +18,7 @@ from errata.registry.records import EditStatus, ProblemItem
 from errata.registry.registry import Registry
 from errata.tracing.prompts import TracedPrompt
 from service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
-from service.pages import Limit, Page
+from service.pages import Limit, Page, shown
 from service.problems import NotReady, ProblemError, pointer, problem_responses
 from service.replica import ServingReplica
 from service.routes.edits import IdempotencyKey
@@ -115,8 +115,7 @@ def _check_with_model(request: TraceRequest, replica: ServingReplica) -> None:
 )
 def list_traces(registry: RegistryDep, limit: Limit = 20, after: str | None = None) -> Page[Trace]:
     """`after` takes the id of a trace and gives the older ones."""
-    page = registry.traces.page(limit, after)
-    return Page(data=page.data, has_more=page.next is not None, next=page.next)
+    return shown(registry.traces.page(limit, after))
 
 
 @router.get(

@@ -22,7 +22,7 @@ from errata.registry.records import (
     VersionNumber,
 )
 from service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
-from service.pages import Limit, Page, page_of
+from service.pages import Limit, Page, page_of, shown
 from service.problems import ProblemError, problem_responses
 from service.replica import ServingReplica
 from service.routes.facts import WantedFacts, page_of_facts
@@ -86,8 +86,7 @@ def list_versions(
     registry: RegistryDep, limit: Limit = 20, after: Annotated[int | None, Query(ge=0, lt=NUMBERS_END)] = None
 ) -> Page[Version]:
     """The base, version 0, is the last of them."""
-    page = registry.versions(limit, after)
-    return Page(data=page.data, has_more=page.next is not None, next=page.next)
+    return shown(registry.versions(limit, after))
 
 
 @router.get(
