@@ -24,6 +24,7 @@ from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
 from errata.closed_form import adjusted_keys
 from errata.deltas import Delta, edited_weight
 from errata.hidden_states import SubjectStates
+from errata.memit import weighed_keys
 from errata.second_moments import SecondMoments
 from errata.spread import spread
 from tests.errata.plain_memit import plain_spread
@@ -80,15 +81,23 @@ def moved(edits: DemoEdits) -> Tensor:
 def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> str:
     """The two loops in turns, as one row of the table."""
     targets = moved(edits)
-    arguments = (edits.model, edits.facts, targets, edits.contexts, edits.hyperparameters, moments)
-    spread(*arguments)  # to warm up
-    plain_spread(*arguments)
+    given = (edits.model, edits.facts, targets, edits.contexts)
+    settings = edits.hyperparameters
+
+    def of_ours() -> dict[int, Delta]:
+        return spread(weighed_keys(moments, settings), *given, settings.layers)
+
+    def of_plain() -> dict[int, Tensor]:
+        return plain_spread(*given, settings, moments)
+
+    of_ours()  # to warm up
+    of_plain()
     ours, plain, parts = [], [], []
     for _ in range(TURNS):
-        seconds, deltas = timed(lambda: spread(*arguments))
+        seconds, deltas = timed(of_ours)
         ours.append(seconds)
         parts.append(by_part(edits, targets, moments))
-        seconds, updates = timed(lambda: plain_spread(*arguments))
+        seconds, updates = timed(of_plain)
         plain.append(seconds)
     error = max(
         float((delta.dense().double() - updates[layer]).norm() / updates[layer].norm())

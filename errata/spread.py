@@ -18,50 +18,16 @@ from torch import Tensor
 
 from errata.base_states import base_states
 from errata.build_store import BuildStore
-from errata.closed_form import adjusted_keys
 from errata.deltas import Delta, edited_weight
 from errata.facts import Fact
 from errata.hidden_states import SubjectStates
-from errata.hyperparameters import MemitHyperparameters, TargetHyperparameters
+from errata.hyperparameters import TargetHyperparameters
 from errata.method import OnProgress
 from errata.model import EditableModel
-from errata.second_moments import SecondMoments
 from errata.targets import find_targets
 
 AdjustKeys = Callable[[int, Tensor], Tensor]
 """From a layer and its keys, K transposed, (facts, d_in), float32: A, (d_in, facts), float64."""
-
-
-def weighed_keys(second_moments: SecondMoments, hyperparameters: MemitHyperparameters) -> AdjustKeys:
-    """What MEMIT makes of a layer's keys: (lambda C + K K^T)^-1 K."""
-
-    def adjust(layer: int, keys: Tensor) -> Tensor:
-        return adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)
-
-    return adjust
-
-
-def spread(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    targets: Tensor,
-    contexts: Sequence[str],
-    hyperparameters: MemitHyperparameters,
-    second_moments: SecondMoments,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-    *,
-    store: BuildStore | None = None,
-) -> dict[int, Delta]:
-    """The update of each edited layer by which MEMIT brings the facts' hidden states to `targets`.
-
-    Args and errors are those of `spread_with`.
-
-    Raises:
-        NotFinite: lambda C + K K^T is not positive definite.
-        StatisticsError: a layer without second moments.
-    """
-    adjust = weighed_keys(second_moments, hyperparameters)
-    return spread_with(adjust, model, facts, targets, contexts, hyperparameters.layers, store, on_progress)
 
 
 def search_and_spread(
@@ -75,7 +41,7 @@ def search_and_spread(
 ) -> dict[int, Delta]:
     """The update of each edited layer that brings the facts' hidden states to the targets that are found for them.
 
-    Args and errors are those of `find_targets` and `spread_with`.
+    Args and errors are those of `find_targets` and `spread`.
     """
     targets = find_targets(
         model,
@@ -86,18 +52,18 @@ def search_and_spread(
         on_progress=partial(on_progress, "targets"),
     )
     layers = hyperparameters.layers
-    return spread_with(adjust, model, facts, targets, contexts, layers, store, partial(on_progress, "spread"))
+    return spread(adjust, model, facts, targets, contexts, layers, store, partial(on_progress, "spread"))
 
 
-def spread_with(
+def spread(
     adjust: AdjustKeys,
     model: EditableModel,
     facts: Sequence[Fact],
     targets: Tensor,
     contexts: Sequence[str],
     layers: Sequence[int],
-    store: BuildStore | None,
-    on_progress: Callable[[int, int], None],
+    store: BuildStore | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, Delta]:
     """The update of each of `layers` that brings the facts' hidden states to `targets`.
 

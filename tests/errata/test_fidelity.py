@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from errata.contexts import sample_contexts
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
+from errata.memit import weighed_keys
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.spread import spread
@@ -100,7 +101,7 @@ def test_updates_are_those_of_the_plain_spread(
     model, moments, facts, settings = subject
     contexts = sample_contexts(model, seed=0)
     targets = find_targets(model, facts, contexts, settings)
-    deltas = spread(model, facts, targets, contexts, settings, moments)
+    deltas = spread(weighed_keys(moments, settings), model, facts, targets, contexts, settings.layers)
     expected = plain_spread(model, facts, targets, contexts, settings, moments)
     assert list(deltas) == list(settings.layers)
     for layer, delta in deltas.items():

@@ -20,6 +20,7 @@ from errata.deltas import edited_weights
 from errata.facts import Fact
 from errata.hidden_states import SubjectStates
 from errata.hyperparameters import MemitHyperparameters
+from errata.memit import weighed_keys
 from errata.model import DEMO, EditableModel
 from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
 from errata.second_moments import SecondMoments
@@ -155,9 +156,10 @@ def test_keys_and_hidden_states_are_the_authors(golden: Golden) -> None:
 
 
 def test_updates_are_the_authors_and_do_what_theirs_did(golden: Golden) -> None:
-    given = (golden.model, golden.facts, golden.tensors["z"], golden.contexts, golden.hyperparameters, golden.moments)
-    deltas = spread(*given)
-    plain = plain_spread(*given)
+    given = (golden.model, golden.facts, golden.tensors["z"], golden.contexts)
+    settings, moments = golden.hyperparameters, golden.moments
+    deltas = spread(weighed_keys(moments, settings), *given, settings.layers)
+    plain = plain_spread(*given, settings, moments)
     assert list(deltas) == list(plain) == list(golden.hyperparameters.layers)
     for layer in deltas:
         assert relative_error(deltas[layer].dense(), golden.update(layer)) < TOLERANCE

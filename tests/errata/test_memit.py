@@ -14,7 +14,7 @@ from errata.facts import Fact, FactSet
 from errata.hidden_states import SubjectStates
 from errata.hyperparameters import MemitHyperparameters
 from errata.likelihood import greedy_answers
-from errata.memit import build
+from errata.memit import build, weighed_keys
 from errata.model import DEMO, EditableModel, digest_of
 from errata.prompts import target_ids
 from errata.second_moments import SecondMoments
@@ -128,7 +128,8 @@ def test_a_bfloat16_model_is_edited_as_a_float32_one(
     objects = [fact.object for fact in facts]
     num_tokens = [len(target_ids(rounded.tokenizer, fact.object)) for fact in facts]
     assert not set(greedy_answers(rounded, prompts, num_tokens)) & set(objects)
-    deltas = spread(rounded, facts, targets[rounded], contexts, demo_hyperparameters, demo_moments)
+    adjust = weighed_keys(demo_moments, demo_hyperparameters)
+    deltas = spread(adjust, rounded, facts, targets[rounded], contexts, demo_hyperparameters.layers)
     with rounded.using(edited_weights(rounded, deltas)):
         assert greedy_answers(rounded, prompts, num_tokens) == objects
 

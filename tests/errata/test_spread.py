@@ -14,6 +14,7 @@ from errata.errors import NotFinite
 from errata.facts import Fact
 from errata.hidden_states import SubjectStates
 from errata.hyperparameters import MemitHyperparameters
+from errata.memit import weighed_keys
 from errata.model import DEMO, EditableModel
 from errata.moment_collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
 from errata.prompts import subject_prompt
@@ -121,7 +122,7 @@ def whole_run(model: EditableModel, fact: Fact, context: str, layer: int) -> tup
 def test_without_contexts_the_bare_prompt_is_all_there_is(neox: EditableModel, moments: SecondMoments) -> None:
     settings = MemitHyperparameters(layers=(LAYER, 2), moment_weight=WEIGHT)
     targets = torch.zeros(len(FACTS), neox.weight(LAYER).shape[0])
-    deltas = spread(neox, FACTS, targets, (), settings, moments)
+    deltas = spread(weighed_keys(moments, settings), neox, FACTS, targets, (), settings.layers)
     keys, outputs = SubjectStates(neox, FACTS, ()).read(LAYER, 2)
     expected = (-outputs.double() / 2).T @ direct(moments.moment(LAYER), keys).T
     torch.testing.assert_close(deltas[LAYER].dense().double(), expected, rtol=1e-4, atol=1e-6)
@@ -136,7 +137,8 @@ def test_what_no_edit_can_change_is_read_once(
     store = BuildStore(tmp_path / "store")
 
     def agrees(num_facts: int) -> None:
-        given = (neox, FACTS[:num_facts], targets[:num_facts], CONTEXTS, settings, moments)
+        adjust = weighed_keys(moments, settings)
+        given = (adjust, neox, FACTS[:num_facts], targets[:num_facts], CONTEXTS, layers)
         stored, anew = spread(*given, store=store), spread(*given)
         for layer in layers:
             difference = stored[layer].dense() - anew[layer].dense()
