@@ -90,11 +90,14 @@ class WeightSets:
             self._drop_unused()
 
     def close(self) -> None:
-        """Load nothing more; what is being loaded comes to its end, and what was to be loaded fails."""
+        """Load nothing more; what is being loaded comes to its end, and what was to be loaded fails. It may be closed
+        again."""
         with self._lock:
             self._closed = True
         self._loaders.shutdown(cancel_futures=True)
-        for future in [future for awaiting in self._awaited.values() for future in awaiting]:
+        with self._lock:
+            awaited, self._awaited = self._awaited, {}
+        for future in [future for awaiting in awaited.values() for future in awaiting]:
             future.set_exception(RuntimeError("no weights are loaded any more"))
 
     def _bring(self, version: int) -> None:

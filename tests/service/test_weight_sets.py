@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from errata.errors import CorruptArtifact
-from service.engine.weight_sets import WeightSets
+from service.engine.weight_sets import LOADED_AT_ONCE, WeightSets
 
 ONE = 4 * 100
 
@@ -79,3 +80,22 @@ def test_many_threads_load_a_version_once() -> None:
     for thread in threads:
         thread.join()
     assert sorted(storage.loads) == [1, 2, 3]
+
+
+def test_it_can_be_closed_again_when_something_was_never_loaded() -> None:
+    may_load = threading.Event()
+
+    def load(version: int) -> Mapping[int, Tensor]:
+        assert may_load.wait(20)
+        return {}
+
+    sets = WeightSets(load, budget=ONE)
+    held = [sets.hold(version) for version in range(1, LOADED_AT_ONCE + 2)]
+    closing = threading.Thread(target=sets.close)
+    closing.start()
+    while not sets.hold(99).done():  # refused at once, as soon as it is closed
+        time.sleep(0.01)
+    may_load.set()
+    closing.join(20)
+    sets.close()
+    assert all(future.done() for future in held)
