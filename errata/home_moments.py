@@ -11,6 +11,7 @@ from errata.corpus import corpus_for
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.method import check_layers
 from errata.model import EditableModel
+from errata.sampled_text import sampled_texts
 from errata.second_moments import SecondMoments
 
 
@@ -34,28 +35,28 @@ def home_moments(
     processes that want them, one makes them and the others wait.
 
     Args:
-        corpus: text file, or folder of .txt files; None for the demo model's own, and none for another model.
+        corpus: text file, or folder of .txt files; None for the demo model's own, or text sampled from another model.
         published: folder with the files of MEMIT's authors.
         on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it raises ends
             the collection, which goes on from its last checkpoint another time.
 
     Raises:
         InvalidHyperparameters: a layer that the model does not have.
-        StatisticsError: a published file cannot be used, or they are missing, and there is no corpus, or too short a
-            one, to collect them from.
+        StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too short.
     """
     check_layers(model, wanted)
     folder = moments_folder(home, model)
     if not isinstance(wanted, MomentHyperparameters):
         return SecondMoments(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    texts = corpus_for(model.name, corpus)
     with _only_one_process(folder):
         second_moments = SecondMoments.open(
             model,
             wanted.layers,
             wanted.num_samples,
             folder=folder,
-            corpus=corpus_for(model.name, corpus),
+            corpus=sampled_texts(model) if texts is None else texts,
             published=published,
             on_progress=on_progress,
         )

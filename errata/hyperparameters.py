@@ -181,11 +181,14 @@ class MemitHyperparameters(TargetHyperparameters):
 
     Attributes:
         moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
+        refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
+            model that they are written into (`errata/refinement.py`); the paper has none.
     """
 
     method: ClassVar[str] = "memit"
 
     moment_weight: Annotated[float, Between(1e-3, 1e7)]
+    refinement_steps: Annotated[int, Between(0, 500)] = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,9 @@
-"""MEMIT from facts to updates: targets, then their spread (Meng et al., ICLR 2023)."""
+"""MEMIT from facts to updates: targets, their spread (Meng et al., ICLR 2023), and refinement where it is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor
 
@@ -13,8 +14,10 @@ from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.method import Method, OnProgress
 from errata.model import EditableModel
+from errata.refinement import refine
 from errata.second_moments import SecondMoments
-from errata.spread import AdjustKeys, search_and_spread
+from errata.spread import AdjustKeys, search_and_spread, write_layers
+from errata.targets import find_targets
 
 
 def find_updates(
@@ -28,7 +31,13 @@ def find_updates(
 ) -> dict[int, Delta]:
     """The update of each layer that brings all facts near their targets, weighed against what the layer does."""
     adjust = weighed_keys(second_moments, hyperparameters)
-    return search_and_spread(adjust, model, facts, contexts, hyperparameters, store, on_progress)
+    if hyperparameters.refinement_steps == 0:
+        return search_and_spread(adjust, model, facts, contexts, hyperparameters, store, on_progress)
+    targets = find_targets(
+        model, facts, contexts, hyperparameters, store=store, on_progress=partial(on_progress, "targets")
+    )
+    written = dict(write_layers(adjust, model, facts, targets, contexts, hyperparameters.layers, store))
+    return refine(model, facts, contexts, hyperparameters, second_moments, written, partial(on_progress, "spread"))
 
 
 def weighed_keys(second_moments: SecondMoments, hyperparameters: MemitHyperparameters) -> AdjustKeys:

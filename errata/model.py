@@ -140,21 +140,24 @@ class EditableModel:
         """Block `layer`, which gives the hidden state that leaves it, alone or first in a tuple."""
         return self._blocks[layer]  # type: ignore[no-any-return]
 
-    def gradient(self, layer: int, weight: Tensor, loss: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-        """What `loss` gives with `weight`, (d_model, d_in), in the place of the base's, and its gradient there.
+    def gradients(self, weights: Mapping[int, Tensor], loss: Callable[[], Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
+        """What `loss` gives with `weights` in the place of the base's (see `using`), and its gradients there.
 
         Returns:
-            the loss, (); its gradient to `weight`, (d_model, d_in).
+            the loss, (); its gradient to the matrix of each layer, (d_model, d_in).
         """
-        parameter = self._stored(layer)
-        with self.using({layer: weight}):
-            parameter.requires_grad_(True)
+        parameters = [self._stored(layer) for layer in weights]
+        with self.using(weights):
             try:
+                for parameter in parameters:
+                    parameter.requires_grad_(True)
                 value = loss()
-                (gradient,) = torch.autograd.grad(value, parameter)
+                gradients = torch.autograd.grad(value, parameters)
             finally:
-                parameter.requires_grad_(False)
-        return value.detach(), gradient.T if self.architecture.transposed else gradient
+                for parameter in parameters:
+                    parameter.requires_grad_(False)
+        as_matrices = (gradient.T if self.architecture.transposed else gradient for gradient in gradients)
+        return value.detach(), dict(zip(weights, as_matrices, strict=True))
 
     def mlp(self, layer: int) -> nn.Module:
         """The MLP of block `layer`."""

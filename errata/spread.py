@@ -11,7 +11,8 @@ where A, what a layer makes of the keys K, is the method's own: (lambda C + K K^
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
@@ -78,18 +79,53 @@ def spread(
     Raises:
         NotFinite: an update is not finite.
     """
-    states = SubjectStates(model, facts, contexts)
     deltas: dict[int, Delta] = {}
+    on_progress(0, len(layers))
+    for layer, written in write_layers(adjust, model, facts, targets, contexts, layers, store):
+        deltas[layer] = written.delta
+        on_progress(len(deltas), len(layers))
+    return deltas
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One layer as it is written.
+
+    Attributes:
+        keys: K transposed, (facts, d_in), float32.
+        outputs: h before the layer is written, (facts, d_model), float32.
+        residuals: R, (d_model, facts), float64.
+        adjusted: A, (d_in, facts), float64.
+        delta: R A^T.
+    """
+
+    keys: Tensor
+    outputs: Tensor
+    residuals: Tensor
+    adjusted: Tensor
+    delta: Delta
+
+
+def write_layers(
+    adjust: AdjustKeys,
+    model: EditableModel,
+    facts: Sequence[Fact],
+    targets: Tensor,
+    contexts: Sequence[str],
+    layers: Sequence[int],
+    store: BuildStore | None = None,
+) -> Iterator[tuple[int, Written]]:
+    """Each of `layers` as it is written, with those before it written. Args and errors are those of `spread`."""
+    states = SubjectStates(model, facts, contexts)
     edited: dict[int, Tensor] = {}
     for done, layer in enumerate(layers):
-        on_progress(done, len(layers))
         with model.using(edited):
             if store is not None and not edited:
                 keys, outputs = base_states(states, layer, layers[-1], store)
             else:
                 keys, outputs = states.read(layer, layers[-1])
-        residuals = (targets.to(outputs.device) - outputs).double() / (len(layers) - done)
-        deltas[layer] = Delta.of_factors(residuals.T, adjust(layer, keys).T)
-        edited[layer] = edited_weight(layer, model.weight(layer), deltas[layer])
-    on_progress(len(layers), len(layers))
-    return deltas
+        residuals = (targets.to(outputs.device) - outputs).double().T / (len(layers) - done)
+        adjusted = adjust(layer, keys)
+        delta = Delta.of_factors(residuals, adjusted.T)
+        yield layer, Written(keys, outputs, residuals, adjusted, delta)
+        edited[layer] = edited_weight(layer, model.weight(layer), delta)

@@ -1,4 +1,4 @@
-"""What a search tries: ranges of layers, clamps, and lambdas on a log grid."""
+"""What a search tries: ranges of layers, clamps, lambdas on a log grid, and refinement."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ LAMBDAS = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
 CLAMPS = (0.75, 1.5, 3.0)
 WEIGHT_DECAYS = (0.05, 0.5)
 KL_FACTORS = (0.0625, 0.5)
+REFINEMENT_STEPS = 10  # on the demo model and another small one, more gain nothing at the lambda that suits them
 FOR_A_SMALL_MODEL = {"weight_decay": 0.05, "kl_factor": 0.5}
 """Beside the published weights of a search's loss, those that the demo model is edited with. On a small model the
 published decay ends a search long before the clamp does, and no clamp or lambda makes up for it."""
@@ -21,11 +22,16 @@ LayerRange = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is tried of each."""
+    """What is tried of each.
+
+    Attributes:
+        refinement_steps: tried beside none; 0 where refinement is not to be tried.
+    """
 
     layer_ranges: tuple[LayerRange, ...]
     lambdas: tuple[float, ...] = LAMBDAS
     clamps: tuple[float, ...] = CLAMPS
+    refinement_steps: int = REFINEMENT_STEPS
 
     def __post_init__(self) -> None:
         for name, values in (("layers", self.layer_ranges), ("lambdas", self.lambdas), ("clamps", self.clamps)):

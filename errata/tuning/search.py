@@ -2,7 +2,8 @@
 
 A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. What a pair is worth
 is its best score over all lambdas: lambda costs no search of targets, which depend on the last layer and the clamp, so
-that it is tried anew on every rung. It must be, since the more facts there are, the more lambda weighs.
+that it is tried anew on every rung. It must be, since the more facts there are, the more lambda weighs. Refinement,
+too, takes the targets as they are; what comes through the last rung is tried with it, once more over all lambdas.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from errata.tuning.grid import KL_FACTORS, WEIGHT_DECAYS, Grid
 KEEP = 3  # of so many pairs one goes on to the next rung
 RUNGS = (4, 2, 1)  # the records of a rung are those of an edit over this
 LEAST_ON_A_RUNG = 5
-REFINED: tuple[Literal["moment_weight", "weight_decay", "kl_factor"], ...] = (
+AT_LAST: tuple[Literal["moment_weight", "weight_decay", "kl_factor"], ...] = (
     "moment_weight",
     "weight_decay",
     "kl_factor",
 )
 ALIKE = 0.005  # scores as near as that are told apart by drift
 
-Stage = Literal["rung", "moment_weight", "weight_decay", "kl_factor", "report"]
+Stage = Literal["rung", "refinement", "moment_weight", "weight_decay", "kl_factor", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +137,11 @@ def tune(
         if size < num_edits:
             finds = sorted(finds, key=lambda trial: -trial.score)[: math.ceil(len(finds) / KEEP)]
         candidates = [find.hyperparameters for find in finds]
+    if grid.refinement_steps:
+        refined = [candidate.overridden({"refinement_steps": grid.refinement_steps}) for candidate in candidates]
+        finds += [over_lambdas("refinement", candidate, on) for candidate in refined]
     found = best(finds)
-    for name in REFINED:
+    for name in AT_LAST:
         others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
         finds += [tried(name, other, on) for other in others]
         found = best(finds)  # of all on these records, so that scores given up for drift do not add up
@@ -151,12 +155,14 @@ def tune(
 
 def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
     """How many trials a search makes at most, with its report."""
-    pairs, on_rungs = num_starts * len(grid.layer_ranges) * len(grid.clamps), 0
+    pairs = num_starts * len(grid.layer_ranges) * len(grid.clamps)
+    on_rungs = through = 0
     for _ in _rungs(num_edits):
         on_rungs += pairs * len(grid.lambdas)
-        pairs = math.ceil(pairs / KEEP)
-    refined, reported = 2 + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
-    return on_rungs + refined + reported
+        through, pairs = pairs, math.ceil(pairs / KEEP)
+    with_refinement = through * len(grid.lambdas) if grid.refinement_steps else 0
+    at_last, reported = 2 + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
+    return on_rungs + with_refinement + at_last + reported
 
 
 def _rungs(num_edits: int) -> list[int]:
@@ -183,9 +189,9 @@ def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record],
 
 
 def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], grid: Grid) -> list[MemitHyperparameters]:
-    """Every pair of layers and clamp with every start, checked with every lambda."""
+    """Every pair of layers and clamp with every start, without refinement, checked with every lambda."""
     candidates = [
-        start.overridden({"layers": layers, "clamp": clamp})
+        start.overridden({"layers": layers, "clamp": clamp, "refinement_steps": 0})
         for start in starts
         for layers in grid.layer_ranges
         for clamp in grid.clamps

@@ -12,12 +12,13 @@ from errata.tuning.search import Stage, Trial, Tuned
 
 TITLES: dict[Stage, str] = {
     "rung": "Layers and clamp, each with every lambda",
+    "refinement": "With refinement, each with every lambda",
     "moment_weight": "lambda, more finely",
     "weight_decay": "weight_decay",
     "kl_factor": "kl_factor",
     "report": "On other records",
 }
-COLUMNS = ("layers", "clamp", "lambda", "weight_decay", "kl_factor", "records", "score")
+COLUMNS = ("layers", "clamp", "lambda", "weight_decay", "kl_factor", "refinement", "records", "score")
 NONE = "–"  # noqa: RUF001 - as tables have it
 
 
@@ -84,6 +85,7 @@ def _row(trial: Trial) -> str:
                 f"{value:g}"
                 for value in (settings.clamp, settings.moment_weight, settings.weight_decay, settings.kl_factor)
             ),
+            str(settings.refinement_steps),
             str(trial.num_records),
             said,
             *(NONE if estimate is None else f"{100 * estimate.mean:.1f}" for estimate in estimates),

@@ -102,24 +102,98 @@ def plain_spread(
     moments: SecondMoments,
 ) -> dict[int, Tensor]:
     """The update of each layer, (d_model, d_in), float64: Eqs. 14, 15 and 20. The model is edited and put back."""
+    written = plain_layers(model, facts, targets, contexts, hyperparameters, moments)
+    return {layer: residuals @ adjusted.T for layer, (_, residuals, adjusted) in written.items()}
+
+
+def plain_layers(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    targets: Tensor,
+    contexts: Sequence[str],
+    hyperparameters: MemitHyperparameters,
+    moments: SecondMoments,
+) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+    """K, (d_in, facts), R, (d_model, facts), and A, (d_in, facts), of each layer, float64."""
     layers = hyperparameters.layers
     prompts = [prompt for fact in facts for prompt in in_contexts(model, fact, contexts)]
     bare = [in_contexts(model, fact, ())[0] for fact in facts]
-    updates: dict[int, Tensor] = {}
+    written: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
     base = {layer: model.weight(layer).clone() for layer in layers}
     try:
         for done, layer in enumerate(layers):
-            keys = plain_keys(model, prompts, layer, len(facts)).double().T  # K, (d_in, facts)
+            keys = plain_keys(model, prompts, layer, len(facts)).double().T
             _, outputs = _at_subject(model, bare, _block(model, layers[-1]))
-            residuals = (targets - outputs).double().T / (len(layers) - done)  # R, (d_model, facts)
+            residuals = (targets - outputs).double().T / (len(layers) - done)
             moment = moments.moment(layer).double().to(model.device)
             adjusted = torch.linalg.solve(hyperparameters.moment_weight * moment + keys @ keys.T, keys)
-            updates[layer] = residuals @ adjusted.T
-            model.weight(layer).copy_(base[layer].float() + updates[layer].float())
+            written[layer] = keys, residuals, adjusted
+            model.weight(layer).copy_(base[layer].float() + (residuals @ adjusted.T).float())
     finally:
         for layer, weight in base.items():
             model.weight(layer).copy_(weight)
-    return updates
+    return written
+
+
+def plain_refinement(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    hyperparameters: MemitHyperparameters,
+    moments: SecondMoments,
+    written: dict[int, tuple[Tensor, Tensor, Tensor]],
+) -> dict[int, Tensor]:
+    """The update of each layer, (d_model, d_in), float32, by the gradients of the whole network for one fact at a time.
+
+    Every fact must be about a subject of its own.
+    """
+    own = {layer: (keys * adjusted).sum(0) for layer, (keys, _, adjusted) in written.items()}
+    moved = {layer: (residuals * own[layer]).float().requires_grad_() for layer, (_, residuals, _) in written.items()}
+    directions = {layer: (adjusted / own[layer]).T.float() for layer, (_, _, adjusted) in written.items()}
+    bare = [in_contexts(model, fact, ())[0] for fact in facts]
+    _, outputs = _at_subject(model, bare, _block(model, hyperparameters.layers[-1]))
+    square_norm = outputs.norm(dim=1).square().mean()
+    names = {id(parameter): name for name, parameter in model.network.named_parameters()}
+
+    def logits(token_ids: Sequence[int]) -> Tensor:
+        stored = {}
+        for layer in written:
+            weight = model.weight(layer) + moved[layer] @ directions[layer]
+            name = names[id(model.down_projection(layer).weight)]
+            stored[name] = weight.T if model.architecture.transposed else weight
+        given = torch.tensor([token_ids], device=model.device)
+        found: Tensor = torch.func.functional_call(model.network, stored, (given,)).logits[0].log_softmax(-1)
+        return found
+
+    about = [subject_prompt(model.tokenizer, KL_TEMPLATE, fact.subject) for fact in facts]
+    with torch.no_grad():
+        before = [
+            model.network(torch.tensor([prompt.token_ids])).logits[0, prompt.subject_last].log_softmax(-1)
+            for prompt in about
+        ]
+    num_steps = hyperparameters.refinement_steps
+    adam = torch.optim.Adam(list(moved.values()), betas=(0.9, 0.99))
+    for step in range(num_steps):
+        adam.param_groups[0]["lr"] = hyperparameters.learning_rate * (1 - step / num_steps)
+        loss = torch.zeros(())
+        for fact, prompt, base in zip(facts, about, before, strict=True):
+            settings = hyperparameters.for_search(fact.search)
+            object_ids = target_ids(model.tokenizer, fact.object)
+            for asked in in_contexts(model, fact, (contexts[step % len(contexts)],)):
+                said = logits(asked.token_ids + object_ids[:-1])[len(asked.token_ids) - 1 :]
+                missing = -torch.stack([said[place, token] for place, token in enumerate(object_ids)]).mean()
+                if missing >= settings.stop_loss:
+                    loss = loss + missing / 2
+            now = logits(prompt.token_ids)[prompt.subject_last]
+            loss = loss + settings.kl_factor * (now.exp() * (now - base)).sum()
+        for layer in written:
+            change = moved[layer] @ directions[layer]
+            cost = (change @ moments.moment(layer) @ change.T).trace()
+            loss = loss + hyperparameters.moment_weight * cost / square_norm
+        adam.zero_grad()
+        torch.autograd.backward(loss)
+        adam.step()
+    return {layer: (moved[layer] @ directions[layer]).detach() for layer in written}
 
 
 def plain_keys(model: EditableModel, prompts: Sequence[SubjectPrompt], layer: int, num_facts: int) -> Tensor:

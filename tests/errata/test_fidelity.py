@@ -15,12 +15,13 @@ from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.memit import weighed_keys
 from errata.model import EditableModel
+from errata.refinement import refine
 from errata.second_moments import SecondMoments
-from errata.spread import spread
+from errata.spread import spread, write_layers
 from errata.targets import find_targets
 from tests.conftest import GOLDEN, NEOX_RELATION
 from tests.errata.conftest import NEOX_HYPERPARAMETERS, SPREAD_LAYERS
-from tests.errata.plain_memit import plain_spread, plain_target
+from tests.errata.plain_memit import plain_layers, plain_refinement, plain_spread, plain_target
 
 # Of several lengths, with objects of one token and of many, and with the subject at the start, inside and at the end.
 DEMO_FACTS = [
@@ -106,3 +107,22 @@ def test_updates_are_those_of_the_plain_spread(
     assert list(deltas) == list(settings.layers)
     for layer, delta in deltas.items():
         assert relative_error(delta.dense().double(), expected[layer]) < TOLERANCE, layer
+
+
+def test_refined_updates_are_those_of_the_plain_refinement(
+    subject: tuple[EditableModel, SecondMoments, list[Fact], MemitHyperparameters],
+) -> None:
+    model, moments, facts, settings = subject
+    # One fact is good enough from the start, for a search of its own, and nothing pushes it but its cost.
+    facts = [*facts[:-1], dataclasses.replace(facts[-1], search={"stop_loss": 9.0, "kl_factor": 0.1})]
+    settings = dataclasses.replace(settings, refinement_steps=3)
+    contexts = sample_contexts(model, seed=0)
+    targets = find_targets(model, facts, contexts, settings)
+    adjust = weighed_keys(moments, settings)
+    written = dict(write_layers(adjust, model, facts, targets, contexts, settings.layers))
+    plainly_written = plain_layers(model, facts, targets, contexts, settings, moments)
+    deltas = refine(model, facts, contexts, settings, moments, written)
+    expected = plain_refinement(model, facts, contexts, settings, moments, plainly_written)
+    for layer, delta in deltas.items():
+        assert relative_error(delta.dense(), expected[layer]) < TOLERANCE, layer
+        assert relative_error(written[layer].delta.dense(), expected[layer]) > 0.1, layer

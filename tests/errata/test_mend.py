@@ -79,7 +79,8 @@ def test_the_terms_of_all_tokens_sum_to_the_gradient_of_the_matrix(
     for model in of_each_architecture.values():
         terms = gradient_terms(model, FACTS, LAYERS, [""])
         for layer in LAYERS:
-            _, expected = model.gradient(layer, model.weight(layer), partial(loss_of_all, model))
+            _, gradients = model.gradients({layer: model.weight(layer)}, partial(loss_of_all, model))
+            expected = gradients[layer]
             summed = terms.gradients[layer].T @ terms.inputs[layer]
             torch.testing.assert_close(summed, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
         assert set(terms.fact.tolist()) == {0, 1}

@@ -237,23 +237,28 @@ def test_fine_tuning_leaves_the_base_where_its_loss_is_small_enough(
     assert changed.any() and not unchanged.any()
 
 
-def test_the_gradient_of_an_edited_matrix_is_that_of_the_whole_network(
+def test_the_gradients_of_edited_matrices_are_those_of_the_whole_network(
     of_each_architecture: dict[str, EditableModel],
 ) -> None:
     for model in of_each_architecture.values():
         token_ids = torch.tensor([model.tokenizer("Sony has its headquarters in")["input_ids"]])
-        weight = model.weight(1) * 1.1
+        weights = {layer: model.weight(layer) * 1.1 for layer in (0, 1)}
 
         def loss(model: EditableModel = model, token_ids: Tensor = token_ids) -> Tensor:
             return torch.as_tensor(model.network(token_ids).logits.logsumexp(-1).square().sum())
 
-        value, gradient = model.gradient(1, weight, loss)
-        free = weight.clone().requires_grad_()
-        (name,) = (name for name, p in model.network.named_parameters() if p is model.down_projection(1).weight)
-        stored = free.T if model.architecture.transposed else free
-        logits = torch.func.functional_call(model.network, {name: stored}, (token_ids,)).logits
+        value, gradients = model.gradients(weights, loss)
+        free = {layer: weight.clone().requires_grad_() for layer, weight in weights.items()}
+        names = {id(parameter): name for name, parameter in model.network.named_parameters()}
+        stored = {
+            names[id(model.down_projection(layer).weight)]: weight.T if model.architecture.transposed else weight
+            for layer, weight in free.items()
+        }
+        logits = torch.func.functional_call(model.network, stored, (token_ids,)).logits
         expected = logits.logsumexp(-1).square().sum()
         expected.backward()
-        assert free.grad is not None
         torch.testing.assert_close(value, expected.detach())
-        torch.testing.assert_close(gradient, free.grad, rtol=1e-4, atol=1e-4 * float(free.grad.abs().max()))
+        for layer, weight in free.items():
+            assert weight.grad is not None
+            largest = float(weight.grad.abs().max())
+            torch.testing.assert_close(gradients[layer], weight.grad, rtol=1e-4, atol=1e-4 * largest)
