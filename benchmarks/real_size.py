@@ -133,6 +133,23 @@ def made_up_moments(model: EditableModel, layers: Sequence[int], folder: Path) -
     """Second moments of full rank, written as the authors publish them, then read and factored."""
     began = time.perf_counter()
     published = folder / "published"
+    publish_made_up_moments(model, layers, published)
+    made = time.perf_counter()
+    moments = SecondMoments.open(model, layers, None, folder=folder / "moments", corpus=None, published=published)
+    read = time.perf_counter()
+    shutil.rmtree(published)
+    moments.compute_factors(layers, model.device)
+    d_in = model.weight(layers[0]).shape[1]
+    print(
+        f"second moments of {len(layers)} layers, {d_in} x {d_in}: made up in {made - began:.0f} s, published files "
+        f"read in {read - made:.0f} s, factored in {time.perf_counter() - read:.0f} s, once for all edits\n",
+        flush=True,
+    )
+    return moments
+
+
+def publish_made_up_moments(model: EditableModel, layers: Sequence[int], published: Path) -> None:
+    """A file for each layer in the form of the authors'."""
     published.mkdir()
     d_in = model.weight(layers[0]).shape[1]
     for layer in layers:
@@ -148,17 +165,6 @@ def made_up_moments(model: EditableModel, layers: Sequence[int], folder: Path) -
         }
         np.savez(published / f"{module}_float32_mom2_{KEY_VECTORS}.npz", **arrays)
         del total, arrays
-    made = time.perf_counter()
-    moments = SecondMoments.open(model, layers, None, folder=folder / "moments", corpus=None, published=published)
-    read = time.perf_counter()
-    shutil.rmtree(published)
-    moments.compute_factors(layers, model.device)
-    print(
-        f"second moments of {len(layers)} layers, {d_in} x {d_in}: made up in {made - began:.0f} s, published files "
-        f"read in {read - made:.0f} s, factored in {time.perf_counter() - read:.0f} s, once for all edits\n",
-        flush=True,
-    )
-    return moments
 
 
 def numbered_facts(count: int) -> list[Fact]:

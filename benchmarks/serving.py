@@ -65,7 +65,7 @@ def main() -> None:
             measured = {(name, 1): _in_a_process(name, arguments.tokens) for name in ONE_BY_ONE}
             for name, url in urls.items():
                 for number in clients:
-                    measured[name, number] = asyncio.run(_load(url, prompts, number, arguments.tokens))
+                    measured[name, number] = asyncio.run(load(url, prompts, number, arguments.tokens))
             if turn:
                 for key, rate in measured.items():
                     rates.setdefault(key, []).append(rate)
@@ -139,7 +139,7 @@ def _bare(model: EditableModel, prompt: str, tokens: int) -> float:
 # Through HTTP
 
 
-async def _load(url: str, prompts: Sequence[str], clients: int, tokens: int) -> float:
+async def load(url: str, prompts: Sequence[str], clients: int, tokens: int) -> float:
     """Tokens a second over so many clients, each of which asks again as soon as it is answered."""
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits, trust_env=False) as http:

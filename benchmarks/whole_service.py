@@ -1,0 +1,160 @@
+"""The whole service on a model of real size: `errata up`, edits over HTTP, requests beside them.
+
+    python -m benchmarks.whole_service [--model gpt-j-6b] [--device cuda] [--facts 10,100,1000] [--clients 1,4,16,64]
+
+The model has random weights, as in `benchmarks.real_size`, and lies in a checkpoint that service and worker load. Each
+edit is posted with the published hyperparameters, while one client asks for text all the while.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import torch
+from errata_client import Errata
+from errata_client.events import ProgressEvent
+
+from benchmarks.demo_edits import parsed, parser_for
+from benchmarks.real_size import MODELS, numbered_facts, publish_made_up_moments, random_model
+from benchmarks.serving import load
+from errata.command.processes import free_port
+from errata.command.stack import Stack
+from errata.hyperparameters import SHIPPED, MemitHyperparameters
+from errata.settings import Settings
+
+WAIT_S = 3600.0
+REST_S = 3.0
+
+
+def main() -> None:
+    parser = parser_for(__doc__)
+    parser.add_argument("--model", choices=MODELS, default="gpt-j-6b")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--depth", type=int, help="blocks; all of them by default")
+    parser.add_argument("--facts", default="10,100,1000", help="facts in all after each edit")
+    parser.add_argument("--clients", default="1,4,16,64")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
+    arguments = parsed(parser)
+    with tempfile.TemporaryDirectory(prefix="errata-whole-service-") as folder:
+        settings = _prepare(arguments, Path(folder))
+        began = time.perf_counter()
+        with Stack(settings) as stack:
+            print(f"service and worker ready in {time.perf_counter() - began:.0f} s\n", flush=True)
+            _measure_requests(stack.url, [int(number) for number in arguments.clients.split(",")], arguments.tokens)
+            _measure_edits(stack.url, [int(number) for number in arguments.facts.split(",")])
+
+
+def _prepare(arguments: argparse.Namespace, folder: Path) -> Settings:
+    """A checkpoint and published second moments, both made up."""
+    began = time.perf_counter()
+    device = "cuda" if arguments.device != "cpu" and torch.cuda.is_available() else "cpu"
+    model = random_model(arguments, device)
+    model.network.generation_config.eos_token_id = None  # random weights end no text by themselves
+    model.network.config.eos_token_id = None
+    model.network.save_pretrained(folder / "model")
+    model.tokenizer.save_pretrained(folder / "model")
+    hyperparameters = MemitHyperparameters.for_model(MODELS[arguments.model])
+    assert hyperparameters is not None
+    publish_made_up_moments(model, hyperparameters.layers, folder / "published")
+    print(f"{arguments.model}, {model.num_layers} blocks: made up in {time.perf_counter() - began:.0f} s", flush=True)
+    del model
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    return Settings(
+        home=folder / "home",
+        model=str(folder / "model"),
+        port=free_port(),
+        device=arguments.device,
+        dtype=arguments.dtype,
+        hyperparameters=SHIPPED / f"{arguments.model}.json",
+        published_moments=folder / "published",
+        gate_min_efficacy=0,  # on random weights an edit shows how fast it is, not how good
+    )
+
+
+def _measure_requests(url: str, clients: list[int], tokens: int) -> None:
+    """Tokens a second by the number of clients."""
+    prompts = [fact.prompt for fact in numbered_facts(200)]
+    asyncio.run(load(url, prompts, 1, tokens))  # to warm up
+    print("| clients | tokens/s |\n| --- | --- |")
+    for number in clients:
+        print(f"| {number} | {asyncio.run(load(url, prompts, number, tokens)):.0f} |", flush=True)
+
+
+def _measure_edits(url: str, sizes: list[int]) -> None:
+    """Seconds from the POST of an edit to the first answer of its version, and the gaps of a stream meanwhile."""
+    print("\n| facts | until served | of it, by stage | longest gap of a stream | without |")
+    print("| --- " * 5 + "|", flush=True)
+    with Errata(url, timeout=WAIT_S) as client:
+        for size in sizes:
+            facts = [(fact.subject, fact.relation, fact.object) for fact in numbered_facts(size)]
+            with _streaming(client) as resting:
+                time.sleep(REST_S)
+            with _streaming(client) as meanwhile:
+                began = time.perf_counter()
+                edit = client.edit(facts)
+                stages = _stages(client, edit.id)
+                edit.wait(progress=False)
+                answer = client.generate(numbered_facts(1)[0].prompt, max_new_tokens=3)
+                seconds = time.perf_counter() - began
+            assert answer.version == edit.wait(progress=False).version
+            by_stage = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in stages.items())
+            gaps = f"{_longest_ms(meanwhile):.0f} ms | {_longest_ms(resting):.0f} ms"
+            print(f"| {size} | {seconds:.1f} s | {by_stage} | {gaps} |", flush=True)
+
+
+def _stages(client: Errata, edit_id: str) -> dict[str, float]:
+    """Seconds that an edit spends in each stage, until it ends."""
+    spent: dict[str, float] = {}
+    stage, began = "queued", time.perf_counter()
+    for event in client.events(edit_id):
+        if isinstance(event, ProgressEvent) or event.kind == "status":
+            now = time.perf_counter()
+            spent[stage] = spent.get(stage, 0.0) + now - began
+            began = now
+            if isinstance(event, ProgressEvent):
+                stage = event.progress.stage
+    return spent
+
+
+@contextmanager
+def _streaming(client: Errata) -> Iterator[list[float]]:
+    """One request for text after another until the end, and when each token came."""
+    times: list[float] = []
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            with closing(client.stream("The capital of France is", max_new_tokens=500)) as events:
+                for _ in events:
+                    times.append(time.perf_counter())
+                    if ended.is_set():
+                        return
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while len(times) < 5:
+        time.sleep(0.01)
+    times.clear()
+    try:
+        yield times
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _longest_ms(times: list[float]) -> float:
+    return 1000 * max(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+if __name__ == "__main__":
+    main()
