@@ -1,7 +1,7 @@
 """Edits of a model of real size: GPT-J 6B's or GPT-NeoX 20B's dimensions, with random weights made on the spot.
 
     python -m benchmarks.real_size [--model gpt-j-6b] [--dtype bfloat16] [--device auto] [--depth 28]
-                                   [--facts 1] [--plain 0] [--batches 64,256,1024]
+                                   [--facts 1] [--refinement-steps 0] [--plain 0] [--batches 64,256,1024]
 
 What the weights say makes no difference to time and memory. Second moments are made up as well, in the form of the
 authors' published files, and read as those would be. The published hyperparameters are used, layers included.
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--depth", type=int, help="blocks; all of them by default")
     parser.add_argument("--facts", type=int, default=1, help="facts of the build")
+    parser.add_argument("--refinement-steps", type=int, default=0, help="of the build")
     parser.add_argument("--plain", type=int, default=0, help="facts that the plain loop is timed on")
     parser.add_argument(
         "--batches", default="", help="numbers of facts to search for, each in as few batches as memory allows"
@@ -85,7 +86,8 @@ def main() -> None:
     print(f"matrix products: {rate / 1e12:.2f} TFLOP/s\n", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         moments = made_up_moments(model, hyperparameters.layers, Path(folder))
-        time_build(model, hyperparameters, moments, arguments.facts)
+        refined = hyperparameters.overridden({"refinement_steps": arguments.refinement_steps})
+        time_build(model, refined, moments, arguments.facts)
     if arguments.plain:
         time_plain(model, hyperparameters, arguments.plain)
     for size in filter(None, arguments.batches.split(",")):

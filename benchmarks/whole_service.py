@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -127,33 +128,35 @@ def _stages(client: Errata, edit_id: str) -> dict[str, float]:
 
 
 @contextmanager
-def _streaming(client: Errata) -> Iterator[list[float]]:
-    """One request for text after another until the end, and when each token came."""
-    times: list[float] = []
+def _streaming(client: Errata) -> Iterator[list[list[float]]]:
+    """One request for text after another until the end, and for each of them when its tokens came."""
+    requests: list[list[float]] = []
     ended = threading.Event()
 
     def ask() -> None:
         while not ended.is_set():
+            times: list[float] = []
+            requests.append(times)
             with closing(client.stream("The capital of France is", max_new_tokens=500)) as events:
                 for _ in events:
                     times.append(time.perf_counter())
                     if ended.is_set():
                         return
 
-    thread = threading.Thread(target=ask)
-    thread.start()
-    while len(times) < 5:
-        time.sleep(0.01)
-    times.clear()
-    try:
-        yield times
-    finally:
-        ended.set()
-        thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        while not asking.done() and not any(requests):
+            time.sleep(0.01)
+        try:
+            yield requests
+        finally:
+            ended.set()
+        asking.result()
 
 
-def _longest_ms(times: list[float]) -> float:
-    return 1000 * max(later - earlier for earlier, later in itertools.pairwise(times))
+def _longest_ms(requests: list[list[float]]) -> float:
+    """The longest gap between two tokens of a request."""
+    return 1000 * max(later - earlier for times in requests for earlier, later in itertools.pairwise(times))
 
 
 if __name__ == "__main__":

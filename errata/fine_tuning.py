@@ -44,23 +44,23 @@ def find_updates(
         NotFinite: the loss is no finite number.
     """
     (layer,) = hyperparameters.layers
-    batches = object_batches(model, facts, layer)
+    batches = list(object_batches(model, facts, layer))
     base = model.weight(layer)
     change = torch.zeros(base.shape, device=base.device)
     adam = torch.optim.Adam([change], lr=hyperparameters.learning_rate, weight_decay=hyperparameters.weight_decay)
 
-    def mean_share(batch: ObjectBatch) -> Tensor:
-        return batch.losses(model).sum() / len(facts)
+    def lost(batch: ObjectBatch) -> Tensor:
+        return batch.losses(model).sum()
 
     bound, num_steps = hyperparameters.norm_bound, hyperparameters.num_steps
     for step in range(num_steps):
         on_progress("spread", step, num_steps)
         weights = {layer: (base + change).to(base.dtype)}
-        loss, gradients = summed_gradients(model, weights, (partial(mean_share, batch) for batch in batches))
-        change.grad = gradients[layer]
+        loss, gradients = summed_gradients(model, weights, (partial(lost, batch) for batch in batches))
+        change.grad = gradients[layer] / len(facts)  # not the loss, whose gradients would be too small for float16
         if not loss.isfinite():
             raise NotFinite(f"the loss of the fine-tuning left the finite numbers at step {step + 1}")
-        if loss < hyperparameters.stop_loss:
+        if loss / len(facts) < hyperparameters.stop_loss:
             break
         adam.step()
         change.clamp_(-bound, bound)

@@ -12,7 +12,7 @@ from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.method import check_layers
 from errata.model import EditableModel
 from errata.sampled_text import sampled_texts
-from errata.second_moments import SecondMoments
+from errata.second_moments import SecondMoments, key_vectors_for
 
 
 def moments_folder(home: Path, model: EditableModel) -> Path:
@@ -50,15 +50,27 @@ def home_moments(
         return SecondMoments(folder)
     folder.mkdir(parents=True, exist_ok=True)
     texts = corpus_for(model.name, corpus)
+    seen = 0
+
+    def note(done: int, total: int) -> None:
+        nonlocal seen
+        seen = done
+        on_progress(done, total)
+
+    def tell_again() -> None:
+        on_progress(seen, key_vectors_for(model, wanted.layers, wanted.num_samples))
+
+    if texts is None:
+        texts = sampled_texts(model, folder / "sampled_texts", before_each_token=tell_again)
     with _only_one_process(folder):
         second_moments = SecondMoments.open(
             model,
             wanted.layers,
             wanted.num_samples,
             folder=folder,
-            corpus=sampled_texts(model) if texts is None else texts,
+            corpus=texts,
             published=published,
-            on_progress=on_progress,
+            on_progress=note,
         )
         second_moments.compute_factors(wanted.layers, model.device)
         return second_moments

@@ -138,7 +138,7 @@ class TargetHyperparameters(MomentHyperparameters):
 
     Attributes:
         num_steps: forward passes of a target search; the last one is not followed by an update.
-        learning_rate: Adam's step size for the target's offset.
+        learning_rate: Adam's step size for the target's offset, and for MEMIT's refinement.
         clamp: largest norm of the offset, as a multiple of the hidden state's norm.
         weight_decay: weight of |offset| / |hidden state|^2 in the loss.
         kl_factor: weight of the KL term that keeps what the subject is.
@@ -183,12 +183,15 @@ class MemitHyperparameters(TargetHyperparameters):
         moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
         refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
             model that they are written into (`errata/refinement.py`); the paper has none.
+        refinement_cost: weight there of tr(dW C dW^T) / |h|^2, how far ordinary text is moved, against the facts'
+            mean loss.
     """
 
     method: ClassVar[str] = "memit"
 
     moment_weight: Annotated[float, Between(1e-3, 1e7)]
     refinement_steps: Annotated[int, Between(0, 500)] = 0
+    refinement_cost: Annotated[float, Between(0, 1e6)] = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

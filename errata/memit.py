@@ -36,7 +36,7 @@ def find_updates(
     targets = find_targets(
         model, facts, contexts, hyperparameters, store=store, on_progress=partial(on_progress, "targets")
     )
-    written = dict(write_layers(adjust, model, facts, targets, contexts, hyperparameters.layers, store))
+    written = write_layers(adjust, model, facts, targets, contexts, hyperparameters.layers, store)
     return refine(model, facts, contexts, hyperparameters, second_moments, written, partial(on_progress, "spread"))
 
 

@@ -6,7 +6,7 @@ asked for, in batches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,14 +53,13 @@ class ObjectBatch:
 @torch.no_grad()
 def object_batches(
     model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = ""
-) -> list[ObjectBatch]:
+) -> Iterator[ObjectBatch]:
     """The prompts of all facts behind `context`, each with its object, before block `first_layer`."""
     prompts = [
         subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids for fact in facts
     ]
     objects = [target_ids(model.tokenizer, fact.object) for fact in facts]
     rows = [prompt + ids[:-1] for prompt, ids in zip(prompts, objects, strict=True)]
-    batches = []
     for batch in batches_by_length([len(row) for row in rows], TOKENS_PER_BATCH):
         predictions = [
             (row, len(prompts[fact]) - 1 + place, token_id, 1 / len(objects[fact]))
@@ -69,8 +68,7 @@ def object_batches(
         ]
         places = (torch.tensor(column, device=model.device) for column in zip(*predictions, strict=True))
         hidden = states_before(model, first_layer, [rows[fact] for fact in batch])
-        batches.append(ObjectBatch(tuple(batch), first_layer, hidden, *places))
-    return batches
+        yield ObjectBatch(tuple(batch), first_layer, hidden, *places)
 
 
 def states_before(model: EditableModel, first_layer: int, rows: Sequence[Sequence[int]]) -> Tensor:

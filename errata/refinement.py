@@ -4,27 +4,31 @@ The spread brings hidden states near targets that were searched for one by one. 
 facts with keys alike pull at one another, and it holds what a target happens to be for what its fact needs. So the
 update dW = R A^T of each layer keeps its A, and R goes on from where the spread left it, to minimise
 
-    sum over facts of the mean over prompts of -log p(object | prompt) / tokens of the object
-    + kl_factor * sum over subjects of KL(p_edited || p_base) of the next token after "{subject} is a", at the subject
-    + lambda * sum over layers of tr(dW C dW^T) / |h|^2
+    the mean over facts of -log p(object | prompt) / tokens of the object, itself the mean over prompts,
+    + kl_factor * KL(p_edited || p_base) of the next token after "{subject} is a", at the subject, of each subject,
+      over the number of facts
+    + refinement_cost * sum over layers of tr(dW C dW^T) / |h|^2
 
-over all layers at once: the loss of a target's search (section 4.2 of the MEMIT paper) summed over the facts, of the
-model as edited, with the update's cost in the place of the offset's. tr(dW C dW^T) is how far ordinary text is moved,
-and what Eq. 14 of the paper minimises: with the facts' squared distances from their targets, over |h|^2, in place of
-the first two terms, the minimum over one layer is the update of the spread. Where a loss depends on dW K alone, no
-other form than R A^T can do better, since the columns of A span those of C^-1 K, and what is beside them costs
-and moves no key.
+over all layers at once: the loss of a target's search (section 4.2 of the MEMIT paper), of the model as edited, with
+the update's cost in the place of the offset's. tr(dW C dW^T) is how far ordinary text is moved, squared, and what
+Eq. 14 of the paper weighs against the facts; there they count by their sum, so that the more there are, the less
+ordinary text does. Here both are means, so that one cost suits one fact and hundreds. Where a loss depends on dW K
+alone, no other form than R A^T can do better, since the columns of A span those of C^-1 K, and what is beside them
+costs and moves no key.
 
 Adam takes a number of steps that become smaller to nothing, each over the bare prompts and those behind one of the
-contexts, by turns. A prompt whose object is likely enough (`stop_loss`) pushes no further, while the update's cost
-goes on to draw it back.
+contexts, by turns. As R is scaled, a step of it moves a fact's hidden state as far as one of a target's search moves
+the target, over all layers together. A prompt whose object is likely enough (`stop_loss`) pushes no further, while
+the update's cost goes on to draw it back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -48,7 +52,9 @@ from errata.prompts import KL_TEMPLATE, subject_prompt
 from errata.second_moments import SecondMoments
 from errata.spread import Written
 
-ADAM_BETAS = (0.9, 0.99)  # a mean of squares over the last hundred steps, of which there are fewer
+ADAM_BETAS = (0.9, 0.99)  # the mean of squares over a hundred steps, not over a thousand: there are few
+
+Batch = TypeVar("Batch")
 
 
 def refine(
@@ -57,13 +63,15 @@ def refine(
     contexts: Sequence[str],
     hyperparameters: MemitHyperparameters,
     second_moments: SecondMoments,
-    written: Mapping[int, Written],
+    written: Iterable[tuple[int, Written]],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, Delta]:
-    """The update of each layer after `refinement_steps`, from the layers as the spread has `written` them.
+    """The update of each layer after `refinement_steps`, from the layers as the spread writes them.
 
     Args:
-        on_progress: called with (steps done, steps in all), again and again within a step; what it raises ends this.
+        written: each layer in turn (`write_layers`), the first one with the base's own hidden states.
+        on_progress: called with (layers written and steps done, all of both), again and again within a step; what it
+            raises ends this.
 
     The model is edited while this runs and is as it was when it ends, whatever happened.
 
@@ -71,28 +79,33 @@ def refine(
         NotFinite: the loss, or an update, has left the finite numbers.
         StatisticsError: a layer has no second moment.
     """
-    updates = {layer: _Update.of(of_layer) for layer, of_layer in written.items()}
-    losses = _Losses.of(model, facts, contexts, hyperparameters, min(written))
-    outputs = written[min(written)].outputs  # the base's own
-    weight_of_cost = 2 * hyperparameters.moment_weight / float(outputs.square().sum(-1).mean())
-    adam = torch.optim.Adam(
-        [update.residuals for update in updates.values()], lr=hyperparameters.learning_rate, betas=ADAM_BETAS
-    )
-    num_steps = hyperparameters.refinement_steps
+    layers, num_steps = hyperparameters.layers, hyperparameters.refinement_steps
+    total = len(layers) + num_steps
+    on_progress(0, total)
+    updates: dict[int, _Update] = {}
+    square_norm = math.nan  # |h|^2 of the base, the mean over the facts
+    for layer, as_written in written:
+        if not updates:
+            square_norm = float(as_written.outputs.square().sum(-1).mean())
+        updates[layer] = _Update.of(as_written, second_moments.moment(layer).to(model.device))
+        on_progress(len(updates), total)
+    losses = _Losses.of(model, facts, contexts, hyperparameters, partial(on_progress, len(layers), total))
+    cost = hyperparameters.refinement_cost / square_norm
+    rate = hyperparameters.learning_rate / len(layers)
+    adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
     slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)
     for step in range(num_steps):
-        changes = {layer: update.change for layer, update in updates.items()}
-        weights = {layer: _edited(model.weight(layer), change) for layer, change in changes.items()}
-        loss, gradients = summed_gradients(model, weights, losses.of_step(step, partial(on_progress, step, num_steps)))
+        weights = {layer: _edited(model.weight(layer), update) for layer, update in updates.items()}
+        before_each = partial(on_progress, len(layers) + step, total)
+        loss, gradients = summed_gradients(model, weights, losses.of_step(step, before_each))
         if not loss.isfinite():
             raise NotFinite(f"the loss of the refinement left the finite numbers at step {step + 1}")
         for layer, update in updates.items():
-            moment = second_moments.moment(layer).to(model.device)
-            gradient = torch.addmm(gradients[layer], changes[layer], moment, alpha=weight_of_cost)
-            update.residuals.grad = gradient @ update.directions.T
+            of_losses = gradients[layer] @ update.directions.T / len(facts)
+            update.residuals.grad = of_losses + 2 * cost * update.residuals @ update.moved_text
         adam.step()
         slower.step()
-    on_progress(num_steps, num_steps)
+    on_progress(total, total)
     return {
         layer: Delta.of_factors(update.residuals.double(), update.directions.double())
         for layer, update in updates.items()
@@ -101,30 +114,29 @@ def refine(
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """The update of one layer, `residuals @ directions`.
+    """The update of one layer, dW = `residuals @ directions`.
 
     Attributes:
         residuals: by how much each fact moves its own hidden state, (d_model, facts), float32.
         directions: A transposed, each row scaled for that, (facts, d_in), float32.
+        moved_text: directions C directions^T, (facts, facts), float32: tr(dW C dW^T) is tr(R moved_text R^T).
     """
 
     residuals: Tensor
     directions: Tensor
+    moved_text: Tensor
 
     @classmethod
-    def of(cls, written: Written) -> _Update:
+    def of(cls, written: Written, second_moment: Tensor) -> _Update:
         # k (lambda C + K K^T)^-1 k > 0: how much of its residual a fact has of itself.
         own = (written.keys.double().T * written.adjusted).sum(0)  # (facts,)
-        return cls((written.residuals * own).float(), (written.adjusted / own).T.float())
-
-    @property
-    def change(self) -> Tensor:
-        """dW, (d_model, d_in)."""
-        return self.residuals @ self.directions
+        directions = (written.adjusted / own).T.float()
+        moved_text = directions @ second_moment @ directions.T
+        return cls((written.residuals * own).float(), directions, moved_text)
 
 
-def _edited(base: Tensor, change: Tensor) -> Tensor:
-    return (base.float() + change).to(base.dtype)
+def _edited(base: Tensor, update: _Update) -> Tensor:
+    return torch.addmm(base.float(), update.residuals, update.directions).to(base.dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +163,26 @@ class _Losses:
         facts: Sequence[Fact],
         contexts: Sequence[str],
         hyperparameters: MemitHyperparameters,
-        first_layer: int,
+        before_each: Callable[[], None],
     ) -> _Losses:
+        """`before_each` is called before each batch is run up to the first layer that is edited."""
+        first_layer = hyperparameters.layers[0]
         stop_losses: dict[Fact, float] = {}
         kl_factors: dict[str, float] = {}
         for about_one in by_subject(facts):
             settings = hyperparameters.for_search(search_of(about_one))
             stop_losses.update(dict.fromkeys(about_one, settings.stop_loss))
             kl_factors[about_one[0].subject] = settings.kl_factor
+
+        def prompts(context: str) -> list[ObjectBatch]:
+            return list(_each(object_batches(model, facts, first_layer, context), before_each))
+
         return cls(
             model,
-            object_batches(model, facts, first_layer),
-            [object_batches(model, facts, first_layer, context) for context in contexts],
+            prompts(""),
+            [prompts(context) for context in contexts],
             torch.tensor([stop_losses[fact] for fact in facts], device=model.device),
-            _subject_batches(model, kl_factors, first_layer),
+            list(_each(_subject_batches(model, kl_factors, first_layer), before_each)),
         )
 
     def of_step(self, step: int, before_each: Callable[[], None]) -> Iterator[Callable[[], Tensor]]:
@@ -173,17 +191,21 @@ class _Losses:
         if self.in_context:
             prompts.append(self.in_context[step % len(self.in_context)])
         for batches in prompts:
-            for batch in batches:
-                before_each()
+            for batch in _each(batches, before_each):
                 yield partial(self._of_objects, batch, 1 / len(prompts))
-        for subjects in self.subjects:
-            before_each()
+        for subjects in _each(self.subjects, before_each):
             yield partial(subjects.divergence, self.model)
 
     def _of_objects(self, batch: ObjectBatch, share: float) -> Tensor:
         losses = batch.losses(self.model)
         good_enough = losses < self.stop_losses[list(batch.facts)]
         return torch.where(good_enough, losses.detach(), losses).sum() * share
+
+
+def _each(batches: Iterable[Batch], before_each: Callable[[], None]) -> Iterator[Batch]:
+    for batch in batches:
+        before_each()
+        yield batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,17 +233,17 @@ class _SubjectBatch:
 
 
 @torch.no_grad()
-def _subject_batches(model: EditableModel, kl_factors: Mapping[str, float], first_layer: int) -> list[_SubjectBatch]:
+def _subject_batches(
+    model: EditableModel, kl_factors: Mapping[str, float], first_layer: int
+) -> Iterator[_SubjectBatch]:
     subjects = list(kl_factors)
     rows = [subject_prompt(model.tokenizer, KL_TEMPLATE, subject).up_to_subject for subject in subjects]
-    batches = []
     for batch in batches_by_length([len(row) for row in rows], TOKENS_PER_BATCH):
         hidden = states_before(model, first_layer, [rows[number] for number in batch])
         last = torch.tensor([len(rows[number]) - 1 for number in batch], device=model.device)
         before = _next_token(model, first_layer, hidden, last).cpu()
         factors = torch.tensor([kl_factors[subjects[number]] for number in batch], device=model.device)
-        batches.append(_SubjectBatch(first_layer, hidden, last, before, factors))
-    return batches
+        yield _SubjectBatch(first_layer, hidden, last, before, factors)
 
 
 def _next_token(model: EditableModel, first_layer: int, hidden: Tensor, place: Tensor) -> Tensor:

@@ -27,6 +27,11 @@ from errata.tensor_files import remove_leftovers, store
 SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.04226); docs/method.md has ours
 
 
+def key_vectors_for(model: EditableModel, layers: Sequence[int], num_samples: int | None) -> int:
+    """How many key vectors to collect where `num_samples` are asked for: None stands for ten for each dimension."""
+    return SAMPLES_PER_DIMENSION * model.weight(layers[0]).shape[1] if num_samples is None else num_samples
+
+
 class SecondMoments:
     """The second moment of each layer, read from a folder that belongs to one base model.
 
@@ -68,8 +73,7 @@ class SecondMoments:
         if any(origin.model_digest != model.digest for origin in there.values()):
             raise StatisticsError(f"{folder} holds the second moments of another model than {model.name}")
         given = published_moments(model, layers, published) if published else []
-        if num_samples is None:
-            num_samples = SAMPLES_PER_DIMENSION * model.weight(layers[0]).shape[1]
+        num_samples = key_vectors_for(model, layers, num_samples)
         enough = {layer for layer, origin in there.items() if origin.count >= num_samples}
         missing = [layer for layer in layers if layer not in enough | {moment.layer for moment in given}]
         if missing and corpus is None:

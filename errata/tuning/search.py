@@ -2,8 +2,8 @@
 
 A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. What a pair is worth
 is its best score over all lambdas: lambda costs no search of targets, which depend on the last layer and the clamp, so
-that it is tried anew on every rung. It must be, since the more facts there are, the more lambda weighs. Refinement,
-too, takes the targets as they are; what comes through the last rung is tried with it, once more over all lambdas.
+that it is tried anew on every rung. It must be, since what suits few facts does not suit many. Refinement, too, takes
+the targets as they are; what comes through the last rung is tried with it, once more over all lambdas.
 """
 
 from __future__ import annotations
@@ -20,19 +20,16 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.json_figures import finite_or_none
 from errata.method import check_layers
 from errata.model import EditableModel
-from errata.tuning.grid import KL_FACTORS, WEIGHT_DECAYS, Grid
+from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, WEIGHT_DECAYS, Grid
 
 KEEP = 3  # of so many pairs one goes on to the next rung
 RUNGS = (4, 2, 1)  # the records of a rung are those of an edit over this
 LEAST_ON_A_RUNG = 5
-AT_LAST: tuple[Literal["moment_weight", "weight_decay", "kl_factor"], ...] = (
-    "moment_weight",
-    "weight_decay",
-    "kl_factor",
-)
+AtLast = Literal["moment_weight", "refinement_cost", "weight_decay", "kl_factor"]
+AT_LAST: tuple[AtLast, ...] = ("moment_weight", "refinement_cost", "weight_decay", "kl_factor")
 ALIKE = 0.005  # scores as near as that are told apart by drift
 
-Stage = Literal["rung", "refinement", "moment_weight", "weight_decay", "kl_factor", "report"]
+Stage = Literal["rung", "refinement", "moment_weight", "refinement_cost", "weight_decay", "kl_factor", "report"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +158,8 @@ def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
         on_rungs += pairs * len(grid.lambdas)
         through, pairs = pairs, math.ceil(pairs / KEEP)
     with_refinement = through * len(grid.lambdas) if grid.refinement_steps else 0
-    at_last, reported = 2 + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
+    costs = len(REFINEMENT_COSTS) if grid.refinement_steps else 0
+    at_last, reported = 2 + costs + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
     return on_rungs + with_refinement + at_last + reported
 
 
@@ -203,11 +201,13 @@ def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], gr
     return candidates
 
 
-def _others(name: str, found: MemitHyperparameters) -> list[float]:
+def _others(name: AtLast, found: MemitHyperparameters) -> list[float]:
     """What else to try of one setting, beside what is found."""
     if name == "moment_weight":
         bounds = MemitHyperparameters.bounds(name)
         near = (float(f"{found.moment_weight * factor:.2g}") for factor in (10**-0.5, 10**0.5))
         return [value for value in near if bounds.low <= value <= bounds.high]
-    values = WEIGHT_DECAYS if name == "weight_decay" else KL_FACTORS
+    if name == "refinement_cost" and not found.refinement_steps:
+        return []
+    values = {"refinement_cost": REFINEMENT_COSTS, "weight_decay": WEIGHT_DECAYS, "kl_factor": KL_FACTORS}[name]
     return [value for value in values if value != getattr(found, name)]

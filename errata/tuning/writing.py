@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from errata import durable
+from errata.hyperparameters import MemitHyperparameters
 from errata.tuning.grid import spelled
 from errata.tuning.search import Stage, Trial, Tuned
 
@@ -14,6 +15,7 @@ TITLES: dict[Stage, str] = {
     "rung": "Layers and clamp, each with every lambda",
     "refinement": "With refinement, each with every lambda",
     "moment_weight": "lambda, more finely",
+    "refinement_cost": "refinement_cost",
     "weight_decay": "weight_decay",
     "kl_factor": "kl_factor",
     "report": "On other records",
@@ -85,7 +87,7 @@ def _row(trial: Trial) -> str:
                 f"{value:g}"
                 for value in (settings.clamp, settings.moment_weight, settings.weight_decay, settings.kl_factor)
             ),
-            str(settings.refinement_steps),
+            _refinement(settings),
             str(trial.num_records),
             said,
             *(NONE if estimate is None else f"{100 * estimate.mean:.1f}" for estimate in estimates),
@@ -93,6 +95,12 @@ def _row(trial: Trial) -> str:
             "{:.1f} → {:.1f}".format(*perplexities) if perplexities else NONE,
         ]
     )
+
+
+def _refinement(settings: MemitHyperparameters) -> str:
+    if not settings.refinement_steps:
+        return NONE
+    return f"{settings.refinement_steps} steps, cost {settings.refinement_cost:g}"
 
 
 def _line(cells: Sequence[str]) -> str:

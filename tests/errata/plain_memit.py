@@ -174,7 +174,7 @@ def plain_refinement(
     num_steps = hyperparameters.refinement_steps
     adam = torch.optim.Adam(list(moved.values()), betas=(0.9, 0.99))
     for step in range(num_steps):
-        adam.param_groups[0]["lr"] = hyperparameters.learning_rate * (1 - step / num_steps)
+        adam.param_groups[0]["lr"] = hyperparameters.learning_rate / len(written) * (1 - step / num_steps)
         loss = torch.zeros(())
         for fact, prompt, base in zip(facts, about, before, strict=True):
             settings = hyperparameters.for_search(fact.search)
@@ -186,10 +186,11 @@ def plain_refinement(
                     loss = loss + missing / 2
             now = logits(prompt.token_ids)[prompt.subject_last]
             loss = loss + settings.kl_factor * (now.exp() * (now - base)).sum()
+        loss = loss / len(facts)
         for layer in written:
             change = moved[layer] @ directions[layer]
             cost = (change @ moments.moment(layer) @ change.T).trace()
-            loss = loss + hyperparameters.moment_weight * cost / square_norm
+            loss = loss + hyperparameters.refinement_cost * cost / square_norm
         adam.zero_grad()
         torch.autograd.backward(loss)
         adam.step()

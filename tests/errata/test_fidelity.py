@@ -121,8 +121,9 @@ def test_refined_updates_are_those_of_the_plain_refinement(
     adjust = weighed_keys(moments, settings)
     written = dict(write_layers(adjust, model, facts, targets, contexts, settings.layers))
     plainly_written = plain_layers(model, facts, targets, contexts, settings, moments)
-    deltas = refine(model, facts, contexts, settings, moments, written)
+    deltas = refine(model, facts, contexts, settings, moments, written.items())
     expected = plain_refinement(model, facts, contexts, settings, moments, plainly_written)
+    assert tuple(deltas) == settings.layers
     for layer, delta in deltas.items():
         assert relative_error(delta.dense(), expected[layer]) < TOLERANCE, layer
         assert relative_error(written[layer].delta.dense(), expected[layer]) > 0.1, layer

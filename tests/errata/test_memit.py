@@ -70,23 +70,32 @@ def test_the_same_facts_in_another_order_give_the_same_weights(
         assert torch.equal(forwards.deltas[layer].dense(), backwards.deltas[layer].dense())
 
 
-@pytest.mark.parametrize(("stage", "done"), [(None, None), ("targets", 1), ("spread", 1)])
+@pytest.mark.parametrize(
+    ("refinement_steps", "stage", "done"),
+    [(0, None, None), (0, "targets", 1), (0, "spread", 1), (2, None, None), (2, "spread", 2), (2, "spread", 4)],
+)
 def test_the_base_is_bit_for_bit_as_it_was_when_a_build_succeeds_or_is_cancelled(
     demo: EditableModel,
     demo_hyperparameters: MemitHyperparameters,
     demo_moments: SecondMoments,
+    refinement_steps: int,
     stage: str | None,
     done: int | None,
 ) -> None:
+    steps: list[tuple[int, int]] = []  # of the spread
+
     def cancel(at_stage: str, at: int, total: int) -> None:
+        if at_stage == "spread":
+            steps.append((at, total))
         if (at_stage, at) == (stage, done):
             raise Cancelled("enough")
 
     before = weights_digest(demo)
-    spread = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS})
+    settings = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS, "refinement_steps": refinement_steps})
     with pytest.raises(Cancelled) if stage else contextlib.nullcontext():
-        build(demo, EDITS, spread, demo_moments, on_progress=cancel)
+        build(demo, EDITS, settings, demo_moments, on_progress=cancel)
     assert weights_digest(demo) == before
+    assert steps == sorted(steps) and {total for _, total in steps} <= {len(SPREAD_LAYERS) + refinement_steps}
 
 
 def test_a_build_agrees_with_an_earlier_ones_contexts(

@@ -52,8 +52,12 @@ def test_what_is_found_is_written_as_a_build_takes_it(
     assert chosen["hyperparameters"] == found.as_dict() and known["hyperparameters"]["moment_weight"] == 300
     assert chosen["perplexities"][0] > 0
     assert {trial["hyperparameters"]["moment_weight"] for trial in search["trials"]} == {95, 300, 950}
+    refined = [trial for trial in search["trials"] if trial["hyperparameters"]["refinement_steps"]]
+    assert "refinement" in {trial["stage"] for trial in refined} and "rung" not in {trial["stage"] for trial in refined}
     tables = (tmp_path / "found-search.md").read_text()
-    assert "| 0-1 | 1 | 300 |" in tables and tables.startswith("**On other records**")
+    assert (
+        "| 0-1 | 1 | 300 |" in tables and "| 10 steps, cost 5 |" in tables and tables.startswith("**On other records**")
+    )
     assert first.out.startswith("**On other records**")
 
     cells = {file: file.stat().st_mtime_ns for file in (tmp_path / "found-search" / "cells").iterdir()}
