@@ -88,8 +88,8 @@ class Resident:
 
         Raises:
             InvalidHyperparameters: a layer that the model does not have.
-            StatisticsError: a published file cannot be used, or they are missing, and there is no corpus, or too
-                short a one, to collect them from.
+            StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too
+                short.
         """
         return home_moments(
             self.settings.home,

@@ -54,6 +54,9 @@ def test_what_is_found_is_written_as_a_build_takes_it(
     assert {trial["hyperparameters"]["moment_weight"] for trial in search["trials"]} == {95, 300, 950}
     refined = [trial for trial in search["trials"] if trial["hyperparameters"]["refinement_steps"]]
     assert "refinement" in {trial["stage"] for trial in refined} and "rung" not in {trial["stage"] for trial in refined}
+    few = [trial for trial in search["trials"] if trial["stage"] == "few"]
+    assert {trial["records"] for trial in few} == {1} and found.as_dict() in [trial["hyperparameters"] for trial in few]
+    assert all(trial["estimates"]["score"]["count"] == 2 for trial in few)
     tables = (tmp_path / "found-search.md").read_text()
     assert (
         "| 0-1 | 1 | 300 |" in tables and "| 10 steps, cost 5 |" in tables and tables.startswith("**On other records**")
