@@ -56,11 +56,7 @@ COUNTED_FACTS = 8  # enough to know how many operations a fact takes
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.add_argument("--model", choices=MODELS, default="gpt-j-6b")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--depth", type=int, help="blocks; all of them by default")
+    parser = parser_of_a_random_model(__doc__)
     parser.add_argument("--facts", type=int, default=1, help="facts of the build")
     parser.add_argument("--refinement-steps", type=int, default=0, help="of the build")
     parser.add_argument("--plain", type=int, default=0, help="facts that the plain loop is timed on")
@@ -68,18 +64,14 @@ def main() -> None:
         "--batches", default="", help="numbers of facts to search for, each in as few batches as memory allows"
     )
     arguments = parsed(parser)
-    device = arguments.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-
     hyperparameters = MemitHyperparameters.for_model(MODELS[arguments.model])
     assert hyperparameters is not None
     began = time.perf_counter()
-    model = random_model(arguments, device)
+    model = random_model(arguments)
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     print(
         f"{arguments.model}: {model.num_layers} blocks, {parameters / 1e9:.2f}G parameters in {arguments.dtype} on "
-        f"{device}, made in {time.perf_counter() - began:.0f} s; layers {hyperparameters.layers}",
+        f"{model.device}, made in {time.perf_counter() - began:.0f} s; layers {hyperparameters.layers}",
         flush=True,
     )
     rate = matrix_rate(model)
@@ -94,8 +86,21 @@ def main() -> None:
         time_search(model, hyperparameters, int(size), rate)
 
 
-def random_model(arguments: argparse.Namespace, device: str) -> EditableModel:
+def parser_of_a_random_model(description: str | None) -> argparse.ArgumentParser:
+    """A parser that knows what `random_model` is to be told."""
+    parser = parser_for(description)
+    parser.add_argument("--model", choices=MODELS, default="gpt-j-6b")
+    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--depth", type=int, help="blocks; all of them by default")
+    return parser
+
+
+def random_model(arguments: argparse.Namespace) -> EditableModel:
     """A model of the true dimensions whose weights are drawn from a normal distribution, without a second copy."""
+    device = arguments.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = getattr(torch, arguments.dtype)
     shape: Any
     if arguments.model == "gpt-j-6b":

@@ -23,8 +23,14 @@ import torch
 from errata_client import Errata
 from errata_client.events import ProgressEvent
 
-from benchmarks.demo_edits import parsed, parser_for
-from benchmarks.real_size import MODELS, numbered_facts, publish_made_up_moments, random_model
+from benchmarks.demo_edits import parsed
+from benchmarks.real_size import (
+    MODELS,
+    numbered_facts,
+    parser_of_a_random_model,
+    publish_made_up_moments,
+    random_model,
+)
 from benchmarks.serving import load
 from errata.command.processes import free_port
 from errata.command.stack import Stack
@@ -36,11 +42,7 @@ REST_S = 3.0
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.add_argument("--model", choices=MODELS, default="gpt-j-6b")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--depth", type=int, help="blocks; all of them by default")
+    parser = parser_of_a_random_model(__doc__)
     parser.add_argument("--facts", default="10,100,1000", help="facts in all after each edit")
     parser.add_argument("--clients", default="1,4,16,64")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
@@ -57,8 +59,7 @@ def main() -> None:
 def _prepare(arguments: argparse.Namespace, folder: Path) -> Settings:
     """A checkpoint and published second moments, both made up."""
     began = time.perf_counter()
-    device = "cuda" if arguments.device != "cpu" and torch.cuda.is_available() else "cpu"
-    model = random_model(arguments, device)
+    model = random_model(arguments)
     model.network.generation_config.eos_token_id = None  # random weights end no text by themselves
     model.network.config.eos_token_id = None
     model.network.save_pretrained(folder / "model")
@@ -68,8 +69,7 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> Settings:
     publish_made_up_moments(model, hyperparameters.layers, folder / "published")
     print(f"{arguments.model}, {model.num_layers} blocks: made up in {time.perf_counter() - began:.0f} s", flush=True)
     del model
-    if device == "cuda":
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing where there is none
     return Settings(
         home=folder / "home",
         model=str(folder / "model"),

@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     tuning = commands.add_parser(
         "tune",
         parents=[editing],
-        help="search layers, lambda and clamp for a model that is new to Errata",
+        help="search layers, lambda, clamp and refinement for a model that is new to Errata",
         description="Edits one part of the records by MEMIT with many settings, measures the best on another part, and "
         "writes them as a file that ERRATA_HYPERPARAMETERS takes, with the tables that led to it beside it.",
     )

@@ -13,7 +13,7 @@ CLAMPS = (0.75, 1.5, 3.0)
 WEIGHT_DECAYS = (0.05, 0.5)
 KL_FACTORS = (0.0625, 0.5)
 REFINEMENT_COSTS = (1.0, 5.0, 25.0)
-REFINEMENT_STEPS = 10  # on a small model, twice as many gained nothing
+REFINEMENT_STEPS = 10  # tried beside none; on a small model, twice as many gained nothing
 FOR_A_SMALL_MODEL = {"weight_decay": 0.05, "kl_factor": 0.5}
 """Beside the published weights of a search's loss, those that the demo model is edited with. On a small model the
 published decay ends a search long before the clamp does, and no clamp or lambda makes up for it."""
@@ -23,16 +23,11 @@ LayerRange = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is tried of each.
-
-    Attributes:
-        refinement_steps: tried beside none; 0 where refinement is not to be tried.
-    """
+    """What is tried of each."""
 
     layer_ranges: tuple[LayerRange, ...]
     lambdas: tuple[float, ...] = LAMBDAS
     clamps: tuple[float, ...] = CLAMPS
-    refinement_steps: int = REFINEMENT_STEPS
 
     def __post_init__(self) -> None:
         for name, values in (("layers", self.layer_ranges), ("lambdas", self.lambdas), ("clamps", self.clamps)):

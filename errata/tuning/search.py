@@ -24,7 +24,7 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.json_figures import finite_or_none
 from errata.method import check_layers
 from errata.model import EditableModel
-from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, WEIGHT_DECAYS, Grid
+from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, REFINEMENT_STEPS, WEIGHT_DECAYS, Grid
 
 KEEP = 3  # of so many pairs one goes on to the next rung
 RUNGS = (4, 2, 1)  # the records of a rung are those of an edit over this
@@ -124,24 +124,23 @@ def tune(
     bench.require_room([*on, *reported_on])
     trials: list[Trial] = []
 
+    def cell_of(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Cell:
+        using = reporting if stage == "report" else bench
+        return using.find(hyperparameters, records) or using.measure(hyperparameters, records, within(stage))
+
     def noted(trial: Trial) -> Trial:
         trials.append(trial)
         on_trial(trial)
         return trial
 
     def tried(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
-        using = reporting if stage == "report" else bench
-        cell = using.find(hyperparameters, records) or using.measure(hyperparameters, records, within(stage))
-        return noted(Trial(stage, hyperparameters, len(records), cell))
+        return noted(Trial(stage, hyperparameters, len(records), cell_of(stage, hyperparameters, records)))
 
     def over_slices(settings: MemitHyperparameters) -> Trial:
         """A slice of the records at a time, all of them together."""
         size = max(1, len(on) // FEWER)
         slices = [on[start : start + size] for start in range(0, len(on), size)]
-        cell = _together(
-            [bench.find(settings, part) or bench.measure(settings, part, within("few")) for part in slices]
-        )
-        return noted(Trial("few", settings, size, cell))
+        return noted(Trial("few", settings, size, _together([cell_of("few", settings, part) for part in slices])))
 
     def over_lambdas(stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
         return best([tried(stage, settings.overridden({"moment_weight": value}), records) for value in grid.lambdas])
@@ -151,9 +150,8 @@ def tune(
         if size < num_edits:
             finds = sorted(finds, key=lambda trial: -trial.score)[: math.ceil(len(finds) / KEEP)]
         candidates = [find.hyperparameters for find in finds]
-    if grid.refinement_steps:
-        refined = [candidate.overridden({"refinement_steps": grid.refinement_steps}) for candidate in candidates]
-        finds += [over_lambdas("refinement", candidate, on) for candidate in refined]
+    refined = [candidate.overridden({"refinement_steps": REFINEMENT_STEPS}) for candidate in candidates]
+    finds += [over_lambdas("refinement", candidate, on) for candidate in refined]
     found = best(finds)
     for name in AT_LAST:
         others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
@@ -177,9 +175,8 @@ def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
     for _ in _rungs(num_edits):
         on_rungs += pairs * len(grid.lambdas)
         through, pairs = pairs, math.ceil(pairs / KEEP)
-    with_refinement = through * len(grid.lambdas) if grid.refinement_steps else 0
-    costs = len(REFINEMENT_COSTS) if grid.refinement_steps else 0
-    at_last, reported = 2 + costs + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
+    with_refinement = through * len(grid.lambdas)
+    at_last, reported = 2 + len(REFINEMENT_COSTS) + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
     return on_rungs + with_refinement + at_last + MOST_ALIKE + reported
 
 
