@@ -5,8 +5,9 @@ is its best score over all lambdas: lambda costs no search of targets, which dep
 that it is tried anew on every rung. It must be, since what suits few facts does not suit many. Refinement, too, takes
 the targets as they are; what comes through the last rung is tried with it, once more over all lambdas.
 
-Many settings end as good as one another on all records at once. Whoever edits a hundred facts has edited ten before:
-the settings are told apart by how good they are with a tenth of the records at a time.
+Many settings end as good as one another on all records at once. Whoever edits a hundred facts has edited one and ten
+before: of those settings, the one with the best mean is proposed of its scores with all records at once, with a tenth
+of them at a time, and with one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ LEAST_ON_A_RUNG = 5
 AtLast = Literal["moment_weight", "refinement_cost", "weight_decay", "kl_factor"]
 AT_LAST: tuple[AtLast, ...] = ("moment_weight", "refinement_cost", "weight_decay", "kl_factor")
 ALIKE = 0.0025  # scores as near as that, a paraphrase or two of a hundred records, are told apart by drift
-FEWER = 10  # of so many slices of the records
+FEWER = 10  # of so many parts of the records
+MOST_SLICES = 30  # of one record at a time
 MOST_ALIKE = 6  # of those as good as the best, the best ones
 
 Stage = Literal["rung", "refinement", "moment_weight", "refinement_cost", "weight_decay", "kl_factor", "few", "report"]
@@ -136,11 +138,15 @@ def tune(
     def tried(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
         return noted(Trial(stage, hyperparameters, len(records), cell_of(stage, hyperparameters, records)))
 
-    def over_slices(settings: MemitHyperparameters) -> Trial:
-        """A slice of the records at a time, all of them together."""
-        size = max(1, len(on) // FEWER)
-        slices = [on[start : start + size] for start in range(0, len(on), size)]
+    def over_slices(settings: MemitHyperparameters, size: int) -> Trial:
+        """So many of the records at a time, all slices together."""
+        slices = [on[start : start + size] for start in range(0, len(on), size)][:MOST_SLICES]
         return noted(Trial("few", settings, size, _together([cell_of("few", settings, part) for part in slices])))
+
+    def at_all_sizes(trial: Trial) -> float:
+        """The mean score of a trial's settings with all records at once, and with fewer at a time."""
+        fewer = [over_slices(trial.hyperparameters, size) for size in _fewer(num_edits)]
+        return fmean(one.score for one in (trial, *fewer))
 
     def over_lambdas(stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
         return best([tried(stage, settings.overridden({"moment_weight": value}), records) for value in grid.lambdas])
@@ -159,7 +165,7 @@ def tune(
         found = best(finds)  # of all on these records, so that scores given up for drift do not add up
     if found.cell.failed is None:
         alike = sorted(_as_good_as_the_best(finds), key=lambda trial: -trial.score)[:MOST_ALIKE]
-        found = best([over_slices(trial.hyperparameters) for trial in alike])
+        found = max(alike, key=at_all_sizes)
     searched = tuple(trials)
     if found.cell.failed is not None:
         raise NotFinite(f"no setting that was tried can be computed: {found.cell.failed}")
@@ -177,12 +183,17 @@ def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
         through, pairs = pairs, math.ceil(pairs / KEEP)
     with_refinement = through * len(grid.lambdas)
     at_last, reported = 2 + len(REFINEMENT_COSTS) + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
-    return on_rungs + with_refinement + at_last + MOST_ALIKE + reported
+    return on_rungs + with_refinement + at_last + MOST_ALIKE * len(_fewer(num_edits)) + reported
 
 
 def _rungs(num_edits: int) -> list[int]:
     """How many records each rung edits, ascending; the last one all."""
     return sorted({min(num_edits, max(LEAST_ON_A_RUNG, num_edits // share)) for share in RUNGS})
+
+
+def _fewer(num_edits: int) -> list[int]:
+    """How many records are edited in at a time to tell settings apart that are alike, ascending."""
+    return sorted({1, max(1, num_edits // FEWER)})
 
 
 def best(trials: Sequence[Trial]) -> Trial:

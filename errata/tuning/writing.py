@@ -18,7 +18,7 @@ TITLES: dict[Stage, str] = {
     "refinement_cost": "refinement_cost",
     "weight_decay": "weight_decay",
     "kl_factor": "kl_factor",
-    "few": "Those as good as the best, with a tenth of the records at a time",
+    "few": "Those as good as the best, with fewer records at a time",
     "report": "On other records",
 }
 COLUMNS = ("layers", "clamp", "lambda", "weight_decay", "kl_factor", "refinement", "records", "score")
