@@ -19,6 +19,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from errata.comparison.cells import Bench, Cell, OnProgress
+from errata.comparison.plan import slices_for
 from errata.errors import DataSetError, NotFinite
 from errata.evaluation import Record
 from errata.hyperparameters import MemitHyperparameters
@@ -34,7 +35,7 @@ AtLast = Literal["moment_weight", "refinement_cost", "weight_decay", "kl_factor"
 AT_LAST: tuple[AtLast, ...] = ("moment_weight", "refinement_cost", "weight_decay", "kl_factor")
 ALIKE = 0.0025  # scores as near as that, a paraphrase or two of a hundred records, are told apart by drift
 FEWER = 10  # of so many parts of the records
-MOST_SLICES = 30  # of one record at a time
+MOST_SLICES = slices_for(1)  # as many edits of one record as a comparison makes; a tenth at a time, there are fewer
 MOST_ALIKE = 6  # of those as good as the best, the best ones
 
 Stage = Literal["rung", "refinement", "moment_weight", "refinement_cost", "weight_decay", "kl_factor", "few", "report"]
