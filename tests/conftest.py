@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +41,34 @@ NEOX_SENTENCES = [
 ]
 NEOX_STEPS = 200
 
+NewRedisServer = Callable[[], str]
+
 
 @pytest.fixture(scope="session")
-def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a Redis server of the tests' own, without the number of a database."""
-    folder, port = tmp_path_factory.mktemp("redis"), free_port()
-    process, url = start_embedded_redis(folder, port, folder / "redis.log")
-    deadline = time.monotonic() + PATIENCE_S
-    with redis.Redis.from_url(url) as connection:
-        while not _answers(connection):
-            assert process.poll() is None and time.monotonic() < deadline, last_lines(folder / "redis.log")
-            time.sleep(0.02)
-    yield url
-    stop(process, PATIENCE_S)
+def new_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewRedisServer]:
+    """Starts a Redis server of the tests' own, and gives its URL without the number of a database. Ends them all."""
+    processes = []
+
+    def begin() -> str:
+        folder, port = tmp_path_factory.mktemp("redis"), free_port()
+        process, url = start_embedded_redis(folder, port, folder / "redis.log")
+        processes.append(process)
+        deadline = time.monotonic() + PATIENCE_S
+        with redis.Redis.from_url(url) as connection:
+            while not _answers(connection):
+                assert process.poll() is None and time.monotonic() < deadline, last_lines(folder / "redis.log")
+                time.sleep(0.02)
+        return url
+
+    yield begin
+    for process in processes:
+        stop(process, PATIENCE_S)
+
+
+@pytest.fixture(scope="session")
+def redis_server(new_redis_server: NewRedisServer) -> str:
+    """URL of a server that tests share which empty their database before they begin."""
+    return new_redis_server()
 
 
 def _answers(connection: redis.Redis) -> bool:

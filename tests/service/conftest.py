@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from errata.model import EditableModel
 from errata.registry.records import BaseModelName, StoredFact, now
 from errata.registry.registry import Registry
 from errata.settings import Settings
+from tests.conftest import NewRedisServer
 from tests.made_up_versions import make_up_version
 
 PATIENCE_S = 60.0
@@ -40,13 +40,12 @@ def model() -> EditableModel:
 
 
 @pytest.fixture(scope="session")
-def new_settings(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> NewSettings:
-    """Makes settings with a home, a database and a port of their own."""
-    databases = itertools.count()
+def new_settings(new_redis_server: NewRedisServer, tmp_path_factory: pytest.TempPathFactory) -> NewSettings:
+    """Makes settings with a home, a Redis server and a port of their own."""
 
     def make(**changes: Any) -> Settings:
         home = tmp_path_factory.mktemp("home")
-        return Settings(home=home, redis_url=f"{redis_server}/{next(databases)}", port=free_port(), **changes)
+        return Settings(home=home, redis_url=f"{new_redis_server()}/0", port=free_port(), **changes)
 
     return make
 
