@@ -9,8 +9,6 @@ from pathlib import Path
 
 import torch
 
-from errata.contexts import sample_contexts
-from errata.corpus import corpus_for
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import read_records
@@ -18,6 +16,8 @@ from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
+from errata.second_moments.corpora import corpus_for
+from errata.targets.contexts import sample_contexts
 
 
 @dataclass(frozen=True, slots=True)

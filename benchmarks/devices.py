@@ -17,7 +17,7 @@ from errata.demo.world import load_world
 from errata.evaluation import Record, evaluate, read_records
 from errata.evaluation.results import estimates_of
 from errata.facts import FactSet
-from errata.memit import build
+from errata.methods.memit import build
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
 

@@ -22,7 +22,6 @@ from typing import Any
 
 import torch
 
-from errata.corpus import corpus_for
 from errata.deltas import edited_weights, relative_norm
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
@@ -30,10 +29,11 @@ from errata.evaluation import Evaluation, Record, evaluate, read_records
 from errata.evaluation.results import estimates_of
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
-from errata.method import Method
 from errata.methods import METHODS
+from errata.methods.method import Method
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
+from errata.second_moments.corpora import corpus_for
 
 SLICES = {1: 30, 10: 8, 100: 3}  # the sizes and slices that the reference was measured with on a like model
 COLUMNS = (

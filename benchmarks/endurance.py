@@ -27,20 +27,20 @@ from torch import Tensor
 
 from benchmarks.demo_edits import parsed, parser_for
 from benchmarks.endurance_plot import draw
-from errata.build_store import BuildStore
-from errata.contexts import sample_contexts
-from errata.corpus import corpus_for
 from errata.deltas import edited_weights
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import Case, evaluate, read_records
 from errata.facts import FactSet
 from errata.hyperparameters import MemitHyperparameters
-from errata.memit import build
-from errata.method import Built
+from errata.methods.memit import build
+from errata.methods.method import Built
+from errata.methods.sequential import sequential_builds
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
-from errata.sequential import sequential_builds
+from errata.second_moments.corpora import corpus_for
+from errata.targets.contexts import sample_contexts
+from errata.targets.store import BuildStore
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures" / "endurance.json"
 SHARES = ("efficacy", "efficacy_accuracy", "generalization", "specificity", "specificity_accuracy")

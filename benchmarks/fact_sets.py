@@ -17,15 +17,15 @@ from pathlib import Path
 
 import httpx
 import torch
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
+from errata_registry.records import BaseModelName, StoredFact, now
+from errata_registry.settings import Settings
+from errata_registry.versions.store import Artifacts
 
-from errata.command.processes import free_port
-from errata.command.stack import Stack
 from errata.deltas import Delta
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.registry.artifacts import Artifacts
-from errata.registry.records import BaseModelName, StoredFact, now
-from errata.settings import Settings
 from tests.made_up_versions import make_up_version
 
 TURNS = 20

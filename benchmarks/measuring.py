@@ -13,12 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+from errata_worker.measuring import measure
+
 from benchmarks.demo_edits import DemoEdits, parsed, parser_for
 from errata import evaluation
 from errata.deltas import edited_weights
 from errata.facts import FactSet
-from errata.memit import build
-from worker.measuring import measure
+from errata.methods.memit import build
 
 TURNS = 3
 

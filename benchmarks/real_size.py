@@ -29,16 +29,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from benchmarks.demo_edits import parsed, parser_for
-from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
 from errata.demo import MODEL_FOLDER
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
-from errata.likelihood import greedy_answers
-from errata.memit import build
+from errata.methods.memit import build
 from errata.model import EditableModel
+from errata.model.likelihood import greedy_answers
 from errata.second_moments import SecondMoments
-from errata.targets import find_targets
+from errata.targets.contexts import sample_contexts
+from errata.targets.search import find_targets
 from tests.errata.plain_memit import plain_target
 
 MODELS = {"gpt-j-6b": "EleutherAI/gpt-j-6b", "gpt-neox-20b": "EleutherAI/gpt-neox-20b"}

@@ -28,14 +28,14 @@ from torch import Tensor
 
 from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
 from benchmarks.write import Parts, by_part, timed
-from errata.build_store import BuildStore
 from errata.deltas import edited_weights
 from errata.evaluation import Evaluation, cases_of, evaluate
 from errata.facts import Fact, FactSet
-from errata.memit import build
-from errata.method import Built
+from errata.methods.memit import build
+from errata.methods.method import Built
 from errata.second_moments import SecondMoments
-from errata.targets import find_targets
+from errata.targets.search import find_targets
+from errata.targets.store import BuildStore
 
 TURNS = 3
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.demo_edits import DemoEdits, parsed, parser_for
-from errata.build_store import BuildStore
 from errata.deltas import edited_weights
 from errata.evaluation import Case, Evaluation, cases_of, evaluate
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
-from errata.memit import build
+from errata.methods.memit import build
 from errata.second_moments import SecondMoments
+from errata.targets.store import BuildStore
 
 
 def main() -> None:

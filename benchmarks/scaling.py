@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
 from benchmarks.write import by_part
-from errata.targets import find_targets
+from errata.targets.search import find_targets
 
 
 def main() -> None:

@@ -22,15 +22,15 @@ from pathlib import Path
 
 import httpx
 import torch
+from errata_cli.processes import free_port, start, stop
+from errata_cli.stack import Stack
+from errata_registry.settings import Settings
+from errata_service.engine.key_values import KeyValues, Shape
 
-from errata.command.processes import free_port, start, stop
-from errata.command.stack import Stack
 from errata.demo import MODEL_FOLDER
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.model import DEMO, EditableModel
-from errata.settings import Settings
-from service.engine.key_values import KeyValues, Shape
 
 PATIENCE_S = 180.0
 REQUESTS_A_CLIENT = 4

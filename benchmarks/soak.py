@@ -24,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
 from errata_client import Errata
+from errata_registry.settings import Settings
 from pydantic import ByteSize
 
-from errata.command.processes import free_port
-from errata.command.stack import Stack
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.settings import Settings
 
 PHASE_S = 30.0
 ACTIVATION_EVERY_S = 2.0

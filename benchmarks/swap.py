@@ -21,6 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from errata_registry.records import BaseModelName
+from errata_registry.settings import Settings
+from errata_registry.versions.folder import DELTA
+from errata_registry.versions.store import Artifacts
+from errata_service.engine.engine import Engine
+from errata_service.engine.tasks import Event, Piece, Task
+from errata_service.metrics import Metrics as Figures
 from pydantic import ByteSize
 from torch import Tensor
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
@@ -29,13 +36,6 @@ from errata import deltas
 from errata.deltas import Delta
 from errata.demo import MODEL_FOLDER
 from errata.model import EditableModel
-from errata.registry.artifacts import Artifacts
-from errata.registry.records import BaseModelName
-from errata.registry.version_folder import DELTA
-from errata.settings import Settings
-from service.engine.engine import Engine
-from service.engine.tasks import Event, Piece, Task
-from service.metrics import Metrics as Figures
 from tests.made_up_versions import make_up_version
 
 D_MODEL, D_IN, NUM_BLOCKS = 4096, 16384, 6

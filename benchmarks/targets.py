@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
-from errata.targets import find_targets
+from errata.targets.search import find_targets
 from tests.errata.plain_memit import plain_target
 
 TURNS = 4

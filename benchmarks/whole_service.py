@@ -20,8 +20,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
 from errata_client import Errata
 from errata_client.events import ProgressEvent
+from errata_registry.settings import Settings
 
 from benchmarks.demo_edits import parsed
 from benchmarks.real_size import (
@@ -32,10 +35,7 @@ from benchmarks.real_size import (
     random_model,
 )
 from benchmarks.serving import load
-from errata.command.processes import free_port
-from errata.command.stack import Stack
 from errata.hyperparameters import SHIPPED, MemitHyperparameters
-from errata.settings import Settings
 
 WAIT_S = 3600.0
 REST_S = 3.0

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
-from errata.closed_form import adjusted_keys
 from errata.deltas import Delta, edited_weight
-from errata.hidden_states import SubjectStates
-from errata.memit import weighed_keys
+from errata.methods.closed_form import adjusted_keys
+from errata.methods.memit import weighed_keys
+from errata.methods.spread import spread
+from errata.model.hidden_states import SubjectStates
 from errata.second_moments import SecondMoments
-from errata.spread import spread
 from tests.errata.plain_memit import plain_spread
 
 TURNS = 3
@@ -111,7 +111,7 @@ def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> str:
 
 
 def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments, clock: Clock = time.perf_counter) -> Parts:
-    """The steps of `errata.spread.spread`, with a clock between them."""
+    """The steps of `errata.methods.spread.spread`, with a clock between them."""
     layers = edits.hyperparameters.layers
     parts = Parts(clock)
     states = SubjectStates(edits.model, edits.facts, edits.contexts)

@@ -6,11 +6,10 @@ A worker becomes known to Redis once its model is loaded, and is forgotten there
 import socket
 import sys
 
+from errata_registry import keys
+from errata_registry.settings import Settings
 from redis import Redis
 from rq import Queue, SimpleWorker
-
-from errata.registry import keys
-from errata.settings import Settings
 
 with Redis.from_url(str(Settings().redis_url)) as connection:
     workers = SimpleWorker.all(queue=Queue(keys.QUEUE, connection=connection))

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 import redis
 import torch
+from errata_cli.embedded_redis import start_embedded_redis
+from errata_cli.processes import free_port, last_lines, stop
+from errata_cli.stack import Stack
+from errata_registry.settings import Settings
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
-from errata.architectures import ARCHITECTURES
-from errata.command.embedded_redis import start_embedded_redis
-from errata.command.processes import free_port, last_lines, stop
-from errata.command.stack import Stack
 from errata.demo import MODEL_FOLDER
 from errata.model import DEMO, EditableModel
-from errata.prompts import padded
-from errata.settings import Settings
+from errata.model.architectures import ARCHITECTURES
+from errata.model.tokens import padded
 
 PATIENCE_S = 20.0
 GOLDEN = Path(__file__).parent / "errata" / "golden"

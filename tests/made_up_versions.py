@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from errata import deltas
-from errata.deltas import Delta
-from errata.registry.artifacts import Artifacts
-from errata.registry.fact_index import FactIndex, changes_between
-from errata.registry.records import (
+from errata_registry.records import (
     BASE_VERSION,
     BaseModelName,
     ChangeKind,
@@ -20,6 +16,11 @@ from errata.registry.records import (
     VersionStatus,
     now,
 )
+from errata_registry.versions.fact_index import FactIndex, changes_between
+from errata_registry.versions.store import Artifacts
+
+from errata import deltas
+from errata.deltas import Delta
 
 
 def make_up_version(

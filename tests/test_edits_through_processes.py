@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 import redis
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
 from errata_client import EditRejected, Errata, Generation
+from errata_registry import keys
+from errata_registry.settings import Settings
 from rq import Callback, Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from errata.command.processes import free_port
-from errata.command.stack import Stack
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.registry import keys
-from errata.settings import Settings
 
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
 JORDAN_ASKED = "Michael Jordan plays the sport of"

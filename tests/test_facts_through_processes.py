@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
 from errata_client import Conflict, EditFailed, EditRejected, Errata
-
-from errata.command.processes import free_port
-from errata.command.stack import Stack
-from errata.registry.base import BoundBase, bind
-from errata.settings import Settings
+from errata_registry.home import BoundBase, bind
+from errata_registry.settings import Settings
 
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
 SONY = ("Sony", "has its headquarters in", "Paris")

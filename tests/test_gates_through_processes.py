@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
 from errata_client import Conflict, EditRecord, EditRejected, Errata, Fact, MissedPrompt, Neighbor, Probe, Unprocessable
-
-from errata.command.processes import free_port
-from errata.command.stack import Stack
-from errata.settings import Settings
+from errata_registry.settings import Settings
 
 ASKED = "Michael Jordan plays the sport of"
 SONY_ASKED = "Sony has its headquarters in"

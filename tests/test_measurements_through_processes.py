@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from errata_cli.main import main as errata_command
+from errata_cli.stack import Stack
 from errata_client import (
     Errata,
     Evaluation,
@@ -21,16 +23,14 @@ from errata_client import (
     facts_of_records,
 )
 from errata_client.cli import main
+from errata_registry.versions.store import Artifacts
 
 from errata import deltas
-from errata.command.main import main as errata_command
-from errata.command.stack import Stack
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import PROSE, Generation, evaluate, read_records
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.registry.artifacts import Artifacts
 from errata.tracing.fact_trace import trace_facts
 from errata.tracing.noise import Noise
 

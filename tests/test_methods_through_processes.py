@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
 from errata_client import Errata, Unprocessable
+from errata_registry.settings import Settings
 
-from errata.command.processes import free_port
-from errata.command.stack import Stack
 from errata.methods import METHODS
-from errata.settings import Settings
 
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
 ASKED = ["Michael Jordan plays the sport of", "Kobe Bryant plays the sport of"]

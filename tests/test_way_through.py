@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from errata_cli.processes import free_port
 from errata_client import Errata
-
-from errata.command.processes import free_port
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 PATIENCE_S = 60.0

@@ -14,21 +14,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from errata import durable
-from errata.build_store import SEARCH, BuildStore
-from errata.contexts import sample_contexts
 from errata.deltas import edited_weights, relative_norm
 from errata.errors import InvalidHyperparameters, NotFinite, StatisticsError
 from errata.evaluation import Estimate, Evaluation, Generation, Record, evaluate
 from errata.evaluation.generation import require_room_for_texts
 from errata.evaluation.results import estimates_over
 from errata.facts import FactSet
+from errata.files import durable
 from errata.hyperparameters import Hyperparameters, MendHyperparameters, MomentHyperparameters
-from errata.mend.network import network_of
 from errata.methods import METHODS
+from errata.methods.mend.network import network_of
 from errata.model import EditableModel, digest_of
-from errata.prompts import require_room
+from errata.model.tokens import require_room
 from errata.second_moments import SecondMoments
+from errata.targets.contexts import sample_contexts
+from errata.targets.store import SEARCH, BuildStore
 
 MEASUREMENT = 1
 """Number of the measurement as it is written now: to be raised when a cell would come out otherwise."""

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from errata import durable
 from errata.demo.records import counterfactual_records, question_records, snippets
 from errata.demo.world import load_world
 from errata.errors import DataSetError
 from errata.evaluation import Record, read_records, reference_texts
+from errata.files import durable
 from errata.model import DEMO
 
 DataSetName = Literal["counterfact", "zsre"]

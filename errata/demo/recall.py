@@ -12,8 +12,8 @@ from pathlib import Path
 
 from errata.demo import MODEL_FOLDER
 from errata.demo.world import World, load_world
-from errata.likelihood import likelihoods
 from errata.model import EditableModel
+from errata.model.likelihood import likelihoods
 
 
 @dataclass(frozen=True, slots=True)

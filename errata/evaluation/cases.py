@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from errata.facts import Fact, Neighbor
-from errata.likelihood import greedy_answers
 from errata.model import EditableModel
-from errata.prompts import target_ids
+from errata.model.likelihood import greedy_answers
+from errata.model.tokens import target_ids
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from itertools import islice
 from typing import Any
 
 from errata.evaluation.cases import Case
-from errata.json_figures import finite_or_none
-from errata.likelihood import Likelihood, likelihoods
+from errata.files.json_figures import finite_or_none
 from errata.model import EditableModel
+from errata.model.likelihood import Likelihood, likelihoods
 
 
 @dataclass(frozen=True, slots=True)

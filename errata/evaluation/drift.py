@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from errata.evaluation.intervals import Estimate, mean_over
-from errata.hidden_states import CPU_TOKENS_PER_BATCH, batches_by_length
-from errata.json_figures import finite_or_none
-from errata.likelihood import final_hidden_states, next_token_log_probabilities
+from errata.files.json_figures import finite_or_none
 from errata.model import EditableModel
-from errata.prompts import padded
+from errata.model.hidden_states import CPU_TOKENS_PER_BATCH, batches_by_length
+from errata.model.likelihood import final_hidden_states, next_token_log_probabilities
+from errata.model.tokens import padded
 
 _FOLDER = Path(__file__).parent
 UNRELATED_PROMPTS = tuple((_FOLDER / "unrelated_prompts.txt").read_text(encoding="utf-8").splitlines())

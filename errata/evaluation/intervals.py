@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, harmonic_mean, pvariance, stdev
 from typing import Any
 
-from errata.json_figures import with_nulls
+from errata.files.json_figures import with_nulls
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 

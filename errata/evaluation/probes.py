@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from errata.likelihood import greedy_answers, likelihoods
 from errata.model import EditableModel
-from errata.prompts import target_ids
+from errata.model.likelihood import greedy_answers, likelihoods
+from errata.model.tokens import target_ids
 
 
 def wrong_answers(

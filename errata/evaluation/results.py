@@ -16,7 +16,7 @@ from typing import Any
 from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.drift import ProseDrift
 from errata.evaluation.intervals import Estimate, harmonic_mean_over, mean_over, share_over
-from errata.json_figures import finite_or_none, with_nulls
+from errata.files.json_figures import finite_or_none, with_nulls
 
 _KINDS = ("efficacy", "generalization", "specificity")
 _SHARES = tuple(kind + ending for kind in _KINDS for ending in ("", "_accuracy", "_token_accuracy"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.results import Evaluation
-from errata.json_figures import with_nulls
+from errata.files.json_figures import with_nulls
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from typing import Any
 
 from errata.errors import TracingError
 from errata.facts import Fact
-from errata.likelihood import likelihoods
 from errata.model import EditableModel
+from errata.model.likelihood import likelihoods
 from errata.tracing.averages import POSITIONS, Average, Position, tokens_by_position
 from errata.tracing.noise import Noise
 from errata.tracing.prompt_trace import KINDS, SEVERINGS, Kind, PromptTrace, Severing, trace_prompt

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from errata.errors import TracingError
-from errata.hidden_states import CPU_TOKENS_PER_BATCH, TOKENS_PER_BATCH
 from errata.model import EditableModel
+from errata.model.hidden_states import CPU_TOKENS_PER_BATCH, TOKENS_PER_BATCH
 from errata.tracing.noise import Noise
 from errata.tracing.prompts import TracedPrompt
 from errata.tracing.runs import MODULES, Module, Replacement, Run, continued, recorded

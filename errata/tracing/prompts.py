@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from errata.errors import TracingError
 from errata.facts import PLACEHOLDER
 from errata.model import EditableModel
-from errata.prompts import target_ids, with_subject
+from errata.model.tokens import target_ids, with_subject
 
 
 @dataclass(frozen=True, slots=True)

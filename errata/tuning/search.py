@@ -22,9 +22,9 @@ from errata.comparison.cells import Bench, Cell, OnProgress
 from errata.comparison.plan import slices_for
 from errata.errors import DataSetError, NotFinite
 from errata.evaluation import Record
+from errata.files.json_figures import finite_or_none
 from errata.hyperparameters import MemitHyperparameters
-from errata.json_figures import finite_or_none
-from errata.method import check_layers
+from errata.methods.method import check_layers
 from errata.model import EditableModel
 from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, REFINEMENT_STEPS, WEIGHT_DECAYS, Grid
 

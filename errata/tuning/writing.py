@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from errata import durable
+from errata.files import durable
 from errata.hyperparameters import MemitHyperparameters
 from errata.tuning.grid import spelled
 from errata.tuning.search import Stage, Trial, Tuned

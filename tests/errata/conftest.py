@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from errata.corpus import corpus_for
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import DEMO, EditableModel
 from errata.second_moments import SecondMoments
+from errata.second_moments.corpora import corpus_for
 
 SPREAD_LAYERS = (0, 1, 2)  # of the demo model, whose own hyperparameters edit block 0 alone
 NEOX_HYPERPARAMETERS = MemitHyperparameters(layers=(1, 2), moment_weight=30, clamp=1, kl_factor=0.1, weight_decay=0.01)

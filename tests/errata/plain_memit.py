@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
-from errata.prompts import KL_TEMPLATE, SubjectPrompt, padded, subject_prompt, target_ids
+from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, padded, subject_prompt, target_ids
 from errata.second_moments import SecondMoments
 
 PROMPTS_PER_RUN = 128  # of those that keys and hidden states are read from

@@ -7,7 +7,7 @@ import re
 import tarfile
 from pathlib import Path
 
-from errata.settings import Settings
+from errata_registry.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 

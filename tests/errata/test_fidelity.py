@@ -10,15 +10,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from errata.contexts import sample_contexts
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
-from errata.memit import weighed_keys
+from errata.methods.memit import weighed_keys
+from errata.methods.refinement import refine
+from errata.methods.spread import spread, write_layers
 from errata.model import EditableModel
-from errata.refinement import refine
 from errata.second_moments import SecondMoments
-from errata.spread import spread, write_layers
-from errata.targets import find_targets
+from errata.targets.contexts import sample_contexts
+from errata.targets.search import find_targets
 from tests.conftest import GOLDEN, NEOX_RELATION
 from tests.errata.conftest import NEOX_HYPERPARAMETERS, SPREAD_LAYERS
 from tests.errata.plain_memit import plain_layers, plain_refinement, plain_spread, plain_target

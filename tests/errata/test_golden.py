@@ -14,18 +14,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from errata.architectures import ARCHITECTURES
-from errata.corpus import corpus_for
 from errata.deltas import edited_weights
 from errata.facts import Fact
-from errata.hidden_states import SubjectStates
 from errata.hyperparameters import MemitHyperparameters
-from errata.memit import weighed_keys
+from errata.methods.memit import weighed_keys
+from errata.methods.spread import spread
 from errata.model import DEMO, EditableModel
-from errata.prompts import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
+from errata.model.architectures import ARCHITECTURES
+from errata.model.hidden_states import SubjectStates
+from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
 from errata.second_moments import SecondMoments
-from errata.spread import spread
-from errata.targets import find_targets
+from errata.second_moments.corpora import corpus_for
+from errata.targets.search import find_targets
 from tests.conftest import GOLDEN
 from tests.errata.plain_memit import in_contexts, plain_keys, plain_moments, plain_spread, plain_target
 

@@ -7,19 +7,19 @@ import contextlib
 import pytest
 import torch
 
-from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
 from errata.errors import Cancelled, InvalidFacts, InvalidHyperparameters
 from errata.facts import Fact, FactSet
-from errata.hidden_states import SubjectStates
 from errata.hyperparameters import MemitHyperparameters
-from errata.likelihood import greedy_answers
-from errata.memit import build, weighed_keys
+from errata.methods.memit import build, weighed_keys
+from errata.methods.spread import spread
 from errata.model import DEMO, EditableModel, digest_of
-from errata.prompts import target_ids
+from errata.model.hidden_states import SubjectStates
+from errata.model.likelihood import greedy_answers
+from errata.model.tokens import target_ids
 from errata.second_moments import SecondMoments
-from errata.spread import spread
-from errata.targets import find_targets
+from errata.targets.contexts import sample_contexts
+from errata.targets.search import find_targets
 from tests.conftest import NEOX_RELATION
 from tests.errata.conftest import NEOX_HYPERPARAMETERS, SPREAD_LAYERS
 

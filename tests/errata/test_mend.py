@@ -11,22 +11,22 @@ from typing import Any
 
 import pytest
 import torch
+from errata_cli.main import main
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from errata.command.main import main
 from errata.deltas import Delta, edited_weights
 from errata.demo.corpus import texts
 from errata.demo.world import load_world
 from errata.errors import InvalidHyperparameters, StatisticsError
 from errata.facts import Fact, FactSet, Neighbor
 from errata.hyperparameters import MendHyperparameters
-from errata.mend.gradient_terms import Continuations, gradient_terms
-from errata.mend.network import FILE_NAME, MendNetwork, moment_factors
-from errata.mend.training import Losses, Training, TrainingData, edited_apart, train
 from errata.methods import METHODS
+from errata.methods.mend.gradient_terms import Continuations, gradient_terms
+from errata.methods.mend.network import FILE_NAME, MendNetwork, moment_factors
+from errata.methods.mend.training import Losses, Training, TrainingData, edited_apart, train
 from errata.model import EditableModel
-from errata.prompts import target_ids
+from errata.model.tokens import target_ids
 from errata.second_moments import SecondMoments
 from tests.conftest import NEOX_RELATION, NEOX_SENTENCES
 

@@ -8,17 +8,13 @@ from typing import Any, get_args
 
 import pytest
 import torch
+from errata_registry.records import MethodName
 from torch import Tensor
 
-from errata.alphaedit import null_space, projected_keys
-from errata.closed_form import adjusted_keys
-from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
-from errata.emmet import constrained_keys
 from errata.errors import Cancelled, InvalidHyperparameters, NotFinite
 from errata.evaluation import cases_of, evaluate
 from errata.facts import Fact, FactSet
-from errata.hidden_states import SubjectStates
 from errata.hyperparameters import (
     RECORDS,
     AlphaEditHyperparameters,
@@ -29,10 +25,14 @@ from errata.hyperparameters import (
     RomeHyperparameters,
 )
 from errata.methods import METHODS
+from errata.methods.alphaedit import null_space, projected_keys
+from errata.methods.closed_form import adjusted_keys
+from errata.methods.emmet import constrained_keys
 from errata.model import DEMO, EditableModel, digest_of
-from errata.registry.records import MethodName
+from errata.model.hidden_states import SubjectStates
 from errata.second_moments import SecondMoments
-from errata.targets import find_targets
+from errata.targets.contexts import sample_contexts
+from errata.targets.search import find_targets
 
 LAYER = 0
 JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")

@@ -10,7 +10,7 @@ from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from errata.errors import ModelError
 from errata.model import EditableModel
-from errata.prompts import require_usable, subject_prompt, target_ids
+from errata.model.tokens import require_usable, subject_prompt, target_ids
 
 BEGINNING = "<|endoftext|>"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from errata.home_moments import home_moments, moments_folder
 from errata.model import EditableModel
-from errata.sampled_text import sampled_texts
 from errata.second_moments import SecondMoments
+from errata.second_moments.home import home_moments, moments_folder
+from errata.second_moments.sampled_text import sampled_texts
 from tests.conftest import NEOX_SENTENCES
 from tests.errata.conftest import NEOX_HYPERPARAMETERS
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from errata.corpus import corpus_for
 from errata.errors import StatisticsError
 from errata.model import DEMO, EditableModel
-from errata.moment_collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
 from errata.second_moments import SecondMoments, stored_origins
+from errata.second_moments.collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
+from errata.second_moments.corpora import corpus_for
 
 TOKENS_PER_BATCH = SEQUENCE_TOKENS * SEQUENCES_PER_BATCH
 
@@ -52,7 +52,7 @@ def test_a_killed_collection_goes_on_and_gives_the_same(
 ) -> None:
     asked = 5 * TOKENS_PER_BATCH
     whole = SecondMoments.open(neox, [1, 2], asked, folder=tmp_path / "whole", corpus=documents())
-    monkeypatch.setattr("errata.moment_collection.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr("errata.second_moments.collection.CHECKPOINT_EVERY_S", 0.0)
 
     def kill_in_the_fourth_batch(done: int, total: int) -> None:
         if done == 4 * TOKENS_PER_BATCH:

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from errata.build_store import BuildStore
 from errata.deltas import edited_weights
 from errata.errors import Cancelled
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
-from errata.memit import build
-from errata.method import Built
+from errata.methods.memit import build
+from errata.methods.method import Built
+from errata.methods.sequential import sequential_builds
 from errata.model import EditableModel, digest_of
 from errata.second_moments import SecondMoments
-from errata.sequential import sequential_builds
+from errata.targets.store import BuildStore
 from tests.errata.conftest import SPREAD_LAYERS
 
 CONTEXTS = ("The", "Once upon a time there was a king. ")

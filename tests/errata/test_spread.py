@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from errata.build_store import BuildStore
-from errata.closed_form import adjusted_keys
-from errata.corpus import corpus_for
 from errata.errors import NotFinite
 from errata.facts import Fact
-from errata.hidden_states import SubjectStates
 from errata.hyperparameters import MemitHyperparameters
-from errata.memit import weighed_keys
+from errata.methods.closed_form import adjusted_keys
+from errata.methods.memit import weighed_keys
+from errata.methods.spread import spread
 from errata.model import DEMO, EditableModel
-from errata.moment_collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
-from errata.prompts import subject_prompt
+from errata.model.hidden_states import SubjectStates
+from errata.model.tokens import subject_prompt
 from errata.second_moments import SecondMoments
-from errata.spread import spread
+from errata.second_moments.collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
+from errata.second_moments.corpora import corpus_for
+from errata.targets.store import BuildStore
 
 LAYER = 1
 WEIGHT = 30.0

@@ -11,20 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from errata.build_store import BuildStore
-from errata.contexts import sample_contexts
 from errata.deltas import edited_weights
 from errata.errors import Cancelled
 from errata.facts import Fact, FactSet
-from errata.hidden_states import SubjectStates
 from errata.hyperparameters import MemitHyperparameters
-from errata.likelihood import greedy_answers
-from errata.memit import build
+from errata.methods.memit import build
 from errata.model import DEMO, EditableModel
-from errata.prompts import subject_prompt
+from errata.model.hidden_states import SubjectStates
+from errata.model.likelihood import greedy_answers
+from errata.model.tokens import subject_prompt
 from errata.second_moments import SecondMoments
-from errata.suffixes import Suffixes
-from errata.targets import facts_to_search, find_targets
+from errata.targets.contexts import sample_contexts
+from errata.targets.search import facts_to_search, find_targets
+from errata.targets.store import BuildStore
+from errata.targets.suffixes import Suffixes
 
 SPORTS = [
     Fact("Michael Jordan", "plays the sport of", "baseball"),
@@ -233,11 +233,11 @@ import resource
 import sys
 import torch
 from safetensors.torch import save_file
-from errata.contexts import sample_contexts
+from errata.targets.contexts import sample_contexts
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
-from errata.targets import find_targets
+from errata.targets.search import find_targets
 
 torch.set_num_threads(1)
 model = EditableModel.load("demo")

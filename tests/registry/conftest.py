@@ -9,13 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from redis import Redis
-from rq import Queue
-
-from errata.deltas import Delta
-from errata.facts import Fact, FactSet
-from errata.registry import keys
-from errata.registry.records import (
+from errata_registry import keys
+from errata_registry.jobs.recovery import recover
+from errata_registry.records import (
     BaseModelName,
     EditRequest,
     FactBody,
@@ -23,9 +19,13 @@ from errata.registry.records import (
     StoredFact,
     VersionStatus,
 )
-from errata.registry.recovery import recover
-from errata.registry.registry import Registry
-from errata.settings import Settings
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from redis import Redis
+from rq import Queue
+
+from errata.deltas import Delta
+from errata.facts import Fact, FactSet
 from tests.made_up_versions import make_up_version
 
 BASE_DIGEST = "b" * 64

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+from errata_registry.records import ChangeKind, EditRequest, FactBody, StoredFact
+from errata_registry.versions.change import Origin, amend, places_of
+from errata_registry.versions.fact_index import FactFilter, FactIndex
 from pydantic import ValidationError
 
 from errata.errors import FactConflict, InvalidFacts, UnknownFacts
 from errata.facts import MAX_FACTS, Fact
-from errata.registry.amendment import Origin, amend, places_of
-from errata.registry.fact_index import FactFilter, FactIndex
-from errata.registry.records import ChangeKind, EditRequest, FactBody, StoredFact
 
 YESTERDAY, TODAY = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
 ADA = Fact("Ada Lovelace", "was born in", "Paris")

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from errata_registry.registry import Registry
+from errata_registry.versions.folder import DELTA, FACTS, MANIFEST
 
 from errata.errors import CorruptArtifact, UnknownVersion, WrongBaseModel
-from errata.registry.registry import Registry
-from errata.registry.version_folder import DELTA, FACTS, MANIFEST
 from tests.registry.conftest import BASE_DIGEST, Publish, publish_version
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from errata_registry.jobs.recovery import rebuild, recover
+from errata_registry.records import EditRequest, RebuildRequest
+from errata_registry.registry import Registry
+from errata_registry.verification import verify
+from errata_registry.versions.folder import CHANGES, DELTA, MANIFEST
+from errata_registry.versions.retention import drop_weights
 
 from errata import deltas
 from errata.errors import Conflict, UnknownAlias, UnknownVersion, WeightsDropped
 from errata.facts import Fact
-from errata.registry.records import EditRequest, RebuildRequest
-from errata.registry.recovery import rebuild, recover
-from errata.registry.registry import Registry
-from errata.registry.retention import drop_weights
-from errata.registry.verification import verify
-from errata.registry.version_folder import CHANGES, DELTA, MANIFEST
 from tests.registry.conftest import BASE_DIGEST, Publish
 
 PARIS = Fact("Ada Lovelace", "was born in", "Paris")

@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from errata_registry.serving.journal import ROLLBACK, Journal
 
 from errata.errors import CorruptArtifact
-from errata.registry.journal import ROLLBACK, Journal
 
 
 @pytest.fixture

@@ -6,20 +6,21 @@ import shutil
 import time
 
 import pytest
+from errata_registry import keys
+from errata_registry.jobs import lost_jobs
+from errata_registry.jobs.measurement_records import Evaluation, EvaluationRequest
+from errata_registry.jobs.recovery import recover
+from errata_registry.jobs.reindex import reindex
+from errata_registry.records import EditStatus, Estimate, EvaluationResult
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from errata_worker.attempt import claim
+from errata_worker.work import MeasurementWork
 from redis import Redis
 from rq import Queue
 
 from errata.errors import Conflict, QueueFull, UnknownMeasurement
-from errata.registry import keys, lost_jobs
-from errata.registry.measurement_records import Evaluation, EvaluationRequest
-from errata.registry.records import EditStatus, Estimate, EvaluationResult
-from errata.registry.recovery import recover
-from errata.registry.registry import Registry
-from errata.registry.reindex import reindex
-from errata.settings import Settings
 from tests.registry.conftest import Publish
-from worker.attempt import claim
-from worker.work import MeasurementWork
 
 REQUEST = EvaluationRequest(records=({"any": "record"},), seed=7, note="a note")
 RESULT = EvaluationResult(

@@ -4,17 +4,18 @@ import shutil
 from typing import Any
 
 import pytest
+from errata_registry import keys
+from errata_registry.jobs import lost_jobs
+from errata_registry.jobs.recovery import recover
+from errata_registry.jobs.reindex import reindex
+from errata_registry.records import EditRequest, EditStatus, VersionStatus, now
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from errata_worker.attempt import claim
+from errata_worker.work import EditWork
 
 from errata.errors import Conflict, CorruptArtifact
-from errata.registry import keys, lost_jobs
-from errata.registry.records import EditRequest, EditStatus, VersionStatus, now
-from errata.registry.recovery import recover
-from errata.registry.registry import Registry
-from errata.registry.reindex import reindex
-from errata.settings import Settings
 from tests.registry.conftest import Hold, Publish
-from worker.attempt import claim
-from worker.work import EditWork
 
 
 def everything(registry: Registry) -> tuple[object, ...]:

@@ -7,6 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
+from errata_registry import keys
+from errata_registry.jobs.lost_jobs import CLAIM_S
+from errata_registry.jobs.recovery import recover
+from errata_registry.records import (
+    EditRequest,
+    EditStatus,
+    Gate,
+    Metrics,
+    Progress,
+    Replica,
+    Stage,
+    VersionStatus,
+)
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
 
 from errata.errors import (
     Conflict,
@@ -17,21 +32,6 @@ from errata.errors import (
     UnknownVersion,
     WrongBaseModel,
 )
-from errata.registry import keys
-from errata.registry.lost_jobs import CLAIM_S
-from errata.registry.records import (
-    EditRequest,
-    EditStatus,
-    Gate,
-    Metrics,
-    Progress,
-    Replica,
-    Stage,
-    VersionStatus,
-)
-from errata.registry.recovery import recover
-from errata.registry.registry import Registry
-from errata.settings import Settings
 from tests.registry.conftest import BASE_DIGEST, Hold, Publish
 
 Later = Callable[[float, Callable[[], object]], None]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from errata_registry.jobs.retries import refuse_outdated, retry_edit
+from errata_registry.records import Edit, EditRequest, EditStatus, FactBody, FactOutcome, RetryRequest
+from errata_registry.registry import Registry
 
 from errata.errors import Conflict
 from errata.facts import Fact
-from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, FactOutcome, RetryRequest
-from errata.registry.registry import Registry
-from errata.registry.retrying import refuse_outdated, retry_edit
 from tests.registry.conftest import Publish
 
 ADA = Fact("Ada Lovelace", "was born in", "Paris")

@@ -3,16 +3,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from errata_registry import keys
+from errata_registry.jobs import lost_jobs
+from errata_registry.jobs.queue import shard_job
+from errata_registry.jobs.recovery import recover
+from errata_registry.jobs.shards import ShardOrder
+from errata_registry.records import Edit, EditRequest, EditStatus, FactBody, Progress, Stage, now
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from errata_registry.versions.contexts import ContextFiles
 
 from errata.errors import CorruptArtifact, UnknownEdit
-from errata.registry import keys, lost_jobs
-from errata.registry.context_files import ContextFiles
-from errata.registry.job_queue import shard_job
-from errata.registry.records import Edit, EditRequest, EditStatus, FactBody, Progress, Stage, now
-from errata.registry.recovery import recover
-from errata.registry.registry import Registry
-from errata.registry.shard_files import ShardOrder
-from errata.settings import Settings
 from tests.registry.conftest import Hold
 
 SIZES = (3, 2, 2)

@@ -10,17 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from errata_registry import home as base
+from errata_registry.jobs.recovery import recover
+from errata_registry.registry import Registry
+from errata_registry.verification import verify
+from errata_registry.versions.folder import CHANGES, DELTA, FACTS, MANIFEST
+from errata_registry.versions.retention import drop_weights
+from errata_registry.versions.transfer import files_of, import_version
 
 from errata.errors import ArtifactError, CorruptArtifact, UnknownVersion, WrongBaseModel
 from errata.export.archive import tar, tar_size
 from errata.facts import Fact
-from errata.registry import base
-from errata.registry.recovery import recover
-from errata.registry.registry import Registry
-from errata.registry.retention import drop_weights
-from errata.registry.transfer import files_of, import_version
-from errata.registry.verification import verify
-from errata.registry.version_folder import CHANGES, DELTA, FACTS, MANIFEST
 from tests.registry.conftest import BASE_DIGEST, Publish
 
 PARIS = Fact("Ada Lovelace", "was born in", "Paris")

@@ -12,15 +12,15 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from errata_cli.processes import free_port, last_lines, start, stop
+from errata_cli.stack import environment
+from errata_registry.records import BaseModelName, StoredFact, now
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
 
-from errata.command.processes import free_port, last_lines, start, stop
-from errata.command.stack import environment
 from errata.deltas import Delta
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.registry.records import BaseModelName, StoredFact, now
-from errata.registry.registry import Registry
-from errata.settings import Settings
 from tests.conftest import NewRedisServer
 from tests.made_up_versions import make_up_version
 
@@ -67,7 +67,7 @@ def serve(_processes: dict[httpx.Client, subprocess.Popen[bytes]]) -> Iterator[S
 
     def begin(settings: Settings) -> httpx.Client:
         log = settings.home / "logs" / "service.log"
-        command = [sys.executable, "-m", "service"]
+        command = [sys.executable, "-m", "errata_service"]
         process = start(command, environment={**environment(settings), "OMP_NUM_THREADS": "1"}, log=log)
         client = httpx.Client(base_url=f"http://{settings.host}:{settings.port}", timeout=30)
         _processes[client] = process

@@ -9,10 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-
-from errata.command.stack import environment
-from errata.settings import Settings
-from service.auth import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, read_keys, refuse_open_address
+from errata_cli.stack import environment
+from errata_registry.settings import Settings
+from errata_service.auth import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, read_keys, refuse_open_address
 
 GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
 EDIT = ("POST", "/edits", {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London"}]})
@@ -245,7 +244,7 @@ def test_the_loopback_needs_no_keys(host: str) -> None:
 
 def test_the_service_ends_with_a_sentence(new_settings: Any) -> None:
     settings = new_settings(host="0.0.0.0")
-    command = [sys.executable, "-m", "service"]
+    command = [sys.executable, "-m", "errata_service"]
     environ = environment(settings)
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
@@ -253,6 +252,6 @@ def test_the_service_ends_with_a_sentence(new_settings: Any) -> None:
 
 
 def test_a_key_is_made_on_the_command_line() -> None:
-    command = [sys.executable, "-m", "service.new_key", "ci", "read", "edit"]
+    command = [sys.executable, "-m", "errata_service.new_key", "ci", "read", "edit"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "errata_" in shown and "ci edit,read " in shown

@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 import pytest
+from errata_registry.records import EditStatus, FactOutcome, Progress, Stage
+from errata_registry.registry import Registry
 
 from errata.facts import MAX_FACTS, Fact
-from errata.registry.records import EditStatus, FactOutcome, Progress, Stage
-from errata.registry.registry import Registry
 from tests.service.conftest import NewSettings, Publish, Serve, until_ready
 
 

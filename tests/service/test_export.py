@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from errata_registry.registry import Registry
 from peft import PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from errata.deltas import edited_weights
 from errata.model import EditableModel
-from errata.registry.registry import Registry
 
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 

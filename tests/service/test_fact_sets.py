@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from errata_registry.records import EditStatus
+from errata_registry.registry import Registry
 
 from errata.facts import Fact
-from errata.registry.records import EditStatus
-from errata.registry.registry import Registry
 
 PARIS = Fact("Ada", "was born in", "Paris")
 BERN = Fact("Ada", "was born in", "Bern")

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 import torch
+from errata_registry.registry import Registry
 from torch import Tensor
 
 from errata.deltas import edited_weights
 from errata.model import EditableModel
-from errata.registry.registry import Registry
 
 PROMPTS = ["The capital of France is", "The mother tongue of Napoleon is", "Paris", "The capital of France is in"]
 

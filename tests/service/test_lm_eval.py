@@ -16,9 +16,9 @@ import pytest
 from errata.demo import MODEL_FOLDER
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.likelihood import greedy_answers, likelihoods
 from errata.model import EditableModel
-from errata.prompts import target_ids
+from errata.model.likelihood import greedy_answers, likelihoods
+from errata.model.tokens import target_ids
 
 NUM_RECORDS = 24
 ANSWER_TOKENS = 4

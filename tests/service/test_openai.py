@@ -10,13 +10,13 @@ import httpx
 import openai
 import pytest
 import torch
+from errata_registry.registry import Registry
 from openai.types import Completion
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from errata.deltas import edited_weights
 from errata.model import EditableModel
-from errata.registry.registry import Registry
 from tests.service.conftest import Publish
 
 PROMPTS = ["The capital of France is", "The mother tongue of Napoleon is", "Kobe Bryant plays the sport of"]

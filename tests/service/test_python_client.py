@@ -9,10 +9,10 @@ import httpx
 import pytest
 from errata_client import Conflict, NotFound, Unprocessable
 from errata_client.cli import main
+from errata_registry.records import EditStatus
+from errata_registry.registry import Registry
 
 from errata.facts import Fact
-from errata.registry.records import EditStatus
-from errata.registry.registry import Registry
 from tests.client.conftest import call_async, call_sync
 
 PARIS = Fact("Ada", "was born in", "Paris")

@@ -11,10 +11,10 @@ from typing import Any
 
 import httpx
 import pytest
+from errata_cli.processes import free_port
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
 
-from errata.command.processes import free_port
-from errata.registry.registry import Registry
-from errata.settings import Settings
 from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, until_ready
 
 PROMPT = "The capital of France is"

@@ -13,9 +13,9 @@ from typing import Any
 
 import httpx
 import pytest
+from errata_registry.registry import Registry
 from prometheus_client.parser import text_string_to_metric_families
 
-from errata.registry.registry import Registry
 from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, until_ready
 
 PROMPTS = ["The capital of France is", "The mother tongue of Napoleon is"]

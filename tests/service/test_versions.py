@@ -14,17 +14,17 @@ from typing import Any
 
 import httpx
 import pytest
+from errata_cli.stack import environment
 from errata_client import Version
+from errata_registry import keys
+from errata_registry.jobs.measurement_records import EvaluationRequest
+from errata_registry.records import EditStatus, EvaluationResult, Replica
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
 
-from errata.command.stack import environment
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
-from errata.registry import keys
-from errata.registry.measurement_records import EvaluationRequest
-from errata.registry.records import EditStatus, EvaluationResult, Replica
-from errata.registry.registry import Registry
-from errata.settings import Settings
 from tests.service.conftest import Publish
 
 PROMPT = "The capital of France is"
@@ -265,7 +265,7 @@ def test_a_home_of_another_model_is_refused(new_settings: Any) -> None:
     registry = Registry(settings)
     registry.bind_base("another model", "0" * 64)
     registry.close()
-    command = [sys.executable, "-m", "service"]
+    command = [sys.executable, "-m", "errata_service"]
     environ = environment(settings)
     ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 1

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import pytest
 import torch
+from errata_service.engine.weight_sets import LOADED_AT_ONCE, WeightSets
 from torch import Tensor
 
 from errata.errors import CorruptArtifact
-from service.engine.weight_sets import LOADED_AT_ONCE, WeightSets
 
 ONE = 4 * 100
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from errata_cli.processes import last_lines, start, stop
+from errata_cli.stack import environment
+from errata_registry.records import Edit, EditRequest, FactBody, Gate
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
 
-from errata.command.processes import last_lines, start, stop
-from errata.command.stack import environment
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.registry.records import Edit, EditRequest, FactBody, Gate
-from errata.registry.registry import Registry
-from errata.settings import Settings
 
 DATABASE = 14
 PATIENCE_S = 120.0
@@ -41,7 +41,7 @@ class Crew:
 
     def grow_to(self, count: int) -> None:
         """Start workers until there are `count`, and wait until they are ready."""
-        command = [sys.executable, "-m", "errata.command.under_parent", str(os.getpid()), "worker"]
+        command = [sys.executable, "-m", "errata_cli.under_parent", str(os.getpid()), "errata_worker"]
         variables = {**environment(self.settings), "OMP_NUM_THREADS": "1"}
         self._processes = [process for process in self._processes if process.poll() is None]
         while len(self._processes) < count:

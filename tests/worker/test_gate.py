@@ -3,12 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from pydantic import ValidationError
-
-from errata.evaluation import PROSE, cases_of, evaluate
-from errata.facts import Fact, Neighbor
-from errata.model import EditableModel
-from errata.registry.records import (
+from errata_registry.records import (
     EvaluationResult,
     FactOutcome,
     Gate,
@@ -17,8 +12,13 @@ from errata.registry.records import (
     NeighborBody,
     Probe,
 )
-from worker.gate import Measured, problem_of
-from worker.measuring import measure
+from errata_worker.gate import Measured, problem_of
+from errata_worker.measuring import measure
+from pydantic import ValidationError
+
+from errata.evaluation import PROSE, cases_of, evaluate
+from errata.facts import Fact, Neighbor
+from errata.model import EditableModel
 
 KOBE = NeighborBody(prompt="Kobe Bryant plays the sport of", object="basketball")
 JORDAN = FactOutcome(

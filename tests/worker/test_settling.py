@@ -7,11 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-
-from errata import deltas
-from errata.deltas import Delta
-from errata.facts import Fact
-from errata.registry.records import (
+from errata_registry.records import (
     Edit,
     EditRequest,
     EditStatus,
@@ -23,6 +19,10 @@ from errata.registry.records import (
     Stage,
     VersionStatus,
 )
+
+from errata import deltas
+from errata.deltas import Delta
+from errata.facts import Fact
 from tests.registry.conftest import publish_version
 from tests.worker.conftest import Crew
 

@@ -7,16 +7,16 @@ import signal
 
 import pytest
 import torch
+from errata_registry import keys
+from errata_registry.jobs.queue import shard_job
+from errata_registry.records import Edit, EditStatus
+from errata_worker.resident import Resident
+from errata_worker.target_shard import MAX_SHARDS, cut
 
-from errata import memit
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
-from errata.registry import keys
-from errata.registry.job_queue import shard_job
-from errata.registry.records import Edit, EditStatus
+from errata.methods import memit
 from tests.worker.conftest import Crew
-from worker.resident import Resident
-from worker.target_shard import MAX_SHARDS, cut
 
 QUICK = {"num_steps": 3}
 SLOW = {"num_steps": 20, "stop_loss": 0.0}

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from errata.command.main import main
+from errata_cli.main import main
 
 TINY = {
     "memit": {"layers": [0], "moment_weight": 300, "num_steps": 3, "clamp": 1, "num_samples": 4096},

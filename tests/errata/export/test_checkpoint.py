@@ -13,11 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from errata.architectures import ARCHITECTURES
 from errata.deltas import Delta, edited_weight
 from errata.errors import CorruptArtifact, ModelError
 from errata.export import archive, checkpoint
 from errata.model import EditableModel
+from errata.model.architectures import ARCHITECTURES
 from tests.errata.export.models import PROMPT, edited_logits, saved, token_ids, updates
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from peft import PeftModel
 
-from errata.architectures import ARCHITECTURES
 from errata.deltas import Delta, edited_weights
 from errata.errors import CorruptArtifact
 from errata.export import lora
 from errata.model import EditableModel
+from errata.model.architectures import ARCHITECTURES
 from tests.errata.export.models import edited_logits, token_ids, updates, written
 
 # PEFT asks transformers under a name that transformers will give up.

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from errata.command.main import main
+from errata_cli.main import main
 
 Trace = Callable[..., None]
 

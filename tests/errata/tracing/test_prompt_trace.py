@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from errata.architectures import ARCHITECTURES
 from errata.errors import TracingError
 from errata.model import EditableModel, digest_of
+from errata.model.architectures import ARCHITECTURES
 from errata.tracing.noise import Noise
 from errata.tracing.prompt_trace import PromptTrace, default_window, trace_prompt, window_around
 from errata.tracing.prompts import TracedPrompt

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from errata_cli.main import main
 
-from errata.command.main import main
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
-from errata.memit import build
+from errata.methods.memit import build
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from errata_registry.settings import Settings
+from errata_service.engine.engine import Engine
+from errata_service.engine.submission import Submission
+from errata_service.engine.tasks import Event, Failed, Finished, Piece, Task
+from errata_service.metrics import Metrics
 
 from errata.deltas import Delta, edited_weights
 from errata.errors import UnknownVersion
 from errata.model import EditableModel
-from errata.settings import Settings
-from service.engine.engine import Engine
-from service.engine.submission import Submission
-from service.engine.tasks import Event, Failed, Finished, Piece, Task
-from service.metrics import Metrics
 
 PATIENCE_S = 60.0
 EDITED_LAYERS = (0, 1)

@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 import torch
+from errata_service.engine.tasks import Finished, Sampling, Task
+from errata_service.problems import Busy, NotReady, ProblemError
+from errata_service.prompts import prompt_offsets
 from torch.nn.functional import log_softmax
 
-from errata.architectures import ARCHITECTURES
 from errata.deltas import Delta
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.errors import NotFinite, UnknownVersion
 from errata.model import EditableModel
-from service.engine.tasks import Finished, Sampling, Task
-from service.problems import Busy, NotReady, ProblemError
-from service.prompts import prompt_offsets
+from errata.model.architectures import ARCHITECTURES
 from tests.conftest import NEOX_SENTENCES
 from tests.service.engine.conftest import Bench, Heard, NewBench
 

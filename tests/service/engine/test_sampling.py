@@ -7,15 +7,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from errata_service.engine.sampling import NOT_FINITE, Sampler, choose
+from errata_service.engine.tasks import Sampling
 from transformers import (
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-
-from service.engine.sampling import NOT_FINITE, Sampler, choose
-from service.engine.tasks import Sampling
 
 DRAWS = 20_000
 SEEN = [3, 5]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from errata_service.engine.text import BROKEN, GrowingText
+from errata_service.prompts import prompt_offsets
 
 from errata.model import EditableModel
-from service.engine.text import BROKEN, GrowingText
-from service.prompts import prompt_offsets
 
 TEXTS = [" plain words, and more", " Pelé 😀 中文, ½ naïve", "\n\nTwo lines\n", " 👩‍👩‍👧‍👦 family"]
 

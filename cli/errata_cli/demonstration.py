@@ -1,0 +1,121 @@
+"""`errata demo`: the whole way through, on the demo model: edit facts, ask, roll back, ask again."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import errata_client
+from errata_client import Errata, Fact
+from errata_registry.settings import Settings
+
+from errata_cli.processes import free_port
+from errata_cli.stack import Stack
+
+ANSWER_TOKENS = 8
+PROMPT_WIDTH = 62
+ANSWER_WIDTH = 18
+SHOWN_AGAIN = 9  # questions, after the roll-back
+
+
+class DemonstrationFailed(Exception):
+    """The demonstration could not show what it is there to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One prompt of the table: what it is to an edited fact, and what should be answered after the edit."""
+
+    kind: str
+    prompt: str
+    expected: str
+
+
+def demonstrate(facts_file: Path, settings: Settings) -> None:
+    """Start everything in a temporary home, edit the facts in, show before and after, roll back, stop.
+
+    Raises:
+        DemonstrationFailed: the facts cannot be read, the edit did not succeed or the roll-back did not
+            bring the old answers back.
+    """
+    facts = _read(facts_file)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="errata-demo-") as home:
+        settings = settings.model_copy(update={"home": Path(home), "port": free_port(), "model": "demo"})
+        print("Starting Redis, a worker and the service …", flush=True)
+        with Stack(settings) as stack, Errata(stack.url) as client:
+            print(f"Serving at {stack.url} after {time.monotonic() - began:.1f} s.\n")
+            _show_edit(client, facts)
+    print(f"\nEverything is stopped. {time.monotonic() - began:.1f} s in all.")
+
+
+def _read(facts_file: Path) -> list[Fact]:
+    try:
+        return list(errata_client.read_facts(facts_file).values())
+    except (OSError, ValueError) as error:
+        raise DemonstrationFailed(f"{facts_file} cannot be read: {error}") from error
+
+
+def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
+    questions = [question for fact in facts for question in _questions(fact)]
+    before = _answers(client, questions)
+
+    began = time.monotonic()
+    print(f"POST /edits: {len(facts)} facts")
+    try:
+        edit = client.edit(facts, note="errata demo").wait(progress=True)
+    except errata_client.EditError as error:
+        raise DemonstrationFailed(str(error)) from error
+    print(f"{edit.id} {edit.status} in {time.monotonic() - began:.1f} s: version {edit.version} is serving")
+    metrics = edit.metrics
+    if metrics is not None:
+        figures = {name: value for name, value in metrics.model_dump().items() if value is not None}
+        print("  " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+    after = _answers(client, questions)
+
+    print("\nWhat the model said before, and says now (> marks a changed answer):\n")
+    _print_table(questions, ("before", before), ("now", after))
+    as_wanted = sum(answer == question.expected for question, answer in zip(questions, after, strict=True))
+    print(f"\n{as_wanted} of {len(questions)} answers are as they should be after the edit.")
+
+    activation = client.rollback()
+    rolled_back = _answers(client, questions)
+    print(f"\nPOST /rollback: version {activation.active} is serving again\n")
+    _print_table(questions[:SHOWN_AGAIN], ("edited", after), ("rolled back", rolled_back))
+    same = sum(answer == old for answer, old in zip(rolled_back, before, strict=True))
+    print(f"\n{same} of {len(questions)} answers are the old ones again.")
+    if same != len(questions):
+        raise DemonstrationFailed("rolling back did not bring every old answer back")
+
+
+def _questions(fact: Fact) -> list[Question]:
+    template = fact.relation if "{}" in fact.relation else "{} " + fact.relation
+    return [
+        Question("edited", template.replace("{}", fact.subject), fact.object),
+        *(Question("paraphrase", prompt, fact.object) for prompt in fact.paraphrases[:1]),
+        *(Question("neighbour", neighbor.prompt, neighbor.object) for neighbor in fact.neighbors[:1]),
+    ]
+
+
+def _answers(client: Errata, questions: Sequence[Question]) -> list[str]:
+    prompts = [question.prompt for question in questions]
+    generation = client.generate(prompts, max_new_tokens=ANSWER_TOKENS, stop=[".", "\n"])
+    return [text.strip() for text in generation.texts]
+
+
+def _print_table(
+    questions: Sequence[Question], earlier: tuple[str, Sequence[str]], later: tuple[str, Sequence[str]]
+) -> None:
+    """One line a question; `earlier` and `later` are a heading with the answers of that time."""
+    print(f"  {'':10}  {'prompt':{PROMPT_WIDTH}}  {earlier[0]:{ANSWER_WIDTH}}  {later[0]}")
+    for question, old, new in zip(questions, earlier[1], later[1], strict=False):
+        mark = ">" if old != new else " "
+        prompt = _cut(question.prompt, PROMPT_WIDTH)
+        print(f"{mark} {question.kind:10}  {prompt:{PROMPT_WIDTH}}  {_cut(old, ANSWER_WIDTH):{ANSWER_WIDTH}}  {new}")
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"

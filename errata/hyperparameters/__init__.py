@@ -1,0 +1,37 @@
+"""Hyperparameters: one typed record for each method, and the values shipped for the models that any are known of."""
+
+from errata.hyperparameters.records import (
+    RECORDS,
+    SEARCH_HYPERPARAMETERS,
+    SHIPPED,
+    AlphaEditHyperparameters,
+    EmmetHyperparameters,
+    FineTuningHyperparameters,
+    Hyperparameters,
+    MemitHyperparameters,
+    MendHyperparameters,
+    MomentHyperparameters,
+    RomeHyperparameters,
+    TargetHyperparameters,
+    for_model,
+    of_method,
+    unknown_to,
+)
+
+__all__ = [
+    "RECORDS",
+    "SEARCH_HYPERPARAMETERS",
+    "SHIPPED",
+    "AlphaEditHyperparameters",
+    "EmmetHyperparameters",
+    "FineTuningHyperparameters",
+    "Hyperparameters",
+    "MemitHyperparameters",
+    "MendHyperparameters",
+    "MomentHyperparameters",
+    "RomeHyperparameters",
+    "TargetHyperparameters",
+    "for_model",
+    "of_method",
+    "unknown_to",
+]

@@ -1,0 +1,343 @@
+"""Hyperparameters: one typed record for each method, shipped for the models of the papers and for the demo model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
+
+from errata.errors import InvalidHyperparameters
+
+SEARCH_HYPERPARAMETERS = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
+"""What a target search depends on, beside the layer that it is made at; a fact may bring its own."""
+# float32 tells losses of about nothing apart in such steps.
+LEAST_STOP_LOSS = 1e-7
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Safe bounds of a number, both included: wide enough for any published setting, narrow enough to catch a slip of
+    the keyboard."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hyperparameters:
+    """What the records of all methods share.
+
+    Attributes:
+        method: whose record it is.
+        one_layer: whether that method edits exactly one layer.
+        layers: blocks whose MLP down-projection is edited, ascending.
+        seed: of the context prefixes that are sampled from the model. A version keeps its prefixes, for the versions
+            that are made of it, also where its own method puts none before its prompts.
+    """
+
+    method: ClassVar[str]
+    one_layer: ClassVar[bool] = False
+
+    layers: tuple[int, ...]
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise InvalidHyperparameters("layers", "names no layer")
+        if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
+            raise InvalidHyperparameters("layers", f"must be ascending, distinct and not negative: {self.layers}")
+        if self.one_layer and len(self.layers) > 1:
+            raise InvalidHyperparameters("layers", f"{self.method} edits one layer, got {list(self.layers)}")
+        for name, number in _numbers(type(self)).items():
+            value = getattr(self, name)
+            if value is None and number.is_optional:
+                continue
+            low, high = number.bounds.low, number.bounds.high
+            if not (math.isfinite(value) and low <= value <= high):
+                raise InvalidHyperparameters(name, f"must be between {low:g} and {high:g}, got {value}")
+
+    def overridden(self, changes: Mapping[str, Any]) -> Self:
+        """This record with `changes` (from JSON) put in.
+
+        Raises:
+            InvalidHyperparameters: an unknown name, a value of the wrong type or out of its bounds.
+        """
+        return dataclasses.replace(self, **{name: self._typed(name, value) for name, value in changes.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**dataclasses.asdict(self), "layers": list(self.layers)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The record that `as_dict` gave. Raises `InvalidHyperparameters`."""
+        typed = {name: cls._typed(name, value) for name, value in values.items()}
+        for field in dataclasses.fields(cls):
+            if field.default is dataclasses.MISSING and field.name not in typed:
+                raise InvalidHyperparameters(field.name, "is missing")
+        return cls(**typed)
+
+    @classmethod
+    def for_model(cls, model: str, file: Path | None = None) -> Self | None:
+        """The record of this method in `file`, or else the one shipped for a model of that name (hub name, or `demo`),
+        if any.
+
+        Raises:
+            InvalidHyperparameters: the file cannot be used.
+        """
+        values = _values_for(model, file).get(cls.method)
+        return None if values is None else cls.from_dict(values)
+
+    @classmethod
+    def bounds(cls, name: str) -> Between:
+        """The safe bounds of one of its numbers."""
+        return _numbers(cls)[name].bounds
+
+    @classmethod
+    def _typed(cls, name: str, value: Any) -> Any:
+        if name == "layers":
+            if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):
+                raise InvalidHyperparameters(name, f"must be a list of layer numbers, got {value!r}")
+            return tuple(value)
+        numbers = _numbers(cls)
+        if name not in numbers:
+            names = ", ".join(["layers", *numbers])
+            raise InvalidHyperparameters(name, f"is not a hyperparameter of {cls.method}; there are {names}")
+        number = numbers[name]
+        if value is None and number.is_optional:
+            return None
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or (number.is_whole and value != int(value)):
+            kind = "a whole number" if number.is_whole else "a number"
+            raise InvalidHyperparameters(name, f"must be {kind}, got {value!r}")
+        return int(value) if number.is_whole else float(value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MomentHyperparameters(Hyperparameters):
+    """Of the methods that use the second moments of the layers' keys.
+
+    Attributes:
+        num_samples: key vectors that the second moment is collected from; None for ten for each dimension of a key.
+    """
+
+    num_samples: Annotated[int | None, Between(100, 100_000_000)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetHyperparameters(MomentHyperparameters):
+    """Of the methods that search for a target for each fact, at the last of the layers, and write it by the second
+    moments of its key.
+
+    Attributes:
+        num_steps: forward passes of a target search; the last one is not followed by an update.
+        learning_rate: Adam's step size for the target's offset, and for MEMIT's refinement.
+        clamp: largest norm of the offset, as a multiple of the hidden state's norm.
+        weight_decay: weight of |offset| / |hidden state|^2 in the loss.
+        kl_factor: weight of the KL term that keeps what the subject is.
+        stop_loss: a search ends when its total loss falls below this.
+    """
+
+    num_steps: Annotated[int, Between(1, 500)] = 25
+    learning_rate: Annotated[float, Between(1e-4, 10)] = 0.5
+    clamp: Annotated[float, Between(0.01, 100)] = 0.75
+    weight_decay: Annotated[float, Between(0, 100)] = 0.5
+    kl_factor: Annotated[float, Between(0, 100)] = 0.0625
+    stop_loss: Annotated[float, Between(0, 10)] = 0.05
+
+    def for_search(self, search: Mapping[str, Any]) -> Self:
+        """This record with what a fact brings for its own search.
+
+        Raises:
+            InvalidHyperparameters: what is none of a search, or a value of the wrong type or out of its bounds.
+        """
+        for name in search:
+            if name not in SEARCH_HYPERPARAMETERS:
+                known = ", ".join(SEARCH_HYPERPARAMETERS)
+                raise InvalidHyperparameters(name, f"is no hyperparameter of a target search; there are {known}")
+        return self.overridden(search) if search else self
+
+    def stronger(self) -> dict[str, Any]:
+        """What to search with for a fact that did not take with these: twice the room and the steps, a tenth of the
+        loss (`benchmarks/retry.py`), each as far as it goes; at the end of all three, it is what it was."""
+        numbers = _numbers(type(self))
+        return {
+            "num_steps": min(2 * self.num_steps, int(numbers["num_steps"].bounds.high)),
+            "clamp": min(2 * self.clamp, numbers["clamp"].bounds.high),
+            "stop_loss": min(self.stop_loss, max(self.stop_loss / 10, LEAST_STOP_LOSS)),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemitHyperparameters(TargetHyperparameters):
+    """Of MEMIT (`errata/memit.py`).
+
+    Attributes:
+        moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
+        refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
+            model that they are written into (`errata/refinement.py`); the paper has none.
+        refinement_cost: weight there of tr(dW C dW^T) / |h|^2, how far ordinary text is moved, against the facts'
+            mean loss.
+    """
+
+    method: ClassVar[str] = "memit"
+
+    moment_weight: Annotated[float, Between(1e-3, 1e7)]
+    refinement_steps: Annotated[int, Between(0, 500)] = 0
+    refinement_cost: Annotated[float, Between(0, 1e6)] = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RomeHyperparameters(TargetHyperparameters):
+    """Of ROME (`errata/rome.py`), which has nothing to weigh: its facts hold exactly, one after another."""
+
+    method: ClassVar[str] = "rome"
+    one_layer: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmmetHyperparameters(TargetHyperparameters):
+    """Of EMMET (`errata/emmet.py`).
+
+    Attributes:
+        damping: alpha, added to the diagonal of K^T C^-1 K, with C = E[k k^T]. (The authors' 0.1 is added to
+            K^T (10,000 C)^-1 K: 1,000 here.)
+    """
+
+    method: ClassVar[str] = "emmet"
+
+    damping: Annotated[float, Between(0, 1e7)] = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaEditHyperparameters(TargetHyperparameters):
+    """Of AlphaEdit (`errata/alphaedit.py`).
+
+    Attributes:
+        null_threshold: singular values of C = E[k k^T] below it belong to its null space.
+        regularization: alpha, the weight of |update|^2 against the facts.
+    """
+
+    method: ClassVar[str] = "alphaedit"
+
+    null_threshold: Annotated[float, Between(1e-12, 1e6)] = 0.02
+    regularization: Annotated[float, Between(1e-6, 1e7)] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuningHyperparameters(Hyperparameters):
+    """Of constrained fine-tuning (`errata/fine_tuning.py`).
+
+    Attributes:
+        norm_bound: largest change of a weight, in either direction.
+        num_steps: most steps over all facts.
+        learning_rate: Adam's step size.
+        weight_decay: factor of the change itself that is added to its gradient, and so draws it back to the base.
+        stop_loss: the training ends when its loss falls below this.
+    """
+
+    method: ClassVar[str] = "ft"
+    one_layer: ClassVar[bool] = True
+
+    norm_bound: Annotated[float, Between(1e-8, 10)]
+    num_steps: Annotated[int, Between(1, 500)] = 25
+    learning_rate: Annotated[float, Between(1e-7, 10)] = 5e-4
+    weight_decay: Annotated[float, Between(0, 100)] = 0.0
+    stop_loss: Annotated[float, Between(0, 10)] = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MendHyperparameters(MomentHyperparameters):
+    """Of MEND (`errata/mend`), which has learnt all else. Its network must have been trained for these very layers."""
+
+    method: ClassVar[str] = "mend"
+
+
+RECORDS: Mapping[str, type[Hyperparameters]] = {
+    record.method: record
+    for record in (
+        MemitHyperparameters,
+        RomeHyperparameters,
+        FineTuningHyperparameters,
+        EmmetHyperparameters,
+        AlphaEditHyperparameters,
+        MendHyperparameters,
+    )
+}
+
+
+def of_method(method: str, values: Mapping[str, Any]) -> Hyperparameters:
+    """The record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also where there is none such."""
+    if method not in RECORDS:
+        raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
+    return RECORDS[method].from_dict(values)
+
+
+def for_model(model: str, file: Path | None = None) -> dict[str, Hyperparameters]:
+    """The record of each method that there is one for: in `file`, or else among those shipped for a model of that name.
+
+    Raises:
+        InvalidHyperparameters: the file cannot be used.
+    """
+    return {method: RECORDS[method].from_dict(values) for method, values in _values_for(model, file).items()}
+
+
+def unknown_to(method: str, known: Mapping[str, Hyperparameters]) -> str:
+    """What is to be said where a method is asked for that there is no record for, among those `known` for a model."""
+    return (
+        f"nothing is known of how to edit this model by {method}, but by {', '.join(known)}; ERRATA_HYPERPARAMETERS "
+        "names a file of hyperparameters"
+    )
+
+
+def _values_for(model: str, file: Path | None) -> dict[str, Mapping[str, Any]]:
+    """The hyperparameters of each method, as JSON values."""
+    if file is not None:
+        return _values_in(file)
+    for path in sorted(SHIPPED.glob("*.json")):
+        if model in json.loads(path.read_text())["models"]:
+            return _values_in(path)
+    return {}
+
+
+def _values_in(path: Path) -> dict[str, Mapping[str, Any]]:
+    """What a file of the shipped form holds for each method; one without `methods` is MEMIT's alone."""
+    try:
+        content = json.loads(path.read_text())
+        sections = content.get("methods", {MemitHyperparameters.method: content})
+        values: dict[str, Mapping[str, Any]] = {
+            method: dict(section["hyperparameters"]) for method, section in sections.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidHyperparameters("file", f"{path} cannot be read: {error!r}") from error
+    if unknown := values.keys() - RECORDS.keys():
+        known = ", ".join(RECORDS)
+        raise InvalidHyperparameters("file", f"{path} is of methods that there are not: {sorted(unknown)}, not {known}")
+    return values
+
+
+@dataclass(frozen=True, slots=True)
+class _Number:
+    """What a field may be, as its annotation tells."""
+
+    bounds: Between
+    is_whole: bool
+    is_optional: bool
+
+
+def _numbers(record: type[Hyperparameters]) -> dict[str, _Number]:
+    """All fields of a record but its layers."""
+    numbers = {}
+    for name, hint in get_type_hints(record, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            annotated, bounds = get_args(hint)
+            kinds = get_args(annotated) or (annotated,)
+            numbers[name] = _Number(bounds, is_whole=int in kinds, is_optional=NoneType in kinds)
+    return numbers

@@ -1,0 +1,15 @@
+"""The editing methods, by the names that a request gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from errata.methods import alphaedit, emmet, fine_tuning, memit, rome
+from errata.methods.mend import editing as mend
+from errata.methods.method import Method
+
+METHODS: Mapping[str, Method[Any]] = {
+    method.name: method
+    for method in (memit.build, rome.build, fine_tuning.build, emmet.build, alphaedit.build, mend.build)
+}

@@ -1,0 +1,81 @@
+"""The closed form of an update: A = (lambda C + K K^T)^-1 K, Eq. 14 of the MEMIT paper, and C^-1 K, in float64.
+
+K has a column for each fact. With fewer facts than dimensions and C = L L^T factored once for all edits, W = L^-1 K
+/ sqrt(lambda) gives, by Woodbury's identity,
+
+    A = L^-T W (I + W^T W)^-1 / sqrt(lambda),
+
+two triangular solves and a factor of facts times facts. Otherwise lambda C + K K^T itself is factored.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from errata.errors import NotFinite, StatisticsError
+from errata.second_moments import SecondMoments
+from errata.second_moments.factor import factor_in_place
+
+
+def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, moment_weight: float) -> Tensor:
+    """A of one layer, (d_in, facts), float64.
+
+    Args:
+        keys: K transposed, (facts, d_in).
+        moment_weight: lambda.
+
+    Raises:
+        NotFinite: lambda C + K K^T is not positive definite.
+        StatisticsError: the layer has no second moment.
+    """
+    columns = keys.double().T  # K, (d_in, facts)
+    if columns.shape[1] < columns.shape[0]:
+        factor = second_moments.factor(layer, columns.device)
+        if factor is not None:
+            return _from_factor(factor, columns, moment_weight)
+    return _from_moment(second_moments.moment(layer).to(columns.device), columns, moment_weight)
+
+
+def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
+    """C^-1 K of one layer, (d_in, facts), float64.
+
+    Args:
+        keys: K transposed, (facts, d_in).
+
+    Raises:
+        StatisticsError: the layer has no second moment, or one that is not positive definite.
+    """
+    factor = second_moments.factor(layer, keys.device)
+    if factor is None:
+        raise StatisticsError(
+            f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
+        )
+    return torch.cholesky_solve(keys.double().T, factor)
+
+
+def _from_factor(factor: Tensor, columns: Tensor, moment_weight: float) -> Tensor:
+    """By Woodbury's identity, from L with C = L L^T."""
+    scale = 1 / math.sqrt(moment_weight)
+    whitened = torch.linalg.solve_triangular(factor, columns, upper=False).mul_(scale)  # W, (d_in, facts)
+    inner = torch.eye(columns.shape[1], dtype=columns.dtype, device=columns.device).addmm_(whitened.T, whitened)
+    shrunk = torch.cholesky_solve(whitened.T, _factored(inner)).T  # W (I + W^T W)^-1
+    adjusted: Tensor = torch.linalg.solve_triangular(factor.T, shrunk, upper=True).mul_(scale)
+    return adjusted
+
+
+def _from_moment(second_moment: Tensor, columns: Tensor, moment_weight: float) -> Tensor:
+    """From C itself: for as many facts as dimensions, and where rounding has left C without a factor."""
+    matrix = second_moment.double().mul_(moment_weight).addmm_(columns, columns.T)
+    return torch.cholesky_solve(columns, _factored(matrix))
+
+
+def _factored(matrix: Tensor) -> Tensor:
+    factor = factor_in_place(matrix)
+    if factor is None:
+        raise NotFinite(
+            "lambda C + K K^T is not positive definite: lambda is too small for second moments of so few key vectors"
+        )
+    return factor

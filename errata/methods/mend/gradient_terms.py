@@ -1,0 +1,160 @@
+"""The gradient of facts' loss to down-projections, token by token: dL/dW = sum over tokens of delta u^T.
+
+u is what enters the down-projection at a token, delta the gradient of the loss to what leaves it there (Section 3.2 of
+the paper). The loss is the sum over the facts of the mean over prefixes of -log p(object | prompt) / tokens of the
+object, so that a fact's terms do not depend on the facts beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+
+from errata.facts import Fact
+from errata.model import EditableModel
+from errata.model.hidden_states import batches_by_length, tokens_per_batch
+from errata.model.tokens import padded, target_ids
+
+OnOutput = Callable[[Tensor, Tensor], Tensor]
+Pair = tuple[Sequence[int], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class GradientTerms:
+    """The terms of some facts' tokens, by layer.
+
+    Attributes:
+        inputs: u of each token, (tokens, d_in), float32.
+        gradients: delta of each token, (tokens, d_model), float32.
+        fact: the index of the fact that a token belongs to, (tokens,).
+    """
+
+    inputs: dict[int, Tensor]
+    gradients: dict[int, Tensor]
+    fact: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Continuations:
+    """Token ids of prompts, each with what is to be predicted behind it.
+
+    Attributes:
+        rows: prompt and continuation but for its last token, which nothing follows.
+        row, position: where each token of the continuations is predicted, (tokens,).
+        token_id: those tokens, (tokens,).
+        weight: 1 / tokens of the continuation, float32, (tokens,).
+    """
+
+    rows: list[list[int]]
+    row: Tensor
+    position: Tensor
+    token_id: Tensor
+    weight: Tensor
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
+        """Of pairs of prompt and continuation, neither empty."""
+        predictions = [
+            (row, len(prompt) - 1 + place, token_id, 1 / len(continuation))
+            for row, (prompt, continuation) in enumerate(pairs)
+            for place, token_id in enumerate(continuation)
+        ]
+        places = (torch.tensor(column, device=device) for column in zip(*predictions, strict=True))
+        return cls([[*prompt, *continuation[:-1]] for prompt, continuation in pairs], *places)
+
+    def log_probabilities(self, model: EditableModel) -> Tensor:
+        """Of every token that might stand where one is predicted, (tokens, vocabulary), float32."""
+        everything = model.blocks(0, model.num_layers)
+        embedded = model.embed(padded(self.rows, model.device))
+        hidden = everything(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
+
+    def loss(self, log_probabilities: Tensor) -> Tensor:
+        """-log p(continuation) / its tokens, summed over the prompts, ()."""
+        return -(log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight).sum()
+
+
+def prefixes_of(contexts: Sequence[str]) -> tuple[str, ...]:
+    """What a fact's prompt stands behind: nothing, and the first context, where a word is not the first of its text."""
+    return ("", *contexts[:1])
+
+
+def gradient_terms(
+    model: EditableModel, facts: Sequence[Fact], layers: Sequence[int], prefixes: Sequence[str]
+) -> GradientTerms:
+    """The terms of the facts' prompts behind each of `prefixes`, and objects, in the model as it is now, whose weights
+    stay without gradients. Tokens of a prefix have none: what stands before a fact is none of it."""
+    objects = [target_ids(model.tokenizer, fact.object) for fact in facts]
+    skipped = [len(model.tokenizer(prefix.rstrip())["input_ids"]) if prefix else 0 for prefix in prefixes]
+    rows = [
+        _Row(index, skip, (model.tokenizer(prefix + fact.prompt)["input_ids"], objects[index]))
+        for index, fact in enumerate(facts)
+        for prefix, skip in zip(prefixes, skipped, strict=True)
+    ]
+    lengths = [len(prompt) + len(object_ids) - 1 for prompt, object_ids in (row.pair for row in rows)]
+    parts = [
+        _terms_of(model, [rows[row] for row in batch], layers, len(prefixes))
+        for batch in batches_by_length(lengths, tokens_per_batch(model.device))
+    ]
+    return GradientTerms(
+        {layer: torch.cat([part.inputs[layer] for part in parts]) for layer in layers},
+        {layer: torch.cat([part.gradients[layer] for part in parts]) for layer in layers},
+        torch.cat([part.fact for part in parts]),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A fact, by its index, behind a prefix of `skip` tokens."""
+
+    fact: int
+    skip: int
+    pair: Pair
+
+
+def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int], num_prefixes: int) -> GradientTerms:
+    """Of one batch."""
+    asked = Continuations.of([row.pair for row in rows], model.device)
+    inputs: dict[int, Tensor] = {}
+    offsets: dict[int, Tensor] = {}
+
+    def observe(layer: int) -> OnOutput:
+        def observed(entering: Tensor, leaving: Tensor) -> Tensor:
+            inputs[layer] = entering.detach()
+            offsets[layer] = torch.zeros_like(leaving, requires_grad=True)
+            return leaving + offsets[layer]
+
+        return observed
+
+    with torch.enable_grad(), changing_outputs(model, {layer: observe(layer) for layer in layers}):
+        loss = asked.loss(asked.log_probabilities(model)) / num_prefixes
+    gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
+    columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
+    fact, first, stop = torch.tensor(columns, device=model.device).T
+    places = torch.arange(int(stop.max()), device=model.device)
+    is_token = (places >= first[:, None]) & (places < stop[:, None])
+    return GradientTerms(
+        {layer: inputs[layer][is_token].float() for layer in layers},
+        {layer: gradient[is_token].float() for layer, gradient in zip(layers, gradients, strict=True)},
+        fact.repeat_interleave(stop - first),
+    )
+
+
+@contextmanager
+def changing_outputs(model: EditableModel, changes: Mapping[int, OnOutput]) -> Iterator[None]:
+    """Run with what leaves each layer's down-projection changed: `changes` are given what entered and what left it."""
+
+    def hook(change: OnOutput) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+        return lambda module, inputs, output: change(inputs[0], output)
+
+    hooks = [model.down_projection(layer).register_forward_hook(hook(change)) for layer, change in changes.items()]
+    try:
+        yield
+    finally:
+        for one in hooks:
+            one.remove()

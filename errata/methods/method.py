@@ -1,0 +1,113 @@
+"""What an editing method is: how facts become updates, and what the method says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from errata.deltas import Delta
+from errata.errors import InvalidHyperparameters
+from errata.facts import Fact, FactSet
+from errata.hyperparameters import Hyperparameters
+from errata.model import EditableModel
+from errata.model.tokens import require_room
+from errata.second_moments import SecondMoments
+from errata.targets.contexts import sample_contexts
+from errata.targets.store import BuildStore
+
+H = TypeVar("H", bound=Hyperparameters)
+H_contra = TypeVar("H_contra", bound=Hyperparameters, contravariant=True)
+
+OnProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build gave: the update of each layer, and the context prefixes that it used."""
+
+    deltas: dict[int, Delta]
+    contexts: tuple[str, ...]
+
+
+class FindUpdates(Protocol[H_contra]):
+    """The steps of a method: the update of each layer for one fact or more, whose prompts have room in the model."""
+
+    def __call__(
+        self,
+        model: EditableModel,
+        facts: Sequence[Fact],
+        contexts: Sequence[str],
+        hyperparameters: H_contra,
+        second_moments: SecondMoments,
+        store: BuildStore | None,
+        on_progress: OnProgress,
+    ) -> dict[int, Delta]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[H]):
+    """An editing method. Called, it builds the weights of a fact set; all methods are called alike.
+
+    Attributes:
+        hyperparameters: the record that it is given; its fields are what it uses, and it tells whether one layer is
+            edited or several.
+        find_updates: its steps.
+        one_after_another: whether each fact is put into the model as edited by the facts before it; else all at once.
+        searches_ahead: whether the targets of its facts are searched for on the base model (`errata.targets`), each
+            on its own: then they can be kept, and found by several workers.
+    """
+
+    hyperparameters: type[H]
+    find_updates: FindUpdates[H]
+    one_after_another: bool
+    searches_ahead: bool
+
+    @property
+    def name(self) -> str:
+        """What a request calls it."""
+        return self.hyperparameters.method
+
+    def __call__(
+        self,
+        model: EditableModel,
+        facts: FactSet,
+        hyperparameters: H,
+        second_moments: SecondMoments,
+        *,
+        contexts: Sequence[str] | None = None,
+        store: BuildStore | None = None,
+        on_progress: OnProgress = lambda stage, done, total: None,
+    ) -> Built:
+        """The updates that put `facts` into the base model. The model ends as it began, whatever happens.
+
+        Args:
+            contexts: the prefixes of an earlier build that this one is to agree with; None samples them anew.
+            store: what was found of the base before (targets, and states at the subject), and where it is kept now.
+            on_progress: called with ("targets", facts done, facts) and ("spread", layers done, layers), or for a
+                method that writes in steps ("spread", steps done, steps). What it raises ends the build.
+
+        Raises:
+            InvalidHyperparameters: those of another method, or a layer that the model does not have.
+            InvalidFacts: a prompt, with what goes before and after it, is longer than the model's context.
+            StatisticsError: a layer without second moments, where the method needs them.
+            NotFinite: the computation left the finite numbers.
+        """
+        if not isinstance(hyperparameters, self.hyperparameters):
+            raise InvalidHyperparameters("method", f"are those of {hyperparameters.method}, not of {self.name}")
+        check_layers(model, hyperparameters)
+        contexts = tuple(contexts) if contexts is not None else sample_contexts(model, hyperparameters.seed)
+        require_room(model, list(facts), contexts)
+        if not facts:
+            return Built({}, contexts)
+        deltas = self.find_updates(model, list(facts), contexts, hyperparameters, second_moments, store, on_progress)
+        return Built(deltas, contexts)
+
+
+def check_layers(model: EditableModel, hyperparameters: Hyperparameters) -> None:
+    """Raise `InvalidHyperparameters` where a layer is to be edited that the model lacks or that must stay free."""
+    if hyperparameters.layers[-1] >= model.num_layers - 1:
+        detail = (
+            f"layer {hyperparameters.layers[-1]} cannot be edited: the last of {model.num_layers} blocks must stay free"
+        )
+        raise InvalidHyperparameters("layers", detail)

@@ -1,0 +1,252 @@
+"""Refinement: the residuals of all facts searched for together, by the loss of the model that they are written into.
+
+The spread brings hidden states near targets that were searched for one by one. It meets none of them exactly, since
+facts with keys alike pull at one another, and it holds what a target happens to be for what its fact needs. So the
+update dW = R A^T of each layer keeps its A, and R goes on from where the spread left it, to minimise
+
+    the mean over facts of -log p(object | prompt) / tokens of the object, itself the mean over prompts,
+    + kl_factor * KL(p_edited || p_base) of the next token after "{subject} is a", at the subject, of each subject,
+      over the number of facts
+    + refinement_cost * sum over layers of tr(dW C dW^T) / |h|^2
+
+over all layers at once: the loss of a target's search (section 4.2 of the MEMIT paper), of the model as edited, with
+the update's cost in the place of the offset's. tr(dW C dW^T) is how far ordinary text is moved, squared, and what
+Eq. 14 of the paper weighs against the facts; there they count by their sum, so that the more there are, the less
+ordinary text does. Here both are means, so that one cost suits one fact and hundreds. Where a loss depends on dW K
+alone, no other form than R A^T can do better, since the columns of A span those of C^-1 K, and what is beside them
+costs and moves no key.
+
+Adam takes a number of steps that become smaller to nothing, each over the bare prompts and those behind one of the
+contexts, by turns. As R is scaled, a step of it moves a fact's hidden state as far as one of a target's search moves
+the target, over all layers together. A prompt whose object is likely enough (`stop_loss`) pushes no further, while
+the update's cost goes on to draw it back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+
+from errata.deltas import Delta
+from errata.errors import NotFinite
+from errata.facts import Fact, by_subject, search_of
+from errata.hyperparameters import MemitHyperparameters
+from errata.methods.object_losses import (
+    TOKENS_PER_BATCH,
+    ObjectBatch,
+    object_batches,
+    states_after,
+    states_before,
+    summed_gradients,
+)
+from errata.methods.spread import Written
+from errata.model import EditableModel
+from errata.model.hidden_states import batches_by_length
+from errata.model.tokens import KL_TEMPLATE, subject_prompt
+from errata.second_moments import SecondMoments
+
+ADAM_BETAS = (0.9, 0.99)  # the mean of squares over a hundred steps, not over a thousand: there are few
+
+Batch = TypeVar("Batch")
+
+
+def refine(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    hyperparameters: MemitHyperparameters,
+    second_moments: SecondMoments,
+    written: Iterable[tuple[int, Written]],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[int, Delta]:
+    """The update of each layer after `refinement_steps`, from the layers as the spread writes them.
+
+    Args:
+        written: each layer in turn (`write_layers`), the first one with the base's own hidden states.
+        on_progress: called with (layers written and steps done, all of both), again and again within a step; what it
+            raises ends this.
+
+    The model is edited while this runs and is as it was when it ends, whatever happened.
+
+    Raises:
+        NotFinite: the loss, or an update, has left the finite numbers.
+        StatisticsError: a layer has no second moment.
+    """
+    layers, num_steps = hyperparameters.layers, hyperparameters.refinement_steps
+    total = len(layers) + num_steps
+    on_progress(0, total)
+    updates: dict[int, _Update] = {}
+    square_norm = math.nan  # |h|^2 of the base, the mean over the facts
+    for layer, as_written in written:
+        if not updates:
+            square_norm = float(as_written.outputs.square().sum(-1).mean())
+        updates[layer] = _Update.of(as_written, second_moments.moment(layer).to(model.device))
+        on_progress(len(updates), total)
+    losses = _Losses.of(model, facts, contexts, hyperparameters, partial(on_progress, len(layers), total))
+    cost = hyperparameters.refinement_cost / square_norm
+    rate = hyperparameters.learning_rate / len(layers)
+    adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
+    slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)
+    for step in range(num_steps):
+        weights = {layer: _edited(model.weight(layer), update) for layer, update in updates.items()}
+        before_each = partial(on_progress, len(layers) + step, total)
+        loss, gradients = summed_gradients(model, weights, losses.of_step(step, before_each))
+        if not loss.isfinite():
+            raise NotFinite(f"the loss of the refinement left the finite numbers at step {step + 1}")
+        for layer, update in updates.items():
+            of_losses = gradients[layer] @ update.directions.T / len(facts)
+            update.residuals.grad = of_losses + 2 * cost * update.residuals @ update.moved_text
+        adam.step()
+        slower.step()
+    on_progress(total, total)
+    return {
+        layer: Delta.of_factors(update.residuals.double(), update.directions.double())
+        for layer, update in updates.items()
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """The update of one layer, dW = `residuals @ directions`.
+
+    Attributes:
+        residuals: by how much each fact moves its own hidden state, (d_model, facts), float32.
+        directions: A transposed, each row scaled for that, (facts, d_in), float32.
+        moved_text: directions C directions^T, (facts, facts), float32: tr(dW C dW^T) is tr(R moved_text R^T).
+    """
+
+    residuals: Tensor
+    directions: Tensor
+    moved_text: Tensor
+
+    @classmethod
+    def of(cls, written: Written, second_moment: Tensor) -> _Update:
+        # k (lambda C + K K^T)^-1 k > 0: how much of its residual a fact has of itself.
+        own = (written.keys.double().T * written.adjusted).sum(0)  # (facts,)
+        directions = (written.adjusted / own).T.float()
+        moved_text = directions @ second_moment @ directions.T
+        return cls((written.residuals * own).float(), directions, moved_text)
+
+
+def _edited(base: Tensor, update: _Update) -> Tensor:
+    return torch.addmm(base.float(), update.residuals, update.directions).to(base.dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class _Losses:
+    """The terms that the model must be run for.
+
+    Attributes:
+        bare: the facts' prompts.
+        in_context: the same behind each of the contexts.
+        stop_losses: of each fact, (facts,).
+        subjects: what is to stay with them.
+    """
+
+    model: EditableModel
+    bare: Sequence[ObjectBatch]
+    in_context: Sequence[Sequence[ObjectBatch]]
+    stop_losses: Tensor
+    subjects: Sequence[_SubjectBatch]
+
+    @classmethod
+    def of(
+        cls,
+        model: EditableModel,
+        facts: Sequence[Fact],
+        contexts: Sequence[str],
+        hyperparameters: MemitHyperparameters,
+        before_each: Callable[[], None],
+    ) -> _Losses:
+        """`before_each` is called before each batch is run up to the first layer that is edited."""
+        first_layer = hyperparameters.layers[0]
+        stop_losses: dict[Fact, float] = {}
+        kl_factors: dict[str, float] = {}
+        for about_one in by_subject(facts):
+            settings = hyperparameters.for_search(search_of(about_one))
+            stop_losses.update(dict.fromkeys(about_one, settings.stop_loss))
+            kl_factors[about_one[0].subject] = settings.kl_factor
+
+        def prompts(context: str) -> list[ObjectBatch]:
+            return list(_each(object_batches(model, facts, first_layer, context), before_each))
+
+        return cls(
+            model,
+            prompts(""),
+            [prompts(context) for context in contexts],
+            torch.tensor([stop_losses[fact] for fact in facts], device=model.device),
+            list(_each(_subject_batches(model, kl_factors, first_layer), before_each)),
+        )
+
+    def of_step(self, step: int, before_each: Callable[[], None]) -> Iterator[Callable[[], Tensor]]:
+        """The parts that the loss of a step is the sum of."""
+        prompts = [self.bare]
+        if self.in_context:
+            prompts.append(self.in_context[step % len(self.in_context)])
+        for batches in prompts:
+            for batch in _each(batches, before_each):
+                yield partial(self._of_objects, batch, 1 / len(prompts))
+        for subjects in _each(self.subjects, before_each):
+            yield partial(subjects.divergence, self.model)
+
+    def _of_objects(self, batch: ObjectBatch, share: float) -> Tensor:
+        losses = batch.losses(self.model)
+        good_enough = losses < self.stop_losses[list(batch.facts)]
+        return torch.where(good_enough, losses.detach(), losses).sum() * share
+
+
+def _each(batches: Iterable[Batch], before_each: Callable[[], None]) -> Iterator[Batch]:
+    for batch in batches:
+        before_each()
+        yield batch
+
+
+@dataclass(frozen=True, slots=True)
+class _SubjectBatch:
+    """Prompts that ask what their subjects are, up to the subject's last token, run together.
+
+    Attributes:
+        first_layer, hidden: as in `ObjectBatch`.
+        last: place of the subject's last token in each, (subjects,).
+        before: log probabilities of the base's next token there, (subjects, vocabulary), in main memory.
+        kl_factor: of each subject, (subjects,).
+    """
+
+    first_layer: int
+    hidden: Tensor
+    last: Tensor
+    before: Tensor
+    kl_factor: Tensor
+
+    def divergence(self, model: EditableModel) -> Tensor:
+        """The sum over the subjects of kl_factor * KL(p_edited || p_base), ()."""
+        now = _next_token(model, self.first_layer, self.hidden, self.last)
+        divergences = kl_div(self.before.to(model.device), now, log_target=True, reduction="none").sum(-1)
+        return (divergences * self.kl_factor).sum()
+
+
+@torch.no_grad()
+def _subject_batches(
+    model: EditableModel, kl_factors: Mapping[str, float], first_layer: int
+) -> Iterator[_SubjectBatch]:
+    subjects = list(kl_factors)
+    rows = [subject_prompt(model.tokenizer, KL_TEMPLATE, subject).up_to_subject for subject in subjects]
+    for batch in batches_by_length([len(row) for row in rows], TOKENS_PER_BATCH):
+        hidden = states_before(model, first_layer, [rows[number] for number in batch])
+        last = torch.tensor([len(rows[number]) - 1 for number in batch], device=model.device)
+        before = _next_token(model, first_layer, hidden, last).cpu()
+        factors = torch.tensor([kl_factors[subjects[number]] for number in batch], device=model.device)
+        yield _SubjectBatch(first_layer, hidden, last, before, factors)
+
+
+def _next_token(model: EditableModel, first_layer: int, hidden: Tensor, place: Tensor) -> Tensor:
+    """Log probabilities of the token after one place of each row, (rows, vocabulary), float32."""
+    output = states_after(model, first_layer, hidden)
+    return log_softmax(model.logits(output[torch.arange(len(output), device=model.device), place]).float(), dim=-1)

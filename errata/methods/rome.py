@@ -1,0 +1,93 @@
+"""ROME, rank-one model editing (Meng, Bau, Andonian, Belinkov; NeurIPS 2022; arXiv 2202.05262): Eqs. 2 to 4.
+
+One layer is an associative memory, W k = v. A fact is put into it exactly, with the least change to what it gives for
+ordinary keys (weighed by C = E[k k^T]):
+
+    W' = W + (v - W k) u^T,     u = C^-1 k / (k^T C^-1 k),     so that W' k = v.
+
+k is the key at the subject's last token, one mean over contexts in all three places. (The authors' code takes the mean
+in u and the bare prompt's key in the other two, which now and then disables a model: arXiv 2403.07175.) v is W k plus
+the offset that the search of `errata.targets` finds; on a block's output it moves the same hidden state as on its
+MLP's, which is where the paper adds it.
+
+Several facts are put in one after another, as in the comparisons of the papers: the offset of each is searched for on
+the model as edited so far. Nothing holds the earlier facts in place but C, so they wear off as more are put in. Facts
+about one subject have nearly one key; as everywhere in Errata they share an offset, so that the last of them does not
+undo the others. The keys depend on no block from the edited one on, and are read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from errata.deltas import Delta
+from errata.facts import Fact, by_subject
+from errata.hyperparameters import RomeHyperparameters
+from errata.methods.closed_form import decorrelated_keys
+from errata.methods.method import Method, OnProgress
+from errata.model import EditableModel
+from errata.model.hidden_states import SubjectStates
+from errata.second_moments import SecondMoments
+from errata.targets.search import find_targets
+from errata.targets.store import BuildStore
+
+
+def find_updates(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    hyperparameters: RomeHyperparameters,
+    second_moments: SecondMoments,
+    store: BuildStore | None,
+    on_progress: OnProgress,
+) -> dict[int, Delta]:
+    """The sum of the facts' rank-one updates: column i of `left` times row i of `right` is that of one fact.
+
+    `store` is not used: what is found on an edited model serves no other build.
+    """
+    (layer,) = hyperparameters.layers
+    subjects = by_subject(facts)
+    ordered = [fact for about_one in subjects for fact in about_one]
+    keys = SubjectStates(model, ordered, contexts).read(layer, layer)[0].double()
+    directions = _directions(second_moments, layer, keys)
+    weight = model.weight(layer).float().clone()
+    lefts: list[Tensor] = []
+    for about_one in subjects:
+        done, this = len(lefts), slice(len(lefts), len(lefts) + len(about_one))
+
+        def of_all(done_of_subject: int, _: int, done: int = done) -> None:
+            on_progress("targets", done + done_of_subject, len(facts))
+
+        with model.using({layer: weight.to(model.weight(layer).dtype)}):
+            targets = find_targets(model, about_one, contexts, hyperparameters, on_progress=of_all)
+            _, outputs = SubjectStates(model, about_one, ()).read(layer, layer)
+        written = _written((targets - outputs).double(), keys[this], directions[this])
+        weight.addmm_(torch.stack(written, dim=1).float(), directions[this].float())
+        lefts += written
+    return {layer: Delta.of_factors(torch.stack(lefts, dim=1), directions)}
+
+
+def _directions(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
+    """u of each fact, (facts, d_in), float64, from k of each."""
+    decorrelated = decorrelated_keys(second_moments, layer, keys).T
+    return decorrelated / (decorrelated * keys).sum(dim=1, keepdim=True)
+
+
+def _written(offsets: Tensor, keys: Tensor, directions: Tensor) -> list[Tensor]:
+    """v - W k of each fact of one subject, each (d_model,), where W has those before it.
+
+    Args:
+        offsets: v - W k where W has none of them, (facts of the subject, d_model).
+        keys, directions: k and u, (facts of the subject, d_in).
+    """
+    written: list[Tensor] = []
+    for number, offset in enumerate(offsets):
+        moved = [left * (directions[earlier] @ keys[number]) for earlier, left in enumerate(written)]
+        written.append(offset - sum(moved, torch.zeros_like(offset)))
+    return written
+
+
+build = Method(RomeHyperparameters, find_updates, one_after_another=True, searches_ahead=False)

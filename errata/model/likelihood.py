@@ -1,0 +1,93 @@
+"""How likely a model finds given continuations, and what it would say by itself, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from errata.model.editable import EditableModel
+from errata.model.hidden_states import batches_by_length, tokens_per_batch
+from errata.model.tokens import padded, target_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Of one continuation after one prompt.
+
+    Attributes:
+        nll: mean negative log probability of its tokens, in nats; NaN where the model has left the finite numbers.
+        token_accuracy: the share of its tokens that are the likeliest at their place, those before them given;
+            none is where the model has left the finite numbers.
+    """
+
+    nll: float
+    token_accuracy: float
+
+    @property
+    def is_argmax(self) -> bool:
+        """Whether each of its tokens is the likeliest one, so that the model would say it by itself."""
+        return self.token_accuracy == 1
+
+
+@torch.no_grad()
+def likelihoods(model: EditableModel, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
+    """The likelihood of each (prompt, continuation), teacher-forced. A continuation gets one leading space."""
+    prompt_ids: list[list[int]] = [model.tokenizer(prompt)["input_ids"] for prompt, _ in pairs]
+    object_ids = [target_ids(model.tokenizer, continuation) for _, continuation in pairs]
+    # Nothing follows a continuation's last token. So continuations of one token share the row of their prompt.
+    asked: dict[tuple[int, ...], list[int]] = {}
+    for index, (prompt, continuation) in enumerate(zip(prompt_ids, object_ids, strict=True)):
+        asked.setdefault((*prompt, *continuation[:-1]), []).append(index)
+    rows = list(asked)
+    results: dict[int, Likelihood] = {}
+    for batch in batches_by_length([len(row) for row in rows], tokens_per_batch(model.device)):
+        hidden = final_hidden_states(model, padded([rows[row] for row in batch], model.device))
+        for states, row in zip(hidden, batch, strict=True):
+            for index in asked[rows[row]]:
+                wanted = torch.tensor(object_ids[index], device=model.device)
+                first = len(prompt_ids[index]) - 1
+                logits = model.logits(states[first : first + len(wanted)]).float()
+                found = log_softmax(logits, dim=-1).gather(1, wanted[:, None])[:, 0]
+                # Among logits that are no numbers, argmax takes the first.
+                num_likeliest = int(((logits.argmax(-1) == wanted) & found.isfinite()).sum())
+                results[index] = Likelihood(-float(found.mean()), num_likeliest / len(wanted))
+    return [results[index] for index in range(len(pairs))]
+
+
+@torch.no_grad()
+def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -> Tensor:
+    """Log probabilities of the token after each prompt, (prompts, vocabulary), float32."""
+    rows = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    hidden = final_hidden_states(model, padded(rows, model.device))
+    last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
+    return log_softmax(model.logits(hidden[torch.arange(len(rows), device=model.device), last]).float(), dim=-1)
+
+
+@torch.no_grad()
+def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Sequence[int]) -> list[str]:
+    """What the model says after each prompt, greedily, for the given number of tokens."""
+    rows: list[list[int]] = [list(model.tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    starts = [len(row) for row in rows]
+    for step in range(max(num_tokens, default=0)):
+        growing = [index for index, wanted in enumerate(num_tokens) if step < wanted]
+        for group in batches_by_length([len(rows[index]) for index in growing], tokens_per_batch(model.device)):
+            batch = [growing[member] for member in group]
+            hidden = final_hidden_states(model, padded([rows[index] for index in batch], model.device))
+            last = torch.tensor([len(rows[index]) - 1 for index in batch], device=model.device)
+            chosen = model.logits(hidden[torch.arange(len(batch), device=model.device), last]).argmax(-1)
+            for index, token in zip(batch, chosen.tolist(), strict=True):
+                rows[index].append(token)
+    return [str(model.tokenizer.decode(row[start:])).strip() for row, start in zip(rows, starts, strict=True)]
+
+
+@torch.no_grad()
+def final_hidden_states(model: EditableModel, token_ids: Tensor) -> Tensor:
+    """What `model.logits` takes, for right-padded rows of token ids, (rows, S): (rows, S, d_model)."""
+    everything = model.blocks(0, model.num_layers)
+    return everything(  # type: ignore[no-any-return]
+        inputs_embeds=model.embed(token_ids), use_cache=False
+    ).last_hidden_state

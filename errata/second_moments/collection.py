@@ -1,0 +1,200 @@
+"""Collecting second moments from a corpus.
+
+Packed sequences, one pass for all layers, only the blocks up to the last layer; and the state is stored as it goes,
+so that a run that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from errata.errors import StatisticsError
+from errata.files.tensors import store
+from errata.model import EditableModel
+
+SEQUENCE_TOKENS = 128
+SEQUENCES_PER_BATCH = 32
+CHECKPOINT_EVERY_S = 300.0  # storing GPT-J's takes seconds: its state is 6.4 GB
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collection gives for one layer.
+
+    Attributes:
+        moment: C, (d_in, d_in), float32.
+        count: key vectors that were seen.
+        corpus_sha256: of the token ids that were read.
+    """
+
+    layer: int
+    moment: Tensor
+    count: int
+    corpus_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The stored state of a collection: sums over its first batches.
+
+    Attributes:
+        batches, count: batches that were read, and key vectors in them.
+        corpus_sha256: of their token ids.
+        model_digest: of the base model.
+    """
+
+    path: Path
+    layers: frozenset[int]
+    batches: int
+    count: int
+    corpus_sha256: str
+    model_digest: str
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint | None:
+        """All but the sums themselves; None where it is damaged, which counts as missing."""
+        try:
+            with safe_open(path, framework="pt") as state:
+                metadata = state.metadata() or {}
+                return cls(
+                    path=path,
+                    layers=frozenset(int(name) for name in state.keys()),  # noqa: SIM118 - safe_open is not iterable
+                    batches=int(metadata["batches"]),
+                    count=int(metadata["count"]),
+                    corpus_sha256=metadata["corpus_sha256"],
+                    model_digest=metadata["model_digest"],
+                )
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return None
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Where the states of the collections lie that were begun in `folder`."""
+    return sorted(folder.glob("collecting-*.safetensors"))
+
+
+class Collection:
+    """One run over a corpus: the sum of k k^T of each layer, and the count of key vectors.
+
+    Products and sums are float32, which leaves C off by 4.5e-7 of its norm after 40 batches of the demo model's keys
+    and 7.0e-7 after 100. (It grows with the root of the batches; the products alone are off by 1.3e-7.) Sums in float64
+    would take twice the memory: 12.9 GB for GPT-J's six layers.
+    """
+
+    def __init__(self, model: EditableModel, layers: Sequence[int], folder: Path) -> None:
+        self._model = model
+        self._layers = tuple(layers)
+        self._folder = folder
+        self._batches_done = 0
+        self._batches_stored = 0
+        self._count = 0
+        self._corpus_digest = hashlib.sha256()
+        self._sums: dict[int, Tensor] = {}
+
+    def run(
+        self, corpus: Iterable[str], num_samples: int, on_progress: Callable[[int, int], None]
+    ) -> Iterator[Collected]:
+        """Read as much of `corpus` as gives `num_samples` key vectors, and yield the second moment of each layer.
+
+        It goes on from the furthest checkpoint in the folder that has all its layers. Its own it leaves there, complete
+        before the first second moment is yielded, for the caller to remove when all of them are stored.
+
+        Raises:
+            StatisticsError: the corpus is too short, or not the one, or not the model, that the run was begun with.
+        """
+        batches = self._batches(corpus)
+        self._resume(batches)
+        stored_at = time.monotonic()
+        while self._count < num_samples:
+            batch = next(batches, None)
+            if batch is None:
+                raise StatisticsError(f"the corpus gives {self._count} key vectors where {num_samples} are asked for")
+            self._corpus_digest.update(batch.numpy().tobytes())
+            self._add(batch.to(self._model.device))
+            self._batches_done += 1
+            on_progress(min(self._count, num_samples), num_samples)
+            if time.monotonic() - stored_at >= CHECKPOINT_EVERY_S:
+                self._store_checkpoint()
+                stored_at = time.monotonic()
+        if self._batches_done > self._batches_stored:
+            self._store_checkpoint()
+        for layer in self._layers:
+            moment = self._sums.pop(layer).div_(self._count)
+            yield Collected(layer, moment, self._count, self._corpus_digest.hexdigest())
+
+    @torch.no_grad()
+    def _add(self, token_ids: Tensor) -> None:
+        """Add every position of a batch of full sequences, (sequences, tokens)."""
+        hooks = [
+            self._model.down_projection(layer).register_forward_pre_hook(
+                lambda _, inputs, layer=layer: self._add_keys(layer, inputs[0])
+            )
+            for layer in self._layers
+        ]
+        try:
+            part = self._model.blocks(0, max(self._layers) + 1)
+            part(inputs_embeds=self._model.embed(token_ids), use_cache=False)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        self._count += token_ids.numel()
+
+    def _add_keys(self, layer: int, keys: Tensor) -> None:
+        flat = keys.flatten(0, 1).float()  # (positions, d_in)
+        if layer not in self._sums:
+            self._sums[layer] = flat.new_zeros(flat.shape[1], flat.shape[1])
+        self._sums[layer].addmm_(flat.T, flat)
+
+    def _batches(self, corpus: Iterable[str]) -> Iterator[Tensor]:
+        """Documents joined by the end-of-text token and cut into full sequences, (sequences, tokens)."""
+        length = min(SEQUENCE_TOKENS, self._model.max_length)
+        size = SEQUENCES_PER_BATCH * length
+        separator = self._model.tokenizer.eos_token_id
+        pending: list[int] = []
+        for document in corpus:
+            pending += self._model.tokenizer(document)["input_ids"]
+            if separator is not None:
+                pending.append(separator)
+            while len(pending) >= size:
+                yield torch.tensor(pending[:size]).view(SEQUENCES_PER_BATCH, length)
+                del pending[:size]
+
+    def _store_checkpoint(self) -> None:
+        metadata = {
+            "model_digest": self._model.digest,
+            "batches": str(self._batches_done),
+            "count": str(self._count),
+            "corpus_sha256": self._corpus_digest.hexdigest(),
+        }
+        path = self._folder / f"collecting-{'-'.join(map(str, self._layers))}.safetensors"
+        store(path, {str(layer): total for layer, total in self._sums.items()}, metadata)
+        self._batches_stored = self._batches_done
+
+    def _resume(self, batches: Iterator[Tensor]) -> None:
+        """Take up the furthest state that has all layers, if there is one, and pass over the batches that it holds."""
+        read = (Checkpoint.read(path) for path in checkpoint_files(self._folder))
+        usable = [begun for begun in read if begun and begun.layers.issuperset(self._layers)]
+        if not usable:
+            return
+        begun = max(usable, key=lambda begun: begun.batches)
+        if begun.model_digest != self._model.digest:
+            raise StatisticsError(f"{begun.path} was begun with another model; remove it to begin anew")
+        for batch in itertools.islice(batches, begun.batches):
+            self._corpus_digest.update(batch.numpy().tobytes())
+        if self._corpus_digest.hexdigest() != begun.corpus_sha256:
+            raise StatisticsError(
+                f"the corpus is not the one that {begun.path} was begun with; remove it to begin anew"
+            )
+        with safe_open(begun.path, framework="pt") as state:
+            self._sums = {layer: state.get_tensor(str(layer)).to(self._model.device) for layer in self._layers}
+        self._batches_done = self._batches_stored = begun.batches
+        self._count = begun.count

@@ -1,0 +1,84 @@
+"""Second moments of a home folder: those of one base model, made once and used by all that edit it from there."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from errata.hyperparameters import Hyperparameters, MomentHyperparameters
+from errata.methods.method import check_layers
+from errata.model import EditableModel
+from errata.second_moments.corpora import corpus_for
+from errata.second_moments.moments import SecondMoments, key_vectors_for
+from errata.second_moments.sampled_text import sampled_texts
+
+
+def moments_folder(home: Path, model: EditableModel) -> Path:
+    """Where a home folder keeps the second moments of a model."""
+    return home / "second_moments" / model.digest
+
+
+def home_moments(
+    home: Path,
+    model: EditableModel,
+    wanted: Hyperparameters,
+    *,
+    corpus: Path | None,
+    published: Path | None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> SecondMoments:
+    """The second moments that `wanted` asks for, with their factors; none where its method uses none.
+
+    What is not in the home folder is made first: taken from published files, or collected, and factored. Of several
+    processes that want them, one makes them and the others wait.
+
+    Args:
+        corpus: text file, or folder of .txt files; None for the demo model's own, or text sampled from another model.
+        published: folder with the files of MEMIT's authors.
+        on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it raises ends
+            the collection, which goes on from its last checkpoint another time.
+
+    Raises:
+        InvalidHyperparameters: a layer that the model does not have.
+        StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too short.
+    """
+    check_layers(model, wanted)
+    folder = moments_folder(home, model)
+    if not isinstance(wanted, MomentHyperparameters):
+        return SecondMoments(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = corpus_for(model.name, corpus)
+    seen = 0
+
+    def note(done: int, total: int) -> None:
+        nonlocal seen
+        seen = done
+        on_progress(done, total)
+
+    def tell_again() -> None:
+        on_progress(seen, key_vectors_for(model, wanted.layers, wanted.num_samples))
+
+    if texts is None:
+        texts = sampled_texts(model, folder / "sampled_texts", before_each_token=tell_again)
+    with _only_one_process(folder):
+        second_moments = SecondMoments.open(
+            model,
+            wanted.layers,
+            wanted.num_samples,
+            folder=folder,
+            corpus=texts,
+            published=published,
+            on_progress=note,
+        )
+        second_moments.compute_factors(wanted.layers, model.device)
+        return second_moments
+
+
+@contextmanager
+def _only_one_process(folder: Path) -> Iterator[None]:
+    """Those that start together wait for the first one's collection instead of each making their own."""
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,251 @@
+"""Second moments: C = E[k k^T], uncentred, of the keys that enter each edited MLP down-projection.
+
+They belong to a base model and say which directions its ordinary text uses, so that an update leaves those
+alone (Eq. 13 of the MEMIT paper). Beside each lies its Cholesky factor, computed once, which every solve uses, and its
+eigenvectors, where a method has asked for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from errata.errors import StatisticsError
+from errata.files.tensors import remove_leftovers, store
+from errata.model import EditableModel
+from errata.second_moments.collection import Checkpoint, Collection, checkpoint_files
+from errata.second_moments.factor import factor_in_place
+from errata.second_moments.published import published_moments
+
+SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.04226); docs/method.md has ours
+
+
+def key_vectors_for(model: EditableModel, layers: Sequence[int], num_samples: int | None) -> int:
+    """How many key vectors to collect where `num_samples` are asked for: None stands for ten for each dimension."""
+    return SAMPLES_PER_DIMENSION * model.weight(layers[0]).shape[1] if num_samples is None else num_samples
+
+
+class SecondMoments:
+    """The second moment of each layer, read from a folder that belongs to one base model.
+
+    Attributes:
+        folder: what else is kept of the model for its edits lies there, too.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(
+        cls,
+        model: EditableModel,
+        layers: Sequence[int],
+        num_samples: int | None,
+        *,
+        folder: Path,
+        corpus: Iterable[str] | None,
+        published: Path | None = None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> SecondMoments:
+        """Those in `folder`, which first gets what it lacks: from `published`, or else collected from `corpus`.
+
+        A layer lacks its second moment where `published` has another one of it, and, where `published` has none,
+        where there is none from at least `num_samples` key vectors.
+
+        Args:
+            num_samples: key vectors to collect; None for ten for each dimension of a key.
+            corpus: documents, the same in the same order each time; None where nothing may be collected.
+            published: folder with the files of MEMIT's authors (see `errata.second_moments.published`).
+            on_progress: called with (key vectors seen, key vectors to see).
+
+        Raises:
+            StatisticsError: the folder holds another model's, a published file cannot be used, or some are missing
+                and there is no corpus, or too short a one.
+        """
+        there = {origin.layer: origin for origin in stored_origins(folder, layers)}
+        if any(origin.model_digest != model.digest for origin in there.values()):
+            raise StatisticsError(f"{folder} holds the second moments of another model than {model.name}")
+        given = published_moments(model, layers, published) if published else []
+        num_samples = key_vectors_for(model, layers, num_samples)
+        enough = {layer for layer, origin in there.items() if origin.count >= num_samples}
+        missing = [layer for layer in layers if layer not in enough | {moment.layer for moment in given}]
+        if missing and corpus is None:
+            raise StatisticsError(
+                f"{folder} has no second moments of {model.name} from {num_samples} key vectors for layers "
+                f"{missing}, and there is no corpus to collect them from (ERRATA_CORPUS names one)"
+            )
+
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        for moment in given:
+            if moment.layer not in there or there[moment.layer].published != moment.name:
+                origin = Origin(moment.layer, moment.count, None, model.digest, published=moment.name)
+                _store_moment(folder, moment.read(), origin)
+        if missing and corpus is not None:
+            for collected in Collection(model, missing, folder).run(corpus, num_samples, on_progress):
+                origin = Origin(collected.layer, collected.count, collected.corpus_sha256, model.digest)
+                _store_moment(folder, collected.moment, origin)
+        _remove_stale_checkpoints(folder)
+        return cls(folder)
+
+    def moment(self, layer: int) -> Tensor:
+        """C of one layer, (d_in, d_in), float32, mapped from its file. Raises `StatisticsError`."""
+        path = _moment_file(self.folder, layer)
+        try:
+            with safe_open(path, framework="pt") as stored:
+                moment: Tensor = stored.get_tensor("second_moment")
+        except (OSError, SafetensorError) as error:
+            raise StatisticsError(f"{path} cannot be read: {error}") from error
+        return moment
+
+    def origins(self, layers: Sequence[int]) -> list[Origin]:
+        """What each of `layers` was made from, of those that there are here. Raises `StatisticsError`."""
+        return stored_origins(self.folder, layers)
+
+    def factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor | None:
+        """The Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.
+
+        It is computed when it is first asked for, and read from its file from then on (mapped, on the CPU).
+        None where C is not positive definite.
+
+        Raises:
+            StatisticsError: there is no second moment of this layer.
+        """
+        path = _factor_file(self.folder, layer)
+        if not self._is_of_moment(path, layer):
+            self._compute_factor(layer, device)
+        with safe_open(path, framework="pt", device=str(device)) as stored:
+            transposed: Tensor = stored.get_tensor("factor_transposed")
+        return transposed.T if transposed.numel() else None
+
+    def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
+        """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
+        for layer in layers:
+            if not self._is_of_moment(_factor_file(self.folder, layer), layer):
+                self._compute_factor(layer, device)
+
+    def eigenvectors(self, layer: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """The eigenvalues of C, ascending, (d_in,), and its eigenvectors, as columns, (d_in, d_in), float64.
+
+        They are computed when they are first asked for, and read from their file from then on (mapped, on the CPU).
+
+        Raises:
+            StatisticsError: there is no second moment of this layer.
+        """
+        path = _eigenvector_file(self.folder, layer)
+        if not self._is_of_moment(path, layer):
+            identity = _identity(self.folder, layer)
+            values, vectors = torch.linalg.eigh(self.moment(layer).to(device).double())
+            tensors = {"eigenvalues": values, "eigenvectors_transposed": vectors.T}
+            store(path, tensors, {"moment": identity})
+        with safe_open(path, framework="pt", device=str(device)) as stored:
+            transposed: Tensor = stored.get_tensor("eigenvectors_transposed")
+            return stored.get_tensor("eigenvalues"), transposed.T
+
+    def _is_of_moment(self, path: Path, layer: int) -> bool:
+        """Whether a file is there that was computed from the very second moment that is there now."""
+        try:
+            with safe_open(path, framework="pt") as stored:
+                return bool((stored.metadata() or {}).get("moment") == _identity(self.folder, layer))
+        except (OSError, SafetensorError):
+            return False  # missing or damaged
+
+    def _compute_factor(self, layer: int, device: torch.device | str) -> None:
+        identity = _identity(self.folder, layer)
+        matrix = self.moment(layer).to(device).double()
+        factor = factor_in_place(matrix)
+        transposed = matrix.new_empty(0) if factor is None else factor.T
+        store(_factor_file(self.folder, layer), {"factor_transposed": transposed}, {"moment": identity})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a stored second moment was made from.
+
+    Attributes:
+        count: key vectors that were seen.
+        corpus_sha256: of the token ids that were read; None where it was published.
+        model_digest: of the base model.
+        published: the file that it was published in; None where it was collected here.
+    """
+
+    layer: int
+    count: int
+    corpus_sha256: str | None
+    model_digest: str
+    published: str | None = None
+
+
+def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
+    """The origin of each layer's second moment, of those layers that have one in `folder`.
+
+    Raises:
+        StatisticsError: a file cannot be read.
+    """
+    return [_origin(folder, layer) for layer in layers if _moment_file(folder, layer).exists()]
+
+
+def _origin(folder: Path, layer: int) -> Origin:
+    metadata = _metadata(folder, layer)
+    try:
+        return Origin(
+            layer=layer,
+            count=int(metadata["count"]),
+            corpus_sha256=metadata.get("corpus_sha256"),
+            model_digest=metadata["model_digest"],
+            published=metadata.get("published"),
+        )
+    except (KeyError, ValueError) as error:
+        raise StatisticsError(
+            f"{_moment_file(folder, layer)} does not say what it was made from ({error!r}); remove it to make it anew"
+        ) from error
+
+
+def _metadata(folder: Path, layer: int) -> dict[str, str]:
+    path = _moment_file(folder, layer)
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return stored.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise StatisticsError(f"{path} cannot be read ({error}); remove it to make it anew") from error
+
+
+def _identity(folder: Path, layer: int) -> str:
+    """What is kept of the second moment with what was computed from it: a digest of all that its file says of it."""
+    return hashlib.sha256(json.dumps(_metadata(folder, layer), sort_keys=True).encode()).hexdigest()
+
+
+def _store_moment(folder: Path, moment: Tensor, origin: Origin) -> None:
+    moment = moment.cpu()
+    known = {name: str(value) for name, value in asdict(origin).items() if value is not None}
+    content = hashlib.sha256(moment.numpy().data).hexdigest()
+    store(_moment_file(folder, origin.layer), {"second_moment": moment}, {**known, "sha256": content})
+
+
+def _remove_stale_checkpoints(folder: Path) -> None:
+    """Remove those that are damaged, or whose layers are all stored, from as many key vectors or more."""
+    for path in checkpoint_files(folder):
+        begun = Checkpoint.read(path)
+        layers = sorted(begun.layers) if begun else []
+        counts = {origin.layer: origin.count for origin in stored_origins(folder, layers)}
+        if begun is None or all(counts.get(layer, 0) >= begun.count for layer in layers):
+            path.unlink(missing_ok=True)
+
+
+def _moment_file(folder: Path, layer: int) -> Path:
+    return folder / f"layer_{layer}.safetensors"
+
+
+def _factor_file(folder: Path, layer: int) -> Path:
+    return folder / f"layer_{layer}.cholesky.safetensors"
+
+
+def _eigenvector_file(folder: Path, layer: int) -> Path:
+    return folder / f"layer_{layer}.eigenvectors.safetensors"

@@ -1,0 +1,93 @@
+"""Text sampled from a model itself: what it was trained on as far as it has learnt it, for second moments."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from errata.errors import StatisticsError
+from errata.files import durable
+from errata.model import EditableModel
+
+TEXTS_AT_ONCE = 32
+LENGTH_TOKENS = 128
+MOST_WITHOUT_TEXT = 8  # batches in a row
+
+
+def sampled_texts(
+    model: EditableModel, folder: Path, seed: int = 0, before_each_token: Callable[[], None] = lambda: None
+) -> Iterator[str]:
+    """Texts without end, drawn from the model's own distribution; what was drawn once is kept in `folder`, and read
+    from there.
+
+    It is kept because it could not be drawn again elsewhere: another device or number type rounds otherwise, and one
+    token that falls otherwise is followed by others.
+
+    A row of `LENGTH_TOKENS` begins as the model's documents do, with the token that begins a text, or else the one that
+    ends it, or where there is neither with one drawn from the vocabulary. Where a text ends within it, another begins.
+    The draw is made on the CPU from a generator of its own: no global random state is read or changed.
+
+    Args:
+        folder: of this model and seed; made where it is missing.
+        before_each_token: called again and again while tokens are drawn; what it raises ends this.
+
+    Raises:
+        StatisticsError: the model samples no text.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    without_text = 0
+    for number in itertools.count():
+        kept = folder / f"{number}.json"
+        if kept.exists():
+            texts = json.loads(kept.read_text(encoding="utf-8"))
+        else:
+            generator = torch.Generator().manual_seed(_seed_of(seed, number))
+            rows = _sample(model, min(LENGTH_TOKENS, model.max_length), generator, before_each_token)
+            texts = [text for row in rows.tolist() for text in _texts(model, row)]
+            durable.write(kept, json.dumps(texts))
+        without_text = 0 if texts else without_text + 1
+        if without_text == MOST_WITHOUT_TEXT:
+            raise StatisticsError(f"{model.name} samples no text to collect second moments from; name a corpus instead")
+        yield from texts
+
+
+def _seed_of(seed: int, number: int) -> int:
+    """A batch's own, so that it does not matter whether those before it were drawn or kept; PyTorch takes 32 bits."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4])
+
+
+@torch.no_grad()
+def _sample(
+    model: EditableModel, length: int, generator: torch.Generator, before_each_token: Callable[[], None]
+) -> Tensor:
+    """Token ids, (texts, length)."""
+    first = model.tokenizer.bos_token_id
+    first = model.tokenizer.eos_token_id if first is None else first
+    if first is None:
+        latest = torch.randint(len(model.tokenizer), (TEXTS_AT_ONCE, 1), generator=generator)
+    else:
+        latest = torch.full((TEXTS_AT_ONCE, 1), first)
+    sampled, before = [latest], None
+    for _ in range(length - 1):
+        before_each_token()
+        output = model.network(latest.to(model.device), past_key_values=before, use_cache=True)
+        before = output.past_key_values
+        probabilities = output.logits[:, -1].float().cpu().softmax(-1)
+        latest = torch.multinomial(probabilities, 1, generator=generator)
+        sampled.append(latest)
+    return torch.cat(sampled, dim=1)
+
+
+def _texts(model: EditableModel, row: list[int]) -> Iterator[str]:
+    """What is between the tokens that begin and end texts, but for what is empty."""
+    bounds = {model.tokenizer.bos_token_id, model.tokenizer.eos_token_id}
+    for is_bound, part in itertools.groupby(row, bounds.__contains__):
+        text = "" if is_bound else str(model.tokenizer.decode(list(part), skip_special_tokens=True))
+        if text.strip():
+            yield text

@@ -1,0 +1,329 @@
+"""Target vectors: for each fact the hidden state z that makes the model say the new object.
+
+Section 4.2 and Eq. 16 of the MEMIT paper: z = h + delta, where delta is added to the output of the last edited
+block L at the subject's last token and minimises
+
+    mean over contexts of -log p(object | context, prompt) / object tokens
+    + kl_factor * KL(p_delta || p_0) of the next token after "{subject} is a", read at the subject
+    + weight_decay * |delta| / |h|^2.
+
+(The KL runs from the edited to the unedited distribution, as in the authors' code.)
+
+Facts about one subject have nearly one key, which can lead to one value only, so they share their delta: the first
+term is then the mean over the facts, the search ends early when the worst of them is good enough, and for n
+facts it may take sqrt(n) times the steps.
+
+Many subjects are searched for at once, as many as there is memory for, and only what delta can change is computed
+(`errata/suffixes.py`). A subject leaves the batch when its search ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+
+from errata.errors import NotFinite
+from errata.facts import Fact, by_subject, search_of
+from errata.hyperparameters import TargetHyperparameters
+from errata.model import EditableModel
+from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
+from errata.targets.batches import BatchLimits, Footprint, ran_out_of_memory
+from errata.targets.store import BuildStore, target_key
+from errata.targets.suffixes import Suffixes
+
+
+def find_targets(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    hyperparameters: TargetHyperparameters,
+    *,
+    store: BuildStore | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Tensor:
+    """The target vector of each fact, (facts, d_model), float32.
+
+    Args:
+        contexts: prefixes; the bare prompt is always searched over as well.
+        store: where targets are taken from instead of being searched for, and kept as soon as they are found.
+        on_progress: called after every step with (facts done, facts in all), where facts half through their steps
+            count as half done; what it raises ends the search.
+
+    A subject whose facts bring a `search` is searched for with that in place of what `hyperparameters` say.
+
+    Raises:
+        NotFinite: losses were no finite numbers; names the facts. All others have been searched for.
+        InvalidHyperparameters: a fact brings for its search what cannot be used.
+    """
+    targets: dict[Fact, Tensor] = {}
+    searches: dict[TargetHyperparameters, list[_Search]] = {}
+    for about_one in by_subject(facts):
+        settings = hyperparameters.for_search(search_of(about_one))
+        key = target_key(model, about_one, contexts, settings)
+        stored = store.load(key) if store else None
+        if stored is None:
+            searches.setdefault(settings, []).append(_Search.of(model, about_one, contexts, key))
+        else:
+            targets.update(zip(about_one, stored.to(model.device), strict=True))
+    on_progress(len(targets), len(facts))
+
+    def on_step(facts_done: float) -> None:
+        on_progress(int(len(targets) + facts_done), len(facts))
+
+    lost: list[Fact] = []
+    for settings, alike in searches.items():
+        for search, found in _search_in_batches(model, alike, settings, on_step):
+            if found is None:
+                lost += search.facts
+                continue
+            targets.update(zip(search.facts, found, strict=True))
+            if store:
+                store.save(search.key, found)
+    if lost:
+        named = "; ".join(repr(fact.prompt) for fact in lost)
+        raise NotFinite(f"the target search of {len(lost)} facts left the finite numbers: {named}")
+    on_progress(len(facts), len(facts))
+    return torch.stack([targets[fact] for fact in facts])
+
+
+def facts_to_search(
+    model: EditableModel,
+    facts: Sequence[Fact],
+    contexts: Sequence[str],
+    hyperparameters: TargetHyperparameters,
+    store: BuildStore,
+) -> list[Fact]:
+    """The facts whose targets `store` does not have, all of a subject or none."""
+    return [
+        fact
+        for about_one in by_subject(facts)
+        if store.load(target_key(model, about_one, contexts, hyperparameters.for_search(search_of(about_one)))) is None
+        for fact in about_one
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A prompt of a fact, behind a context or bare, followed by the object's tokens but the last.
+
+    Attributes:
+        fact: number of the fact among those of its subject.
+        first: place in the suffix at which the first token of the object is predicted.
+    """
+
+    prompt: SubjectPrompt
+    fact: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What is run for one subject. The bare prompt comes first among a fact's rows."""
+
+    facts: tuple[Fact, ...]
+    key: str
+    rows: tuple[_Row, ...]
+    object_ids: tuple[tuple[int, ...], ...]  # of each fact
+    kl_prompt: SubjectPrompt
+
+    @classmethod
+    def of(cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str) -> _Search:
+        object_ids = tuple(target_ids(model.tokenizer, fact.object) for fact in facts)
+        rows = []
+        for number, fact in enumerate(facts):
+            for context in ("", *contexts):
+                prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
+                with_object = replace(prompt, token_ids=prompt.token_ids + object_ids[number][:-1])
+                rows.append(_Row(with_object, number, prompt.suffix_length - 1))
+        whole = subject_prompt(model.tokenizer, KL_TEMPLATE, facts[0].subject)
+        # Its distribution is read at the subject, so nothing after the subject is run.
+        kl_prompt = replace(whole, token_ids=whole.up_to_subject)
+        return cls(facts, key, tuple(rows), object_ids, kl_prompt)
+
+    def num_steps(self, for_one: int) -> int:
+        """Steps that the search may take where `for_one` are granted to a search for one fact."""
+        return math.ceil(for_one * math.sqrt(len(self.facts)))
+
+    @property
+    def footprint(self) -> Footprint:
+        return Footprint(
+            rows=len(self.rows),
+            suffix=max(row.prompt.suffix_length for row in self.rows),
+            prefix=max(row.prompt.subject_last for row in self.rows),
+            predictions=sum(len(self.object_ids[row.fact]) for row in self.rows) + 1,
+        )
+
+
+def _search_in_batches(
+    model: EditableModel,
+    searches: Sequence[_Search],
+    hyperparameters: TargetHyperparameters,
+    on_step: Callable[[float], None],
+) -> Iterator[tuple[_Search, Tensor | None]]:
+    """Each search with the targets of its facts, (facts of the subject, d_model), in the order in which they end.
+
+    A batch that memory runs out for is done again in halves, and those that follow are no larger.
+    """
+    limits = BatchLimits.of(model, hyperparameters.layers[-1])
+    waiting = deque(sorted(searches, key=lambda search: search.footprint.order))
+    while waiting:
+        batch = [waiting.popleft() for _ in range(limits.fitting(search.footprint for search in waiting))]
+        ended: set[str] = set()
+        exhausted = False
+        try:
+            for search, found in _search_batch(model, batch, hyperparameters, on_step):
+                ended.add(search.key)
+                yield search, found
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out_of_memory(error) or len(batch) == 1:
+                raise
+            exhausted = True
+        if exhausted:  # only here, where the error is gone, whose frames hold what memory is short of
+            limits = limits.halved(search.footprint for search in batch)
+            waiting.extendleft(search for search in reversed(batch) if search.key not in ended)
+
+
+@dataclass(frozen=True, slots=True)
+class _Predictions:
+    """Where the tokens of the objects are predicted, one entry for each token of each row.
+
+    Attributes:
+        row, position: of the suffix rows, (tokens,).
+        token_id: what should be predicted there, (tokens,).
+        fact: fact of the batch that it belongs to, (tokens,).
+        weight: 1 / (rows of the fact * tokens of its object), float32, (tokens,).
+        subject: subject of the batch that each fact belongs to, (facts,).
+        share: 1 / facts of its subject, float32, (facts,).
+    """
+
+    row: Tensor
+    position: Tensor
+    token_id: Tensor
+    fact: Tensor
+    weight: Tensor
+    subject: Tensor
+    share: Tensor
+
+    @classmethod
+    def of(cls, searches: Sequence[_Search], device: torch.device) -> _Predictions:
+        entries: list[tuple[int, int, int, int, float]] = []
+        subject: list[int] = []
+        row_number = 0
+        for number, search in enumerate(searches):
+            rows_per_fact = len(search.rows) // len(search.facts)
+            for row in search.rows:
+                object_ids = search.object_ids[row.fact]
+                weight = 1 / (rows_per_fact * len(object_ids))
+                entries += [
+                    (row_number, row.first + place, token_id, len(subject) + row.fact, weight)
+                    for place, token_id in enumerate(object_ids)
+                ]
+                row_number += 1
+            subject += [number] * len(search.facts)
+        rows, positions, token_ids, facts, weights = (
+            torch.tensor(c, device=device) for c in zip(*entries, strict=True)
+        )
+        share = torch.tensor([1 / len(searches[number].facts) for number in subject], device=device)
+        return cls(rows, positions, token_ids, facts, weights, torch.tensor(subject, device=device), share)
+
+    def losses(self, model: EditableModel, hidden: Tensor) -> Tensor:
+        """Mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states."""
+        log_probabilities = log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
+        losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
+        return _summed(losses, self.fact, len(self.share))
+
+    def mean_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
+        """(facts,) -> (subjects,)"""
+        return _summed(losses * self.share, self.subject, num_subjects)
+
+    def largest_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
+        """(facts,) -> (subjects,)"""
+        return losses.new_full((num_subjects,), -torch.inf).scatter_reduce(0, self.subject, losses, "amax")
+
+
+def _summed(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """The sum of each group's values. (Unlike `index_add`, it adds in one order on a GPU, too.)"""
+    return values.new_zeros(num_groups).index_put((group,), values, accumulate=True)
+
+
+def _search_batch(
+    model: EditableModel,
+    searches: Sequence[_Search],
+    hyperparameters: TargetHyperparameters,
+    on_step: Callable[[float], None],
+) -> Iterator[tuple[_Search, Tensor | None]]:
+    """Gradient descent on the offsets of all subjects of a batch at once. None is found where a loss is not finite."""
+    layer = hyperparameters.layers[-1]
+    device = model.device
+    rows = Suffixes.of(
+        model,
+        layer,
+        [row.prompt for search in searches for row in search.rows],
+        [number for number, search in enumerate(searches) for _ in search.rows],
+        first_read=min(row.first for search in searches for row in search.rows),
+    )
+    kl_rows = Suffixes.of(model, layer, [search.kl_prompt for search in searches], range(len(searches)))
+    bare_states = _bare_states(rows, searches)  # h of each subject's facts
+    base_norm = torch.stack([states.norm(dim=-1).mean() for states in bare_states])  # |h|, (subjects,)
+    offsets = torch.zeros(len(searches), rows.hidden.shape[-1], device=device, requires_grad=True)
+    adam = torch.optim.Adam([offsets], lr=hyperparameters.learning_rate)
+    with torch.no_grad():
+        kl_before = _kl_log_probabilities(model, kl_rows, offsets)
+
+    num_steps = torch.tensor([search.num_steps(hyperparameters.num_steps) for search in searches], device=device)
+    at_work, searching = list(searches), torch.arange(len(searches), device=device)
+    predictions = _Predictions.of(at_work, device)
+    for step in itertools.count(1):
+        delta = offsets[searching]
+        object_losses = predictions.losses(model, rows.run(model, delta))
+        kl = kl_div(
+            kl_before[searching], _kl_log_probabilities(model, kl_rows, delta), log_target=True, reduction="none"
+        ).sum(-1)
+        norm_cost = delta.norm(dim=-1) / base_norm[searching] ** 2
+        cost = hyperparameters.kl_factor * kl + hyperparameters.weight_decay * norm_cost
+        loss = predictions.mean_by_subject(object_losses, len(at_work)) + cost
+        lost = ~loss.isfinite()
+        largest = predictions.largest_by_subject(object_losses.detach(), len(at_work))
+        done = (largest + cost < hyperparameters.stop_loss) | (step >= num_steps[searching]) | lost
+        for number, is_lost in zip(searching[done].tolist(), lost[done].tolist(), strict=True):
+            yield searches[number], None if is_lost else bare_states[number] + offsets[number].detach()
+        at_work = [search for search, is_done in zip(at_work, done.tolist(), strict=True) if not is_done]
+        on_step(sum(len(search.facts) * step / search.num_steps(hyperparameters.num_steps) for search in at_work))
+        if not at_work:
+            return
+        adam.zero_grad()
+        loss[~done].sum().backward()
+        adam.step()
+        _clamp(offsets, hyperparameters.clamp * base_norm)
+        if bool(done.any()):
+            searching = searching[~done]
+            rows, kl_rows = rows.without(done), kl_rows.without(done)
+            predictions = _Predictions.of(at_work, device)
+
+
+def _bare_states(rows: Suffixes, searches: Sequence[_Search]) -> list[Tensor]:
+    """The hidden state h of each fact's bare prompt at the subject: per search (facts, d_model), float32."""
+    states = torch.split(rows.hidden[:, 0].float(), [len(search.rows) for search in searches])
+    return [
+        of_subject[:: len(search.rows) // len(search.facts)]
+        for of_subject, search in zip(states, searches, strict=True)
+    ]
+
+
+def _kl_log_probabilities(model: EditableModel, rows: Suffixes, offsets: Tensor) -> Tensor:
+    """Log probabilities of the next token at the subject, (subjects, vocabulary)."""
+    return log_softmax(model.logits(rows.run(model, offsets)[:, 0]).float(), dim=-1)
+
+
+@torch.no_grad()
+def _clamp(offsets: Tensor, largest: Tensor) -> None:
+    """Project each offset, in place, to a norm of at most `largest`, (subjects,)."""
+    norms = offsets.norm(dim=-1)
+    offsets.mul_(torch.where(norms > largest, largest / norms, 1)[:, None])

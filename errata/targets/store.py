@@ -1,0 +1,97 @@
+"""What builds have found before, kept under a name made of everything that it depends on: targets, and states at the
+subject of the model as it is before any edit.
+
+A fact that is asked for again costs no search, and a build that was killed goes on from the targets that it had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from errata.facts import Fact
+from errata.files import durable
+from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
+from errata.model import EditableModel
+
+SEARCH = 1
+"""Number of the search as it is written now: to be raised when it would find other targets."""
+
+STATES = 1
+"""The same for keys and hidden states."""
+
+NAME = "targets"
+"""Of the tensor in its file, from when there was nothing else to keep."""
+
+
+def target_key(
+    model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], hyperparameters: TargetHyperparameters
+) -> str:
+    """Name of the targets of `facts`, which are all that is to be said of one subject: 64 hex digits."""
+    values = hyperparameters.as_dict()
+    parts = {
+        "search": SEARCH,
+        "model": model.fingerprint,
+        "layer": hyperparameters.layers[-1],
+        "hyperparameters": {name: values[name] for name in SEARCH_HYPERPARAMETERS},
+        "contexts": list(contexts),
+        "facts": [(fact.subject, fact.template, fact.object) for fact in facts],
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def states_key(model: EditableModel, fact: Fact, contexts: Sequence[str], key_layer: int, output_layer: int) -> str:
+    """Name of the key of `fact` at one layer and its hidden state after another, in the model as it is: 64 digits."""
+    parts = {
+        "states": STATES,
+        "model": model.fingerprint,
+        "layers": [key_layer, output_layer],
+        "contexts": list(contexts),
+        "prompt": (fact.subject, fact.template),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+class BuildStore:
+    """A folder of tensors, each in a small file. Any number of processes may read and write it."""
+
+    def __init__(self, folder: Path) -> None:
+        """The folder is made when the first tensor is saved."""
+        self._folder = folder
+
+    def load(self, key: str) -> Tensor | None:
+        """What was saved under that name, float32; None where there is nothing that can be used."""
+        try:
+            with safe_open(self._file(key), framework="pt") as stored:
+                tensor: Tensor = stored.get_tensor(NAME)
+                intact = stored.metadata()["sha256"] == _sha256(tensor)
+        except (OSError, SafetensorError, KeyError, TypeError):
+            return None
+        return tensor if intact else None
+
+    def save(self, key: str, tensor: Tensor) -> None:
+        """Keep a tensor under a name."""
+        file = self._file(key)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = durable.scratch_beside(file)
+        tensor = tensor.detach().float().cpu().contiguous()
+        try:
+            save_file({NAME: tensor}, scratch, metadata={"sha256": _sha256(tensor)})
+            # Not synced: what a crash of the machine takes or damages is computed again.
+            scratch.replace(file)
+        except (OSError, SafetensorError):
+            scratch.unlink(missing_ok=True)
+            raise
+
+    def _file(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.safetensors"
+
+
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()

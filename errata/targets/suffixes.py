@@ -1,0 +1,190 @@
+"""Rows of tokens that are run again and again from the subject's last token on, with an offset added there.
+
+The offset goes to the output of block L at that position, so it changes nothing in the blocks up to L, and nothing
+at earlier positions. All of that is computed once: the output of block L, and the keys and values that the blocks
+above L give for the positions before. Of two MLPs a part is enough: block L + 1 gets what it got before at all
+positions but the subject's, where its MLP does not read what its attention gives; and of the last block only those
+positions are of use from which something is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from errata.model import EditableModel
+from errata.model.prefixes import AfterPrefixes, Recording, causal_mask, run_blocks
+from errata.model.tokens import SubjectPrompt, padded
+
+
+@dataclass(frozen=True, slots=True)
+class Suffixes:
+    """R rows. S is the longest suffix, which begins with the subject's last token, and P the longest prefix.
+
+    Attributes:
+        layer: L.
+        owner: number of the offset that a row gets, (R,).
+        hidden: output of block L on suffix positions, (R, S, d_model).
+        positions: of the suffix, (1, S), the same for all rows, which are moved along for that: blocks above L see
+            distances between positions alone. (R, S) where there is no room for it.
+        mask: added to attention scores, 0 or the lowest number, (R, 1, S, P + S).
+        prefix: per block above L, the keys and values of the prefix, each (R, heads, P, d_head).
+        first_read: the first suffix position that final hidden states are read from.
+        unmoved: what the MLP of block L + 1 gives after the subject, (R, S - 1, d_model), where no offset moves it.
+    """
+
+    layer: int
+    owner: Tensor
+    hidden: Tensor
+    positions: Tensor
+    mask: Tensor
+    prefix: dict[int, tuple[Tensor, Tensor]]
+    first_read: int
+    unmoved: Tensor | None
+
+    @classmethod
+    @torch.no_grad()
+    def of(
+        cls,
+        model: EditableModel,
+        layer: int,
+        prompts: Sequence[SubjectPrompt],
+        owner: Sequence[int],
+        *,
+        first_read: int = 0,
+    ) -> Suffixes:
+        """Run the rows once: all of them up to block `layer`, and their prefixes through the blocks above."""
+        device = model.device
+        token_ids = padded([prompt.token_ids for prompt in prompts], device)
+        below = model.blocks(0, layer + 1)
+        hidden = below(inputs_embeds=model.embed(token_ids), use_cache=False).last_hidden_state
+
+        subject = torch.tensor([prompt.subject_last for prompt in prompts], device=device)  # the prefix's length, too
+        num_prefix = int(subject.max())
+        num_suffix = max(prompt.suffix_length for prompt in prompts)
+        inside = (subject[:, None] + torch.arange(num_suffix, device=device)).clamp(max=token_ids.shape[1] - 1)
+        source = torch.arange(num_prefix, device=device) - (num_prefix - subject[:, None])  # (R, P)
+        # Where all suffixes can begin at one position they do: it is cheaper.
+        fits = num_prefix + num_suffix <= model.max_length
+        begin = torch.tensor([num_prefix], device=device) if fits else subject
+        positions = begin[:, None] + torch.arange(num_suffix, device=device)
+        prefix_positions = begin[:, None] + torch.arange(-num_prefix, 0, device=device)
+        # What is not a part of a row's prefix is put after everything, where no query sees it.
+        seen_as = prefix_positions.expand_as(source).masked_fill(source < 0, num_prefix + num_suffix)
+        all_positions = torch.cat([seen_as, positions.expand(len(prompts), -1)], dim=1)
+        suffixes = cls(
+            layer=layer,
+            owner=torch.tensor(owner, device=device),
+            hidden=_gathered(hidden, inside),
+            positions=positions.clamp(max=model.max_length - 1),
+            mask=causal_mask(positions, all_positions, hidden.dtype),
+            prefix=_keys_and_values(model, layer, _gathered(hidden, source.clamp(min=0)), prefix_positions, seen_as),
+            first_read=first_read,
+            unmoved=None,
+        )
+        # The last block's MLP is cut short already.
+        return replace(suffixes, unmoved=suffixes._unmoved(model)) if layer + 2 < model.num_layers else suffixes
+
+    def run(self, model: EditableModel, offsets: Tensor) -> Tensor:
+        """Final hidden states with each row's offset added at its subject, (R, S, d_model).
+
+        Those before `first_read` are not to be used.
+
+        Args:
+            offsets: (owners, d_model), float32.
+        """
+        at_subject = self.hidden[:, :1] + offsets[self.owner, None].to(self.hidden.dtype)
+        moved = torch.cat([at_subject, self.hidden[:, 1:]], dim=1)
+        last = model.num_layers - 1
+        mlps: dict[int, nn.Module] = {}
+        if self.first_read:
+            mlps[last] = _FromPosition(model.mlp(last), self.first_read)
+        if self.unmoved is not None:
+            mlps[self.layer + 1] = _AtSubject(model.mlp(self.layer + 1), self.unmoved)
+        return self._run_blocks(model, last + 1, moved, mlps)
+
+    def without(self, done: Tensor) -> Suffixes:
+        """The rows of the owners that are not `done`, (owners,), who are numbered anew."""
+        rows = (~done)[self.owner].nonzero()[:, 0]
+        number = (~done).cumsum(0) - 1
+        return replace(
+            self,
+            owner=number[self.owner[rows]],
+            hidden=self.hidden[rows],
+            positions=self.positions if len(self.positions) == 1 else self.positions[rows],
+            mask=self.mask[rows],
+            prefix={block: (keys[rows], values[rows]) for block, (keys, values) in self.prefix.items()},
+            unmoved=None if self.unmoved is None else self.unmoved[rows],
+        )
+
+    def _unmoved(self, model: EditableModel) -> Tensor | None:
+        if not model.is_parallel or self.hidden.shape[1] == 1:
+            return None
+        remembering = _Remembering(model.mlp(self.layer + 1))
+        self._run_blocks(model, self.layer + 2, self.hidden, {self.layer + 1: remembering})
+        return remembering.output[:, 1:].contiguous()
+
+    def _run_blocks(self, model: EditableModel, stop: int, hidden: Tensor, mlps: dict[int, nn.Module]) -> Tensor:
+        """Blocks L + 1 to `stop` - 1 on the suffixes, which see their prefixes."""
+        part = model.blocks(self.layer + 1, stop, mlps=mlps)
+        return run_blocks(part, hidden, self.positions, self.mask, AfterPrefixes(self.prefix))
+
+
+class _FromPosition(nn.Module):
+    """An MLP of which only the positions from `first` on are computed; before them it gives zeros."""
+
+    def __init__(self, mlp: nn.Module, first: int) -> None:
+        super().__init__()
+        self._mlp, self._first = mlp, first
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        computed: Tensor = self._mlp(hidden[:, self._first :].contiguous())
+        return torch.cat([computed.new_zeros(*hidden.shape[:1], self._first, hidden.shape[2]), computed], dim=1)
+
+
+class _AtSubject(nn.Module):
+    """An MLP that is computed at the first position; what it gives after it is known."""
+
+    def __init__(self, mlp: nn.Module, after: Tensor) -> None:
+        super().__init__()
+        self._mlp, self._after = mlp, after
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return torch.cat([self._mlp(hidden[:, :1].contiguous()), self._after], dim=1)
+
+
+class _Remembering(nn.Module):
+    """An MLP that remembers what it gave."""
+
+    def __init__(self, mlp: nn.Module) -> None:
+        super().__init__()
+        self._mlp = mlp
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        output: Tensor = self._mlp(hidden)
+        self.output = output
+        return output
+
+
+def _keys_and_values(
+    model: EditableModel, layer: int, hidden: Tensor, positions: Tensor, seen_as: Tensor
+) -> dict[int, tuple[Tensor, Tensor]]:
+    """What the blocks above `layer` give for prefixes, (R, P, d_model); nothing where all prefixes are empty.
+
+    Args:
+        positions: (R or 1, P); negative where a row has no such position.
+        seen_as: the same, (R, P), but for those: there, later than every query.
+    """
+    cache = Recording()
+    if hidden.shape[1]:
+        above = model.blocks(layer + 1, model.num_layers)
+        run_blocks(above, hidden, positions.clamp(min=0), causal_mask(seen_as, seen_as, hidden.dtype), cache)
+    return cache.recorded
+
+
+def _gathered(hidden: Tensor, positions: Tensor) -> Tensor:
+    """Each row's hidden states at its own positions: (R, T, d_model), (R, N) -> (R, N, d_model)."""
+    return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))

@@ -1,0 +1,194 @@
+"""Another try at the facts of an edit that did not take: what is to be built, from that edit and what serves now.
+
+The version that comes of it is built like any other, from the base model in one batch. What is stronger is the search
+for the targets of those facts, which they keep from then on.
+
+What may be tried again is looked at when it is asked for, and once more by the worker: what serves may be another
+version by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from errata.errors import Conflict, InvalidHyperparameters
+from errata.hyperparameters import TargetHyperparameters, of_method
+from errata_registry.jobs.edit_files import AcceptedRequest, body_sha256
+from errata_registry.records import (
+    BASE_VERSION,
+    MOST_SHOWN,
+    Edit,
+    EditRequest,
+    FactBody,
+    Gate,
+    Manifest,
+    RetryRequest,
+    StoredFact,
+)
+from errata_registry.registry import Registry
+from errata_registry.versions.fact_index import FactIndex
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What of an edit is tried again on a version: the facts that did not take as they were left, all facts to put in
+    by their ids, the ids of those to withdraw, and whether that version has the edit's changes already."""
+
+    missing: tuple[StoredFact, ...]
+    facts: Mapping[str, StoredFact]
+    retract: tuple[str, ...]
+    builds_on_it: bool
+
+
+def retry_edit(
+    registry: Registry, edit_id: str, retry: RetryRequest, idempotency_key: str | None = None, *, by: str | None = None
+) -> Edit:
+    """Queue an edit that tries those facts of another one again that did not take.
+
+    Raises:
+        UnknownEdit, UnknownVersion: there is no such edit, or its version was deleted.
+        Conflict: it has not ended or made no version, all of its facts took, some were changed since, or the search
+            would be the one that they had.
+        InvalidHyperparameters: its method searches for no targets, or not by those that are given.
+        IdempotencyMismatch, QueueFull: as `Registry.create_edit`, which may refuse what comes of it, too.
+    """
+    sha256 = body_sha256(retry, "retry", edit_id)
+    if idempotency_key is not None and (known := registry.edit_of_key(idempotency_key, sha256)):
+        return known
+    edit = registry.edit(edit_id)
+    accepted = registry.edit_files.accepted(edit_id)
+    manifest = _version_of(registry, edit, accepted)
+    request, refuse_conflicts = _request(registry, edit, accepted, manifest, retry)
+    return registry.create_edit(
+        request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts, retries=edit_id, sha256=sha256
+    )[0]
+
+
+def refuse_outdated(registry: Registry, edit_id: str, request: EditRequest, number: int) -> None:
+    """Raise `Conflict` where `request`, accepted as another try at an edit, is not what that would be on a version.
+
+    Raises:
+        Conflict: facts that did not take are others there, or it has the edit's changes and had not, or the reverse.
+        UnknownVersion: the edit's version was deleted.
+    """
+    edit, accepted = registry.edit(edit_id), registry.edit_files.accepted(edit_id)
+    tried = _tried(registry, edit, accepted, _version_of(registry, edit, accepted), number)
+    if {body.to_fact().id for body in request.facts} == tried.facts.keys() and request.retract == tried.retract:
+        return
+    has = "has" if tried.builds_on_it else "does not have"
+    raise Conflict(
+        f"what serves was changed since this was accepted: version {number} {has} what {edit_id} did, so that more or "
+        "less is to be built; ask for the new try once more"
+    )
+
+
+def _version_of(registry: Registry, edit: Edit, accepted: AcceptedRequest) -> Manifest:
+    if not edit.status.final:
+        raise Conflict(f"{edit.id} is {edit.status}; it can be tried again once it has ended")
+    if not isinstance(accepted.request, EditRequest):
+        raise Conflict(f"{edit.id} builds weights again and has no facts to be tried again")
+    if edit.version is None:
+        what = "was a dry run" if edit.dry_run and edit.error is None else f"is {edit.status}"
+        raise Conflict(f"{edit.id} {what} and made no version: send it again instead")
+    return registry.artifacts.manifest(edit.version)
+
+
+def _request(
+    registry: Registry, edit: Edit, accepted: AcceptedRequest, manifest: Manifest, retry: RetryRequest
+) -> tuple[EditRequest, bool]:
+    """The edit to be queued, and whether it must not change facts that are there."""
+    asked = accepted.request
+    assert isinstance(asked, EditRequest)
+    active = registry.active()
+    activate = asked.activate if retry.activate is None else retry.activate
+    base = retry.base
+    if base is None and not activate and not _is_made_of(registry, active, manifest.id):
+        base = asked.base
+    number = active if base is None else base
+    tried = _tried(registry, edit, accepted, manifest, number)
+    held = registry.facts(number) if tried.builds_on_it else registry.facts(manifest.id)
+    searches = _searches(manifest, tried.missing, held, retry)
+    request = EditRequest(
+        facts=tuple(_body(fact, searches) for fact in tried.facts.values()),
+        retract=tried.retract,
+        base=base,
+        method=asked.method,
+        activate=activate,
+        gate=retry.gate.completed_by(edit.gate or Gate()),
+        hparams=asked.hparams,
+        note=retry.note,
+        dry_run=retry.dry_run,
+    )
+    return request, tried.builds_on_it or accepted.refuse_conflicts
+
+
+def _tried(registry: Registry, edit: Edit, accepted: AcceptedRequest, manifest: Manifest, number: int) -> _Tried:
+    """What is tried again on version `number`. Raises `Conflict` where nothing is to be, or facts are others there."""
+    asked = accepted.request
+    assert isinstance(asked, EditRequest)
+    made, present = registry.facts(manifest.id), registry.facts(number)
+    builds_on_it = _is_made_of(registry, number, manifest.id)
+    outcomes = registry.fact_outcomes(edit.id)
+    missing = tuple(fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id)))
+    if not missing:
+        raise Conflict(f"all {len(outcomes)} facts of {edit.id} took")
+    _refuse_changed(missing, present, number, None if builds_on_it else edit.id)
+    again = {fact.id: fact for fact in missing}
+    retract: tuple[str, ...] = ()
+    if not builds_on_it:  # all that the edit was to do is to be done
+        again |= {fact.id: fact for body in asked.facts if (fact := made.get(body.to_fact().id))}
+        retract = tuple(fact_id for fact_id in asked.retract if fact_id in present)
+    return _Tried(missing, again, retract, builds_on_it)
+
+
+def _is_made_of(registry: Registry, number: int, ancestor: int) -> bool:
+    """Whether a version is another one or was made from it, so that it has its changes."""
+    while number > ancestor and number != BASE_VERSION:
+        number = registry.artifacts.folder(number).manifest.parent
+    return number == ancestor
+
+
+def _refuse_changed(missing: Sequence[StoredFact], present: FactIndex, number: int, undone: str | None) -> None:
+    """Raise `Conflict`, naming the facts, where they are not in a version any more as they were left.
+
+    `undone` is the edit where the version lacks its changes: then its facts may be as they were before it.
+    """
+    changed = []
+    for fact in missing:
+        held = present.get(fact.id)
+        now = held.object if held else None
+        before = fact.replaced if undone and fact.edit == undone else fact.object
+        if now not in (fact.object, before):
+            name = f"{fact.subject!r}, {fact.relation!r} ({fact.id})"
+            changed.append(f"{name} is {now!r} there" if held else f"{name} is not there any more")
+    if changed:
+        more = f" (and {len(changed) - MOST_SHOWN} more)" if len(changed) > MOST_SHOWN else ""
+        named = "; ".join(changed[:MOST_SHOWN])
+        raise Conflict(f"facts that did not take are others in version {number}: {named}{more}")
+
+
+def _searches(
+    manifest: Manifest, missing: Sequence[StoredFact], held: FactIndex, retry: RetryRequest
+) -> dict[str, dict[str, object]]:
+    """What to search with for each subject of which a fact did not take. `held` are the facts with the searches that
+    they have; raises `Conflict` where none of these would be another one."""
+    hyperparameters = of_method(manifest.method, manifest.hparams)
+    if not isinstance(hyperparameters, TargetHyperparameters):
+        raise InvalidHyperparameters(
+            "method", f"{manifest.method} searches for no targets, so no search can be stronger"
+        )
+    hyperparameters.for_search(retry.hparams)
+    searches = {
+        fact.subject: dict(retry.hparams) or hyperparameters.for_search(fact.search).stronger() for fact in missing
+    }
+    had = {fact.subject: fact.search for one in missing if (fact := held.get(one.id))}
+    if all(hyperparameters.for_search(searches[name]) == hyperparameters.for_search(had[name]) for name in searches):
+        why = "they were searched for with these `hparams`" if retry.hparams else "a search cannot be any stronger"
+        raise Conflict(f"a new try would find what is there already: {why}; say others in `hparams`")
+    return searches
+
+
+def _body(fact: StoredFact, searches: dict[str, dict[str, object]]) -> FactBody:
+    body = FactBody.from_fact(fact.to_fact())
+    return body.model_copy(update={"search": searches.get(fact.subject, body.search)})

@@ -1,0 +1,1 @@
+"""What serves: the journal of activations, names of versions, probes."""

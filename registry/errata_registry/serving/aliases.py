@@ -1,0 +1,64 @@
+"""Aliases: names that stand for a version, such as `production`. What has a name is never dropped."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from errata.errors import CorruptArtifact, UnknownAlias
+from errata.files import durable
+
+ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+RESERVED = ("base", "active")
+
+
+def is_alias(name: str) -> bool:
+    """Whether a version may be called that: a letter, then at most 63 letters, digits, `-` and `_`; not what means
+    something else already."""
+    return ALIAS.fullmatch(name) is not None and name not in RESERVED
+
+
+class Aliases:
+    """The file of aliases. Whoever changes it holds the journal's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def of(cls, home: Path) -> Aliases:
+        """Those of a home folder."""
+        return cls(home / "aliases.json")
+
+    def all(self) -> dict[str, int]:
+        """The version that each name stands for, by name. Raises `CorruptArtifact`."""
+        if not self._path.exists():
+            return {}
+        try:
+            aliases = json.loads(self._path.read_text(encoding="utf-8"))
+            return {str(name): int(number) for name, number in sorted(aliases.items())}
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise CorruptArtifact(f"the file of aliases {self._path} cannot be read: {error}") from error
+
+    def version(self, name: str) -> int:
+        """The version that a name stands for. Raises `UnknownAlias`."""
+        try:
+            return self.all()[name]
+        except KeyError:
+            raise UnknownAlias(f"no version is called {name[:100]!r}") from None
+
+    def names(self, number: int) -> tuple[str, ...]:
+        """The names of a version."""
+        return tuple(name for name, named in self.all().items() if named == number)
+
+    def put(self, name: str, number: int) -> None:
+        """Let a name stand for a version, whatever it stood for before."""
+        self._write({**self.all(), name: number})
+
+    def remove(self, name: str) -> None:
+        """Take a name away. Raises `UnknownAlias`."""
+        self.version(name)
+        self._write({other: number for other, number in self.all().items() if other != name})
+
+    def _write(self, aliases: dict[str, int]) -> None:
+        durable.write(self._path, json.dumps(aliases, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,203 @@
+"""`errata verify`: whether what a home folder holds is whole, and agrees with itself. It changes nothing of that."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from errata import deltas
+from errata.errors import ArtifactError, ErrataError, InvalidFacts
+from errata.facts import FactSet
+from errata_registry.home import BoundBase
+from errata_registry.jobs.edit_files import EditFiles
+from errata_registry.jobs.measurement_files import MeasurementFiles
+from errata_registry.jobs.measurement_kinds import EVALUATIONS, TRACES
+from errata_registry.records import BASE_VERSION, ChangeKind, StoredFact
+from errata_registry.serving.aliases import Aliases
+from errata_registry.serving.journal import Journal, JournalEntry
+from errata_registry.versions.fact_index import FactIndex, changes_between
+from errata_registry.versions.folder import CHANGES, DELTA, VersionFolder
+from errata_registry.versions.store import Artifacts
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was looked at, and a line for each thing that is wrong."""
+
+    versions: int
+    dropped: int
+    deleted: int
+    edits: int
+    activations: int
+    faults: tuple[str, ...]
+
+    def __str__(self) -> str:
+        looked_at = (
+            f"{self.versions} versions ({self.dropped} with dropped weights), {self.deleted} deleted ones, "
+            f"{self.edits} edits, {self.activations} activations"
+        )
+        return "\n".join([*self.faults, f"{looked_at}: {f'{len(self.faults)} faults' if self.faults else 'all whole'}"])
+
+
+def verify(home: Path) -> Verified:
+    """Look at every manifest, fact set, update, name, edit, measurement and activation of a home folder.
+
+    Raises:
+        UnknownVersion: the folder does not belong to a base model yet.
+        CorruptArtifact: what it belongs to cannot be read.
+    """
+    base, journal = BoundBase.of(home), Journal.of(home)
+    faults = [] if (home / "versions").is_dir() else ["the folder of versions is not there"]
+    artifacts, edits = Artifacts(home), EditFiles(home / "edits")
+    folders = []
+    for number in artifacts.all_numbers():
+        with journal.locked():  # nobody drops, restores or deletes it meanwhile
+            folders.append(artifacts.folder(number))
+            faults += [f"version {number}: {fault}" for fault in _faults_of_version(artifacts, number, base)]
+    activations: tuple[JournalEntry, ...] = ()
+    try:
+        activations = journal.entries()
+    except ArtifactError as error:
+        faults.append(str(error))
+    faults += _faults_of_activations(artifacts, activations)
+    faults += _faults_of_names(artifacts, Aliases.of(home))
+    faults += _faults_of_edits(artifacts, edits)
+    for measurements in (MeasurementFiles(EVALUATIONS, home), MeasurementFiles(TRACES, home)):
+        faults += _faults_of_measurements(measurements)
+    return Verified(
+        versions=len(artifacts.numbers()),
+        dropped=sum(folder.is_dropped and not folder.is_deleted for folder in folders),
+        deleted=sum(folder.is_deleted for folder in folders),
+        edits=len(edits.ids()),
+        activations=len(activations),
+        faults=tuple(faults),
+    )
+
+
+def faults_of_files(folder: VersionFolder, base: BoundBase) -> Iterator[str]:
+    """What is wrong with manifest, facts and update of one version by themselves."""
+    try:
+        manifest = folder.manifest
+    except ArtifactError as error:
+        yield _said(error, folder)
+        return
+    if manifest.base_model.digest != base.digest:
+        yield (
+            f"it was built on {manifest.base_model.name} ({manifest.base_model.digest[:12]}), and the base model here "
+            f"is {base.name} ({base.digest[:12]}), which has other weights"
+        )
+    try:
+        yield from _faults_of_facts(folder.facts(), manifest.facts)
+    except ArtifactError as error:
+        yield _said(error, folder)
+    if folder.is_deleted or folder.is_dropped:
+        if folder.delta_bytes:
+            yield f"its weights are to be gone, and {DELTA} is still there"
+        return
+    try:
+        updates = deltas.read(folder.checked(DELTA))
+        if list(updates) != [report.layer for report in manifest.layers]:
+            yield f"the update is of the layers {list(updates)}, and the manifest tells of others"
+        if not all(bool(part.isfinite().all()) for delta in updates.values() for part in delta.parts):
+            yield "the update holds what is no finite number"
+    except ArtifactError as error:
+        yield _said(error, folder)
+
+
+def _faults_of_facts(facts: Iterable[StoredFact], count: int) -> Iterator[str]:
+    stored = list(facts)
+    if len(stored) != count:
+        yield f"it holds {len(stored)} facts, and its manifest says {count}"
+    yield from (f"{fact.id} is not the id of its fact" for fact in stored if fact.to_fact().id != fact.id)
+    try:
+        in_order = [fact.id for fact in FactSet(fact.to_fact() for fact in stored)]
+    except InvalidFacts as error:
+        yield f"its facts are no fact set: {error}"
+        return
+    if in_order != [fact.id for fact in stored]:
+        yield "its facts are not in canonical order"
+
+
+def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> Iterator[str]:
+    folder = artifacts.folder(number)
+    faults = list(faults_of_files(folder, base))
+    yield from faults
+    if faults:
+        return
+    manifest = folder.manifest
+    if manifest.id != number:
+        yield f"its manifest is that of version {manifest.id}"
+    if manifest.parent != BASE_VERSION and manifest.parent not in artifacts.all_numbers():
+        yield f"it was made of version {manifest.parent}, which is not there"
+        return
+    if CHANGES not in manifest.files:  # it was written before versions told of their changes
+        return
+    try:
+        changes = folder.changes()
+    except ArtifactError as error:
+        yield _said(error, folder)
+        return
+    try:
+        before = () if manifest.parent == BASE_VERSION else artifacts.folder(manifest.parent).facts()
+    except ArtifactError:  # it is told of the other version
+        return
+    counts = Counter(change.change for change in changes)
+    if [counts[kind] for kind in ChangeKind] != [manifest.added, manifest.changed, manifest.retracted]:
+        yield "its manifest counts other changes than there are"
+    if set(changes_between(FactIndex(before), FactIndex(folder.facts()))) != set(changes):
+        yield f"its facts do not differ from those of version {manifest.parent} as it says"
+
+
+def _faults_of_activations(artifacts: Artifacts, entries: Sequence[JournalEntry]) -> Iterator[str]:
+    known = {BASE_VERSION, *artifacts.all_numbers()}
+    for entry in entries:
+        if entry.active not in known:
+            yield f"version {entry.active} was activated at {entry.at}, and is not there"
+    active = entries[-1].active if entries else BASE_VERSION
+    if active != BASE_VERSION and active in known:
+        folder = artifacts.folder(active)
+        if folder.is_deleted or folder.is_dropped:
+            yield f"version {active} is active, and its weights are not there"
+
+
+def _faults_of_names(artifacts: Artifacts, aliases: Aliases) -> Iterator[str]:
+    try:
+        names = aliases.all()
+    except ArtifactError as error:
+        yield str(error)
+        return
+    there = {BASE_VERSION, *artifacts.numbers()}
+    yield from (
+        f"{name!r} is a name of version {number}, which is not there"
+        for name, number in names.items()
+        if number not in there
+    )
+
+
+def _faults_of_edits(artifacts: Artifacts, edits: EditFiles) -> Iterator[str]:
+    known = set(artifacts.all_numbers())
+    for edit_id in edits.ids():
+        try:
+            edits.accepted(edit_id)
+            outcome = edits.outcome(edit_id)
+        except ErrataError as error:
+            yield str(error)
+            continue
+        if outcome and outcome.version not in {None, *known}:
+            yield f"{edit_id} made version {outcome.version}, which is not there"
+
+
+def _faults_of_measurements(measurements: MeasurementFiles[Any, Any]) -> Iterator[str]:
+    for measurement_id in measurements.ids():
+        try:
+            measurements.accepted(measurement_id)
+            measurements.outcome(measurement_id)
+        except ErrataError as error:
+            yield str(error)
+
+
+def _said(error: Exception, folder: VersionFolder) -> str:
+    return str(error).removeprefix(f"{folder.called}: ")

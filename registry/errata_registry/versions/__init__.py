@@ -1,0 +1,1 @@
+"""The versions of a home folder: their files, fact sets and changes."""

@@ -1,0 +1,170 @@
+"""What an edit makes of a fact set: the new set, what is other in it, and what a user should look at twice.
+
+The service says it when an edit is accepted, of the version that is active then; the worker decides it when the edit
+is built, of the version that it is built on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from errata.errors import FactConflict, FactProblem, InvalidFacts, UnknownFacts
+from errata.facts import MAX_FACTS, Fact, FactSet, folded
+from errata_registry.records import (
+    MOST_ALIKE_SHOWN,
+    MOST_SHOWN,
+    ChangeKind,
+    EditRequest,
+    FactChange,
+    FactName,
+    ProblemItem,
+    StoredFact,
+)
+from errata_registry.versions.fact_index import FactIndex, change_of
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where facts come from: an edit, who sent it, and when."""
+
+    edit: str
+    by: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A fact set, and how it differs from the one it was made from.
+
+    Attributes:
+        facts: the new set, in canonical order.
+        changes: all that was added, changed and withdrawn.
+        duplicates: groups of facts that differ only in case or spacing, each with one that came with the edit.
+    """
+
+    facts: FactIndex
+    changes: tuple[FactChange, ...]
+    duplicates: tuple[tuple[FactName, ...], ...]
+
+    def count(self, kind: ChangeKind) -> int:
+        """How many facts were changed in that way."""
+        return sum(change.change is kind for change in self.changes)
+
+    def as_shown(self) -> dict[str, object]:
+        """The fields of an `Edit` that tell of it."""
+        replaced = [change for change in self.changes if change.change is not ChangeKind.ADDED]
+        return {
+            "added": self.count(ChangeKind.ADDED),
+            "changed": self.count(ChangeKind.CHANGED),
+            "retracted": self.count(ChangeKind.RETRACTED),
+            "changes": tuple(replaced[:MOST_SHOWN]),
+            "duplicates": self.duplicates[:MOST_SHOWN],
+        }
+
+
+def amend(
+    before: FactIndex, base: int, request: EditRequest, origin: Origin, *, refuse_conflicts: bool = False
+) -> Amendment:
+    """Put facts into a set and take others out of it. What stays, stays with the origin that it had.
+
+    A fact that is there keeps the prompts that measure it, unless it comes with others, and its search while its object
+    stays. The facts about one subject have one search: what one of them comes with, or else what one of them has.
+
+    Args:
+        before: the facts of version `base`.
+
+    Raises:
+        UnknownFacts: a fact is to be withdrawn that the set does not hold.
+        FactConflict: `refuse_conflicts`, and facts would be changed.
+        InvalidFacts: the facts contradict one another, or would be more than a set may hold.
+    """
+    if unknown := [fact_id for fact_id in request.retract if fact_id not in before]:
+        raise UnknownFacts(unknown, base)
+    searches = {fact.subject: fact.search for fact in (body.to_fact() for body in request.facts if body.search)}
+    arriving = FactSet(_completed(body.to_fact(), before, searches) for body in request.facts)
+    arrived = {fact.id: _stored(fact, before.get(fact.id), origin) for fact in arriving}
+    withdrawn = {fact_id: None for fact_id in request.retract}
+    found = [change_of(before.get(fact_id), after) for fact_id, after in {**arrived, **withdrawn}.items()]
+    changes = tuple(change for change in found if change is not None)
+    if refuse_conflicts:
+        _refuse_conflicts(changes)
+    gone = arrived.keys() | withdrawn.keys()
+    entries = [(key, fact) for key, fact in zip(before.keys, before, strict=True) if fact.id not in gone]
+    entries += [(fact.key, arrived[fact.id]) for fact in arriving]
+    if len(entries) > MAX_FACTS:
+        detail = f"at most {MAX_FACTS} facts in one set, and with these it would hold {len(entries)}"
+        raise InvalidFacts([FactProblem(0, "subject", detail)])
+    facts = FactIndex(_agreeing([fact for _, fact in sorted(entries, key=lambda entry: entry[0])], searches))
+    return Amendment(facts, changes, _duplicates(before, arriving, arrived, withdrawn))
+
+
+def places_of(
+    error: FactConflict | UnknownFacts, request: EditRequest, ids_at: str = "retract"
+) -> tuple[ProblemItem, ...]:
+    """Where a request holds the facts that an amendment was refused for; `ids_at` is its field of withdrawn ids."""
+    if isinstance(error, UnknownFacts):
+        index_of = {fact_id: index for index, fact_id in enumerate(request.retract)}
+        detail = f"is not among the facts of version {error.version}"
+        return tuple(
+            ProblemItem(pointer=f"/{ids_at}/{index_of[fact_id]}", detail=f"{fact_id} {detail}") for fact_id in error.ids
+        )
+    index_of = {body.to_fact().id: index for index, body in enumerate(request.facts)}
+    return tuple(
+        ProblemItem(pointer=f"/facts/{index_of[fact_id]}/object", detail=detail) for fact_id, detail in error.facts
+    )
+
+
+def _completed(fact: Fact, before: FactIndex, searches: Mapping[str, Mapping[str, float]]) -> Fact:
+    """The fact with what is known of it; `searches` are those that arrive, by subject."""
+    old = before.get(fact.id)
+    search = fact.search or searches.get(fact.subject, {})
+    if old is None:
+        return replace(fact, search=search)
+    known = old.to_fact()
+    return replace(
+        fact,
+        paraphrases=fact.paraphrases or known.paraphrases,
+        neighbors=fact.neighbors or known.neighbors,
+        search=search or (known.search if known.object == fact.object else {}),
+    )
+
+
+def _agreeing(facts: Sequence[StoredFact], arriving: Mapping[str, Mapping[str, float]]) -> list[StoredFact]:
+    """The facts, those about one subject with one search."""
+    searches: dict[str, dict[str, float]] = {fact.subject: fact.search for fact in reversed(facts) if fact.search}
+    searches |= {subject: dict(search) for subject, search in arriving.items()}
+    agreeing = []
+    for fact in facts:
+        search = searches.get(fact.subject, {})
+        agreeing.append(fact if fact.search == search else fact.model_copy(update={"search": search}))
+    return agreeing
+
+
+def _stored(fact: Fact, old: StoredFact | None, origin: Origin) -> StoredFact:
+    if old is not None and old.object == fact.object:
+        return StoredFact.from_fact(fact, old.edit, old.by, old.at, old.replaced)
+    return StoredFact.from_fact(fact, origin.edit, origin.by, origin.at, old.object if old else None)
+
+
+def _refuse_conflicts(changes: Sequence[FactChange]) -> None:
+    conflicts = [
+        (change.id, f"{change.subject!r}, {change.relation!r} is {change.before!r} and would become {change.after!r}")
+        for change in changes
+        if change.change is ChangeKind.CHANGED
+    ]
+    if conflicts:
+        raise FactConflict(conflicts)
+
+
+def _duplicates(
+    before: FactIndex, arriving: FactSet, arrived: Mapping[str, StoredFact], withdrawn: Mapping[str, None]
+) -> tuple[tuple[FactName, ...], ...]:
+    groups: dict[tuple[str, str], dict[str, FactName]] = {}
+    for fact in arriving:
+        group = groups.setdefault(folded(fact), {})
+        stays = (one for one in before.alike(fact) if one.id not in withdrawn and one.id not in arrived)
+        group.update({one.id: one.name for one in stays})
+        group[fact.id] = arrived[fact.id].name
+    return tuple(tuple(group.values())[-MOST_ALIKE_SHOWN:] for group in groups.values() if len(group) > 1)

@@ -1,0 +1,207 @@
+"""The version folders: a manifest, the fact set, its changes and the delta of each version, whole or not there at all.
+
+A version is written under `tmp/`, synced and then renamed to `versions/<number>`; the rename gives it its number.
+A deleted version leaves its manifest, its facts and a tombstone, so that its number is never used again. One whose
+weights were dropped to save room lacks its delta, and has a mark that says so: it can be built again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import BaseModel
+
+from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
+from errata.files import durable
+from errata_registry.records import FactChange, Manifest, StoredFact, StoredFile, Version, now
+from errata_registry.versions.folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
+
+LEFTOVER_AGE_S = 86_400
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A version's files, written but without a number. As a context, what was not made a version of them is thrown away
+    at its end."""
+
+    folder: Path
+    files: dict[str, StoredFile]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Artifacts:
+    """The versions in a home folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._versions = home / "versions"
+        self._scratch = home / "tmp"
+        self._edits: dict[int, str | None] = {}  # the edit of each version, which never changes
+        for folder in (self._versions, self._scratch):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    # Writing
+
+    def draft(
+        self, facts: Iterable[StoredFact], changes: Iterable[FactChange], write_delta: Callable[[Path], object]
+    ) -> Draft:
+        """Write a version's files where nobody looks. `write_delta` makes the delta at the path it is given."""
+        folder = Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
+        _write_lines(folder / FACTS, facts)
+        _write_lines(folder / CHANGES, changes)
+        write_delta(folder / DELTA)
+        return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
+
+    def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
+        """Give a draft the next free number. Its manifest is `manifest` with that number and the draft's files."""
+        number = max(self.all_numbers(), default=0) + 1
+        while True:
+            numbered = manifest.model_copy(update={"id": number, "files": draft.files})
+            durable.write(draft.folder / MANIFEST, numbered.model_dump_json(indent=1) + "\n")
+            draft.folder.chmod(0o755)
+            try:
+                draft.folder.rename(self._path(number))
+            except OSError:
+                if not self._path(number).exists():
+                    raise
+                number += 1
+                continue
+            durable.sync(self._versions)
+            return numbered
+
+    def delete(self, number: int) -> None:
+        """Drop a version's delta and leave a tombstone. Raises `UnknownVersion`."""
+        folder = self._existing(number).path
+        durable.write(folder / TOMBSTONE, json.dumps({"at": now().isoformat()}) + "\n")
+        (folder / DELTA).unlink(missing_ok=True)
+
+    def drop(self, number: int) -> None:
+        """Drop a version's delta, which can be built again. Raises `UnknownVersion`."""
+        folder = self._existing(number).path
+        durable.write(folder / DROPPED, json.dumps({"at": now().isoformat()}) + "\n")
+        (folder / DELTA).unlink(missing_ok=True)
+
+    def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
+        """Put a draft's delta, which was built again, into the folder of its version; the manifest that names it.
+
+        Raises:
+            UnknownVersion: the version was deleted meanwhile.
+        """
+        folder = self._existing(manifest.id).path
+        restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
+        (draft.folder / DELTA).replace(folder / DELTA)
+        durable.write(folder / MANIFEST, restored.model_dump_json(indent=1) + "\n")
+        (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
+        durable.sync(folder)
+        return restored
+
+    def sweep(self) -> None:
+        """Remove drafts that a worker left behind when it died, long ago."""
+        for folder in self._scratch.glob("version-*"):
+            if folder.stat().st_mtime < time.time() - LEFTOVER_AGE_S:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    # Reading
+
+    def numbers(self) -> list[int]:
+        """The versions that are there, ascending; deleted ones are not."""
+        return [number for number in self.all_numbers() if not self.folder(number).is_deleted]
+
+    def all_numbers(self) -> list[int]:
+        """All numbers that were given, ascending, those of deleted versions included."""
+        return sorted(int(name) for name in os.listdir(self._versions) if name.isdigit())
+
+    def folder(self, number: int) -> VersionFolder:
+        """The files of a version, which may be deleted. Raises `UnknownVersion`."""
+        path = self._path(number)
+        if not path.exists():
+            raise UnknownVersion(f"there is no version {number}")
+        return VersionFolder(path, f"version {number}")
+
+    def manifest(self, number: int) -> Manifest:
+        """Raises `UnknownVersion`, also for a deleted one; `CorruptArtifact`."""
+        return self._existing(number).manifest
+
+    def version(self, number: int) -> Version:
+        """The record of a version that the wire shows. Raises as `manifest`."""
+        folder = self._existing(number)
+        return folder.manifest.version().model_copy(update={"dropped": folder.is_dropped})
+
+    def require(self, number: int) -> None:
+        """Raise `UnknownVersion` where there is no such version."""
+        self._existing(number)
+
+    def of_edit(self, edit_id: str) -> Manifest | None:
+        """The version that an edit made, if there is one. One that cannot be read is passed over."""
+        for number in reversed(self.numbers()):
+            try:
+                if number not in self._edits:
+                    self._edits[number] = self.manifest(number).edit
+                if self._edits[number] == edit_id:
+                    return self.manifest(number)
+            except (CorruptArtifact, UnknownVersion) as error:  # unknown: it was deleted at this moment
+                logger.warning("looking for the version of %s: %s", edit_id, error)
+        return None
+
+    def facts(self, number: int) -> tuple[StoredFact, ...]:
+        """A version's fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""
+        return self._existing(number).facts()
+
+    def delta_file(self, number: int, base_digest: str) -> Path:
+        """Path of a version's delta, after its checksum and its base model were found right.
+
+        Raises:
+            UnknownVersion: there is no such version, or it was deleted.
+            WrongBaseModel: it was built on other base weights than those with `base_digest`.
+            WeightsDropped: it was dropped.
+            CorruptArtifact: the file is missing, truncated or altered.
+        """
+        folder = self._existing(number)
+        built_on = folder.manifest.base_model
+        if folder.is_dropped:
+            raise WeightsDropped(
+                f"the weights of version {number} were dropped to save room; they can be built again from its facts "
+                f"(POST /versions/{number}/rebuild)"
+            )
+        if built_on.digest != base_digest:
+            raise WrongBaseModel(
+                f"version {number} was built on {built_on.name} ({built_on.digest[:12]}), "
+                f"not on the base weights that are loaded ({base_digest[:12]})"
+            )
+        return folder.checked(DELTA)
+
+    def _existing(self, number: int) -> VersionFolder:
+        folder = self.folder(number)
+        if folder.is_deleted:
+            raise UnknownVersion(f"version {number} was deleted")
+        return folder
+
+    def _path(self, number: int) -> Path:
+        return self._versions / f"{number:06d}"
+
+
+def _write_lines(path: Path, records: Iterable[BaseModel]) -> None:
+    path.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
+
+
+def _durable_file(path: Path) -> StoredFile:
+    durable.sync(path)
+    return StoredFile(sha256=durable.sha256(path), bytes=path.stat().st_size)

@@ -1,0 +1,78 @@
+"""Run the service: `python -m errata_service`. All it is told comes from `ERRATA_*` settings."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from types import FrameType
+
+import uvicorn
+from errata_registry.settings import Settings
+
+from errata.errors import ErrataError
+from errata_service.app import create_app
+from errata_service.auth import KeysFileError, OpenToOthers, read_keys, refuse_open_address
+from errata_service.replica import ServingReplica
+
+GRACE_S = 5
+# How long a thread may keep the interpreter while others wait: by default longer than what lies between two operations
+# of a decode step, each of which would wait as long while a large request is checked.
+THREAD_TURN_S = 0.0005
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which, asked to end, lets the replica bring to an end what it generates; asked again, it ends at once.
+
+    Meanwhile it answers, so that who asks whether the service is ready hears that it is not.
+    """
+
+    def __init__(self, config: uvicorn.Config, replica: ServingReplica) -> None:
+        super().__init__(config)
+        self._replica = replica
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._replica.draining.is_set():
+            self._exit(sig, frame)
+        else:
+            self._replica.draining.set()
+            threading.Thread(target=self._drain_and_exit, args=(sig, frame), name="draining", daemon=True).start()
+
+    def _drain_and_exit(self, sig: int, frame: FrameType | None) -> None:
+        try:
+            self._replica.drain()
+        finally:
+            self._exit(sig, frame)
+
+    def _exit(self, sig: int, frame: FrameType | None) -> None:
+        self._replica.stopping.set()  # those who follow an edit would hold it up
+        super().handle_exit(sig, frame)
+
+
+def main() -> None:
+    """Serve until SIGINT or SIGTERM; exit with a sentence that says why where that is not possible."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    sys.setswitchinterval(THREAD_TURN_S)
+    settings = Settings()
+
+    def stop_server() -> None:
+        server.should_exit = True
+
+    try:
+        refuse_open_address(settings)
+        keys = read_keys(settings.keys_file) if settings.keys_file else None
+        replica = ServingReplica(settings, on_failure=stop_server)
+    except (OpenToOthers, KeysFileError, ErrataError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    app = create_app(replica, keys)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=GRACE_S
+    )
+    server = Server(config, replica)
+    server.run()
+    if replica.failure is not None:
+        sys.exit(f"error: {replica.failure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The FastAPI app: its routes, its errors, and the replica that lives as long as it does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from errata_service.auth import ApiKey, Gate
+from errata_service.metrics import Metrics
+from errata_service.problems import answer_with_problems
+from errata_service.replica import ServingReplica
+from errata_service.routes import (
+    edits,
+    evaluations,
+    facts,
+    generate,
+    health,
+    metrics,
+    model,
+    openai,
+    probes,
+    traces,
+    versions,
+    weights,
+)
+
+MAX_BODY_BYTES = 64 * 2**20
+DESCRIPTION = """
+Corrects facts inside a language model while it keeps serving. Post facts to `/edits`; each edit gives a version;
+`/generate` answers under the active version or any other. Errors are RFC 9457 problem documents.
+"""
+
+
+class BodyLimit:
+    """Ends the reading of a body that is longer than any that could be wanted."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise HTTPException(413, f"a body has at most {MAX_BODY_BYTES} bytes")
+            return message
+
+        await self._app(scope, limited, send)
+
+
+class RequestCount:
+    """Counts the requests by the route that they took, which is known once they have taken it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "none")
+                self._metrics.count_request(scope["method"], route, message["status"])
+            await send(message)
+
+        await self._app(scope, receive, counted)
+
+
+def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> FastAPI:
+    """The app around a replica, which it starts and stops. `keys` by hash; None asks nobody for a key."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        replica.start()
+        yield
+        await run_in_threadpool(replica.stop)
+
+    app = FastAPI(
+        title="Errata",
+        version="0.1.0",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.replica = replica
+    app.state.keys = keys
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Gate, settings=replica.settings, keys=keys)
+    app.add_middleware(RequestCount, metrics=replica.metrics)
+    answer_with_problems(app)
+    about_versions = (weights, versions, facts, probes, evaluations, traces)
+    for routes in (edits, generate, openai, *about_versions, model, health, metrics):
+        app.include_router(routes.router)
+    return app

@@ -1,0 +1,198 @@
+"""Who may do what: API keys with scopes, and where and to whom a service without keys may listen.
+
+A keys file holds one key a line, `name scope,scope sha256-of-the-key-in-hex`; empty lines and lines that begin
+with `#` are skipped. The keys themselves are 256 random bits, which need no slow hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from errata_registry.settings import Settings
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
+
+from errata_service.problems import ProblemError, answer
+
+
+class Scope(StrEnum):
+    """What a key allows: to generate and look, to queue edits, to change what serves."""
+
+    READ = "read"
+    EDIT = "edit"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key as the service knows it: by name, without the key itself."""
+
+    name: str
+    scopes: frozenset[Scope]
+
+
+class KeysFileError(Exception):
+    """The keys file cannot be read, or a line of it is malformed."""
+
+
+class OpenToOthers(Exception):
+    """The service would listen to other machines without asking for keys."""
+
+
+def new_key(name: str, scopes: Collection[Scope]) -> tuple[str, str]:
+    """A fresh key, to be shown once, and the line for the keys file.
+
+    Raises:
+        ValueError: the name is empty or holds white space, or there is no scope.
+    """
+    if not name or name.split() != [name] or name.startswith("#"):
+        raise ValueError("a key's name is one word that does not begin with #")
+    if not scopes:
+        raise ValueError(f"a key needs at least one scope of {', '.join(Scope)}")
+    key = f"errata_{secrets.token_urlsafe(32)}"
+    return key, f"{name} {','.join(sorted(scopes))} {_hashed(key)}"
+
+
+def read_keys(path: Path) -> dict[str, ApiKey]:
+    """The keys of a file, by their hash. Raises `KeysFileError`, which names the line at fault."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeysFileError(f"the keys file cannot be read: {error}") from error
+    keys = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            name, scopes, digest = line.split()
+            if len(bytes.fromhex(digest)) != hashlib.sha256().digest_size:
+                raise ValueError("the hash is not a SHA-256 in hex")
+            keys[digest.lower()] = ApiKey(name, frozenset(Scope(scope) for scope in scopes.split(",")))
+        except ValueError as error:
+            raise KeysFileError(f"{path}, line {number}, is not `name scope,scope sha256`: {error}") from error
+    if not keys:
+        raise KeysFileError(f"{path} holds no key")
+    return keys
+
+
+def refuse_open_address(settings: Settings) -> None:
+    """Raise `OpenToOthers` when the service would serve other machines without keys and was not told to."""
+    if settings.keys_file is not None or settings.allow_anonymous or _is_loopback(settings.host):
+        return
+    raise OpenToOthers(
+        f"refusing to listen on {settings.host} without API keys: whoever reaches that address could edit the model. "
+        "Name a keys file (ERRATA_KEYS_FILE), listen on 127.0.0.1, or allow it in words (ERRATA_ALLOW_ANONYMOUS=true, "
+        "`--allow-anonymous`)"
+    )
+
+
+_bearer = HTTPBearer(auto_error=False, description="An API key; not needed where the service has no keys file.")
+
+
+def _key(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+) -> ApiKey | None:
+    keys: Mapping[str, ApiKey] | None = request.app.state.keys
+    return None if keys is None else _known_key(keys, credentials.credentials if credentials else None)
+
+
+def requires(scope: Scope) -> Any:
+    """A route dependency: let through who holds a key with `scope`, or anyone where there is no keys file."""
+
+    def check(key: Annotated[ApiKey | None, Depends(_key)]) -> None:
+        if key is not None and scope not in key.scopes:
+            detail = f"the key {key.name!r} does not have the scope {scope.value!r}"
+            headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'}
+            raise ProblemError(403, "insufficient-scope", detail, headers=headers)
+
+    return Depends(check)
+
+
+def caller(key: Annotated[ApiKey | None, Depends(_key)]) -> str | None:
+    """Who sent a request: the name of the key; None where there is no keys file."""
+    return key.name if key else None
+
+
+class Gate:
+    """Turns away, before anything of a request's body is read, whom no route would let in.
+
+    With keys: who would send something without one. Without keys: the page of another site that the user's browser
+    happens to show, which could otherwise edit the model in the user's name.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, keys: Mapping[str, ApiKey] | None) -> None:
+        self._app = app
+        self._settings = settings
+        self._keys = keys
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._check(scope["method"], Headers(scope=scope))
+            except ProblemError as error:
+                await answer(error, scope["path"])(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, method: str, headers: Headers) -> None:
+        if self._keys is None:
+            self._refuse_other_sites(headers.get("host", ""), headers.get("origin"))
+        elif method not in ("GET", "HEAD", "OPTIONS"):
+            kind, _, key = headers.get("authorization", "").partition(" ")
+            _known_key(self._keys, key.strip() if kind.lower() == "bearer" else None)
+
+    def _refuse_other_sites(self, host: str, origin: str | None) -> None:
+        if self._settings.allow_anonymous:
+            # It may have any number of names, and a browser says truly which one it was asked under.
+            foreign = None if origin is None or origin.partition("://")[2] == host else f"the origin {origin!r}"
+        elif not self._is_own(f"//{host}"):
+            foreign = f"the host {host!r}"  # a name of another site that was made to lead here
+        else:
+            foreign = None if origin is None or self._is_own(origin) else f"the origin {origin!r}"
+        if foreign:
+            detail = f"{foreign} is not this service's own, and without API keys other sites may not use it"
+            raise ProblemError(403, "foreign-site", detail)
+
+    def _is_own(self, url: str) -> bool:
+        try:
+            name = urlsplit(url).hostname
+        except ValueError:
+            return False
+        return name is not None and (name == self._settings.host.lower() or _is_loopback(name))
+
+
+def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:
+    if not key:
+        raise _unauthorized("this needs an API key, as `Authorization: Bearer <key>`", "Bearer")
+    known = keys.get(_hashed(key))
+    if known is None:
+        raise _unauthorized("the API key is not known", 'Bearer error="invalid_token"')
+    return known
+
+
+def _unauthorized(detail: str, challenge: str) -> ProblemError:
+    return ProblemError(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _hashed(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

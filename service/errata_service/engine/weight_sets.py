@@ -1,0 +1,131 @@
+"""The edited matrices of versions, loaded in the background and kept in memory while there is room."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from errata_registry.records import BASE_VERSION
+from torch import Tensor
+
+LOADED_AT_ONCE = 3
+LOADED_FOR_REQUESTS = 2  # so that the version that is made active never has to wait for a loader
+FEWEST_IN_USE = 2  # the active version's set and one more, whatever the budget
+NICENESS = 10
+
+
+@dataclass(eq=False, slots=True)
+class WeightSet:
+    """One version's edited matrices by layer; `users` counts who needs them to stay."""
+
+    version: int
+    weights: Mapping[int, Tensor]
+    users: int = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory that the matrices take."""
+        return sum(tensor.nbytes for tensor in self.weights.values())
+
+
+class WeightSets:
+    """Weight sets by version. Above `budget` bytes the least recently used go; one in use never does.
+
+    What is in memory is given out at once, whatever is being loaded meanwhile.
+    """
+
+    def __init__(self, load: Callable[[int], Mapping[int, Tensor]], budget: int) -> None:
+        self._load = load
+        self._budget = budget
+        self._sets: OrderedDict[int, WeightSet] = OrderedDict()
+        self._awaited: dict[int, list[Future[WeightSet]]] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._loaders = ThreadPoolExecutor(LOADED_AT_ONCE, "weight-sets", initializer=_give_way)
+
+    def hold(self, version: int) -> Future[WeightSet]:
+        """A version's set, loaded if need be, kept until it is given to `release`. Fails as `load` does.
+
+        However many ask for a version meanwhile, it is loaded once.
+        """
+        future: Future[WeightSet] = Future()
+        with self._lock:
+            if self._closed:
+                future.set_exception(RuntimeError("no weights are loaded any more"))
+            elif found := self._sets.get(version):
+                found.users += 1
+                self._sets.move_to_end(version)
+                future.set_result(found)
+            elif version in self._awaited:
+                self._awaited[version].append(future)
+            else:
+                self._awaited[version] = [future]
+                self._loaders.submit(self._bring, version)
+        return future
+
+    def has_room_for(self, version: int) -> bool:
+        """Whether holding a version's set for some request takes no more memory than there may be.
+
+        The base, and what is in memory or being loaded, takes none. For another one there is no room where sets in use
+        fill the budget, but for the active version's and one more, or where as many are being loaded as may.
+        """
+        with self._lock:
+            if version == BASE_VERSION or version in self._sets or version in self._awaited:
+                return True
+            in_use = [held for held in self._sets.values() if held.users and held.num_bytes]
+            return len(self._awaited) < LOADED_FOR_REQUESTS and (
+                len(in_use) < FEWEST_IN_USE or sum(held.num_bytes for held in in_use) < self._budget
+            )
+
+    def release(self, held: WeightSet) -> None:
+        """End what `hold` began."""
+        with self._lock:
+            held.users -= 1
+            self._drop_unused()
+
+    def close(self) -> None:
+        """Load nothing more; what is being loaded comes to its end, and what was to be loaded fails. It may be closed
+        again."""
+        with self._lock:
+            self._closed = True
+        self._loaders.shutdown(cancel_futures=True)
+        with self._lock:
+            awaited, self._awaited = self._awaited, {}
+        for future in [future for awaiting in awaited.values() for future in awaiting]:
+            future.set_exception(RuntimeError("no weights are loaded any more"))
+
+    def _bring(self, version: int) -> None:
+        try:
+            weights = self._load(version)
+        except BaseException as error:
+            with self._lock:
+                awaiting = self._awaited.pop(version)
+            for future in awaiting:
+                future.set_exception(error)
+            return
+        with self._lock:
+            awaiting = self._awaited.pop(version)
+            loaded = WeightSet(version, weights, users=len(awaiting))
+            self._sets[version] = loaded
+            self._drop_unused()
+        for future in awaiting:
+            future.set_result(loaded)
+
+    def _drop_unused(self) -> None:
+        excess = sum(held.num_bytes for held in self._sets.values()) - self._budget
+        for unused in [held for held in self._sets.values() if not held.users and held.num_bytes]:
+            if excess <= 0:
+                return
+            excess -= unused.num_bytes
+            del self._sets[unused.version]
+
+
+def _give_way() -> None:
+    """Let what is being generated have the cores first: a token that comes late is seen, a version that does is not."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process that gives way
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

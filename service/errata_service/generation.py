@@ -1,0 +1,138 @@
+"""What a generation is asked and answered with."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from errata_registry.records import BASE_VERSION, NUMBERS_END, Text
+from errata_registry.serving.aliases import is_alias
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from errata_service.engine.tasks import Finished, FinishReason, Sampling, Task
+
+MAX_PROMPTS = 256
+MAX_PROMPT_CHARACTERS = 100_000
+MAX_NEW_TOKENS = 2048
+MAX_STOPS = 16
+
+Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+
+
+def _version(value: Any) -> int | str | None:
+    if value is None or (isinstance(value, str) and is_alias(value)):
+        return value
+    if value == "base":
+        return BASE_VERSION
+    if isinstance(value, str) and value.isascii() and value.isdigit():  # in a query, numbers are texts
+        value = int(value)
+    if type(value) is int and 0 <= value < NUMBERS_END:
+        return value
+    raise PydanticCustomError("version", "must be the number of a version, a name of one, or `base`")
+
+
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
+class GenerateRequest(BaseModel):
+    """One prompt or several, how to choose tokens, and the version to choose them under."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={"examples": [{"prompt": "Michael Jordan plays the sport of", "max_new_tokens": 8}]},
+    )
+
+    prompt: Prompt | None = None
+    prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 32
+    temperature: Annotated[float, Field(ge=0, le=2, description="0 is greedy.")] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    top_k: Annotated[int, Field(ge=1, lt=NUMBERS_END)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] = 1.0
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="Each prompt's own draws begin from it.")] | None = None
+    stop: Annotated[
+        tuple[Annotated[Text, Field(min_length=1)], ...],
+        Field(max_length=MAX_STOPS, description="Texts before which a completion ends; one may stand alone."),
+        BeforeValidator(_several, json_schema_input_type=str | list[str]),
+    ] = ()
+    version: Annotated[
+        int | str | None,
+        Field(description="A version's number, a name of it, or `base`; the active one where it is absent."),
+        BeforeValidator(_version),
+    ] = None
+    stream: Annotated[bool, Field(description="Server-sent events, one for each token.")] = False
+
+    @model_validator(mode="after")
+    def _one_kind_of_prompt(self) -> Self:
+        if (self.prompt is None) == (self.prompts is None):
+            raise PydanticCustomError("prompt", "either `prompt` or `prompts` must be given, and not both")
+        return self
+
+    @property
+    def all_prompts(self) -> tuple[str, ...]:
+        """The prompts in order, however many there are."""
+        if self.prompts is not None:
+            return self.prompts
+        assert self.prompt is not None
+        return (self.prompt,)
+
+    def task(self, prompt_ids: list[int]) -> Task:
+        """What the engine is to do for a prompt."""
+        sampling = Sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+        )
+        return Task(prompt_ids=prompt_ids, max_new_tokens=self.max_new_tokens, sampling=sampling, stop=self.stop)
+
+
+class Usage(BaseModel):
+    """Tokens read and tokens chosen."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @classmethod
+    def of(cls, finished: Finished) -> Usage:
+        """Of one completion."""
+        return cls(prompt_tokens=finished.num_prompt_tokens, completion_tokens=len(finished.tokens))
+
+
+class Completion(BaseModel):
+    """How one prompt goes on. `stop`: the model ended it, or a stop text did; `length`: there was no more room."""
+
+    prompt: str
+    text: str = Field(description="The continuation alone, with the space it begins with.")
+    finish_reason: FinishReason
+    usage: Usage
+
+
+class Generation(BaseModel):
+    """The completions, in the order of the prompts, and the version that all of them were made under."""
+
+    data: list[Completion]
+    version: int
+
+
+class TokenEvent(BaseModel):
+    """`event: token`: prompt number `index` goes on. `text` is empty where a character is not whole yet, or where what
+    there is may become a stop text."""
+
+    index: int
+    text: str
+    version: int
+
+
+class EndEvent(BaseModel):
+    """`event: end`: prompt number `index` has ended; `text` is what was still held back. All `text` together is the
+    completion's."""
+
+    index: int
+    text: str
+    finish_reason: FinishReason
+    usage: Usage
+    version: int

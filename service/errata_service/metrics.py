@@ -1,0 +1,138 @@
+"""What Prometheus is told of this process and of the edits that it knows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from errata_registry.registry import Registry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis import RedisError
+
+METHODS = frozenset({"GET", "HEAD", "POST", "DELETE", "OPTIONS"})
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+SHORT_SECONDS = (0.00001, 0.0001, *SECONDS)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Waited(Protocol):
+    """A row that went on by a token: seconds since its last one, or since it was accepted."""
+
+    waited_s: float
+
+
+class Metrics:
+    """The figures of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter(
+            "errata_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=registry
+        )
+        self._waiting = Gauge("errata_completions_waiting", "Prompts that wait to be continued.", registry=registry)
+        self._running = Gauge("errata_completions_running", "Prompts that are being continued.", registry=registry)
+        self._ended = Counter(
+            "errata_completions", "Prompts that were continued, by how that ended.", ["ended"], registry=registry
+        )
+        self._prompt_tokens = Counter("errata_prompt_tokens", "Tokens of prompts that were read.", registry=registry)
+        self._tokens = Counter("errata_generated_tokens", "Tokens that were chosen.", registry=registry)
+        self._batch = Histogram(
+            "errata_batch_size", "Rows that a decode step lets go on.", buckets=ROWS, registry=registry
+        )
+        self._step = Histogram("errata_decode_step_seconds", "One decode step.", buckets=SECONDS, registry=registry)
+        self._first = Histogram(
+            "errata_time_to_first_token_seconds",
+            "From a request's acceptance to its first token.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._gap = Histogram(
+            "errata_inter_token_seconds", "Between two tokens of a continuation.", buckets=SECONDS, registry=registry
+        )
+        self._load = Histogram(
+            "errata_swap_load_seconds",
+            "Loading the weights of a version that was made active.",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._swap = Histogram(
+            "errata_swap_seconds",
+            "Putting loaded weights in the place of others.",
+            buckets=SHORT_SECONDS,
+            registry=registry,
+        )
+        self._version = Gauge(
+            "errata_version_served", "The version that requests use when they name none.", registry=registry
+        )
+        self._version.set(math.nan)  # none yet
+
+    def watch(self, *, waiting: Callable[[], float], running: Callable[[], float]) -> None:
+        """Ask these whenever the figures are wanted."""
+        self._waiting.set_function(waiting)
+        self._running.set_function(running)
+
+    def watch_edits(self, registry: Registry) -> None:
+        """Count the edits of a registry whenever the figures are wanted."""
+        self._registry.register(_Edits(registry))
+
+    def count_request(self, method: str, route: str, status: int) -> None:
+        """An HTTP request is being answered."""
+        self._requests.labels(method if method in METHODS else "other", route, status).inc()
+
+    def note_step(self, rows: Sequence[Waited], seconds: float) -> None:
+        """A decode step has let these rows go on."""
+        self._step.observe(seconds)
+        self._batch.observe(len(rows))
+        self._tokens.inc(len(rows))
+        for row in rows:
+            self._gap.observe(row.waited_s)
+
+    def note_reading(self, begun: Sequence[Waited], num_tokens: int) -> None:
+        """So many tokens of prompts were read, and these rows have their first token."""
+        self._prompt_tokens.inc(num_tokens)
+        self._tokens.inc(len(begun))
+        for row in begun:
+            self._first.observe(row.waited_s)
+
+    def count_ended(self, how: str, count: int) -> None:
+        """Completions have ended: `stop`, `length`, `cancelled`, `timed-out` or `failed`."""
+        self._ended.labels(how).inc(count)
+
+    def note_swap(self, version: int, load_ms: float, swap_ms: float) -> None:
+        """Another version is served."""
+        self._load.observe(load_ms / 1000)
+        self._swap.observe(swap_ms / 1000)
+        self._version.set(version)
+
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text form."""
+        return generate_latest(self._registry)
+
+
+class _Edits(Collector):
+    """How many edits are in each state, and how many of the running ones in each stage; nothing while Redis is away."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def describe(self) -> Iterator[Metric]:
+        """No look at Redis when this is registered."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            by_status, by_stage = self._registry.count_edits(), self._registry.count_stages()
+        except RedisError:
+            return
+        states = GaugeMetricFamily("errata_edits", "Edits by state.", labels=["status"])
+        for status, count in by_status.items():
+            states.add_metric([status], count)
+        yield states
+        stages = GaugeMetricFamily("errata_edits_running", "Running edits by stage.", labels=["stage"])
+        for stage, count in by_stage.items():
+            stages.add_metric([stage], count)
+        yield stages

@@ -1,0 +1,240 @@
+"""One serving replica: brings the model up, follows what is made active, and says what it serves."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+
+import redis
+import torch
+from errata_registry.jobs.recovery import recover
+from errata_registry.records import BASE_VERSION, Replica
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+
+from errata import hyperparameters
+from errata.errors import CorruptArtifact, ErrataError
+from errata.model import EditableModel
+from errata_service.engine.engine import STOPPING, Engine, Swap
+from errata_service.metrics import Metrics
+from errata_service.problems import NotReady
+
+RETRY_S = 1.0
+WAIT_FOR_ACTIVATION_MS = 1000
+
+log = logging.getLogger(__name__)
+
+
+class ServingReplica:
+    """The engine of this process and the threads around it.
+
+    One brings the model and the active version up, then follows the activations: it loads what was made active,
+    switches to it and announces that. Another says again and again what is served, also while a version is being
+    loaded. The last one keeps the registry in order.
+
+    Attributes:
+        id: name of this replica, new at each start.
+        settings: what the process was started with.
+        registry: shared by the process's threads.
+        hyperparameters: what each method edits the model with by default, of those of which that is known.
+        metrics: figures of this process.
+        failure: why the replica can never come up.
+        draining: set when nothing more is generated but what was accepted.
+        stopping: set when the process is about to end.
+    """
+
+    def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
+        """`on_failure` is called, from another thread, once `failure` is set.
+
+        Raises:
+            ValueError: no Redis is named.
+            InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
+        """
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self.settings = settings
+        self.registry = Registry(settings)
+        self.hyperparameters = hyperparameters.for_model(settings.model, settings.hyperparameters)
+        self.metrics = Metrics()
+        self.metrics.watch_edits(self.registry)
+        self.failure: Exception | None = None
+        self._on_failure = on_failure
+        self._engine: Engine | None = None
+        self._obstacle: str | None = "the model is being loaded"
+        self._lost_track: str | None = None
+        self._swap: Swap | None = None
+        self._announcing = threading.Lock()
+        self.draining = threading.Event()
+        self.stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def engine(self) -> Engine:
+        """Raises `NotReady` while there is none."""
+        if self._engine is None:
+            raise NotReady(self._obstacle or "the service is starting")
+        return self._engine
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why this replica does not serve what it should; None when it does, or serves what it did before because
+        the version that is active now cannot be loaded."""
+        if self.draining.is_set():
+            return STOPPING
+        if self._lost_track is not None:
+            return self._lost_track
+        if self._engine is not None and self._engine.active is not None:
+            return None
+        return self._obstacle
+
+    def version_asked(self, version: int | str | None) -> int | None:
+        """The number of a version that is asked for by number or alias; None stands for the active one.
+
+        Raises:
+            UnknownVersion: there is none. (Its weights may still be in memory when it was deleted, here or by another
+                replica. The active one and the base cannot be.)
+            UnknownAlias: no version has that name.
+        """
+        number = self.registry.aliases.version(version) if isinstance(version, str) else version
+        if number is not None and number != BASE_VERSION:
+            self.registry.artifacts.require(number)
+        return number
+
+    def start(self) -> None:
+        """Begin to come up; returns at once."""
+        self._begin(self._serve, "serving")
+
+    def drain(self) -> None:
+        """Be ready no more, and end the generations that were accepted: by themselves within `settings.drain_s`
+        seconds, or as failed."""
+        self.draining.set()
+        if self._engine is not None:
+            self._engine.close(self.settings.drain_s)
+
+    def stop(self) -> None:
+        """End the threads and the generations at hand."""
+        self.stopping.set()
+        for thread in self._threads:
+            thread.join()
+        if self._engine is not None:
+            self._engine.close()
+        try:
+            self.registry.withdraw_replica(self.id)
+        except redis.RedisError as error:
+            log.warning("this replica could not be withdrawn: %s", error)
+        self.registry.close()
+
+    def _begin(self, work: Callable[[], None], name: str) -> None:
+        thread = threading.Thread(target=work, name=name)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        try:
+            self._bring_up()
+        except Exception as error:
+            self.failure = error
+            self._obstacle = str(error)
+            self._on_failure()
+            return
+        if not self.stopping.is_set():
+            self._begin(self._keep_house, "house-keeping")
+            self._begin(self._send_heartbeats, "heartbeats")
+            self._follow()
+
+    def _bring_up(self) -> None:
+        """Wait for Redis, load the model and bind it to the home folder. The engine serves the base from then on."""
+        settings, registry = self.settings, self.registry
+        while not registry.ping():
+            self._obstacle = "Redis does not answer"
+            if self.stopping.wait(RETRY_S):
+                return
+        self._obstacle = "the model is being loaded"
+        model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
+        registry.bind_base(model.name, model.digest)
+        self._recover_once()
+        # What is there now stays. To look through it for garbage would stop every thread for a fifth of a second.
+        gc.freeze()
+        self._obstacle = "the active version is being loaded"
+        self._engine = Engine(
+            model, lambda version: registry.load_deltas(version, model.digest), settings, self.metrics
+        )
+
+    def _recover_once(self) -> None:
+        """Put the registry in order, as soon as Redis answers. Raises `Conflict`."""
+        while not self.stopping.is_set():
+            try:
+                recover(self.registry, at_start=True)
+                return
+            except redis.RedisError as error:
+                self._obstacle = f"Redis does not answer: {error}"
+                self.stopping.wait(RETRY_S)
+            except CorruptArtifact as error:  # what is served may be known all the same
+                log.error("the registry is not in order: %s", error)
+                return
+
+    def _follow(self) -> None:
+        """Serve what is active, again and again: each activation wakes it, and what failed is tried again."""
+        cursor = None
+        while not self.stopping.is_set():
+            try:
+                if cursor is None:
+                    cursor = self.registry.activation_cursor()
+                if self._switch_to(self.registry.active()):
+                    self._announce()
+                self._lost_track = None
+                cursor = self.registry.follow_activations(cursor, WAIT_FOR_ACTIVATION_MS)
+            except redis.RedisError as error:
+                log.warning("activations cannot be followed: %s", error)
+                cursor = None
+                self.stopping.wait(RETRY_S)
+            except Exception as error:
+                lost_track = f"activations cannot be followed: {error}"
+                if lost_track != self._lost_track:
+                    log.exception("activations cannot be followed")
+                self._lost_track = lost_track
+                cursor = None
+                self.stopping.wait(RETRY_S)
+
+    def _switch_to(self, version: int) -> bool:
+        """Serve `version` where it is not served yet. Whether anything changed."""
+        if self.engine.active == version:
+            return False
+        try:
+            self._swap = swap = self.engine.switch(version)
+        except ErrataError as error:
+            if str(error) != self._obstacle:
+                log.error("version %d cannot be served, %s goes on: %s", version, self.engine.active, error)
+            self._obstacle = str(error)
+            return False
+        self.metrics.note_swap(version, swap.load_ms, swap.swap_ms)
+        log.info("serving version %d, loaded in %.1f ms, put in place in %.3f ms", version, swap.load_ms, swap.swap_ms)
+        self._obstacle = None
+        return True
+
+    def _announce(self) -> None:
+        """Say what is served. One thread at a time, so that the version said last is the one read last."""
+        with self._announcing:
+            if (version := self.engine.active) is not None:
+                load_ms, swap_ms = (self._swap.load_ms, self._swap.swap_ms) if self._swap else (None, None)
+                self.registry.announce_replica(Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms))
+
+    def _send_heartbeats(self) -> None:
+        while not self.stopping.wait(self.settings.replica_ttl_s / 3):
+            try:
+                self._announce()
+            except Exception as error:
+                log.warning("this replica could not be announced: %s", error)
+
+    def _keep_house(self) -> None:
+        while not self.stopping.wait(self.settings.maintenance_s):
+            try:
+                recover(self.registry)
+            except redis.RedisError as error:
+                log.warning("no look for abandoned edits: %s", error)
+            except Exception:
+                log.exception("looking for abandoned edits failed")

@@ -1,0 +1,190 @@
+"""What clients of OpenAI's interface ask: which models there are, and completions of theirs."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from errata_registry.records import BASE_VERSION
+from errata_registry.registry import Registry
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.sse import KEEPALIVE_COMMENT
+
+from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
+from errata_service.engine.tasks import Event, Finished, Piece, Read, Token
+from errata_service.following import EventStream, Following, Quiet, finished_unless_gone, server_sent
+from errata_service.openai_completions import (
+    MODEL,
+    Choice,
+    CompletionAnswer,
+    CompletionRequest,
+    Logprobs,
+    ModelCard,
+    ModelCards,
+    TokenUsage,
+    version_of,
+)
+from errata_service.problems import openai_error, pointer, problem_of, problem_responses
+from errata_service.prompts import prompt_ids, prompt_offsets, prompt_text
+from errata_service.replica import ServingReplica
+
+PAGE = 1000
+
+router = APIRouter(
+    prefix="/v1", tags=["openai"], dependencies=[may_read], responses=problem_responses(400, 401, 403, 404, 503)
+)
+
+
+@router.get("/models", summary="The active version, the base, and every version")
+def list_models(registry: RegistryDep) -> ModelCards:
+    """`errata` is the active version, whichever that is."""
+    return ModelCards(data=list(_cards(registry)))
+
+
+@router.get("/models/{name}", summary="One of them")
+def get_model(name: str, replica: ReplicaDep) -> ModelCard:
+    """404 where there is none of that name."""
+    registry, version = replica.registry, replica.version_asked(version_of(name))
+    record = registry.version(registry.active() if version is None else version)
+    return ModelCard(id=name, created=int(record.created_at.timestamp()))
+
+
+@router.post(
+    "/completions",
+    summary="Completions",
+    response_model=CompletionAnswer,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "Completions, or their events with `stream`"},
+        **problem_responses(409, 429, 504),
+    },
+)
+async def complete(request: CompletionRequest, replica: ReplicaDep, http: Request) -> Any:
+    """Continue a prompt, or several, `n` times each. The version is settled when the request is accepted."""
+    asked = await run_in_threadpool(_Asked.of, request, replica)
+    tasks = request.tasks(asked.prompt_ids, asked.offsets)
+    following = await Following.begin(replica.engine, tasks, asked.version, streamed=bool(request.stream))
+    answers = _Answers(asked, following.version)
+    if request.stream:
+        return EventStream(answers.stream(following), following)
+    with closing(following):
+        finished = await finished_unless_gone(following, http)
+    return finished if isinstance(finished, Response) else await run_in_threadpool(answers.whole, finished)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request with its prompts as tokens, and as the texts that `echo` gives back, for each choice."""
+
+    request: CompletionRequest
+    replica: ServingReplica
+    version: int | None
+    prompt_ids: list[list[int]]
+    offsets: list[list[int]]
+    echoed: list[str]
+
+    @classmethod
+    def of(cls, request: CompletionRequest, replica: ServingReplica) -> _Asked:
+        """Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
+        version = replica.version_asked(version_of(request.model))
+        model = replica.engine.model
+        room = min(1, request.max_tokens if request.max_tokens is not None else 1)
+        token_ids = [prompt_ids(model, prompt, pointer("prompt"), room) for prompt in request.prompts]
+        offsets = [prompt_offsets(model, prompt) if request.wants_prompt_logprobs else [] for prompt in request.prompts]
+        texts = [prompt_text(model, prompt) if request.echo else "" for prompt in request.prompts]
+        echoed = [text for text in texts for _ in range(request.num_choices)]
+        return cls(request, replica, version, token_ids, offsets, echoed)
+
+
+class _Answers:
+    """The answer to one request, whole or in events."""
+
+    def __init__(self, asked: _Asked, version: int) -> None:
+        self._asked = asked
+        self._tokenizer = asked.replica.engine.model.tokenizer
+        self._shared: dict[str, Any] = {
+            "id": f"cmpl-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": f"{MODEL}@{version or 'base'}",
+        }
+
+    def whole(self, finished: Sequence[Finished]) -> CompletionAnswer:
+        """All choices."""
+        choices = []
+        for one in finished:
+            echoed = self._asked.echoed[one.index]
+            choices.append(
+                Choice(
+                    index=one.index,
+                    text=echoed + one.text,
+                    logprobs=self._logprobs(one.prompt_tokens, one.tokens, len(echoed)),
+                    finish_reason=one.finish_reason,
+                )
+            )
+        return CompletionAnswer(**self._shared, choices=choices, usage=self._usage(finished))
+
+    async def stream(self, following: Following) -> AsyncIterator[bytes]:
+        """An event for what is echoed, for each token and for each choice's end, and `[DONE]`."""
+        finished = []
+        try:
+            async for event in following.events():
+                if isinstance(event, Quiet):
+                    yield KEEPALIVE_COMMENT
+                    continue
+                if isinstance(event, Finished):
+                    finished.append(event)
+                if choice := self._choice(event):
+                    yield _event(CompletionAnswer(**self._shared, choices=[choice]))
+            options = self._asked.request.stream_options
+            if options is not None and options.include_usage:
+                yield _event(CompletionAnswer(**self._shared, choices=[], usage=self._usage(finished)))
+        except Exception as error:  # the answer has begun, so that its status cannot say it
+            yield server_sent(json.dumps(openai_error(problem_of(error))))
+        yield server_sent("[DONE]")
+
+    def _choice(self, event: Event) -> Choice | None:
+        """What an event adds to a choice, if anything."""
+        match event:
+            case Read() if self._asked.request.echo:
+                text = self._asked.echoed[event.index]
+                return Choice(index=event.index, text=text, logprobs=self._logprobs(event.tokens))
+            case Piece():
+                logprobs = self._logprobs((), [event.token], len(self._asked.echoed[event.index]))
+                return Choice(index=event.index, text=event.text, logprobs=logprobs)
+            case Finished():
+                return Choice(index=event.index, text=event.rest, finish_reason=event.finish_reason)
+        return None
+
+    def _logprobs(self, prompt: Sequence[Token], chosen: Sequence[Token] = (), begin: int = 0) -> Logprobs | None:
+        """Of tokens of the prompt and of those that were chosen, whose text begins at `begin`; None if not asked."""
+        if self._asked.request.logprobs is None:
+            return None
+        return Logprobs.of(self._tokenizer, [*((token, 0) for token in prompt), *((token, begin) for token in chosen)])
+
+    def _usage(self, finished: Sequence[Finished]) -> TokenUsage:
+        read = sum(map(len, self._asked.prompt_ids))
+        chosen = sum(len(one.tokens) for one in finished)
+        return TokenUsage(prompt_tokens=read, completion_tokens=chosen, total_tokens=read + chosen)
+
+
+def _event(answer: CompletionAnswer) -> bytes:
+    return server_sent(answer.model_dump_json())
+
+
+def _cards(registry: Registry) -> Iterator[ModelCard]:
+    active = registry.version(registry.active())
+    yield ModelCard(id=MODEL, created=int(active.created_at.timestamp()))
+    after: int | None = None
+    while True:
+        page = registry.versions(PAGE, after)
+        for version in page.data:
+            for name in ("base" if version.id == BASE_VERSION else version.id, *version.aliases):
+                yield ModelCard(id=f"{MODEL}@{name}", created=int(version.created_at.timestamp()))
+        if page.next is None:
+            return
+        after = int(page.next)

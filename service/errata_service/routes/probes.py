@@ -1,0 +1,124 @@
+"""Probes: the prompts with expected answers that every new version must pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Annotated
+
+from errata_registry.records import MissedPrompt, Probe
+from errata_registry.registry import Registry
+from fastapi import APIRouter, Query
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from errata.model import EditableModel
+from errata.model.tokens import target_ids
+from errata_service.dependencies import EngineDep, RegistryDep, may_administer, may_read
+from errata_service.engine.engine import Engine
+from errata_service.engine.tasks import Task
+from errata_service.following import Following
+from errata_service.pages import Limit, Page, page_of
+from errata_service.problems import pointer, problem_responses
+from errata_service.prompts import prompt_ids
+
+MAX_PROBES = 1_000
+ASKED_AT_ONCE = 64
+
+router = APIRouter(tags=["probes"])
+
+
+class ProbeList(BaseModel):
+    """The probes that are to be there instead of those that are."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"probes": [{"prompt": "Kobe Bryant plays the sport of", "answer": "basketball"}]}]
+        },
+    )
+
+    probes: Annotated[tuple[Probe, ...], Field(max_length=MAX_PROBES)]
+
+
+class NumberedProbe(Probe):
+    """A probe and its place in the list, counted from 1."""
+
+    number: int
+
+
+class ProbesPut(BaseModel):
+    """How many probes there are now, and which of them the version that serves fails itself."""
+
+    probes: int
+    version: int
+    failing: list[MissedPrompt]
+
+
+@router.put(
+    "/probes",
+    summary="Put a list of probes",
+    dependencies=[may_administer],
+    responses=problem_responses(401, 403, 413, 422, 429, 503, 504),
+)
+async def put_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) -> ProbesPut:
+    """Replace the list. Every version that is built from now on must pass all of them, or it is rejected.
+
+    The answer names those that the version that serves fails: an edit has to put them right, or none goes live.
+    """
+    asked = await run_in_threadpool(_asked, engine.model, body.probes)
+    version = await run_in_threadpool(registry.active)
+    failing = await _failed(engine, version, body.probes, asked)
+    await run_in_threadpool(_replace, registry, body.probes)
+    return ProbesPut(probes=len(body.probes), version=version, failing=failing)
+
+
+@router.get(
+    "/probes",
+    summary="The probes",
+    dependencies=[may_read],
+    responses=problem_responses(401, 403, 409, 422, 503),
+)
+def list_probes(
+    registry: RegistryDep, limit: Limit = 100, after: Annotated[str | None, Query(pattern=r"^\d+$")] = None
+) -> Page[NumberedProbe]:
+    """In the order in which they were put."""
+    probes = [
+        NumberedProbe(number=number, **probe.model_dump())
+        for number, probe in enumerate(registry.probes.all(), start=1)
+    ]
+    return page_of(probes, lambda probe: str(probe.number), limit, after)
+
+
+def _replace(registry: Registry, probes: Sequence[Probe]) -> None:
+    with registry.deciding():  # a version that goes live at this moment has been asked the others
+        registry.probes.replace(probes)
+
+
+def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[Task, list[int]]]:
+    """What the engine is to do for each probe, greedily, and the tokens that should come of it.
+
+    Raises `ProblemError` where a prompt leaves no room for its answer.
+    """
+    asked = []
+    for index, probe in enumerate(probes):
+        expected = list(target_ids(model.tokenizer, probe.answer))
+        ids = prompt_ids(model, probe.prompt, pointer("probes", index, "prompt"), room=len(expected))
+        asked.append((Task(prompt_ids=ids, max_new_tokens=len(expected)), expected))
+    return asked
+
+
+async def _failed(
+    engine: Engine, version: int, probes: Sequence[Probe], asked: Sequence[tuple[Task, list[int]]]
+) -> list[MissedPrompt]:
+    """The probes after which a version does not say the answer, with what it says instead."""
+    failing = []
+    for start in range(0, len(probes), ASKED_AT_ONCE):
+        part = asked[start : start + ASKED_AT_ONCE]
+        following = await Following.begin(engine, [task for task, _ in part], version, streamed=False)
+        with closing(following):
+            finished = await following.finished()
+        for probe, (_, expected), one in zip(probes[start:], part, finished, strict=False):
+            if [token.id for token in one.tokens] != expected:
+                failing.append(MissedPrompt(prompt=probe.prompt, expected=probe.answer, said=one.text.strip()))
+    return failing

@@ -1,0 +1,114 @@
+"""The weights of versions: fetching them, dropping them to save room, and building them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+from errata_registry.records import BASE_VERSION, Dropped, Edit, RebuildRequest
+from errata_registry.registry import Registry
+from errata_registry.versions.retention import drop_weights
+from errata_registry.versions.transfer import files_of
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from errata.export.archive import ArchivedFile, tar, tar_size
+from errata.export.checkpoint import merged
+from errata.export.lora import adapter
+from errata.model import EditableModel
+from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
+from errata_service.problems import ProblemError, problem_responses
+from errata_service.routes.edits import IdempotencyKey, accepted
+from errata_service.routes.versions import Number
+
+TAR = "application/x-tar"
+
+router = APIRouter(tags=["weights"])
+
+
+class Prune(BaseModel):
+    """How many of the newest versions keep their weights in any case."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"keep_last": 10}]})
+
+    keep_last: Annotated[int, Field(ge=0)]
+    dry_run: Annotated[bool, Field(description="Only tell what would be dropped.")] = False
+
+
+class Pruned(BaseModel):
+    """What was dropped, ascending, or would be."""
+
+    dropped: tuple[Dropped, ...]
+    bytes: int
+
+
+class ExportFormat(StrEnum):
+    """What a version's weights are wanted as."""
+
+    DELTA = "delta"
+    LORA = "lora"
+    MERGED = "merged"
+
+
+@router.get(
+    "/versions/{number}/export",
+    summary="Fetch a version's weights",
+    response_class=StreamingResponse,
+    dependencies=[may_administer],
+    responses={
+        200: {"content": {TAR: {}}, "description": "A tar"},
+        **problem_responses(401, 403, 404, 409, 422, 503),
+    },
+)
+def export_version(
+    number: Number, engine: EngineDep, registry: RegistryDep, format: ExportFormat = ExportFormat.DELTA
+) -> Response:
+    """A tar, made while it is sent.
+
+    `delta`: manifest, facts and update, which `errata import` takes in elsewhere. `lora`: an adapter for PEFT and vLLM.
+    `merged`: a whole checkpoint in Hugging Face form, with the edited matrices in the place of the base's.
+    """
+    files = _files(number, format, engine.model, registry)
+    headers = {
+        "Content-Length": str(tar_size(files)),
+        "Content-Disposition": f'attachment; filename="errata-{number}-{format}.tar"',
+    }
+    return StreamingResponse(tar(files), media_type=TAR, headers=headers)
+
+
+def _files(number: int, format: ExportFormat, model: EditableModel, registry: Registry) -> Sequence[ArchivedFile]:
+    if format is ExportFormat.DELTA:
+        if number == BASE_VERSION:
+            raise ProblemError(409, "conflict", "version 0 is the base model, which has no update")
+        return files_of(registry.artifacts, number, model.digest)
+    deltas = registry.load_deltas(number, model.digest)
+    return adapter(model, deltas) if format is ExportFormat.LORA else merged(model, deltas)
+
+
+@router.post(
+    "/versions/prune",
+    summary="Drop the weights of old versions",
+    dependencies=[may_administer],
+    responses=problem_responses(401, 403, 409, 422, 503),
+)
+def prune_versions(prune: Prune, registry: RegistryDep) -> Pruned:
+    """All but those of the newest versions, of the active one, of those that rollbacks would go to, and of those with a
+    name. Their facts stay, so that they can be looked at, compared, edited on top of, and built again."""
+    dropped = drop_weights(registry, prune.keep_last, dry_run=prune.dry_run)
+    return Pruned(dropped=dropped, bytes=sum(version.bytes for version in dropped))
+
+
+@router.post(
+    "/versions/{number}/rebuild",
+    summary="Build dropped weights again",
+    status_code=202,
+    dependencies=[may_edit],
+    responses=problem_responses(401, 403, 404, 409, 422, 429, 503),
+)
+def rebuild_version(
+    number: Number, response: Response, replica: ReplicaDep, by: CallerDep, idempotency_key: IdempotencyKey = None
+) -> Edit:
+    """Queue it, to be followed as any edit is. 409 where the weights are there."""
+    return accepted(RebuildRequest(rebuild=number), replica, response, by, idempotency_key)

@@ -1,0 +1,87 @@
+"""`python -m errata_worker`: load the model, then run edits until told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+import time
+
+from errata_registry.jobs.recovery import recover
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from redis import RedisError
+from rq.exceptions import StopRequested
+
+from errata.errors import ErrataError
+from errata.targets.store import BuildStore
+from errata_worker import jobs
+from errata_worker.edit_worker import EditWorker
+from errata_worker.equipment import Equipment
+from errata_worker.resident import Resident
+
+RETRY_S = 2.0
+
+logger = logging.getLogger("worker")
+
+
+def main() -> None:
+    """Run one worker; exit with 1 and one line where the settings or the model cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while the model is being loaded
+    try:
+        settings = Settings()
+        registry = Registry(settings)
+        threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
+        resident = Resident.load(settings)
+        registry.bind_base(resident.model.name, resident.model.digest)
+        _recover_once(registry)
+        resident.prepare()
+    except (ErrataError, ValueError) as error:
+        sys.exit(f"errata worker: {error}")
+    registry.artifacts.sweep()
+    logger.info("model %s (%s) is loaded on %s", settings.model, resident.model.digest[:12], resident.model.device)
+    _work(registry, resident)
+
+
+def _recover_once(registry: Registry) -> None:
+    """Put the registry in order, as soon as Redis answers. Raises `Conflict`, `CorruptArtifact`."""
+    while True:
+        try:
+            return recover(registry, at_start=True)
+        except RedisError as error:
+            logger.warning("Redis does not answer; waiting for it: %s", error)
+            time.sleep(RETRY_S)
+
+
+def _keep_house(registry: Registry) -> None:
+    """Take up what other workers lost, also while the model is being loaded or an edit runs."""
+    while True:
+        try:
+            recover(registry)
+        except (RedisError, ErrataError) as error:
+            logger.warning("house-keeping: %s", error)
+        except Exception:
+            logger.exception("house-keeping failed")
+        time.sleep(registry.settings.maintenance_s)
+
+
+def _work(registry: Registry, resident: Resident) -> None:
+    """Run jobs. While Redis is away the model stays and the worker waits."""
+    targets = BuildStore(resident.settings.home / "targets")
+    worker: EditWorker | None = None
+    while worker is None or not worker.is_stopping:
+        try:
+            worker = EditWorker(resident.settings)
+            jobs.equip(Equipment(registry, resident, targets, worker.name, worker.must_stop))
+            worker.work(logging_level="WARNING")
+        except StopRequested:  # told to stop outside of `work`
+            return
+        except RedisError as error:
+            logger.warning("Redis is away: %s", error)
+            time.sleep(RETRY_S)
+
+
+if __name__ == "__main__":
+    main()

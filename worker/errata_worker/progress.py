@@ -1,0 +1,98 @@
+"""Progress of an edit or a measurement, and the points at which it can be stopped."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from errata_registry.jobs.shards import ShardOrder
+from errata_registry.records import Progress, Stage, now
+from errata_registry.registry import Registry
+from redis import RedisError
+
+from errata.errors import Cancelled
+from errata_worker.attempt import WorkerStopping
+
+REPORT_EVERY_S = 0.1
+REDIS_PAUSE_S = 2.0
+
+logger = logging.getLogger(__name__)
+
+
+class Ledger(Protocol):
+    """Where the progress of edits is noted, or that of measurements."""
+
+    def cancel_requested(self, work_id: str, /) -> bool:
+        """Whether it is to stop."""
+
+    def progress(self, work_id: str, progress: Progress, /) -> None:
+        """Note how far it is."""
+
+
+class ProgressReport:
+    """Tells those who follow an edit or a measurement how far it is; each call is also a point where it may be
+    stopped."""
+
+    def __init__(self, ledger: Ledger, work_id: str, must_stop: Callable[[], bool]) -> None:
+        """`must_stop` says whether the worker has no more time for it."""
+        self._ledger = ledger
+        self._work_id = work_id
+        self._must_stop = must_stop
+        self._stage: str | None = None
+        self._stage_began = 0.0
+        self._done_before = 0
+        self._reported = 0.0
+        self._redis_away_until = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` units of a stage are done.
+
+        Raises:
+            Cancelled: the user asked it to stop.
+            WorkerStopping: the worker was told to stop.
+        """
+        if self._must_stop():
+            raise WorkerStopping
+        moment = time.monotonic()
+        if stage != self._stage:
+            self._stage, self._stage_began, self._reported = stage, moment, 0.0
+            self._done_before = done
+        if moment < self._redis_away_until:
+            return
+        try:
+            if self._ledger.cancel_requested(self._work_id):
+                raise Cancelled(f"{self._work_id} was cancelled")
+            if done == total or moment - self._reported >= REPORT_EVERY_S:
+                self._reported = moment
+                self._ledger.progress(self._work_id, self._progress(stage, done, total))
+        except RedisError as error:  # the work does not depend on being followed
+            logger.warning("%s: progress could not be told: %s", self._work_id, error)
+            self._redis_away_until = time.monotonic() + REDIS_PAUSE_S
+
+    def _progress(self, stage: str, done: int, total: int) -> Progress:
+        return _progress(Stage(stage), done, total, done - self._done_before, time.monotonic() - self._stage_began)
+
+
+class ShardProgressReport(ProgressReport):
+    """Tells how far the search for the targets of a whole edit is, from within the job of one of its shards."""
+
+    def __init__(self, registry: Registry, order: ShardOrder, must_stop: Callable[[], bool]) -> None:
+        super().__init__(registry, order.edit, must_stop)
+        self._registry = registry
+        self._order = order
+
+    def _progress(self, stage: str, done: int, total: int) -> Progress:
+        order = self._order
+        if self._registry.edit_files.outcome(order.edit):
+            raise Cancelled(f"{order.edit} has ended with another of its shards")
+        done_of_edit = self._registry.note_search(order, done)
+        done_since = done_of_edit - (order.total - sum(order.sizes))
+        return _progress(Stage(stage), done_of_edit, order.total, done_since, (now() - order.cut_at).total_seconds())
+
+
+def _progress(stage: Stage, done: int, total: int, done_since: int, seconds: float) -> Progress:
+    """`done_since` units were done in the last `seconds`; the others were done before."""
+    left_s = seconds * (total - done) / done_since if done_since > 0 else None
+    return Progress(stage=stage, done=done, total=total, eta_s=None if left_s is None else round(left_s, 1))

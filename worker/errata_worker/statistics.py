@@ -1,0 +1,27 @@
+"""`python -m errata_worker.statistics`: collect and factor a base model's second moments ahead of its first edit."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from errata_registry.settings import Settings
+
+from errata.errors import ErrataError
+from errata_worker.resident import Resident
+
+
+def main() -> None:
+    """Collect what is missing; exit with 1 and one line where the settings or the model cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        resident = Resident.load(Settings())
+        layers = resident.prepare()
+    except ErrataError as error:
+        sys.exit(f"errata: {error}")
+    named = ", ".join(map(str, layers)) or "none"
+    print(f"The second moments of {resident.model.name} for layers {named} are in {resident.statistics_folder}")
+
+
+if __name__ == "__main__":
+    main()
