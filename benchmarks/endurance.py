@@ -6,7 +6,7 @@ Counterfactual edits of the demo world, with the demo model's own hyperparameter
 to 1,099; the defaults take records 0 to 999.) Three ways to the same facts:
 
 - rebuild: each edit builds all facts so far from the base, and takes the targets of earlier ones from a store;
-- stack: each edit goes on top of the model as the earlier ones left it (`errata/sequential.py`);
+- stack: each edit goes on top of the model as the earlier ones left it (`errata/methods/sequential.py`);
 - one batch: all facts at once, every target searched for anew.
 
 After some of the edits, the facts of the first one are measured, and all facts so far. In the end the last rebuild is

@@ -21,7 +21,7 @@ on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 PATIENCE_S = 60.0
 GONE_WITHIN_S = 20.0  # the grace that a busy child has, and as much again
 ROOT = Path(__file__).parent.parent
-ERRATA = [sys.executable, "-c", "from errata.command.main import main; main()"]
+ERRATA = [sys.executable, "-c", "from errata_cli.main import main; main()"]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

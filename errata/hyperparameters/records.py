@@ -177,12 +177,12 @@ class TargetHyperparameters(MomentHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemitHyperparameters(TargetHyperparameters):
-    """Of MEMIT (`errata/memit.py`).
+    """Of MEMIT (`errata/methods/memit.py`).
 
     Attributes:
         moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
         refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
-            model that they are written into (`errata/refinement.py`); the paper has none.
+            model that they are written into (`errata/methods/refinement.py`); the paper has none.
         refinement_cost: weight there of tr(dW C dW^T) / |h|^2, how far ordinary text is moved, against the facts'
             mean loss.
     """
@@ -196,7 +196,7 @@ class MemitHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RomeHyperparameters(TargetHyperparameters):
-    """Of ROME (`errata/rome.py`), which has nothing to weigh: its facts hold exactly, one after another."""
+    """Of ROME (`errata/methods/rome.py`), which has nothing to weigh: its facts hold exactly, one after another."""
 
     method: ClassVar[str] = "rome"
     one_layer: ClassVar[bool] = True
@@ -204,7 +204,7 @@ class RomeHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmmetHyperparameters(TargetHyperparameters):
-    """Of EMMET (`errata/emmet.py`).
+    """Of EMMET (`errata/methods/emmet.py`).
 
     Attributes:
         damping: alpha, added to the diagonal of K^T C^-1 K, with C = E[k k^T]. (The authors' 0.1 is added to
@@ -218,7 +218,7 @@ class EmmetHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlphaEditHyperparameters(TargetHyperparameters):
-    """Of AlphaEdit (`errata/alphaedit.py`).
+    """Of AlphaEdit (`errata/methods/alphaedit.py`).
 
     Attributes:
         null_threshold: singular values of C = E[k k^T] below it belong to its null space.
@@ -233,7 +233,7 @@ class AlphaEditHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuningHyperparameters(Hyperparameters):
-    """Of constrained fine-tuning (`errata/fine_tuning.py`).
+    """Of constrained fine-tuning (`errata/methods/fine_tuning.py`).
 
     Attributes:
         norm_bound: largest change of a weight, in either direction.

@@ -7,7 +7,7 @@ by Adam on the whole matrix and all facts at once, each step followed by a proje
 of where a fact lies in the model, and nothing but the bound keeps the rest in place. (The baseline's code asks for all
 tokens of an object at the end of the prompt; here, each is asked for behind those before it.)
 
-At each step the gradients of all batches of `errata/object_losses.py` are summed.
+At each step the gradients of all batches of `errata/methods/object_losses.py` are summed.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ term is then the mean over the facts, the search ends early when the worst of th
 facts it may take sqrt(n) times the steps.
 
 Many subjects are searched for at once, as many as there is memory for, and only what delta can change is computed
-(`errata/suffixes.py`). A subject leaves the batch when its search ends.
+(`errata/targets/suffixes.py`). A subject leaves the batch when its search ends.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ def test_the_lock_may_be_entered_again_by_its_holder(journal: Journal) -> None:
 
 def test_the_lock_holds_between_processes(journal: Journal, path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from errata.registry.journal import Journal\n"
+        "import sys; from pathlib import Path; from errata_registry.serving.journal import Journal\n"
         "journal = Journal(Path(sys.argv[1]))\n"
         "print('started', flush=True)\n"
         "with journal.locked(): journal.append(2, by='other')\n"
