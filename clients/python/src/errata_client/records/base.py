@@ -1,0 +1,89 @@
+"""What all records of the wire have in common.
+
+A record has one definition for whoever writes it and whoever reads it. A service reads what it is sent strictly: an
+unknown field is refused (`Given`). A client reads answers tolerantly: what a newer service adds is kept
+(`record.model_extra`), and a word that it does not know is a word all the same (`OpenEnum`).
+"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import Annotated, Any, Generic, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+NUMBERS_END = 2**53
+"""Beyond it, readers of JSON do not agree on what a whole number is."""
+
+MAX_PART_CHARACTERS = 500
+"""Longest subject, relation or object; a prompt may have twice as many."""
+
+
+def _closed(schema: dict[str, Any]) -> None:
+    """Leave out of a schema what goes without saying: more fields may come."""
+    schema.pop("additionalProperties", None)
+
+
+class Record(BaseModel):
+    """Base of everything that the service answers or keeps. Records are frozen; a change is a copy with new values."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra=_closed)
+
+
+class Given(BaseModel):
+    """Base of what a client sends, and the service may show again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class OpenEnum(StrEnum):
+    """Words of which a newer service may know more."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, str):
+            return None
+        word = str.__new__(cls, value)
+        word._name_ = word._value_ = value
+        return word
+
+
+Item = TypeVar("Item")
+
+
+class Page(Record, Generic[Item]):
+    """One part of a list; `next` is the `after` of the part that follows."""
+
+    data: tuple[Item, ...]
+    has_more: bool = Field(default=False, description="Whether another part follows.")
+    next: str | None = Field(default=None, description="The cursor for `after`; null at the end.")
+
+
+def finite_or_none(figure: float | None) -> float | None:
+    """Return the figure, or None for an infinity and for what is no number."""
+    return figure if figure is not None and math.isfinite(figure) else None
+
+
+Figure = Annotated[float | None, AfterValidator(finite_or_none)]
+"""A figure that was measured; null where it is no finite number, for which JSON has no words."""
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise PydanticCustomError("text", "holds half a surrogate pair, which is no character") from error
+    return value
+
+
+def _stripped(value: Any) -> Any:
+    return value.strip() if isinstance(value, str) else value
+
+
+Text = Annotated[str, AfterValidator(_text)]
+"""Text that can be written to a file; JSON also lets halves of surrogate pairs through."""
+
+Prompt = Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS), BeforeValidator(_stripped)]
+Answer = Annotated[Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS), BeforeValidator(_stripped)]

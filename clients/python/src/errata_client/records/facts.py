@@ -1,0 +1,108 @@
+"""Facts as versions hold them, how they change from version to version, and how they took."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from errata_client.records.base import Figure, OpenEnum, Record
+
+
+class StoredNeighbor(Record):
+    """A prompt about another subject, and the answer that must stay."""
+
+    prompt: str
+    object: str
+
+
+class FactName(Record):
+    """A fact by its parts."""
+
+    id: str
+    subject: str
+    relation: str
+    object: str
+
+
+class StoredFact(FactName):
+    """A fact as a version holds it.
+
+    Attributes:
+        search: hyperparameters that its target is searched for with, in place of the version's.
+        edit: the edit that gave it its object.
+        by: who sent that edit, by the name of the API key.
+        at: when that edit was accepted.
+        replaced: the object that the fact had before.
+    """
+
+    paraphrases: tuple[str, ...] = ()
+    neighbors: tuple[StoredNeighbor, ...] = ()
+    search: dict[str, Any] = Field(default={})
+    edit: str | None = None
+    by: str | None = None
+    at: datetime | None = None
+    replaced: str | None = None
+
+
+class ChangeKind(OpenEnum):
+    """What became of a fact. A changed fact has another object; other prompts to measure it are no change."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    RETRACTED = "retracted"
+
+
+class FactChange(Record):
+    """How two fact sets differ in one fact: its object `before` and `after`, null where a set does not hold it."""
+
+    change: ChangeKind
+    id: str
+    subject: str
+    relation: str
+    before: str | None = None
+    after: str | None = None
+
+
+class FactEvent(FactChange):
+    """A change of a fact that came with a version, which was made from `parent` by an edit: who sent it, and when."""
+
+    version: int
+    parent: int
+    edit: str | None = None
+    by: str | None = None
+    at: datetime
+
+
+class FactRecord(StoredFact):
+    """A fact as a version holds it or, where that does not (`held`), as it was when a version last held it.
+
+    `history` tells what became of it in all versions, newest first.
+    """
+
+    held: bool
+    history: tuple[FactEvent, ...] = ()
+
+
+class FactOutcome(FactName):
+    """How one fact of a version took.
+
+    Attributes:
+        took: whether the version says it: each token of the object is the likeliest one.
+        known: whether the base said it already.
+        likelier: whether the object is likelier than what the base says, which efficacy counts.
+        probability_before, probability_after: of the object by the base and by the version, the geometric mean over
+            its tokens.
+        paraphrases_followed: share of the paraphrases after which the object is said.
+        neighbors_lost: the neighbours after which the object is likelier than their own, which count against
+            specificity.
+    """
+
+    took: bool
+    known: bool
+    likelier: bool
+    probability_before: Figure = None
+    probability_after: Figure = None
+    paraphrases_followed: float | None = None
+    neighbors_lost: tuple[StoredNeighbor, ...] = ()

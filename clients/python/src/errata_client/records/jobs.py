@@ -1,0 +1,256 @@
+"""Jobs: edits, evaluations and traces on their way from a request to what comes of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from errata_client.records.base import Figure, Given, OpenEnum, Record
+from errata_client.records.facts import FactChange, FactName
+from errata_client.records.problems import Problem
+
+
+class JobStatus(OpenEnum):
+    """The state of a job. All but the first two are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more will happen to the job."""
+        return self not in (JobStatus.QUEUED, JobStatus.RUNNING)
+
+
+class Stage(OpenEnum):
+    """The steps of an edit; an evaluation has the stage `evaluate`, a trace its own."""
+
+    TARGETS = "targets"
+    SPREAD = "spread"
+    EVALUATE = "evaluate"
+    PUBLISH = "publish"
+    TRACE = "trace"
+
+
+class Progress(Record):
+    """How far a stage is: `done` of `total` units, and the seconds that it still takes, where known."""
+
+    stage: Stage
+    done: int
+    total: int
+    eta_s: float | None = None
+
+
+class Job(Record):
+    """What all jobs have in common.
+
+    Attributes:
+        error: why it failed or was rejected.
+        attempts: how often it was begun: once, and once more for each worker that was lost with it in hand, or with
+            one of an edit's target shards. A job that a stopping worker put back was not lost.
+        by: who sent it, by the name of the API key.
+    """
+
+    id: str
+    object: str
+    status: JobStatus = JobStatus.QUEUED
+    progress: Progress | None = None
+    error: Problem | None = None
+    attempts: int = 0
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    by: str | None = None
+    note: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will happen to it."""
+        return self.status.final
+
+
+class Gate(Given):
+    """What a version must reach to go live; null asks nothing. In a request, the settings' bound holds where none is
+    given.
+
+    Attributes:
+        max_drift: in nats.
+        max_perplexity_rise: relative to the base's perplexity.
+    """
+
+    min_efficacy: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_specificity: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_drift: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    max_perplexity_rise: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+
+
+class Metrics(Record):
+    """What was measured of a version when it was built; null where it was not, or is no finite number.
+
+    Shares are between 0 and 1, drift is in nats; perplexities are those of the base and of the version on running text.
+    """
+
+    efficacy: float | None = None
+    efficacy_accuracy: float | None = None
+    generalization: float | None = None
+    generalization_accuracy: float | None = None
+    specificity: float | None = None
+    specificity_accuracy: float | None = None
+    score: float | None = None
+    fluency: float | None = None
+    drift: float | None = None
+    perplexity_before: float | None = None
+    perplexity_after: float | None = None
+
+    @property
+    def perplexity_rise(self) -> float | None:
+        """The rise of perplexity relative to the base's; None where it was not measured."""
+        if self.perplexity_before is None or self.perplexity_after is None:
+            return None
+        return self.perplexity_after / self.perplexity_before - 1
+
+
+class Edit(Job):
+    """A batch of facts on its way to a version.
+
+    Until a worker has begun it, the counts, `changes` and `duplicates` say what it would do to the version that was
+    active when it was accepted.
+
+    Attributes:
+        facts: how many facts it puts in.
+        added, changed, retracted: how many facts differ from those of `base`.
+        changes: the first of the facts that it changes or withdraws.
+        duplicates: the first groups of facts that differ only in case or spacing, at least one of which came with it.
+        base: the version that it builds on.
+        version: the version that it made.
+        gate: the bounds that hold for its version.
+        rebuild: whether it builds the dropped weights of `version` again.
+        retries: the edit whose facts that did not take it tries again.
+        not_taken: how many facts of its version that does not say.
+    """
+
+    object: Literal["edit"] = "edit"
+    facts: int
+    added: int | None = None
+    changed: int | None = None
+    retracted: int | None = None
+    changes: tuple[FactChange, ...] = ()
+    duplicates: tuple[tuple[FactName, ...], ...] = ()
+    base: int | None = None
+    version: int | None = None
+    method: str = "memit"
+    gate: Gate | None = None
+    dry_run: bool = False
+    rebuild: bool = False
+    retries: str | None = None
+    metrics: Metrics | None = None
+    not_taken: int | None = None
+
+
+class Estimate(Record):
+    """A mean over `count` records, null where a value was no finite number.
+
+    `low` and `high` bound its 95 % interval; null where the records cannot tell.
+    """
+
+    mean: Figure = None
+    low: Figure = None
+    high: Figure = None
+    count: int
+
+
+class Prose(Record):
+    """What became of running text: KL(base || edited) in nats, and the perplexity of the base and of the version."""
+
+    kl: Estimate
+    perplexity_before: Figure = None
+    perplexity_after: Figure = None
+
+
+class EvaluationResult(Record):
+    """What was measured, by the names of docs/evaluation.md: shares are between 0 and 1, drift is in nats."""
+
+    estimates: dict[str, Estimate]
+    drift: Figure = None
+    prose: Prose | None = None
+
+
+class VersionEvaluation(EvaluationResult):
+    """The newest evaluation of a version that succeeded, and how many `records` it is over."""
+
+    id: str
+    records: int
+    created_at: datetime
+
+
+MeasurementStatus = Literal[
+    JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED
+]
+
+
+class Measurement(Job):
+    """A job that changes no version: an evaluation or a trace. `seed` decides about all that is random in it."""
+
+    status: MeasurementStatus = JobStatus.QUEUED
+    seed: int = 0
+
+
+class Evaluation(Measurement):
+    """How a version answers about `records` records or, with `own_facts`, about its own facts."""
+
+    object: Literal["evaluation"] = "evaluation"
+    version: int
+    records: int
+    own_facts: bool = False
+    zsre_object: str = "alt"
+    generation: bool = False
+    prose: bool = True
+    result: EvaluationResult | None = None
+
+    def summary(self) -> VersionEvaluation:
+        """Return it as its version shows it. It must have succeeded."""
+        assert self.result is not None
+        return VersionEvaluation(id=self.id, records=self.records, created_at=self.created_at, **dict(self.result))
+
+
+class TraceResult(Record):
+    """The gist of a trace.
+
+    Attributes:
+        clean, corrupted: probability of the answer, for facts the mean over the `traced` ones, which the model knows.
+        layers: the layers proposed to be edited, which one prompt does not tell.
+        peak: the layer at which severing the MLPs costs most, likewise.
+    """
+
+    answer: str | None = None
+    clean: Figure = None
+    corrupted: Figure = None
+    traced: int
+    window: int
+    layers: tuple[int, ...] | None = None
+    peak: int | None = None
+
+
+class Trace(Measurement):
+    """Which layers of the base model recall the answer to a prompt, or `facts` facts.
+
+    `figures` names its figures; `GET /traces/{id}/result` has everything that was found.
+    """
+
+    object: Literal["trace"] = "trace"
+    prompt: str | None = None
+    subject: str | None = None
+    answer: str | None = None
+    facts: int | None = None
+    window: int | None = None
+    noise_level: float
+    num_samples: int
+    severed_only: bool = False
+    result: TraceResult | None = None
+    figures: tuple[str, ...] = ()

@@ -1,0 +1,165 @@
+"""Versions, which of them serves, and the model that they are versions of."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from errata_client.records.base import Answer, Figure, Given, OpenEnum, Prompt, Record
+from errata_client.records.jobs import Gate, Metrics, VersionEvaluation
+from errata_client.records.problems import MissedPrompt, Problem
+
+
+class VersionStatus(OpenEnum):
+    """`active` is the version that serves; a `rejected` one missed its gate or failed a probe."""
+
+    READY = "ready"
+    ACTIVE = "active"
+    REJECTED = "rejected"
+
+
+class LayerChange(Record):
+    """The size of one layer's update: Frobenius norm, and that norm over the norm of the base weight."""
+
+    layer: int
+    rank: int
+    norm: Figure = None
+    relative_norm: Figure = None
+
+
+class Version(Record):
+    """A fact set and the weights built from it. Version 0 is the base model, without facts.
+
+    Attributes:
+        parent: the version that it was made from.
+        metrics: what was measured when it was built; `evaluation` is the newest one that was asked for and succeeded.
+        not_taken: how many of its facts it does not say.
+        gate: the bounds that it had to keep; `problem` says which it does not, where it was rejected.
+        bytes: size of its files.
+        digest: SHA-256 of its update; of the base, over the checkpoint's tensors.
+        dropped: whether its weights were dropped to save room; they can be built again from its facts.
+        aliases: the names that stand for it.
+        by: who sent the edit.
+        imported_from: where it was built, when that was elsewhere.
+    """
+
+    id: int
+    parent: int | None = None
+    edit: str | None = None
+    method: str | None = None
+    status: VersionStatus = VersionStatus.READY
+    facts: int = 0
+    added: int = 0
+    changed: int = 0
+    retracted: int = 0
+    metrics: Metrics = Metrics()
+    evaluation: VersionEvaluation | None = None
+    not_taken: int | None = None
+    gate: Gate | None = None
+    problem: Problem | None = None
+    hparams: dict[str, Any] | None = None
+    layers: tuple[LayerChange, ...] = ()
+    bytes: int = 0
+    digest: str | None = None
+    dropped: bool = False
+    aliases: tuple[str, ...] = ()
+    by: str | None = None
+    imported_from: str | None = None
+    created_at: datetime
+    note: str | None = None
+
+
+class Alias(Record):
+    """A name, and the version that it stands for."""
+
+    name: str
+    version: int
+
+
+class Dropped(Record):
+    """A version whose weights were dropped, and the bytes that they took."""
+
+    version: int
+    bytes: int
+
+
+class Pruned(Record):
+    """The versions whose weights were dropped, or would be, ascending, and the bytes that they took together."""
+
+    dropped: tuple[Dropped, ...]
+    bytes: int
+
+
+class Replica(Record):
+    """A serving process, the version that it serves, and how many milliseconds its last change of version took.
+
+    Attributes:
+        load_ms: loading the weights, while what was served went on.
+        swap_ms: putting them in place.
+    """
+
+    id: str
+    version: int
+    load_ms: float | None = None
+    swap_ms: float | None = None
+
+
+class Activation(Record):
+    """The version that serves now, the one that served before, and the replicas that serve it."""
+
+    active: int
+    previous: int
+    replicas: tuple[Replica, ...] = ()
+
+
+class ActivationEntry(Record):
+    """One activation, as the journal keeps it.
+
+    Attributes:
+        by: what caused it: an edit's id, `rollback`, or `api` where it was asked for.
+        who: the name of the API key that asked for it.
+    """
+
+    active: int
+    previous: int
+    at: datetime
+    by: str
+    who: str | None = None
+
+
+class PastActivation(ActivationEntry):
+    """One activation, counted from 1."""
+
+    id: int
+
+
+class Probe(Given):
+    """A prompt, and the answer that every new version must give to it."""
+
+    prompt: Prompt
+    answer: Answer
+
+
+class NumberedProbe(Probe):
+    """A probe and its place in the list, counted from 1."""
+
+    number: int
+
+
+class ProbesPut(Record):
+    """How many probes there are now, and which of them the version that serves fails."""
+
+    probes: int
+    version: int
+    failing: tuple[MissedPrompt, ...] = ()
+
+
+class EditingMethod(Record):
+    """A method that an edit may name, and what it edits this model with by default."""
+
+    layers: tuple[int, ...] = Field(description="Blocks whose MLP down-projection it edits.")
+    one_layer: bool = Field(description="Whether it edits exactly one layer.")
+    one_after_another: bool = Field(description="Whether it puts facts in one after another, and not all at once.")
+    hyperparameters: dict[str, Any]
