@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Batch:
-    """Sequences that share a version's weights and a KV cache. A failure of the batch fails their requests.
+    """Sequences that share a version's weights and a KV cache. If a step fails, so do the requests of all of them.
 
     Attributes:
         sequences: each at the index of its slot in the cache, in no particular order.
@@ -56,7 +56,7 @@ class Batch:
 
     def add(self, sequence: Sequence) -> None:
         """Give a sequence a slot. Its prompt is to be prefilled."""
-        with _failing([*self.sequences, sequence]):
+        with _failing_together([*self.sequences, sequence]):
             size = self._size_with(sequence)
             if size != self._cache.size:
                 self._cache.resize(size)
@@ -83,8 +83,8 @@ class Batch:
         decoded = [self.sequences[slot] for slot in slots]
         if not decoded:
             return []
-        with _failing(self.sequences):
-            # Run all slots from the first on, with those between that are not prefilled: so nothing is copied.
+        with _failing_together(self.sequences):
+            # Also run the slots in between that are still prefilling, since adjacent slots need no copy.
             running = self.sequences[: slots[-1] + 1]
             new_ids = [[] if sequence.num_to_prefill else [sequence.token_ids[-1]] for sequence in running]
             hidden = self._run(list(range(len(running))), new_ids)[:, 0]
@@ -95,11 +95,11 @@ class Batch:
         return []
 
     def prefill(self, chunks: Mapping[Sequence, int]) -> list[Sequence]:
-        """Compute the next prompt tokens of some sequences, so many of each.
+        """Compute the given numbers of prompt tokens of some sequences.
 
-        Choose the first token of each sequence whose prompt is then complete; return these sequences.
+        Append the first token to each sequence whose prompt is then complete; return these sequences.
         """
-        with _failing(self.sequences):
+        with _failing_together(self.sequences):
             slots = [slot for slot, sequence in enumerate(self.sequences) if sequence in chunks]
             sequences = [self.sequences[slot] for slot in slots]
             new_ids = [seq.token_ids[seq.num_cached : seq.num_cached + chunks[seq]] for seq in sequences]
@@ -153,7 +153,7 @@ class Batch:
 
 
 @contextmanager
-def _failing(sequences: Iterable[Sequence]) -> Iterator[None]:
+def _failing_together(sequences: Iterable[Sequence]) -> Iterator[None]:
     """Turn an exception into a failure of these sequences' requests, so that other batches go on."""
     try:
         yield

@@ -24,8 +24,8 @@ from errata_service.engine.weight_sets import WeightSet, WeightSets
 from errata_service.metrics import Metrics
 from errata_service.problems import Busy, NotReady, ProblemError
 
-# How often an idle engine looks at deadlines, while a version is loaded for example.
-LOOK_S = 0.1
+# How often deadlines are checked while there is nothing to compute, for example while a version is loaded.
+DEADLINE_CHECK_S = 0.1
 # On a CPU, a product with a smaller matrix is over before other threads have taken their share of it.
 WORTH_SHARING = 2**20
 STOPPING = "the service is stopping"
@@ -217,7 +217,7 @@ class Engine:
                 return True
             with self._changed:
                 if not self._has_news:
-                    self._changed.wait(LOOK_S if self._open else None)
+                    self._changed.wait(DEADLINE_CHECK_S if self._open else None)
 
     def _end_requests(self) -> None:
         """End the requests that are complete, cancelled, failed or too late."""
@@ -256,16 +256,18 @@ class Engine:
         """Queue the sequences of requests whose weights have been loaded."""
         for request in list(self._open):
             hold = request.hold
-            if request.weights is not None or hold is None or not hold.done() or hold.exception() is not None:
-                continue
-            request.weights = hold.result().weights
-            request.tell(Accepted())
-            request.deliver()
-            try:
-                self._scheduler.add(request)
-            except Exception as error:
-                log.exception("a request could not be queued")
-                request.error = StepFailed(error)
+            if request.weights is None and hold is not None and hold.done() and hold.exception() is None:
+                self._queue(request, hold.result())
+
+    def _queue(self, request: Request, weight_set: WeightSet) -> None:
+        request.weights = weight_set.weights
+        request.tell(Accepted())
+        request.deliver()
+        try:
+            self._scheduler.add(request)
+        except Exception as error:
+            log.exception("a request could not be queued")
+            request.error = StepFailed(error)
 
     def _step(self) -> None:
         """Decode every batch by a token, prefill some prompts, and deliver what came of it."""
