@@ -130,6 +130,6 @@ class EventStreamResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def server_sent_event(data: str, event: str | None = None) -> bytes:
+def sse_event(data: str, event: str | None = None) -> bytes:
     """Return one event whose data is JSON already."""
     return format_sse_event(data_str=data, event=event)

@@ -17,13 +17,7 @@ from errata_service.generation import Completion, EndEvent, GenerateRequest, Gen
 from errata_service.problems import pointer, problem_of, problem_responses
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
-from errata_service.streaming import (
-    EventStreamResponse,
-    KeepAlive,
-    RequestStream,
-    finished_unless_gone,
-    server_sent_event,
-)
+from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
 
 router = APIRouter(
     tags=["generate"],
@@ -88,7 +82,7 @@ async def _events(stream: RequestStream) -> AsyncIterator[bytes]:
                     yield KEEPALIVE_COMMENT
                 case NewToken():
                     token = TokenEvent(index=event.index, text=event.text, version=version)
-                    yield server_sent_event(token.model_dump_json(), "token")
+                    yield sse_event(token.model_dump_json(), "token")
                 case Finished():
                     end = EndEvent(
                         index=event.index,
@@ -97,6 +91,6 @@ async def _events(stream: RequestStream) -> AsyncIterator[bytes]:
                         usage=Usage.of(event),
                         version=version,
                     )
-                    yield server_sent_event(end.model_dump_json(), "end")
+                    yield sse_event(end.model_dump_json(), "end")
     except Exception as error:  # the answer has begun, so that its status cannot say it
-        yield server_sent_event(problem_of(error).model_dump_json(), "error")
+        yield sse_event(problem_of(error).model_dump_json(), "error")

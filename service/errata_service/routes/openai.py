@@ -32,13 +32,7 @@ from errata_service.openai_completions import (
 from errata_service.problems import openai_error, pointer, problem_of, problem_responses
 from errata_service.prompts import prompt_ids, prompt_offsets, prompt_text
 from errata_service.replica import ServingReplica
-from errata_service.streaming import (
-    EventStreamResponse,
-    KeepAlive,
-    RequestStream,
-    finished_unless_gone,
-    server_sent_event,
-)
+from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
 
 PAGE = 1000
 
@@ -150,8 +144,8 @@ class _Answers:
             if options is not None and options.include_usage:
                 yield _event(CompletionAnswer(**self._shared, choices=[], usage=self._usage(finished)))
         except Exception as error:  # the answer has begun, so that its status cannot say it
-            yield server_sent_event(json.dumps(openai_error(problem_of(error))))
-        yield server_sent_event("[DONE]")
+            yield sse_event(json.dumps(openai_error(problem_of(error))))
+        yield sse_event("[DONE]")
 
     def _choice(self, event: Event) -> Choice | None:
         """What an event adds to a choice, if anything."""
@@ -179,7 +173,7 @@ class _Answers:
 
 
 def _event(answer: CompletionAnswer) -> bytes:
-    return server_sent_event(answer.model_dump_json())
+    return sse_event(answer.model_dump_json())
 
 
 def _cards(registry: Registry) -> Iterator[ModelCard]:
