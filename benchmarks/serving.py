@@ -25,7 +25,8 @@ import torch
 from errata_cli.processes import free_port, start, stop
 from errata_cli.stack import Stack
 from errata_registry.settings import Settings
-from errata_service.engine.key_values import KeyValues, Shape
+from errata_service.engine.kv_cache import KVCache
+from errata_service.engine.model_runner import ModelRunner
 
 from errata.demo import MODEL_FOLDER
 from errata.demo.records import counterfactual_records
@@ -125,13 +126,14 @@ def _generate(model: EditableModel, prompt: str, tokens: int) -> float:
 def _bare(model: EditableModel, prompt: str, tokens: int) -> float:
     """The decode steps that a request takes, and nothing else."""
     prompt_ids = model.tokenizer(prompt)["input_ids"]
-    key_values = KeyValues(model, Shape.of(model))
-    key_values.resize(1, len(prompt_ids) + tokens)
+    runner = ModelRunner(model)
+    cache = KVCache(runner.token_shape)
+    cache.resize((1, len(prompt_ids) + tokens))
     began = time.perf_counter()
-    new, held = prompt_ids, 0
+    new, num_cached = prompt_ids, 0
     for _ in range(tokens):
-        hidden = key_values.run([0], [new], [held])
-        held += len(new)
+        hidden = runner.run({}, cache, [0], [new], [num_cached])
+        num_cached += len(new)
         new = [int(model.logits(hidden[0, -1]).argmax())]
     return time.perf_counter() - began
 

@@ -26,7 +26,8 @@ from errata_registry.settings import Settings
 from errata_registry.versions.folder import DELTA
 from errata_registry.versions.store import Artifacts
 from errata_service.engine.engine import Engine
-from errata_service.engine.tasks import Event, Piece, Task
+from errata_service.engine.events import Event, NewToken
+from errata_service.engine.request import SequenceInput
 from errata_service.metrics import Metrics as Figures
 from pydantic import ByteSize
 from torch import Tensor
@@ -143,7 +144,8 @@ class _Stream:
         self._loading: list[float] = []
         self._resting: list[float] = []
         prompt_ids = engine.model.tokenizer("The capital of France is")["input_ids"]
-        engine.submit([Task(prompt_ids=prompt_ids, max_new_tokens=2000)], None, self._hear, streamed=True)
+        inputs = [SequenceInput(prompt_ids=prompt_ids, max_new_tokens=2000)]
+        engine.submit(inputs, None, self._hear, streamed=True)
         while len(self._times) < 5:
             time.sleep(0.05)
 
@@ -178,7 +180,7 @@ class _Stream:
         return 1000 * max(self._resting)
 
     def _hear(self, events: Sequence[Event]) -> None:
-        self._times += [time.perf_counter() for event in events if isinstance(event, Piece)]
+        self._times += [time.perf_counter() for event in events if isinstance(event, NewToken)]
 
 
 def _gaps(times: Sequence[float]) -> list[float]:

@@ -9,7 +9,9 @@ from errata_registry.serving.aliases import is_alias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from errata_service.engine.tasks import Finished, FinishReason, Sampling, Task
+from errata_service.engine.events import Finished, FinishReason
+from errata_service.engine.request import SequenceInput
+from errata_service.engine.sampling import SamplingParams
 
 MAX_PROMPTS = 256
 MAX_PROMPT_CHARACTERS = 100_000
@@ -78,16 +80,18 @@ class GenerateRequest(BaseModel):
         assert self.prompt is not None
         return (self.prompt,)
 
-    def task(self, prompt_ids: list[int]) -> Task:
-        """What the engine is to do for a prompt."""
-        sampling = Sampling(
+    def sequence_input(self, prompt_ids: list[int]) -> SequenceInput:
+        """Return what the engine needs to continue one of the prompts."""
+        sampling = SamplingParams(
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
             repetition_penalty=self.repetition_penalty,
             seed=self.seed,
         )
-        return Task(prompt_ids=prompt_ids, max_new_tokens=self.max_new_tokens, sampling=sampling, stop=self.stop)
+        return SequenceInput(
+            prompt_ids=prompt_ids, max_new_tokens=self.max_new_tokens, sampling=sampling, stop=self.stop
+        )
 
 
 class Usage(BaseModel):

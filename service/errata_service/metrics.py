@@ -1,10 +1,9 @@
-"""What Prometheus is told of this process and of the edits that it knows."""
+"""Prometheus metrics of this process and of the edits in its registry."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 from errata_registry.registry import Registry
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -18,14 +17,8 @@ SHORT_SECONDS = (0.00001, 0.0001, *SECONDS)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-class Waited(Protocol):
-    """A row that went on by a token: seconds since its last one, or since it was accepted."""
-
-    waited_s: float
-
-
 class Metrics:
-    """The figures of one process, in a registry of their own."""
+    """The metrics of one process, in a Prometheus registry of their own."""
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
@@ -71,56 +64,56 @@ class Metrics:
         self._version.set(math.nan)  # none yet
 
     def watch(self, *, waiting: Callable[[], float], running: Callable[[], float]) -> None:
-        """Ask these whenever the figures are wanted."""
+        """Call these for the number of waiting and running sequences at each scrape."""
         self._waiting.set_function(waiting)
         self._running.set_function(running)
 
     def watch_edits(self, registry: Registry) -> None:
-        """Count the edits of a registry whenever the figures are wanted."""
+        """Count the edits of a registry at each scrape."""
         self._registry.register(_Edits(registry))
 
     def count_request(self, method: str, route: str, status: int) -> None:
-        """An HTTP request is being answered."""
+        """Count an answered HTTP request."""
         self._requests.labels(method if method in METHODS else "other", route, status).inc()
 
-    def note_step(self, rows: Sequence[Waited], seconds: float) -> None:
-        """A decode step has let these rows go on."""
+    def note_decode(self, gaps_s: Sequence[float], seconds: float) -> None:
+        """Note a decode step, and for each sequence in it the time since its last token."""
         self._step.observe(seconds)
-        self._batch.observe(len(rows))
-        self._tokens.inc(len(rows))
-        for row in rows:
-            self._gap.observe(row.waited_s)
+        self._batch.observe(len(gaps_s))
+        self._tokens.inc(len(gaps_s))
+        for gap_s in gaps_s:
+            self._gap.observe(gap_s)
 
-    def note_reading(self, begun: Sequence[Waited], num_tokens: int) -> None:
-        """So many tokens of prompts were read, and these rows have their first token."""
+    def note_prefill(self, num_tokens: int, first_tokens_s: Sequence[float]) -> None:
+        """Note computed prompt tokens, and the time to the first token of each sequence that got one."""
         self._prompt_tokens.inc(num_tokens)
-        self._tokens.inc(len(begun))
-        for row in begun:
-            self._first.observe(row.waited_s)
+        self._tokens.inc(len(first_tokens_s))
+        for first_token_s in first_tokens_s:
+            self._first.observe(first_token_s)
 
     def count_ended(self, how: str, count: int) -> None:
-        """Completions have ended: `stop`, `length`, `cancelled`, `timed-out` or `failed`."""
+        """Count completions that ended by `stop`, `length`, `cancelled`, `timed-out` or `failed`."""
         self._ended.labels(how).inc(count)
 
     def note_swap(self, version: int, load_ms: float, swap_ms: float) -> None:
-        """Another version is served."""
+        """Note that another version is served."""
         self._load.observe(load_ms / 1000)
         self._swap.observe(swap_ms / 1000)
         self._version.set(version)
 
     def exposition(self) -> bytes:
-        """All figures in Prometheus' text form."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
 
 class _Edits(Collector):
-    """How many edits are in each state, and how many of the running ones in each stage; nothing while Redis is away."""
+    """Edits by state, and running edits by stage; nothing while Redis does not answer."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def describe(self) -> Iterator[Metric]:
-        """No look at Redis when this is registered."""
+        """Return nothing, so that registering does not ask Redis."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:

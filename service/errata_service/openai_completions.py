@@ -20,7 +20,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 from transformers import PreTrainedTokenizerFast
 
-from errata_service.engine.tasks import FinishReason, Sampling, Task, Token
+from errata_service.engine.events import FinishReason, Token
+from errata_service.engine.request import SequenceInput
+from errata_service.engine.sampling import SamplingParams
 from errata_service.generation import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_PROMPTS, MAX_STOPS
 from errata_service.problems import ProblemError
 
@@ -137,13 +139,13 @@ class CompletionRequest(BaseModel):
         """Whether the prompts are given back with log probabilities."""
         return bool(self.echo) and self.logprobs is not None
 
-    def tasks(self, prompts: Sequence[list[int]], offsets: Sequence[Sequence[int]]) -> list[Task]:
-        """What the engine is to do: `num_choices` tasks for each prompt, whose seeds follow one another."""
+    def sequence_inputs(self, prompts: Sequence[list[int]], offsets: Sequence[Sequence[int]]) -> list[SequenceInput]:
+        """Return `num_choices` inputs for each prompt, with consecutive seeds."""
         return [
-            Task(
+            SequenceInput(
                 prompt_ids=prompt_ids,
                 max_new_tokens=16 if self.max_tokens is None else self.max_tokens,
-                sampling=Sampling(
+                sampling=SamplingParams(
                     temperature=1.0 if self.temperature is None else self.temperature,
                     top_p=self.top_p or 1.0,
                     top_k=self.top_k,

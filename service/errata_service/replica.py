@@ -1,4 +1,4 @@
-"""One serving replica: brings the model up, follows what is made active, and says what it serves."""
+"""A serving replica: loads the model, follows activations, and announces the version that it serves."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ log = logging.getLogger(__name__)
 class ServingReplica:
     """The engine of this process and the threads around it.
 
-    One brings the model and the active version up, then follows the activations: it loads what was made active,
-    switches to it and announces that. Another says again and again what is served, also while a version is being
-    loaded. The last one keeps the registry in order.
+    The serving thread loads the model and the active version. It then follows the activations: it loads each newly
+    active version, switches to it and announces it. The heartbeat thread announces the served version at intervals,
+    even while another version is loaded. The house-keeping thread keeps the registry in order.
 
     Attributes:
         id: name of this replica, new at each start.
-        settings: what the process was started with.
+        settings: the settings of the process.
         registry: shared by the process's threads.
-        hyperparameters: what each method edits the model with by default, of those of which that is known.
-        metrics: figures of this process.
-        failure: why the replica can never come up.
-        draining: set when nothing more is generated but what was accepted.
-        stopping: set when the process is about to end.
+        hyperparameters: each method's defaults for this model, where they are known.
+        metrics: metrics of this process.
+        failure: why the replica can never serve.
+        draining: set once new generations are refused and accepted ones are completed.
+        stopping: set once the process is about to end.
     """
 
     def __init__(self, settings: Settings, on_failure: Callable[[], None]) -> None:
-        """`on_failure` is called, from another thread, once `failure` is set.
+        """Connect to the registry. `on_failure` is called from another thread once `failure` is set.
 
         Raises:
             ValueError: no Redis is named.
@@ -74,15 +74,17 @@ class ServingReplica:
 
     @property
     def engine(self) -> Engine:
-        """Raises `NotReady` while there is none."""
+        """Return the engine. Raises `NotReady` until there is one."""
         if self._engine is None:
             raise NotReady(self._obstacle or "the service is starting")
         return self._engine
 
     @property
     def obstacle(self) -> str | None:
-        """Why this replica does not serve what it should; None when it does, or serves what it did before because
-        the version that is active now cannot be loaded."""
+        """Return why this replica is not ready; None if it is.
+
+        It is ready, too, while it serves an earlier version because the active one cannot be loaded.
+        """
         if self.draining.is_set():
             return STOPPING
         if self._lost_track is not None:
@@ -92,11 +94,11 @@ class ServingReplica:
         return self._obstacle
 
     def version_asked(self, version: int | str | None) -> int | None:
-        """The number of a version that is asked for by number or alias; None stands for the active one.
+        """Resolve a version's number or alias to its number. None stands for the active version and stays None.
 
         Raises:
-            UnknownVersion: there is none. (Its weights may still be in memory when it was deleted, here or by another
-                replica. The active one and the base cannot be.)
+            UnknownVersion: the version does not exist. (The weights of one that was deleted may still be in memory. The
+                active version and the base cannot be deleted.)
             UnknownAlias: no version has that name.
         """
         number = self.registry.aliases.version(version) if isinstance(version, str) else version
@@ -105,18 +107,17 @@ class ServingReplica:
         return number
 
     def start(self) -> None:
-        """Begin to come up; returns at once."""
+        """Start the threads and return at once."""
         self._begin(self._serve, "serving")
 
     def drain(self) -> None:
-        """Be ready no more, and end the generations that were accepted: by themselves within `settings.drain_s`
-        seconds, or as failed."""
+        """Refuse new generations, and wait for accepted ones. Those that take over `settings.drain_s` seconds fail."""
         self.draining.set()
         if self._engine is not None:
             self._engine.close(self.settings.drain_s)
 
     def stop(self) -> None:
-        """End the threads and the generations at hand."""
+        """End the threads, fail what is being generated, and withdraw from the registry."""
         self.stopping.set()
         for thread in self._threads:
             thread.join()
@@ -147,7 +148,7 @@ class ServingReplica:
             self._follow()
 
     def _bring_up(self) -> None:
-        """Wait for Redis, load the model and bind it to the home folder. The engine serves the base from then on."""
+        """Wait for Redis, load the model, bind it to the home folder and start the engine."""
         settings, registry = self.settings, self.registry
         while not registry.ping():
             self._obstacle = "Redis does not answer"
@@ -157,7 +158,7 @@ class ServingReplica:
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         registry.bind_base(model.name, model.digest)
         self._recover_once()
-        # What is there now stays. To look through it for garbage would stop every thread for a fifth of a second.
+        # What exists now stays. Searching it for garbage would stop every thread for a fifth of a second.
         gc.freeze()
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
@@ -165,7 +166,7 @@ class ServingReplica:
         )
 
     def _recover_once(self) -> None:
-        """Put the registry in order, as soon as Redis answers. Raises `Conflict`."""
+        """Put the registry in order as soon as Redis answers. Raises `Conflict`."""
         while not self.stopping.is_set():
             try:
                 recover(self.registry, at_start=True)
@@ -173,12 +174,12 @@ class ServingReplica:
             except redis.RedisError as error:
                 self._obstacle = f"Redis does not answer: {error}"
                 self.stopping.wait(RETRY_S)
-            except CorruptArtifact as error:  # what is served may be known all the same
+            except CorruptArtifact as error:  # the active version may be known all the same
                 log.error("the registry is not in order: %s", error)
                 return
 
     def _follow(self) -> None:
-        """Serve what is active, again and again: each activation wakes it, and what failed is tried again."""
+        """Switch to the active version after each activation. Try again after a failure."""
         cursor = None
         while not self.stopping.is_set():
             try:
@@ -201,7 +202,7 @@ class ServingReplica:
                 self.stopping.wait(RETRY_S)
 
     def _switch_to(self, version: int) -> bool:
-        """Serve `version` where it is not served yet. Whether anything changed."""
+        """Switch to a version; return False if it is served already or cannot be loaded."""
         if self.engine.active == version:
             return False
         try:
@@ -217,7 +218,7 @@ class ServingReplica:
         return True
 
     def _announce(self) -> None:
-        """Say what is served. One thread at a time, so that the version said last is the one read last."""
+        """Announce the served version. One thread at a time, so that the last announcement is the newest version."""
         with self._announcing:
             if (version := self.engine.active) is not None:
                 load_ms, swap_ms = (self._swap.load_ms, self._swap.swap_ms) if self._swap else (None, None)

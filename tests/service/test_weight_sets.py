@@ -30,7 +30,7 @@ class Storage:
 
 
 def used(sets: WeightSets, version: int) -> None:
-    sets.release(sets.hold(version).result())
+    sets.release(sets.acquire(version).result())
 
 
 def test_the_least_recently_used_goes_first() -> None:
@@ -44,7 +44,7 @@ def test_the_least_recently_used_goes_first() -> None:
 def test_a_set_in_use_stays_above_the_budget() -> None:
     storage = Storage()
     sets = WeightSets(storage.load, budget=ONE)
-    held = [sets.hold(version).result() for version in (1, 2, 3)]
+    held = [sets.acquire(version).result() for version in (1, 2, 3)]
     for version in (1, 2, 3):
         used(sets, version)
     assert storage.loads == [1, 2, 3]
@@ -58,8 +58,8 @@ def test_a_set_in_use_stays_above_the_budget() -> None:
 
 def test_the_base_takes_no_room() -> None:
     sets = WeightSets(Storage().load, budget=0)
-    assert sets.hold(0).result().num_bytes == 0
-    assert sets.hold(1).result().num_bytes == ONE
+    assert sets.acquire(0).result().num_bytes == 0
+    assert sets.acquire(1).result().num_bytes == ONE
 
 
 def test_what_cannot_be_loaded_is_tried_again() -> None:
@@ -67,7 +67,7 @@ def test_what_cannot_be_loaded_is_tried_again() -> None:
     sets = WeightSets(storage.load, budget=ONE)
     for _ in range(2):
         with pytest.raises(CorruptArtifact):
-            sets.hold(13).result()
+            sets.acquire(13).result()
     assert storage.loads == [13, 13]
 
 
@@ -90,10 +90,10 @@ def test_it_can_be_closed_again_when_something_was_never_loaded() -> None:
         return {}
 
     sets = WeightSets(load, budget=ONE)
-    held = [sets.hold(version) for version in range(1, LOADED_AT_ONCE + 2)]
+    held = [sets.acquire(version) for version in range(1, LOADED_AT_ONCE + 2)]
     closing = threading.Thread(target=sets.close)
     closing.start()
-    while not sets.hold(99).done():  # refused at once, as soon as it is closed
+    while not sets.acquire(99).done():  # refused at once, as soon as it is closed
         time.sleep(0.01)
     may_load.set()
     closing.join(20)

@@ -1,6 +1,7 @@
-"""The serving engine: one resident model that continues many prompts at once, each under its own version.
+"""The serving engine: one resident model that generates for many requests at once, each under its own version.
 
-`engine` takes submissions and runs the loop; `tasks` is what it is asked and what it tells; a `lane` holds the rows of
-one version, which are computed together, and `key_values` is its memory; `sampling` chooses tokens and `text` makes
-words of them; `weight_sets` keeps the edited matrices of versions.
+`engine` holds the thread that steps; `scheduler` decides what a step computes; a `batch` holds the sequences of one
+version, which are computed together over a `kv_cache` by the `model_runner`. A `request` consists of `sequence`s, for
+which `sampling` chooses tokens and the `detokenizer` makes text of them; `events` tell of it. `weight_sets` keeps the
+edited matrices of versions.
 """

@@ -1,4 +1,4 @@
-"""The edited matrices of versions, loaded in the background and kept in memory while there is room."""
+"""The edited matrices of versions, loaded in the background and cached in memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NICENESS = 10
 
 @dataclass(eq=False, slots=True)
 class WeightSet:
-    """One version's edited matrices by layer; `users` counts who needs them to stay."""
+    """One version's edited matrices by layer. `users` counts those who have acquired it."""
 
     version: int
     weights: Mapping[int, Tensor]
@@ -29,14 +29,14 @@ class WeightSet:
 
     @property
     def num_bytes(self) -> int:
-        """Memory that the matrices take."""
+        """Memory of the matrices."""
         return sum(tensor.nbytes for tensor in self.weights.values())
 
 
 class WeightSets:
-    """Weight sets by version. Above `budget` bytes the least recently used go; one in use never does.
+    """Weight sets by version. Above `budget` bytes the least recently used are dropped, but never one in use.
 
-    What is in memory is given out at once, whatever is being loaded meanwhile.
+    Sets in memory are given out at once, whatever is being loaded meanwhile.
     """
 
     def __init__(self, load: Callable[[int], Mapping[int, Tensor]], budget: int) -> None:
@@ -48,10 +48,10 @@ class WeightSets:
         self._closed = False
         self._loaders = ThreadPoolExecutor(LOADED_AT_ONCE, "weight-sets", initializer=_give_way)
 
-    def hold(self, version: int) -> Future[WeightSet]:
-        """A version's set, loaded if need be, kept until it is given to `release`. Fails as `load` does.
+    def acquire(self, version: int) -> Future[WeightSet]:
+        """Load a version's set unless it is in memory, and keep it until `release`. The future fails as `load` does.
 
-        However many ask for a version meanwhile, it is loaded once.
+        A version is loaded once, however many acquire it meanwhile.
         """
         future: Future[WeightSet] = Future()
         with self._lock:
@@ -65,14 +65,15 @@ class WeightSets:
                 self._awaited[version].append(future)
             else:
                 self._awaited[version] = [future]
-                self._loaders.submit(self._bring, version)
+                self._loaders.submit(self._load_set, version)
         return future
 
     def has_room_for(self, version: int) -> bool:
-        """Whether holding a version's set for some request takes no more memory than there may be.
+        """Return True if a request may acquire a version's set without exceeding the budget.
 
-        The base, and what is in memory or being loaded, takes none. For another one there is no room where sets in use
-        fill the budget, but for the active version's and one more, or where as many are being loaded as may.
+        There is always room for the base and for what is in memory or being loaded. There is none for another version
+        while sets in use fill the budget (the active version's and one more may exceed it), or while
+        `LOADED_FOR_REQUESTS` sets are being loaded.
         """
         with self._lock:
             if version == BASE_VERSION or version in self._sets or version in self._awaited:
@@ -82,15 +83,14 @@ class WeightSets:
                 len(in_use) < FEWEST_IN_USE or sum(held.num_bytes for held in in_use) < self._budget
             )
 
-    def release(self, held: WeightSet) -> None:
-        """End what `hold` began."""
+    def release(self, weight_set: WeightSet) -> None:
+        """Undo one `acquire`."""
         with self._lock:
-            held.users -= 1
+            weight_set.users -= 1
             self._drop_unused()
 
     def close(self) -> None:
-        """Load nothing more; what is being loaded comes to its end, and what was to be loaded fails. It may be closed
-        again."""
+        """Wait for the sets that are being loaded; fail those that have not begun. Closing twice is harmless."""
         with self._lock:
             self._closed = True
         self._loaders.shutdown(cancel_futures=True)
@@ -99,7 +99,7 @@ class WeightSets:
         for future in [future for awaiting in awaited.values() for future in awaiting]:
             future.set_exception(RuntimeError("no weights are loaded any more"))
 
-    def _bring(self, version: int) -> None:
+    def _load_set(self, version: int) -> None:
         try:
             weights = self._load(version)
         except BaseException as error:
@@ -126,6 +126,6 @@ class WeightSets:
 
 
 def _give_way() -> None:
-    """Let what is being generated have the cores first: a token that comes late is seen, a version that does is not."""
+    """Let generation have the cores first: users notice a late token, and hardly a late version."""
     if sys.platform == "linux":  # elsewhere it would be the whole process that gives way
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)

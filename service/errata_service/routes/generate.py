@@ -11,12 +11,13 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
 
 from errata_service.dependencies import ReplicaDep, may_read
-from errata_service.engine.tasks import Finished, Piece, Task
-from errata_service.following import EventStream, Following, Quiet, finished_unless_gone, server_sent
+from errata_service.engine.events import Finished, NewToken
+from errata_service.engine.request import SequenceInput
 from errata_service.generation import Completion, EndEvent, GenerateRequest, Generation, TokenEvent, Usage
 from errata_service.problems import pointer, problem_of, problem_responses
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
+from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
 
 router = APIRouter(
     tags=["generate"],
@@ -45,43 +46,43 @@ async def get_generate(request: Annotated[GenerateRequest, Query()], replica: Re
 
 
 async def _generated(request: GenerateRequest, replica: ServingReplica, http: Request) -> Generation | Response:
-    version, tasks = await run_in_threadpool(_asked, request, replica)
-    following = await Following.begin(replica.engine, tasks, version, streamed=request.stream)
+    version, inputs = await run_in_threadpool(_inputs, request, replica)
+    stream = await RequestStream.open(replica.engine, inputs, version, streamed=request.stream)
     if request.stream:
-        return EventStream(_events(following), following)
-    with closing(following):
-        finished = await finished_unless_gone(following, http)
+        return EventStreamResponse(_events(stream), stream)
+    with closing(stream):
+        finished = await finished_unless_gone(stream, http)
     if isinstance(finished, Response):
         return finished
     completions = [
         Completion(prompt=prompt, text=one.text, finish_reason=one.finish_reason, usage=Usage.of(one))
         for prompt, one in zip(request.all_prompts, finished, strict=True)
     ]
-    return Generation(data=completions, version=following.version)
+    return Generation(data=completions, version=stream.version)
 
 
-def _asked(request: GenerateRequest, replica: ServingReplica) -> tuple[int | None, list[Task]]:
-    """The version, and what the engine is to do. Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
+def _inputs(request: GenerateRequest, replica: ServingReplica) -> tuple[int | None, list[SequenceInput]]:
+    """Return the version and the engine's inputs. Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
     version = replica.version_asked(request.version)
     model = replica.engine.model
     if request.prompt is not None:
-        return version, [request.task(prompt_ids(model, request.prompt, pointer("prompt")))]
+        return version, [request.sequence_input(prompt_ids(model, request.prompt, pointer("prompt")))]
     return version, [
-        request.task(prompt_ids(model, prompt, pointer("prompts", index)))
+        request.sequence_input(prompt_ids(model, prompt, pointer("prompts", index)))
         for index, prompt in enumerate(request.all_prompts)
     ]
 
 
-async def _events(following: Following) -> AsyncIterator[bytes]:
-    version = following.version
+async def _events(stream: RequestStream) -> AsyncIterator[bytes]:
+    version = stream.version
     try:
-        async for event in following.events():
+        async for event in stream.events():
             match event:
-                case Quiet():
+                case KeepAlive():
                     yield KEEPALIVE_COMMENT
-                case Piece():
+                case NewToken():
                     token = TokenEvent(index=event.index, text=event.text, version=version)
-                    yield server_sent(token.model_dump_json(), "token")
+                    yield sse_event(token.model_dump_json(), "token")
                 case Finished():
                     end = EndEvent(
                         index=event.index,
@@ -90,6 +91,6 @@ async def _events(following: Following) -> AsyncIterator[bytes]:
                         usage=Usage.of(event),
                         version=version,
                     )
-                    yield server_sent(end.model_dump_json(), "end")
+                    yield sse_event(end.model_dump_json(), "end")
     except Exception as error:  # the answer has begun, so that its status cannot say it
-        yield server_sent(problem_of(error).model_dump_json(), "error")
+        yield sse_event(problem_of(error).model_dump_json(), "error")

@@ -17,8 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
 
 from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
-from errata_service.engine.tasks import Event, Finished, Piece, Read, Token
-from errata_service.following import EventStream, Following, Quiet, finished_unless_gone, server_sent
+from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
 from errata_service.openai_completions import (
     MODEL,
     Choice,
@@ -33,6 +32,7 @@ from errata_service.openai_completions import (
 from errata_service.problems import openai_error, pointer, problem_of, problem_responses
 from errata_service.prompts import prompt_ids, prompt_offsets, prompt_text
 from errata_service.replica import ServingReplica
+from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
 
 PAGE = 1000
 
@@ -67,13 +67,13 @@ def get_model(name: str, replica: ReplicaDep) -> ModelCard:
 async def complete(request: CompletionRequest, replica: ReplicaDep, http: Request) -> Any:
     """Continue a prompt, or several, `n` times each. The version is settled when the request is accepted."""
     asked = await run_in_threadpool(_Asked.of, request, replica)
-    tasks = request.tasks(asked.prompt_ids, asked.offsets)
-    following = await Following.begin(replica.engine, tasks, asked.version, streamed=bool(request.stream))
-    answers = _Answers(asked, following.version)
+    inputs = request.sequence_inputs(asked.prompt_ids, asked.offsets)
+    stream = await RequestStream.open(replica.engine, inputs, asked.version, streamed=bool(request.stream))
+    answers = _Answers(asked, stream.version)
     if request.stream:
-        return EventStream(answers.stream(following), following)
-    with closing(following):
-        finished = await finished_unless_gone(following, http)
+        return EventStreamResponse(answers.events(stream), stream)
+    with closing(stream):
+        finished = await finished_unless_gone(stream, http)
     return finished if isinstance(finished, Response) else await run_in_threadpool(answers.whole, finished)
 
 
@@ -128,12 +128,12 @@ class _Answers:
             )
         return CompletionAnswer(**self._shared, choices=choices, usage=self._usage(finished))
 
-    async def stream(self, following: Following) -> AsyncIterator[bytes]:
-        """An event for what is echoed, for each token and for each choice's end, and `[DONE]`."""
+    async def events(self, stream: RequestStream) -> AsyncIterator[bytes]:
+        """Yield an event for what is echoed, for each token and for each choice's end, and `[DONE]`."""
         finished = []
         try:
-            async for event in following.events():
-                if isinstance(event, Quiet):
+            async for event in stream.events():
+                if isinstance(event, KeepAlive):
                     yield KEEPALIVE_COMMENT
                     continue
                 if isinstance(event, Finished):
@@ -144,16 +144,16 @@ class _Answers:
             if options is not None and options.include_usage:
                 yield _event(CompletionAnswer(**self._shared, choices=[], usage=self._usage(finished)))
         except Exception as error:  # the answer has begun, so that its status cannot say it
-            yield server_sent(json.dumps(openai_error(problem_of(error))))
-        yield server_sent("[DONE]")
+            yield sse_event(json.dumps(openai_error(problem_of(error))))
+        yield sse_event("[DONE]")
 
     def _choice(self, event: Event) -> Choice | None:
         """What an event adds to a choice, if anything."""
         match event:
-            case Read() if self._asked.request.echo:
+            case Prefilled() if self._asked.request.echo:
                 text = self._asked.echoed[event.index]
                 return Choice(index=event.index, text=text, logprobs=self._logprobs(event.tokens))
-            case Piece():
+            case NewToken():
                 logprobs = self._logprobs((), [event.token], len(self._asked.echoed[event.index]))
                 return Choice(index=event.index, text=event.text, logprobs=logprobs)
             case Finished():
@@ -173,7 +173,7 @@ class _Answers:
 
 
 def _event(answer: CompletionAnswer) -> bytes:
-    return server_sent(answer.model_dump_json())
+    return sse_event(answer.model_dump_json())
 
 
 def _cards(registry: Registry) -> Iterator[ModelCard]:

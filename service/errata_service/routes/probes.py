@@ -16,11 +16,11 @@ from errata.model import EditableModel
 from errata.model.tokens import target_ids
 from errata_service.dependencies import EngineDep, RegistryDep, may_administer, may_read
 from errata_service.engine.engine import Engine
-from errata_service.engine.tasks import Task
-from errata_service.following import Following
+from errata_service.engine.request import SequenceInput
 from errata_service.pages import Limit, Page, page_of
 from errata_service.problems import pointer, problem_responses
 from errata_service.prompts import prompt_ids
+from errata_service.streaming import RequestStream
 
 MAX_PROBES = 1_000
 ASKED_AT_ONCE = 64
@@ -95,8 +95,8 @@ def _replace(registry: Registry, probes: Sequence[Probe]) -> None:
         registry.probes.replace(probes)
 
 
-def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[Task, list[int]]]:
-    """What the engine is to do for each probe, greedily, and the tokens that should come of it.
+def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[SequenceInput, list[int]]]:
+    """Return the engine's input for each probe, which is greedy, and the expected tokens.
 
     Raises `ProblemError` where a prompt leaves no room for its answer.
     """
@@ -104,20 +104,22 @@ def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[Task, li
     for index, probe in enumerate(probes):
         expected = list(target_ids(model.tokenizer, probe.answer))
         ids = prompt_ids(model, probe.prompt, pointer("probes", index, "prompt"), room=len(expected))
-        asked.append((Task(prompt_ids=ids, max_new_tokens=len(expected)), expected))
+        asked.append((SequenceInput(prompt_ids=ids, max_new_tokens=len(expected)), expected))
     return asked
 
 
 async def _failed(
-    engine: Engine, version: int, probes: Sequence[Probe], asked: Sequence[tuple[Task, list[int]]]
+    engine: Engine, version: int, probes: Sequence[Probe], asked: Sequence[tuple[SequenceInput, list[int]]]
 ) -> list[MissedPrompt]:
     """The probes after which a version does not say the answer, with what it says instead."""
     failing = []
     for start in range(0, len(probes), ASKED_AT_ONCE):
         part = asked[start : start + ASKED_AT_ONCE]
-        following = await Following.begin(engine, [task for task, _ in part], version, streamed=False)
-        with closing(following):
-            finished = await following.finished()
+        stream = await RequestStream.open(
+            engine, [sequence_input for sequence_input, _ in part], version, streamed=False
+        )
+        with closing(stream):
+            finished = await stream.finished()
         for probe, (_, expected), one in zip(probes[start:], part, finished, strict=False):
             if [token.id for token in one.tokens] != expected:
                 failing.append(MissedPrompt(prompt=probe.prompt, expected=probe.answer, said=one.text.strip()))

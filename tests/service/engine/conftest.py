@@ -10,8 +10,8 @@ import pytest
 import torch
 from errata_registry.settings import Settings
 from errata_service.engine.engine import Engine
-from errata_service.engine.submission import Submission
-from errata_service.engine.tasks import Event, Failed, Finished, Piece, Task
+from errata_service.engine.events import Event, Failed, Finished, NewToken
+from errata_service.engine.request import Request, SequenceInput
 from errata_service.metrics import Metrics
 
 from errata.deltas import Delta, edited_weights
@@ -23,12 +23,12 @@ EDITED_LAYERS = (0, 1)
 
 
 class Heard:
-    """What an engine tells of one submission."""
+    """What an engine tells of one request."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
         self._changed = threading.Condition()
-        self.submission: Submission
+        self.request: Request
 
     def hear(self, events: Sequence[Event]) -> None:
         with self._changed:
@@ -41,14 +41,14 @@ class Heard:
             assert self._changed.wait_for(condition, PATIENCE_S), self.events
 
     def finished(self) -> list[Finished]:
-        """How each task ended; raises what the submission failed with."""
-        self.wait_for(lambda: len(self._ends()) == len(self.submission.tasks) or self._failures())
+        """Return each sequence's end. Raises what the request failed with."""
+        self.wait_for(lambda: len(self._ends()) == len(self.request.inputs) or self._failures())
         for failed in self._failures():
             raise failed.error
         return sorted(self._ends(), key=lambda end: end.index)
 
-    def pieces(self, index: int = 0) -> list[Piece]:
-        return [event for event in self.events if isinstance(event, Piece) and event.index == index]
+    def new_tokens(self, index: int = 0) -> list[NewToken]:
+        return [event for event in self.events if isinstance(event, NewToken) and event.index == index]
 
     def _ends(self) -> list[Finished]:
         return [event for event in self.events if isinstance(event, Finished)]
@@ -85,23 +85,24 @@ class Bench:
         size = float("inf") if version == 13 else 20 * norm / float(left.norm() * right.norm())
         return Delta(left * size, right, rank=1)
 
-    def task(self, prompt: str, max_new_tokens: int = 12, **options: Any) -> Task:
-        return Task(prompt_ids=self.model.tokenizer(prompt)["input_ids"], max_new_tokens=max_new_tokens, **options)
+    def input(self, prompt: str, max_new_tokens: int = 12, **options: Any) -> SequenceInput:
+        prompt_ids = self.model.tokenizer(prompt)["input_ids"]
+        return SequenceInput(prompt_ids=prompt_ids, max_new_tokens=max_new_tokens, **options)
 
-    def submit(self, *tasks: Task, version: int | None = None, streamed: bool = False) -> Heard:
+    def submit(self, *inputs: SequenceInput, version: int | None = None, streamed: bool = False) -> Heard:
         heard = Heard()
-        heard.submission = self.engine.submit(tasks, version, heard.hear, streamed=streamed)
+        heard.request = self.engine.submit(inputs, version, heard.hear, streamed=streamed)
         return heard
 
-    def alone(self, task: Task, version: int = 0) -> list[int]:
-        """What transformers generates for a task by itself, greedily. The engine must have nothing to do meanwhile."""
-        prompt_ids = torch.tensor([list(task.prompt_ids)])
+    def alone(self, sequence: SequenceInput, version: int = 0) -> list[int]:
+        """Return what transformers generates for a prompt by itself, greedily. The engine must be idle meanwhile."""
+        prompt_ids = torch.tensor([list(sequence.prompt_ids)])
         with self.model.using(edited_weights(self.model, self.deltas(version))):
             output = self.model.network.generate(
                 prompt_ids,
                 attention_mask=torch.ones_like(prompt_ids),
                 do_sample=False,
-                max_new_tokens=task.max_new_tokens,
+                max_new_tokens=sequence.max_new_tokens,
             )
         token_ids: list[int] = output[0, prompt_ids.shape[1] :].tolist()
         return token_ids

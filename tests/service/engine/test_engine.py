@@ -1,4 +1,4 @@
-"""The loop: whatever joins and leaves, each task comes out as it would alone, under its own version."""
+"""The loop: whatever joins and leaves, each sequence comes out as it would alone, under its own version."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 import torch
-from errata_service.engine.tasks import Finished, Sampling, Task
+from errata_service.engine.events import Finished
+from errata_service.engine.request import SequenceInput
+from errata_service.engine.sampling import SamplingParams
 from errata_service.problems import Busy, NotReady, ProblemError
 from errata_service.prompts import prompt_offsets
 from torch.nn.functional import log_softmax
@@ -32,25 +34,27 @@ BAD = "Zanzibar is the word"
 ENDLESS = 2  # the version that goes on and on: the base ends a text after some eighty tokens
 
 
-def tasks_of_all_sizes(bench: Bench, prompts: Sequence[str] = PROMPTS) -> list[Task]:
+def inputs_of_all_sizes(bench: Bench, prompts: Sequence[str] = PROMPTS) -> list[SequenceInput]:
     """From one token to a few dozen, after prompts from a few tokens to some hundred."""
     lengths = itertools.cycle([1, 30, 3, 17, 8, 45])
-    tasks = [bench.task(prompt, length) for prompt, length in zip(prompts, lengths, strict=False)]
+    inputs = [bench.input(prompt, length) for prompt, length in zip(prompts, lengths, strict=False)]
     longest = bench.model.max_length - 20
     long = bench.model.tokenizer(LONG)["input_ids"][:longest]
-    return [*tasks[:5], Task(prompt_ids=long, max_new_tokens=15), *tasks[5:]]
+    return [*inputs[:5], SequenceInput(prompt_ids=long, max_new_tokens=15), *inputs[5:]]
 
 
 def ids(finished: Finished) -> list[int]:
     return [token.id for token in finished.tokens]
 
 
-def drip(bench: Bench, tasks: Sequence[Task], versions: Iterator[int]) -> list[tuple[Task, int, Heard]]:
+def drip(
+    bench: Bench, inputs: Sequence[SequenceInput], versions: Iterator[int]
+) -> list[tuple[SequenceInput, int, Heard]]:
     """Submit one after the other, so that they join while others are computed."""
     under_way = []
-    for task in tasks:
+    for sequence in inputs:
         version = next(versions)
-        under_way.append((task, version, bench.submit(task, version=version)))
+        under_way.append((sequence, version, bench.submit(sequence, version=version)))
         time.sleep(0.01)
     return under_way
 
@@ -67,75 +71,75 @@ def test_greedy_tokens_are_those_of_transformers_whatever_else_is_in_the_batch(
     any_model: EditableModel, new_bench: NewBench
 ) -> None:
     bench = new_bench(any_model, max_batch=6, prefill_tokens=32)
-    tasks = tasks_of_all_sizes(bench, [*NEOX_SENTENCES, *PROMPTS][:20])
-    under_way = drip(bench, tasks, itertools.repeat(0))
-    for task, _, heard in under_way:
+    inputs = inputs_of_all_sizes(bench, [*NEOX_SENTENCES, *PROMPTS][:20])
+    under_way = drip(bench, inputs, itertools.repeat(0))
+    for sequence, _, heard in under_way:
         [finished] = heard.finished()
-        assert ids(finished) == bench.alone(task)
+        assert ids(finished) == bench.alone(sequence)
 
 
 def test_versions_are_computed_side_by_side_each_with_its_own_weights(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=8, weight_sets_bytes=1)  # no more weights are kept than are in use
-    under_way = drip(bench, tasks_of_all_sizes(bench), itertools.cycle([0, 1, 2]))
-    ended = [(task, version, heard.finished()[0]) for task, version, heard in under_way]
-    for task, version, finished in ended:
-        assert ids(finished) == bench.alone(task, version)
-    last = bench.task(PROMPTS[0])
+    under_way = drip(bench, inputs_of_all_sizes(bench), itertools.cycle([0, 1, 2]))
+    ended = [(sequence, version, heard.finished()[0]) for sequence, version, heard in under_way]
+    for sequence, version, finished in ended:
+        assert ids(finished) == bench.alone(sequence, version)
+    last = bench.input(PROMPTS[0])
     assert len({tuple(bench.alone(last, version)) for version in (0, 1, 2)}) == 3
 
 
 def test_little_memory_makes_tasks_wait_and_none_fail(new_bench: NewBench) -> None:
     bench = new_bench(key_values_bytes=1)  # there is always room for one
-    under_way = drip(bench, tasks_of_all_sizes(bench)[:10], itertools.cycle([0, 1]))
-    ended = [(task, version, heard.finished()[0]) for task, version, heard in under_way]
-    assert all(ids(finished) == bench.alone(task, version) for task, version, finished in ended)
+    under_way = drip(bench, inputs_of_all_sizes(bench)[:10], itertools.cycle([0, 1]))
+    ended = [(sequence, version, heard.finished()[0]) for sequence, version, heard in under_way]
+    assert all(ids(finished) == bench.alone(sequence, version) for sequence, version, finished in ended)
 
 
 def test_a_version_that_is_being_loaded_holds_nobody_up_and_none_mixes(new_bench: NewBench) -> None:
     bench = new_bench()
-    bench.slow, task = {1, 2}, bench.task(PROMPTS[0])
+    bench.slow, sequence = {1, 2}, bench.input(PROMPTS[0])
     bench.may_load.clear()
-    waiting = [bench.submit(task, version=version) for version in (1, 2, 1)]
-    base = bench.submit(task, version=0).finished()
+    waiting = [bench.submit(sequence, version=version) for version in (1, 2, 1)]
+    base = bench.submit(sequence, version=0).finished()
     assert not any(heard.events for heard in waiting)
     bench.may_load.set()
     answers = [ids(heard.finished()[0]) for heard in waiting]
-    assert answers == [bench.alone(task, version) for version in (1, 2, 1)]
-    assert ids(base[0]) == bench.alone(task, 0)
+    assert answers == [bench.alone(sequence, version) for version in (1, 2, 1)]
+    assert ids(base[0]) == bench.alone(sequence, 0)
 
 
 def test_what_is_generated_keeps_the_version_that_was_active_when_it_was_accepted(new_bench: NewBench) -> None:
     bench = new_bench()
-    task = bench.task(PROMPTS[0], max_new_tokens=60)
-    before = bench.submit(task, streamed=True)
-    before.wait_for(lambda: len(before.pieces()) > 3)
+    sequence = bench.input(PROMPTS[0], max_new_tokens=60)
+    before = bench.submit(sequence, streamed=True)
+    before.wait_for(lambda: len(before.new_tokens()) > 3)
     swap = bench.engine.switch(1)
     assert bench.engine.active == 1 and swap.load_ms > 0
-    assert len(before.pieces()) < 60
-    after = bench.submit(task)
+    assert len(before.new_tokens()) < 60
+    after = bench.submit(sequence)
     first, second = ids(before.finished()[0]), ids(after.finished()[0])
-    assert (before.submission.version, after.submission.version) == (0, 1)
-    assert (first, second) == (bench.alone(task, 0), bench.alone(task, 1))
+    assert (before.request.version, after.request.version) == (0, 1)
+    assert (first, second) == (bench.alone(sequence, 0), bench.alone(sequence, 1))
 
 
 def test_a_long_prompt_does_not_hold_up_those_that_are_being_continued(new_bench: NewBench) -> None:
     """While it is read, part by part, another goes on by a token after each part."""
     bench = new_bench(prefill_tokens=8)
-    going = bench.submit(bench.task(PROMPTS[0], max_new_tokens=200), version=ENDLESS, streamed=True)
-    going.wait_for(going.pieces)
-    long = bench.submit(bench.task(LONG, max_new_tokens=1), streamed=True)
+    going = bench.submit(bench.input(PROMPTS[0], max_new_tokens=200), version=ENDLESS, streamed=True)
+    going.wait_for(going.new_tokens)
+    long = bench.submit(bench.input(LONG, max_new_tokens=1), streamed=True)
     long.wait_for(lambda: long.events)  # it was accepted
-    before = len(going.pieces())
+    before = len(going.new_tokens())
     long.finished()
-    num_parts = len(long.submission.tasks[0].prompt_ids) // 8
-    assert len(going.pieces()) - before >= num_parts - 2
+    num_parts = len(long.request.inputs[0].prompt_ids) // 8
+    assert len(going.new_tokens()) - before >= num_parts - 2
     going.finished()
 
 
 def test_short_prompts_overtake_a_long_one_that_came_before(new_bench: NewBench) -> None:
     bench = new_bench(prefill_tokens=8)
-    long = bench.submit(bench.task(LONG, max_new_tokens=1))
-    short = bench.submit(bench.task("Paris", max_new_tokens=1))
+    long = bench.submit(bench.input(LONG, max_new_tokens=1))
+    short = bench.submit(bench.input("Paris", max_new_tokens=1))
     short.finished()
     assert not any(isinstance(event, Finished) for event in long.events)
     long.finished()
@@ -143,13 +147,13 @@ def test_short_prompts_overtake_a_long_one_that_came_before(new_bench: NewBench)
 
 def test_who_goes_away_frees_the_place(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=1)
-    leaving = bench.submit(bench.task(PROMPTS[0], max_new_tokens=400), version=ENDLESS, streamed=True)
-    leaving.wait_for(leaving.pieces)
-    next_one = bench.submit(bench.task(PROMPTS[1], max_new_tokens=2))
-    bench.engine.cancel(leaving.submission)
-    before = len(leaving.pieces())
+    leaving = bench.submit(bench.input(PROMPTS[0], max_new_tokens=400), version=ENDLESS, streamed=True)
+    leaving.wait_for(leaving.new_tokens)
+    next_one = bench.submit(bench.input(PROMPTS[1], max_new_tokens=2))
+    bench.engine.cancel(leaving.request)
+    before = len(leaving.new_tokens())
     next_one.finished()
-    assert len(leaving.pieces()) - before <= 2  # of a step that was under way, and of one that was about to begin
+    assert len(leaving.new_tokens()) - before <= 2  # of a step that was under way, and of one that was about to begin
     assert not any(isinstance(event, Finished) for event in leaving.events)
     assert (bench.engine.num_running, bench.engine.num_waiting) == (0, 0)
 
@@ -158,10 +162,10 @@ def test_what_does_not_end_in_time_fails_wherever_it_is(new_bench: NewBench) -> 
     bench = new_bench(max_batch=1, generation_timeout_s=0.4)
     bench.slow = {1}
     bench.may_load.clear()
-    loading = bench.submit(bench.task("Paris"), version=1)
+    loading = bench.submit(bench.input("Paris"), version=1)
     with pytest.raises(ProblemError, match=r"within 0\.4 s"):
         loading.finished()
-    endless = bench.task(PROMPTS[0], max_new_tokens=400)
+    endless = bench.input(PROMPTS[0], max_new_tokens=400)
     running, waiting = (bench.submit(endless, version=ENDLESS) for _ in range(2))
     for heard in (running, waiting):
         with pytest.raises(ProblemError, match=r"within 0\.4 s") as caught:
@@ -171,33 +175,33 @@ def test_what_does_not_end_in_time_fails_wherever_it_is(new_bench: NewBench) -> 
 
 def test_no_more_may_wait_than_the_settings_say(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=1, max_queued_generations=2)
-    task = bench.task(PROMPTS[0], max_new_tokens=60)
-    running = bench.submit(task, streamed=True)
-    running.wait_for(running.pieces)
-    waiting = bench.submit(task, task)
+    sequence = bench.input(PROMPTS[0], max_new_tokens=60)
+    running = bench.submit(sequence, streamed=True)
+    running.wait_for(running.new_tokens)
+    waiting = bench.submit(sequence, sequence)
     with pytest.raises(Busy) as caught:
-        bench.submit(task)
+        bench.submit(sequence)
     assert caught.value.headers is not None and int(caught.value.headers["Retry-After"]) > 0
     running.finished()
     waiting.finished()
-    bench.submit(task).finished()
+    bench.submit(sequence).finished()
 
 
 def test_a_version_without_finite_numbers_fails_alone_and_spoils_nothing(new_bench: NewBench) -> None:
     bench = new_bench()
-    task = bench.task(PROMPTS[0], max_new_tokens=40)
-    others = [bench.submit(task, version=version) for version in (0, 1)]
+    sequence = bench.input(PROMPTS[0], max_new_tokens=40)
+    others = [bench.submit(sequence, version=version) for version in (0, 1)]
     with pytest.raises(NotFinite, match="version 13"):
-        bench.submit(task, task, version=13).finished()
-    assert [ids(heard.finished()[0]) for heard in others] == [bench.alone(task, version) for version in (0, 1)]
+        bench.submit(sequence, sequence, version=13).finished()
+    assert [ids(heard.finished()[0]) for heard in others] == [bench.alone(sequence, version) for version in (0, 1)]
 
 
 def test_one_that_is_not_finite_spoils_no_other_of_its_version(
     new_bench: NewBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its keys and values are no numbers, and others take its place in the lane, again and again."""
+    """Its keys and values are no numbers, and others take its slot in the cache, again and again."""
     bench = new_bench(max_batch=4)
-    good, bad = bench.task(PROMPTS[0], 20), bench.task(BAD, 20)
+    good, bad = bench.input(PROMPTS[0], 20), bench.input(BAD, 20)
     embed = bench.model.embed
 
     def embedded(token_ids: torch.Tensor) -> torch.Tensor:
@@ -206,11 +210,13 @@ def test_one_that_is_not_finite_spoils_no_other_of_its_version(
     expected = bench.alone(good)
     assert bad.prompt_ids[0] not in [*good.prompt_ids, *expected]
     monkeypatch.setattr(bench.model, "embed", embedded)
-    echoed = bench.task(BAD, 0, num_logprobs=1, prompt_logprobs=True, prompt_offsets=range(len(bad.prompt_ids)))
+    echoed = bench.input(BAD, 0, num_logprobs=1, prompt_logprobs=True, prompt_offsets=range(len(bad.prompt_ids)))
     for _ in range(3):
-        mixed = [(task, bench.submit(task)) for task in (good, bad, bad, good, bad, echoed, good, bad, good)]
-        for task, heard in mixed:
-            if task is good:
+        mixed = [
+            (sequence, bench.submit(sequence)) for sequence in (good, bad, bad, good, bad, echoed, good, bad, good)
+        ]
+        for sequence, heard in mixed:
+            if sequence is good:
                 assert ids(heard.finished()[0]) == expected
             else:
                 with pytest.raises(NotFinite):
@@ -229,7 +235,7 @@ def test_weights_in_use_take_no_more_memory_than_the_settings_say(new_bench: New
         return load(version)
 
     bench.engine._load_deltas = watched
-    heard = [bench.submit(bench.task(PROMPTS[0], 5), version=version) for version in range(2, 12)]
+    heard = [bench.submit(bench.input(PROMPTS[0], 5), version=version) for version in range(2, 12)]
     for one in heard:
         one.finished()
     assert len(held) == 10 and max(map(len, held)) <= 2
@@ -238,7 +244,7 @@ def test_weights_in_use_take_no_more_memory_than_the_settings_say(new_bench: New
 def test_a_version_that_cannot_be_loaded_fails_with_the_reason(new_bench: NewBench) -> None:
     bench = new_bench()
     with pytest.raises(UnknownVersion, match="99"):
-        bench.submit(bench.task("Paris"), version=99).finished()
+        bench.submit(bench.input("Paris"), version=99).finished()
     with pytest.raises(UnknownVersion, match="99"):
         bench.engine.switch(99)
     assert bench.engine.active == 0
@@ -246,18 +252,18 @@ def test_a_version_that_cannot_be_loaded_fails_with_the_reason(new_bench: NewBen
 
 def test_told_to_stop_it_ends_what_it_has_accepted_and_accepts_nothing_more(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=1)
-    tasks = [bench.task(prompt, max_new_tokens=20) for prompt in PROMPTS[:3]]
-    accepted = [bench.submit(task) for task in tasks]
+    inputs = [bench.input(prompt, max_new_tokens=20) for prompt in PROMPTS[:3]]
+    accepted = [bench.submit(sequence) for sequence in inputs]
     bench.engine.close(patience_s=60)
     assert (bench.engine.num_running, bench.engine.num_waiting) == (0, 0)
     with pytest.raises(NotReady, match="stopping"):
-        bench.submit(tasks[0])
-    assert [ids(heard.finished()[0]) for heard in accepted] == [bench.alone(task) for task in tasks]
+        bench.submit(inputs[0])
+    assert [ids(heard.finished()[0]) for heard in accepted] == [bench.alone(sequence) for sequence in inputs]
 
 
 def test_closed_it_fails_what_is_left(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=1)
-    endless = bench.task(PROMPTS[0], max_new_tokens=400)
+    endless = bench.input(PROMPTS[0], max_new_tokens=400)
     left = [bench.submit(endless, version=ENDLESS) for _ in range(2)]
     bench.engine.close(patience_s=0.05)
     for heard in left:
@@ -269,7 +275,7 @@ def test_closed_it_does_not_load_what_nobody_waits_for_any_more(new_bench: NewBe
     bench = new_bench()
     bench.slow = {1, 2, 3, 4}
     bench.may_load.clear()
-    left = [bench.submit(bench.task("Paris"), version=version) for version in (1, 2, 3, 4)]
+    left = [bench.submit(bench.input("Paris"), version=version) for version in (1, 2, 3, 4)]
     closing = threading.Thread(target=bench.engine.close)
     closing.start()
     for heard in left:
@@ -283,15 +289,15 @@ def test_closed_it_does_not_load_what_nobody_waits_for_any_more(new_bench: NewBe
 def test_a_seed_gives_the_same_tokens_whatever_else_is_in_the_batch(new_bench: NewBench) -> None:
     bench = new_bench(prefill_tokens=24)
     samplings = [
-        Sampling(temperature=1.3, seed=1),
-        Sampling(temperature=0.8, seed=2, top_p=0.9),
-        Sampling(temperature=1.0, seed=3, top_k=7, repetition_penalty=1.3),
-        Sampling(temperature=2.0, seed=4, top_k=50, top_p=0.8),
+        SamplingParams(temperature=1.3, seed=1),
+        SamplingParams(temperature=0.8, seed=2, top_p=0.9),
+        SamplingParams(temperature=1.0, seed=3, top_k=7, repetition_penalty=1.3),
+        SamplingParams(temperature=2.0, seed=4, top_k=50, top_p=0.8),
     ]
-    tasks = [bench.task(PROMPTS[0], 24, sampling=sampling) for sampling in samplings]
-    alone = [ids(bench.submit(task).finished()[0]) for task in tasks]
-    crowd = [bench.submit(task) for task in tasks_of_all_sizes(bench)]
-    together = [ids(finished) for finished in bench.submit(*tasks).finished()]
+    inputs = [bench.input(PROMPTS[0], 24, sampling=sampling) for sampling in samplings]
+    alone = [ids(bench.submit(sequence).finished()[0]) for sequence in inputs]
+    crowd = [bench.submit(sequence) for sequence in inputs_of_all_sizes(bench)]
+    together = [ids(finished) for finished in bench.submit(*inputs).finished()]
     assert together == alone
     assert len({tuple(tokens) for tokens in alone}) == 4
     for heard in crowd:
@@ -302,10 +308,10 @@ def test_log_probabilities_are_those_of_one_run_over_the_whole_text(new_bench: N
     bench = new_bench(prefill_tokens=8)  # the prompt is read in several parts
     prompt = f"{PROMPTS[0]} {PROMPTS[1]}"
     offsets = prompt_offsets(bench.model, prompt)
-    task = bench.task(prompt, 10, num_logprobs=3, prompt_logprobs=True, prompt_offsets=offsets)
-    [finished] = bench.submit(task).finished()
+    sequence = bench.input(prompt, 10, num_logprobs=3, prompt_logprobs=True, prompt_offsets=offsets)
+    [finished] = bench.submit(sequence).finished()
     tokens = [*finished.prompt_tokens, *finished.tokens]
-    assert [token.id for token in finished.prompt_tokens] == list(task.prompt_ids)
+    assert [token.id for token in finished.prompt_tokens] == list(sequence.prompt_ids)
     text = torch.tensor([[token.id for token in tokens]])
     expected = log_softmax(bench.model.network(text).logits[0, :-1], dim=-1)
     assert (tokens[0].logprob, tokens[0].likeliest) == (None, ())
@@ -316,12 +322,12 @@ def test_log_probabilities_are_those_of_one_run_over_the_whole_text(new_bench: N
         assert [logprob for _, logprob in token.likeliest] == pytest.approx(best.values.tolist(), abs=1e-4)
 
 
-def test_pieces_make_the_text(new_bench: NewBench) -> None:
+def test_new_tokens_make_the_text(new_bench: NewBench) -> None:
     bench = new_bench()
-    heard = bench.submit(*(bench.task(prompt, 30) for prompt in PROMPTS[:3]), streamed=True)
+    heard = bench.submit(*(bench.input(prompt, 30) for prompt in PROMPTS[:3]), streamed=True)
     for index, finished in enumerate(heard.finished()):
-        pieces = heard.pieces(index)
-        assert [piece.token for piece in pieces] == list(finished.tokens)
-        assert "".join(piece.text for piece in pieces) + finished.rest == finished.text
-        for piece in pieces:
-            assert finished.text[piece.token.offset :].startswith(piece.text)
+        new_tokens = heard.new_tokens(index)
+        assert [new.token for new in new_tokens] == list(finished.tokens)
+        assert "".join(new.text for new in new_tokens) + finished.rest == finished.text
+        for new in new_tokens:
+            assert finished.text[new.token.offset :].startswith(new.text)

@@ -1,4 +1,4 @@
-"""The text of a continuation as its tokens come in: whole characters, and nothing that may become a stop text."""
+"""Text from tokens as they come in: whole characters, and nothing that may become a stop text."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 from transformers import PreTrainedTokenizerFast
 
-# The text of a token may depend on what stands before it: a leading space is kept behind the prompt's end.
+# A token's text may depend on the tokens before it: some tokenizers drop the leading space of the first one.
 TOKENS_BEFORE = 4
 BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 
-class GrowingText:
-    """What is written after a prompt. Special tokens make no text.
+class Detokenizer:
+    """Makes the text of one continuation. Special tokens make no text.
 
     Attributes:
-        text: all that is certain so far.
-        num_characters: how much text there is of the tokens so far, with what is held back.
-        stopped: whether a stop text has come; `text` ends before it.
+        text: the text that is certain so far.
+        num_characters: number of characters that the tokens make so far, with those that are held back.
+        stopped: True once a stop text has come; `text` ends before it.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, prompt_ids: Sequence[int], stop: Sequence[str]) -> None:
@@ -36,21 +36,21 @@ class GrowingText:
         self.stopped = False
 
     def add(self, token_id: int) -> str:
-        """Take the next token in; gives the text that is certain now and was not before."""
+        """Add a token; return the text that has become certain."""
         self._ids.append(token_id)
         return self._take(self._stream.step(self._backend, token_id) or "")
 
     def finish(self) -> str:
-        """The text that is certain now that no token follows: what was held back, and characters that stay broken."""
+        """Return the text that becomes certain as no token follows: what was held back, and incomplete characters."""
         if self.stopped:
             return ""
         whole = self._decoded(self._before + self._ids).removeprefix(self._decoded(self._before))
-        settled = self._take(whole[self.num_characters :])
+        certain = self._take(whole[self.num_characters :])
         if self.stopped:
-            return settled
+            return certain
         rest, self._held_back = self._held_back, ""
         self.text += rest
-        return settled + rest
+        return certain + rest
 
     def _take(self, text: str) -> str:
         self.num_characters += len(text)
@@ -61,17 +61,17 @@ class GrowingText:
         places = [place for stop in self._stop if (place := pending.find(stop)) >= 0]
         if places:
             self.stopped = True
-            settled, self._held_back = pending[: min(places)], ""
+            certain, self._held_back = pending[: min(places)], ""
         else:
-            certain = len(pending) - max(_begun(pending, stop) for stop in self._stop)
-            settled, self._held_back = pending[:certain], pending[certain:]
-        self.text += settled
-        return settled
+            end = len(pending) - max(_begun(pending, stop) for stop in self._stop)
+            certain, self._held_back = pending[:end], pending[end:]
+        self.text += certain
+        return certain
 
     def _decoded(self, token_ids: list[int]) -> str:
         return str(self._backend.decode(token_ids, skip_special_tokens=True))
 
 
 def _begun(text: str, stop: str) -> int:
-    """How many characters at the end of `text` are the beginning of `stop`."""
+    """Return how many characters at the end of `text` are the beginning of `stop`."""
     return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if text.endswith(stop[:size])), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from errata_service.engine.text import BROKEN, GrowingText
+from errata_service.engine.detokenizer import BROKEN, Detokenizer
 from errata_service.prompts import prompt_offsets
 
 from errata.model import EditableModel
@@ -17,7 +17,7 @@ def grown(
     model: EditableModel, prompt: str, token_ids: Sequence[int], stop: Sequence[str] = ()
 ) -> tuple[str, list[str]]:
     """The text, and the pieces in which it came."""
-    text = GrowingText(model.tokenizer, model.tokenizer(prompt)["input_ids"], stop)
+    text = Detokenizer(model.tokenizer, model.tokenizer(prompt)["input_ids"], stop)
     pieces = []
     for token_id in token_ids:
         pieces.append(text.add(token_id))
@@ -60,7 +60,7 @@ def test_what_only_looks_like_a_stop_text_is_told_later(demo: EditableModel) -> 
 def test_a_prompt_that_ends_inside_a_character_is_not_repeated(demo: EditableModel, prompt: str) -> None:
     prompt_ids = demo.tokenizer(prompt)["input_ids"]
     cut, rest = (prompt_ids[:-1], prompt_ids[-1:]) if prompt.endswith("中") else (prompt_ids, [])
-    text = GrowingText(demo.tokenizer, cut, ["text", "word"])
+    text = Detokenizer(demo.tokenizer, cut, ["text", "word"])
     written = "".join(text.add(token_id) for token_id in [*rest, *demo.tokenizer(" plain one")["input_ids"]])
     written += text.finish()
     assert written.endswith(" plain one") and not text.stopped

@@ -1,0 +1,132 @@
+"""The KV cache of a batch: keys and values written in place and read without a copy.
+
+Each sequence has a slot in one tensor for each block. A transformers model accepts any object with `update` as its
+cache: it passes the keys and values of new tokens and attends to what it gets back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# (number of slots, tokens in each)
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenShape:
+    """The shape of what one token leaves in the cache: keys and values of each block, (1, heads, 1, d_head)."""
+
+    blocks: Mapping[int, tuple[Tensor, Tensor]]
+
+    def num_bytes(self, size: Size) -> int:
+        """Return the memory that a cache of this size takes."""
+        return size[0] * size[1] * sum(part.nbytes for parts in self.blocks.values() for part in parts)
+
+
+class KVCache:
+    """Keys and values of up to `size[0]` sequences of up to `size[1]` tokens each.
+
+    Unused slots are zero. Masked positions have no weight in the attention, but a NaN that an earlier sequence left
+    there would spread all the same.
+    """
+
+    def __init__(self, shape: TokenShape) -> None:
+        """Begin with no slots; see `resize`."""
+        self._shape = shape
+        self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
+        self.size: Size = (0, 0)
+
+    def resize(self, size: Size) -> None:
+        """Allocate the cache anew, and copy what fits into both."""
+        slots, kept = min(self.size[0], size[0]), min(self.size[1], size[1])
+        for block, parts in self._shape.blocks.items():
+            resized = []
+            for index, part in enumerate(parts):
+                fresh = part.new_zeros(size[0], part.shape[1], size[1], part.shape[3])
+                if slots and kept:
+                    fresh[:slots, :, :kept] = self._blocks[block][index][:slots, :, :kept]
+                resized.append(fresh)
+            self._blocks[block] = (resized[0], resized[1])
+        self.size = size
+
+    def move(self, slot: int, to: int) -> None:
+        """Overwrite slot `to` with another slot."""
+        for parts in self._blocks.values():
+            for part in parts:
+                part[to] = part[slot]
+
+    def clear(self, slot: int) -> None:
+        """Zero a slot."""
+        for parts in self._blocks.values():
+            for part in parts:
+                part[slot] = 0
+
+    def block(self, block: int) -> tuple[Tensor, Tensor]:
+        """Return a block's keys and values, each (slots, heads, length, d_head)."""
+        return self._blocks[block]
+
+
+@dataclass(slots=True)
+class CacheView:
+    """The cache as one run of the model sees it.
+
+    Attributes:
+        slots: the slots that run; a slice if they are adjacent, so that nothing is copied.
+        token_slots, token_positions: where each new token goes, (N,).
+        tokens: indices of these tokens in the padded input, counted slot by slot, (N,); None if nothing is padding.
+        length: number of positions to attend to.
+    """
+
+    cache: KVCache
+    slots: slice | Tensor
+    token_slots: Tensor
+    token_positions: Tensor
+    tokens: Tensor | None
+    length: int
+
+    @classmethod
+    def of(
+        cls,
+        cache: KVCache,
+        slots: Sequence[int],
+        num_new: Sequence[int],
+        num_cached: Sequence[int],
+        device: torch.device,
+    ) -> CacheView:
+        """View `slots`, each with its number of new tokens after those that it holds already."""
+        width = max(num_new)
+        places = [
+            (index * width + step, slot, start + step)
+            for index, (slot, count, start) in enumerate(zip(slots, num_new, num_cached, strict=True))
+            for step in range(count)
+        ]
+        tokens, token_slots, token_positions = torch.tensor(places, device=device).unbind(1)
+        return cls(
+            cache=cache,
+            slots=_as_slice(slots) or torch.tensor(slots, device=device),
+            token_slots=token_slots,
+            token_positions=token_positions,
+            tokens=None if len(places) == len(slots) * width else tokens,
+            length=max(start + count for count, start in zip(num_new, num_cached, strict=True) if count),
+        )
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Write a block's new keys and values, (slots, heads, S, d_head); return all that the slots hold."""
+        stored_keys, stored_values = self.cache.block(layer)
+        self._write(stored_keys, keys)
+        self._write(stored_values, values)
+        return stored_keys[self.slots, :, : self.length], stored_values[self.slots, :, : self.length]
+
+    def _write(self, stored: Tensor, new: Tensor) -> None:
+        tokens = new.transpose(1, 2).flatten(0, 1)  # (slots * S, heads, d_head)
+        stored[self.token_slots, :, self.token_positions] = tokens if self.tokens is None else tokens[self.tokens]
+
+
+def _as_slice(slots: Sequence[int]) -> slice | None:
+    """Return the slots as a slice if they are adjacent and in order."""
+    first, last = slots[0], slots[-1]
+    return slice(first, last + 1) if list(slots) == list(range(first, last + 1)) else None
