@@ -9,12 +9,13 @@ from pathlib import Path
 
 import torch
 
+from errata.demo import DEMO
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import read_records
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.second_moments.corpora import corpus_for
 from errata.targets.contexts import sample_contexts

@@ -12,13 +12,14 @@ import torch
 
 from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
 from errata.deltas import edited_weights
+from errata.demo import DEMO
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import Record, evaluate, read_records
 from errata.evaluation.results import estimates_of
 from errata.facts import FactSet
 from errata.methods.memit import build
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 
 COLUMNS = ("score", "efficacy", "generalization", "specificity")

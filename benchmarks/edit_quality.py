@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from errata.deltas import edited_weights, relative_norm
+from errata.demo import DEMO
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import Evaluation, Record, evaluate, read_records
@@ -31,7 +32,7 @@ from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.methods import METHODS
 from errata.methods.method import Method
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.second_moments.corpora import corpus_for
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from benchmarks.demo_edits import parsed, parser_for
 from benchmarks.endurance_plot import draw
 from errata.deltas import edited_weights
+from errata.demo import DEMO
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.evaluation import Case, evaluate, read_records
@@ -36,7 +37,7 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build
 from errata.methods.method import Built
 from errata.methods.sequential import sequential_builds
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.second_moments.corpora import corpus_for
 from errata.targets.contexts import sample_contexts

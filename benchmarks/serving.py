@@ -27,10 +27,10 @@ from errata_cli.stack import Stack
 from errata_registry.settings import Settings
 from errata_service.engine.key_values import KeyValues, Shape
 
-from errata.demo import MODEL_FOLDER
+from errata.demo import DEMO, MODEL_FOLDER
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 
 PATIENCE_S = 180.0
 REQUESTS_A_CLIENT = 4

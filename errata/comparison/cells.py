@@ -25,7 +25,7 @@ from errata.hyperparameters import Hyperparameters, MendHyperparameters, MomentH
 from errata.methods import METHODS
 from errata.methods.mend.network import network_of
 from errata.model import EditableModel, digest_of
-from errata.model.tokens import require_room
+from errata.model.room import require_room
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import SEARCH, BuildStore

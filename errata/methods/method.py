@@ -11,7 +11,7 @@ from errata.errors import InvalidHyperparameters
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
-from errata.model.tokens import require_room
+from errata.model.room import require_room
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
@@ -95,19 +95,10 @@ class Method(Generic[H]):
         """
         if not isinstance(hyperparameters, self.hyperparameters):
             raise InvalidHyperparameters("method", f"are those of {hyperparameters.method}, not of {self.name}")
-        check_layers(model, hyperparameters)
+        model.require_editable(hyperparameters.layers)
         contexts = tuple(contexts) if contexts is not None else sample_contexts(model, hyperparameters.seed)
         require_room(model, list(facts), contexts)
         if not facts:
             return Built({}, contexts)
         deltas = self.find_updates(model, list(facts), contexts, hyperparameters, second_moments, store, on_progress)
         return Built(deltas, contexts)
-
-
-def check_layers(model: EditableModel, hyperparameters: Hyperparameters) -> None:
-    """Raise `InvalidHyperparameters` where a layer is to be edited that the model lacks or that must stay free."""
-    if hyperparameters.layers[-1] >= model.num_layers - 1:
-        detail = (
-            f"layer {hyperparameters.layers[-1]} cannot be edited: the last of {model.num_layers} blocks must stay free"
-        )
-        raise InvalidHyperparameters("layers", detail)

@@ -17,12 +17,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from errata.demo import MODEL_FOLDER
-from errata.errors import ModelError
+from errata.errors import InvalidHyperparameters, ModelError
 from errata.model.architectures import Architecture, architecture_of
+from errata.model.shipped import shipped_checkpoint
 from errata.model.tokens import require_usable
 
-DEMO = "demo"
 CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -33,7 +32,7 @@ class EditableModel:
         network: the transformers model.
         tokenizer: its fast tokenizer.
         architecture: where the parts are that editing touches.
-        name: what the user called it: `demo`, a hub name or a folder.
+        name: what the user called it: the name of a shipped model (`demo`), a hub name or a folder.
         digest: SHA-256 over the checkpoint's tensors (names, dtypes, shapes and bytes), in hex.
         folder: where its checkpoint lies, or None for a model that was made in memory.
     """
@@ -63,7 +62,7 @@ class EditableModel:
 
     @classmethod
     def load(cls, name: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EditableModel:
-        """Load `demo`, a local folder or a hub name: safetensors only, and no code from the repository.
+        """Load a shipped model (`demo`), a local folder or a hub name: only safetensors, and no code from a repository.
 
         Args:
             device: as PyTorch names it, or `auto`: CUDA where there is one.
@@ -111,6 +110,12 @@ class EditableModel:
     def max_length(self) -> int:
         """Longest sequence, in tokens, that the model was made for."""
         return int(self.network.config.max_position_embeddings)
+
+    def require_editable(self, layers: Iterable[int]) -> None:
+        """Raise `InvalidHyperparameters` if the model lacks one of `layers`, or one must stay as it is."""
+        if (last := max(layers)) >= self.num_layers - 1:
+            detail = f"layer {last} cannot be edited: the last of {self.num_layers} blocks must stay free"
+            raise InvalidHyperparameters("layers", detail)
 
     def down_projection(self, layer: int) -> nn.Module:
         """The MLP's last linear map of block `layer`."""
@@ -241,7 +246,7 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 def _checkpoint_folder(name: str) -> Path:
     """The local folder of a model, fetched from the hub where it is not one already."""
-    folder = MODEL_FOLDER if name == DEMO else Path(name)
+    folder = shipped_checkpoint(name) or Path(name)
     if folder.is_dir():
         return folder
     try:

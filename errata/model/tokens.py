@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from errata.errors import FactProblem, InvalidFacts, ModelError
-from errata.facts import PLACEHOLDER, Fact
-
-if TYPE_CHECKING:  # a model looks at its tokenizer with `require_usable`
-    from errata.model.editable import EditableModel
+from errata.errors import ModelError
+from errata.facts import PLACEHOLDER
 
 KL_TEMPLATE = f"{PLACEHOLDER} is a"
 PROBE = ("The capital of France is", "Paris")
@@ -92,44 +88,3 @@ def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     """Rows of ids as one tensor (rows, longest). The zeros are on the right, where no earlier position sees them."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
-
-
-def require_room(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
-    """Raise `InvalidFacts`, naming each fact with a prompt that does not fit into the model's context."""
-    problems = list(find_overlong(model, facts, max((_num_tokens(model, context) for context in contexts), default=0)))
-    if problems:
-        raise InvalidFacts(problems)
-
-
-def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: int) -> Iterator[FactProblem]:
-    """Yield each prompt that, with `context_tokens` before it and its object behind it, is too long for the model."""
-    for index, fact in enumerate(facts):
-        if context_tokens + _most_tokens(fact) <= model.max_length:  # nearly all, and to count would take longer
-            continue
-        object_tokens = _num_tokens(model, f" {fact.object}")
-        prompts = [("relation", fact.prompt, context_tokens + object_tokens)]
-        prompts += [("paraphrases", prompt, object_tokens) for prompt in fact.paraphrases]
-        prompts += [
-            ("neighbors", neighbor.prompt, max(object_tokens, _num_tokens(model, f" {neighbor.object}")))
-            for neighbor in fact.neighbors
-        ]
-        for field, prompt, others in prompts:
-            total = _num_tokens(model, prompt) + others
-            if total > model.max_length:
-                detail = (
-                    f"{prompt[:60]!r} takes {total} tokens with its object; the model has room for {model.max_length}"
-                )
-                yield FactProblem(index, field, detail)
-
-
-def _most_tokens(fact: Fact) -> int:
-    """More tokens than any prompt of a fact can take with its object: a token is at least a byte of the text, which a
-    tokenizer may have made longer before, by a special token or a space, or threefold where it normalises characters.
-    """
-    prompts = (fact.prompt, *fact.paraphrases, *(neighbor.prompt for neighbor in fact.neighbors))
-    objects = (fact.object, *(neighbor.object for neighbor in fact.neighbors))
-    return 3 * (max(len(text.encode()) for text in prompts) + max(len(text.encode()) for text in objects)) + 8
-
-
-def _num_tokens(model: EditableModel, text: str) -> int:
-    return len(model.tokenizer(text)["input_ids"])

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
-from errata.methods.method import check_layers
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
 from errata.second_moments.moments import SecondMoments, key_vectors_for
@@ -44,7 +43,7 @@ def home_moments(
         InvalidHyperparameters: a layer that the model does not have.
         StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too short.
     """
-    check_layers(model, wanted)
+    model.require_editable(wanted.layers)
     folder = moments_folder(home, model)
     if not isinstance(wanted, MomentHyperparameters):
         return SecondMoments(folder)

@@ -24,7 +24,6 @@ from errata.errors import DataSetError, NotFinite
 from errata.evaluation import Record
 from errata.files.json_figures import finite_or_none
 from errata.hyperparameters import MemitHyperparameters
-from errata.methods.method import check_layers
 from errata.model import EditableModel
 from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, REFINEMENT_STEPS, WEIGHT_DECAYS, Grid
 
@@ -240,7 +239,7 @@ def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], gr
         for clamp in grid.clamps
     ]
     for candidate in candidates:
-        check_layers(model, candidate)
+        model.require_editable(candidate.layers)
         for value in grid.lambdas:
             candidate.overridden({"moment_weight": value})
     return candidates

@@ -32,10 +32,10 @@ from torch.linalg import solve_triangular
 from errata.errors import StatisticsError
 from errata.files.tensors import store
 from errata.methods.mend.gradient_terms import GradientTerms
+from errata.model.shipped import shipped_files
 from errata.second_moments import SecondMoments
 
 FILE_NAME = "mend.safetensors"
-SHIPPED = Path(__file__).parents[1] / "demo" / FILE_NAME
 NUM_RESIDUAL_LAYERS = 2
 LEAST_DEVIATION = 1e-8
 FIRST_SHARE = 0.4  # of delta's deviation, by which a key of usual size changes its own output at first
@@ -147,16 +147,17 @@ def moment_factors(second_moments: SecondMoments, layers: Sequence[int], device:
 
 
 def network_of(folder: Path, model_digest: str) -> MendNetwork:
-    """The network of a model: the one in `folder`, among what else belongs to the model, or the demo model's own.
+    """Return the network in `folder`, or else the one that a shipped model brings.
 
     Raises:
-        StatisticsError: there is none, or it is damaged or another model's.
+        StatisticsError: there is none for this model, or it is damaged or another model's.
     """
     if (path := folder / FILE_NAME).exists():
         return MendNetwork.read(path, model_digest)
-    with safe_open(SHIPPED, framework="pt") as stored:
-        if (stored.metadata() or {}).get("model_digest") == model_digest:
-            return MendNetwork.read(SHIPPED, model_digest)
+    for path in shipped_files(FILE_NAME):
+        with safe_open(path, framework="pt") as stored:
+            if (stored.metadata() or {}).get("model_digest") == model_digest:
+                return MendNetwork.read(path, model_digest)
     raise StatisticsError(
         f"MEND needs a network that was trained for this model, and {folder} has none; `errata train-mend` trains one"
     )
