@@ -21,7 +21,7 @@ MOVED = {
 
 
 class MovedModules(MetaPathFinder, Loader):
-    """Finds a module under its old name, says so, and gives the very module that has the new name."""
+    """Finds a module by its old name, warns, and gives the very module that has the new name."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

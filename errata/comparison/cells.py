@@ -38,7 +38,7 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What was measured.
+    """One measurement.
 
     Attributes:
         metrics: of each record, those of `errata.evaluation.METRICS` that one record has.
@@ -58,12 +58,12 @@ class Cell:
 
     @property
     def estimates(self) -> dict[str, Estimate]:
-        """Means over the records, with intervals; none where it failed."""
+        """Means over the records, with intervals; empty if the build failed."""
         return estimates_over(self.metrics) if self.metrics else {}
 
     @classmethod
     def of(cls, measured: Evaluation, norms: Mapping[int, float], seconds: float) -> Cell:
-        """From an evaluation."""
+        """Make a cell from an evaluation."""
         prose = measured.prose
         return cls(
             metrics=tuple(result.metrics for result in measured.results),
@@ -75,7 +75,7 @@ class Cell:
 
 
 class Bench:
-    """A base model with what its cells need, and the folder that they are kept in."""
+    """A base model, what its cells need, and the folder that they are kept in."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Bench:
         texts: Sequence[str] = (),
         store: BuildStore | None = None,
     ) -> None:
-        """The folder is made when the first cell is kept.
+        """Sample the context prefixes. The folder is made when the first cell is kept.
 
         Args:
             second_moments: gives those that a method's hyperparameters ask for.
@@ -121,7 +121,7 @@ class Bench:
             require_room_for_texts(self.model, [record.case for record in records], self._generation)
 
     def find(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> Cell | None:
-        """The cell that is kept, None where it is not there or cannot be read. Arguments as of `measure`."""
+        """Return the kept cell; None if there is none or it cannot be read. Takes the arguments of `measure`."""
         try:
             kept = json.loads(self._file(self._basis(hyperparameters, records)).read_text(encoding="utf-8"))["cell"]
             perplexities, norms = kept.pop("perplexities"), kept.pop("norms")
@@ -139,9 +139,9 @@ class Bench:
         records: Sequence[Record],
         on_progress: OnProgress = lambda stage, done, total: None,
     ) -> Cell:
-        """Edit records in at once, measure them, and keep what was found.
+        """Edit the records in as one batch, measure them, and keep the result.
 
-        A build that leaves the finite numbers, or whose method this model does not suit, is a result like another: its
+        A build that leaves the finite numbers, or whose method does not suit the model, is a result like any other: the
         cell says so.
 
         Args:
@@ -193,7 +193,7 @@ class Bench:
         return Cell.of(measured, norms, seconds)
 
     def _basis(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> dict[str, Any]:
-        """All that a cell depends on, as JSON values."""
+        """Return all that a cell depends on, as JSON values."""
         made_of: dict[str, Any] = {"second_moments": []}
         if isinstance(hyperparameters, MomentHyperparameters):
             moments = self._second_moments(hyperparameters)

@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Records of one form, no two of which ask the same.
+    """Records of one form, each of which asks something else.
 
     Attributes:
         source: where they are from.
@@ -64,7 +64,7 @@ class DataSet:
 
 
 def from_file(name: DataSetName | None, file: Path, references: Path | None = None) -> DataSet:
-    """The records of a JSON file in the published form.
+    """Read records from a JSON file in the published form.
 
     Args:
         name: the form that they must have; None for the first one's.
@@ -81,7 +81,7 @@ def from_file(name: DataSetName | None, file: Path, references: Path | None = No
 
 
 def published(name: DataSetName, folder: Path, *, with_references: bool, address: str = PUBLISHED_AT) -> DataSet:
-    """The data set that MEMIT's authors publish, fetched into `folder` where it is not there yet.
+    """Return the data set that MEMIT's authors publish; fetch it into `folder` if it is not there yet.
 
     Args:
         with_references: whether to take the texts for consistency, too, which only CounterFact has.
@@ -107,7 +107,7 @@ def data_set_for(
 
 
 def fetched(name: str, folder: Path, address: str = PUBLISHED_AT) -> Path:
-    """A published file in `folder`, fetched if it is not there: whole and a list in JSON, or not at all."""
+    """Return a published file in `folder`; fetch it first if it is missing. It is a whole list in JSON, or not there."""
     path = folder / name
     if path.exists():
         return path

@@ -12,7 +12,10 @@ NONE = "–"  # noqa: RUF001 - as tables have it
 
 
 def table(comparison: Comparison) -> str:
-    """Ours, then what the authors publish, each a row; all figures but drift and seconds times 100, as in the paper."""
+    """Return the table: our rows, then the published ones.
+
+    All figures but drift and seconds are times 100, as in the paper.
+    """
     titles = [title for title in comparison.columns if _is_measured(comparison, title)]
     lines = [
         _line(["edits (slices)", "method", *titles, "drift", "seconds"]),

@@ -15,7 +15,7 @@ OBJECTS_OF_A_FACT = 8
 
 
 def training_facts(world: World, seed: int = 0) -> list[Fact]:
-    """Edits of the facts that are not held out, each with several false objects, by turns.
+    """Return edits of the facts that are not held out, each with several false objects in turn.
 
     Paraphrases are all phrasings but the edit phrasing. Neighbours are facts of the same relation, in any phrasing:
     those with the same object where there are any.

@@ -23,8 +23,10 @@ SHIPPED = Path(__file__).parent / "shipped"
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """Safe bounds of a number, both included: wide enough for any published setting, narrow enough to catch a slip of
-    the keyboard."""
+    """Safe bounds of a number, both included.
+
+    They are wide enough for any published setting, and narrow enough to catch a slip of the keyboard.
+    """
 
     low: float
     high: float
@@ -32,7 +34,7 @@ class Between:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyperparameters:
-    """What the records of all methods share.
+    """The fields that all methods share.
 
     Attributes:
         method: whose record it is.
@@ -64,7 +66,7 @@ class Hyperparameters:
                 raise InvalidHyperparameters(name, f"must be between {low:g} and {high:g}, got {value}")
 
     def overridden(self, changes: Mapping[str, Any]) -> Self:
-        """This record with `changes` (from JSON) put in.
+        """Return this record with `changes` (from JSON).
 
         Raises:
             InvalidHyperparameters: an unknown name, a value of the wrong type or out of its bounds.
@@ -72,12 +74,12 @@ class Hyperparameters:
         return dataclasses.replace(self, **{name: self._typed(name, value) for name, value in changes.items()})
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**dataclasses.asdict(self), "layers": list(self.layers)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The record that `as_dict` gave. Raises `InvalidHyperparameters`."""
+        """Return the record that `as_dict` gave. Raises `InvalidHyperparameters`."""
         typed = {name: cls._typed(name, value) for name, value in values.items()}
         for field in dataclasses.fields(cls):
             if field.default is dataclasses.MISSING and field.name not in typed:
@@ -86,8 +88,7 @@ class Hyperparameters:
 
     @classmethod
     def for_model(cls, model: str, file: Path | None = None) -> Self | None:
-        """The record of this method in `file`, or else the one shipped for a model of that name (hub name, or `demo`),
-        if any.
+        """Return this method's record from `file`, or else the one shipped for a model of that name, if any.
 
         Raises:
             InvalidHyperparameters: the file cannot be used.
@@ -97,7 +98,7 @@ class Hyperparameters:
 
     @classmethod
     def bounds(cls, name: str) -> Between:
-        """The safe bounds of one of its numbers."""
+        """Return the safe bounds of one of the numbers."""
         return _numbers(cls)[name].bounds
 
     @classmethod
@@ -122,7 +123,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MomentHyperparameters(Hyperparameters):
-    """Of the methods that use the second moments of the layers' keys.
+    """Hyperparameters of methods that use the second moments of the layers' keys.
 
     Attributes:
         num_samples: key vectors that the second moment is collected from; None for ten for each dimension of a key.
@@ -133,8 +134,7 @@ class MomentHyperparameters(Hyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetHyperparameters(MomentHyperparameters):
-    """Of the methods that search for a target for each fact, at the last of the layers, and write it by the second
-    moments of its key.
+    """Hyperparameters of methods that search for a target for each fact, at the last of the layers.
 
     Attributes:
         num_steps: forward passes of a target search; the last one is not followed by an update.
@@ -153,7 +153,7 @@ class TargetHyperparameters(MomentHyperparameters):
     stop_loss: Annotated[float, Between(0, 10)] = 0.05
 
     def for_search(self, search: Mapping[str, Any]) -> Self:
-        """This record with what a fact brings for its own search.
+        """Return this record with the hyperparameters that a fact brings for its own search.
 
         Raises:
             InvalidHyperparameters: what is none of a search, or a value of the wrong type or out of its bounds.
@@ -165,8 +165,11 @@ class TargetHyperparameters(MomentHyperparameters):
         return self.overridden(search) if search else self
 
     def stronger(self) -> dict[str, Any]:
-        """What to search with for a fact that did not take with these: twice the room and the steps, a tenth of the
-        loss (`benchmarks/retry.py`), each as far as it goes; at the end of all three, it is what it was."""
+        """Return what to search with for a fact that did not take.
+
+        Twice the steps and the clamp, and a tenth of the stop loss (see `benchmarks/retry.py`), each as far as its
+        bound. When all three are at their bounds, the values stay what they are.
+        """
         numbers = _numbers(type(self))
         return {
             "num_steps": min(2 * self.num_steps, int(numbers["num_steps"].bounds.high)),
@@ -177,7 +180,7 @@ class TargetHyperparameters(MomentHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemitHyperparameters(TargetHyperparameters):
-    """Of MEMIT (`errata/methods/memit.py`).
+    """Hyperparameters of MEMIT (`errata/methods/memit.py`).
 
     Attributes:
         moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
@@ -196,7 +199,7 @@ class MemitHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RomeHyperparameters(TargetHyperparameters):
-    """Of ROME (`errata/methods/rome.py`), which has nothing to weigh: its facts hold exactly, one after another."""
+    """Hyperparameters of ROME (`errata/methods/rome.py`), whose facts hold exactly, one after another."""
 
     method: ClassVar[str] = "rome"
     one_layer: ClassVar[bool] = True
@@ -204,7 +207,7 @@ class RomeHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmmetHyperparameters(TargetHyperparameters):
-    """Of EMMET (`errata/methods/emmet.py`).
+    """Hyperparameters of EMMET (`errata/methods/emmet.py`).
 
     Attributes:
         damping: alpha, added to the diagonal of K^T C^-1 K, with C = E[k k^T]. (The authors' 0.1 is added to
@@ -218,7 +221,7 @@ class EmmetHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlphaEditHyperparameters(TargetHyperparameters):
-    """Of AlphaEdit (`errata/methods/alphaedit.py`).
+    """Hyperparameters of AlphaEdit (`errata/methods/alphaedit.py`).
 
     Attributes:
         null_threshold: singular values of C = E[k k^T] below it belong to its null space.
@@ -233,7 +236,7 @@ class AlphaEditHyperparameters(TargetHyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuningHyperparameters(Hyperparameters):
-    """Of constrained fine-tuning (`errata/methods/fine_tuning.py`).
+    """Hyperparameters of constrained fine-tuning (`errata/methods/fine_tuning.py`).
 
     Attributes:
         norm_bound: largest change of a weight, in either direction.
@@ -255,7 +258,7 @@ class FineTuningHyperparameters(Hyperparameters):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MendHyperparameters(MomentHyperparameters):
-    """Of MEND (`errata/mend`), which has learnt all else. Its network must have been trained for these very layers."""
+    """Hyperparameters of MEND (`errata/methods/mend`). Its network must have been trained for these very layers."""
 
     method: ClassVar[str] = "mend"
 
@@ -274,14 +277,14 @@ RECORDS: Mapping[str, type[Hyperparameters]] = {
 
 
 def of_method(method: str, values: Mapping[str, Any]) -> Hyperparameters:
-    """The record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also where there is none such."""
+    """Return the record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also for an unknown method."""
     if method not in RECORDS:
         raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
     return RECORDS[method].from_dict(values)
 
 
 def for_model(model: str, file: Path | None = None) -> dict[str, Hyperparameters]:
-    """The record of each method that there is one for: in `file`, or else among those shipped for a model of that name.
+    """Return each method's record from `file`, or else the records shipped for a model of that name.
 
     Raises:
         InvalidHyperparameters: the file cannot be used.
@@ -290,7 +293,7 @@ def for_model(model: str, file: Path | None = None) -> dict[str, Hyperparameters
 
 
 def unknown_to(method: str, known: Mapping[str, Hyperparameters]) -> str:
-    """What is to be said where a method is asked for that there is no record for, among those `known` for a model."""
+    """Say that no record is known for a method, and for which methods one is."""
     return (
         f"nothing is known of how to edit this model by {method}, but by {', '.join(known)}; ERRATA_HYPERPARAMETERS "
         "names a file of hyperparameters"
@@ -298,7 +301,7 @@ def unknown_to(method: str, known: Mapping[str, Hyperparameters]) -> str:
 
 
 def _values_for(model: str, file: Path | None) -> dict[str, Mapping[str, Any]]:
-    """The hyperparameters of each method, as JSON values."""
+    """Return the hyperparameters of each method, as JSON values."""
     if file is not None:
         return _values_in(file)
     for path in sorted(SHIPPED.glob("*.json")):
@@ -308,7 +311,7 @@ def _values_for(model: str, file: Path | None) -> dict[str, Mapping[str, Any]]:
 
 
 def _values_in(path: Path) -> dict[str, Mapping[str, Any]]:
-    """What a file of the shipped form holds for each method; one without `methods` is MEMIT's alone."""
+    """Read a file in the form of those shipped. A file without `methods` is MEMIT's alone."""
     try:
         content = json.loads(path.read_text())
         sections = content.get("methods", {MemitHyperparameters.method: content})
@@ -325,7 +328,7 @@ def _values_in(path: Path) -> dict[str, Mapping[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Number:
-    """What a field may be, as its annotation tells."""
+    """What a field may hold, as its annotation tells."""
 
     bounds: Between
     is_whole: bool
@@ -333,7 +336,7 @@ class _Number:
 
 
 def _numbers(record: type[Hyperparameters]) -> dict[str, _Number]:
-    """All fields of a record but its layers."""
+    """Return all fields of a record but its layers."""
     numbers = {}
     for name, hint in get_type_hints(record, include_extras=True).items():
         if get_origin(hint) is Annotated:

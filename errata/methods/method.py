@@ -24,14 +24,14 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build gave: the update of each layer, and the context prefixes that it used."""
+    """The result of a build: the update of each layer, and the context prefixes that it used."""
 
     deltas: dict[int, Delta]
     contexts: tuple[str, ...]
 
 
 class FindUpdates(Protocol[H_contra]):
-    """The steps of a method: the update of each layer for one fact or more, whose prompts have room in the model."""
+    """The steps of a method: find the update of each layer for one fact or more, whose prompts fit into the model."""
 
     def __call__(
         self,
@@ -47,7 +47,7 @@ class FindUpdates(Protocol[H_contra]):
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[H]):
-    """An editing method. Called, it builds the weights of a fact set; all methods are called alike.
+    """An editing method. Calling it builds the weights of a fact set; all methods are called alike.
 
     Attributes:
         hyperparameters: the record that it is given; its fields are what it uses, and it tells whether one layer is
@@ -65,7 +65,7 @@ class Method(Generic[H]):
 
     @property
     def name(self) -> str:
-        """What a request calls it."""
+        """The name that a request uses."""
         return self.hyperparameters.method
 
     def __call__(
@@ -79,7 +79,7 @@ class Method(Generic[H]):
         store: BuildStore | None = None,
         on_progress: OnProgress = lambda stage, done, total: None,
     ) -> Built:
-        """The updates that put `facts` into the base model. The model ends as it began, whatever happens.
+        """Return the updates that put `facts` into the base model. The model ends as it began, whatever happens.
 
         Args:
             contexts: the prefixes of an earlier build that this one is to agree with; None samples them anew.

@@ -43,7 +43,7 @@ class ObjectBatch:
     weight: Tensor
 
     def losses(self, model: EditableModel) -> Tensor:
-        """-log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""
+        """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""
         output = states_after(model, self.first_layer, self.hidden)
         log_probabilities = log_softmax(model.logits(output[self.row, self.position]).float(), dim=-1)
         losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
@@ -54,7 +54,7 @@ class ObjectBatch:
 def object_batches(
     model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = ""
 ) -> Iterator[ObjectBatch]:
-    """The prompts of all facts behind `context`, each with its object, before block `first_layer`."""
+    """Bring the prompts of all facts behind `context`, each with its object, to block `first_layer`."""
     prompts = [
         subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids for fact in facts
     ]
@@ -72,7 +72,7 @@ def object_batches(
 
 
 def states_before(model: EditableModel, first_layer: int, rows: Sequence[Sequence[int]]) -> Tensor:
-    """What enters block `first_layer` for rows of token ids, (rows, longest, d_model), in main memory."""
+    """Return what enters block `first_layer` for rows of token ids, (rows, longest, d_model), in main memory."""
     hidden = model.embed(padded(rows, model.device))
     if first_layer > 0:
         hidden = model.blocks(0, first_layer)(inputs_embeds=hidden, use_cache=False).last_hidden_state
@@ -80,7 +80,7 @@ def states_before(model: EditableModel, first_layer: int, rows: Sequence[Sequenc
 
 
 def states_after(model: EditableModel, first_layer: int, hidden: Tensor) -> Tensor:
-    """What `model.logits` takes, (rows, S, d_model), where `hidden` enters block `first_layer`."""
+    """Return final hidden states, (rows, S, d_model), for `model.logits`, where `hidden` enters block `first_layer`."""
     blocks = model.blocks(first_layer, model.num_layers)
     return blocks(  # type: ignore[no-any-return]
         inputs_embeds=hidden.to(model.device), use_cache=False
@@ -90,7 +90,7 @@ def states_after(model: EditableModel, first_layer: int, hidden: Tensor) -> Tens
 def summed_gradients(
     model: EditableModel, weights: Mapping[int, Tensor], losses: Iterable[Callable[[], Tensor]]
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """The sum of all losses with `weights` in place, (), and its gradient to the matrix of each layer, float32."""
+    """Sum all losses with `weights` in place, (), and their gradients to the matrix of each layer, float32."""
     total = torch.zeros((), device=model.device)
     sums = {layer: torch.zeros(weight.shape, device=weight.device) for layer, weight in weights.items()}
     for loss in losses:

@@ -33,7 +33,7 @@ def sequential_builds(
     store: BuildStore | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Iterator[Built]:
-    """After each batch, the update of the base that gives the model as it then is.
+    """Yield, after each batch, the update that turns the base into the model as it then is.
 
     Between the steps the model is the base, bit for bit. Contexts and second moments are the base's in both modes.
 

@@ -25,17 +25,17 @@ class SubjectPrompt:
 
     @property
     def up_to_subject(self) -> tuple[int, ...]:
-        """The ids to the subject's last token, which is all that a causal model sees there."""
+        """The ids up to the subject's last token, which is all that a causal model sees there."""
         return self.token_ids[: self.subject_last + 1]
 
     @property
     def suffix_length(self) -> int:
-        """How many tokens there are from the subject's last one on."""
+        """The number of tokens from the subject's last one on."""
         return len(self.token_ids) - self.subject_last
 
 
 def require_usable(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
-    """Raise `ModelError` where a tokenizer cannot say where a subject ends, or cannot continue a prompt.
+    """Raise `ModelError` if a tokenizer cannot tell where a subject ends, or cannot continue a prompt.
 
     A continuation is tokenised apart from its prompt, so the tokens of both must be those of the whole text. It is not
     so where a tokenizer puts a space of its own before every text, or ends every text with a token.
@@ -54,7 +54,7 @@ def require_usable(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
 def subject_prompt(
     tokenizer: PreTrainedTokenizerFast, template: str, subject: str, *, context: str = ""
 ) -> SubjectPrompt:
-    """Tokenise `context` and then the template with the subject in it."""
+    """Tokenise `context` followed by the template with the subject in it."""
     token_ids, subject_tokens = with_subject(tokenizer, template, subject, context=context)
     return SubjectPrompt(token_ids, subject_tokens[-1])
 
@@ -62,7 +62,7 @@ def subject_prompt(
 def with_subject(
     tokenizer: PreTrainedTokenizerFast, template: str, subject: str, *, context: str = ""
 ) -> tuple[tuple[int, ...], range]:
-    """The token ids of `context` and then the template with the subject in it, and which of them are the subject's.
+    """Tokenise `context` followed by the template with the subject in it; return the ids and the subject's places.
 
     The subject's tokens are those that hold a part of it, found by character offsets, so that punctuation, letters of
     several bytes and a subject inside the template need no special case.
@@ -80,11 +80,11 @@ def with_subject(
 
 
 def target_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:
-    """Token ids of a continuation: one space, then the text."""
+    """Return the token ids of a continuation: one space, then the text."""
     return tuple(tokenizer(" " + text.strip(), add_special_tokens=False)["input_ids"])
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Rows of ids as one tensor (rows, longest). The zeros are on the right, where no earlier position sees them."""
+    """Pad rows of ids to one tensor (rows, longest). The zeros are on the right, where no earlier position sees them."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)

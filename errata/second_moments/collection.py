@@ -28,7 +28,7 @@ CHECKPOINT_EVERY_S = 300.0  # storing GPT-J's takes seconds: its state is 6.4 GB
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection gives for one layer.
+    """The result of a collection for one layer.
 
     Attributes:
         moment: C, (d_in, d_in), float32.
@@ -61,7 +61,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint | None:
-        """All but the sums themselves; None where it is damaged, which counts as missing."""
+        """Read all but the sums themselves. Return None if the file is damaged, which counts as missing."""
         try:
             with safe_open(path, framework="pt") as state:
                 metadata = state.metadata() or {}
@@ -78,12 +78,12 @@ class Checkpoint:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """Where the states of the collections lie that were begun in `folder`."""
+    """List the stored states of the collections that were begun in `folder`."""
     return sorted(folder.glob("collecting-*.safetensors"))
 
 
 class Collection:
-    """One run over a corpus: the sum of k k^T of each layer, and the count of key vectors.
+    """One run over a corpus: the sum of k k^T of each layer, and the number of key vectors.
 
     Products and sums are float32, which leaves C off by 4.5e-7 of its norm after 40 batches of the demo model's keys
     and 7.0e-7 after 100. (It grows with the root of the batches; the products alone are off by 1.3e-7.) Sums in float64
@@ -103,7 +103,7 @@ class Collection:
     def run(
         self, corpus: Iterable[str], num_samples: int, on_progress: Callable[[int, int], None]
     ) -> Iterator[Collected]:
-        """Read as much of `corpus` as gives `num_samples` key vectors, and yield the second moment of each layer.
+        """Read as much of `corpus` as gives `num_samples` key vectors; yield the second moment of each layer.
 
         It goes on from the furthest checkpoint in the folder that has all its layers. Its own it leaves there, complete
         before the first second moment is yielded, for the caller to remove when all of them are stored.
@@ -155,7 +155,7 @@ class Collection:
         self._sums[layer].addmm_(flat.T, flat)
 
     def _batches(self, corpus: Iterable[str]) -> Iterator[Tensor]:
-        """Documents joined by the end-of-text token and cut into full sequences, (sequences, tokens)."""
+        """Join documents by the end-of-text token and cut them into full sequences, (sequences, tokens)."""
         length = min(SEQUENCE_TOKENS, self._model.max_length)
         size = SEQUENCES_PER_BATCH * length
         separator = self._model.tokenizer.eos_token_id
@@ -180,7 +180,7 @@ class Collection:
         self._batches_stored = self._batches_done
 
     def _resume(self, batches: Iterator[Tensor]) -> None:
-        """Take up the furthest state that has all layers, if there is one, and pass over the batches that it holds."""
+        """Load the furthest stored state that has all layers, if any, and skip the batches that it holds."""
         read = (Checkpoint.read(path) for path in checkpoint_files(self._folder))
         usable = [begun for begun in read if begun and begun.layers.issuperset(self._layers)]
         if not usable:

@@ -15,7 +15,7 @@ from errata.second_moments.sampled_text import sampled_texts
 
 
 def moments_folder(home: Path, model: EditableModel) -> Path:
-    """Where a home folder keeps the second moments of a model."""
+    """Return the folder in which a home folder keeps the second moments of a model."""
     return home / "second_moments" / model.digest
 
 
@@ -28,7 +28,7 @@ def home_moments(
     published: Path | None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SecondMoments:
-    """The second moments that `wanted` asks for, with their factors; none where its method uses none.
+    """Return the second moments that `wanted` asks for, with their factors; none if its method uses none.
 
     What is not in the home folder is made first: taken from published files, or collected, and factored. Of several
     processes that want them, one makes them and the others wait.
@@ -77,7 +77,7 @@ def home_moments(
 
 @contextmanager
 def _only_one_process(folder: Path) -> Iterator[None]:
-    """Those that start together wait for the first one's collection instead of each making their own."""
+    """Let one process collect at a time; the others wait and then find its result."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

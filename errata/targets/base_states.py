@@ -13,9 +13,9 @@ from errata.targets.store import BuildStore, states_key
 
 
 def base_states(states: SubjectStates, key_layer: int, output_layer: int, store: BuildStore) -> tuple[Tensor, Tensor]:
-    """What the first `states.read` gives of the model before any edit, read of it only where `store` does not have it.
+    """Return what the first `states.read` gives of the unedited model; read only what `store` does not hold.
 
-    Where all is in the store, or only few facts are not, `states` stays before block 0.
+    If the store holds all facts, or all but a few, `states` stays before block 0.
 
     Returns:
         keys: (facts, d_in), float32.

@@ -33,7 +33,7 @@ NAME = "targets"
 def target_key(
     model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], hyperparameters: TargetHyperparameters
 ) -> str:
-    """Name of the targets of `facts`, which are all that is to be said of one subject: 64 hex digits."""
+    """Return the name of the targets of `facts`, which are all facts about one subject: 64 hex digits."""
     values = hyperparameters.as_dict()
     parts = {
         "search": SEARCH,
@@ -47,7 +47,7 @@ def target_key(
 
 
 def states_key(model: EditableModel, fact: Fact, contexts: Sequence[str], key_layer: int, output_layer: int) -> str:
-    """Name of the key of `fact` at one layer and its hidden state after another, in the model as it is: 64 digits."""
+    """Name a fact's key at one layer and hidden state after another, in the model as it is: 64 hex digits."""
     parts = {
         "states": STATES,
         "model": model.fingerprint,
@@ -66,7 +66,7 @@ class BuildStore:
         self._folder = folder
 
     def load(self, key: str) -> Tensor | None:
-        """What was saved under that name, float32; None where there is nothing that can be used."""
+        """Return the tensor saved under that name, float32; None if there is none or it is damaged."""
         try:
             with safe_open(self._file(key), framework="pt") as stored:
                 tensor: Tensor = stored.get_tensor(NAME)
@@ -76,7 +76,7 @@ class BuildStore:
         return tensor if intact else None
 
     def save(self, key: str, tensor: Tensor) -> None:
-        """Keep a tensor under a name."""
+        """Save a tensor under a name."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = durable.scratch_beside(file)

@@ -18,7 +18,7 @@ MODULES: tuple[Module, ...] = ("mlp", "attention")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was seen in a run of rows of S tokens through all blocks.
+    """A recorded run of rows of S tokens through all blocks.
 
     Attributes:
         entering: hidden states that enter each block, and those that leave the last one: num_layers + 1 tensors
@@ -67,7 +67,7 @@ def recorded(model: EditableModel, embeddings: Tensor) -> Run:
 def continued(
     model: EditableModel, first: int, hidden: Tensor, replaced: Mapping[tuple[Module, int], Replacement]
 ) -> Tensor:
-    """Probabilities of the token after each row, (rows, vocabulary), float32, where `hidden` enters block `first`.
+    """Return probabilities of the token after each row, (rows, vocabulary), float32, from `hidden` at block `first`.
 
     Args:
         first: 0 to num_layers; the latter leaves nothing but the final norm and the head.
@@ -89,7 +89,7 @@ def _next_token(model: EditableModel, first: int, hidden: Tensor) -> Tensor:
 
 @contextmanager
 def _seen(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a module gives, in the runs that are made inside of this."""
+    """Collect a module's outputs in runs inside this context."""
     seen: list[Tensor] = []
 
     def see(_: nn.Module, __: Any, output: Any) -> None:
@@ -104,7 +104,7 @@ def _seen(module: nn.Module) -> Iterator[list[Tensor]]:
 
 @contextmanager
 def _replacing(module: nn.Module, replacement: Replacement) -> Iterator[None]:
-    """Runs that are made inside of this go on with the replacement in place of what the module gives."""
+    """Replace some of a module's outputs in runs inside this context."""
     at = (replacement.rows, replacement.tokens)
 
     def replace(_: nn.Module, __: Any, output: Any) -> Any:

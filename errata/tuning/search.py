@@ -42,7 +42,7 @@ Stage = Literal["rung", "refinement", "moment_weight", "refinement_cost", "weigh
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One setting, and what it gave."""
+    """One setting, and its result."""
 
     stage: Stage
     hyperparameters: MemitHyperparameters
@@ -51,8 +51,7 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """What is to be as large as can be: `score`, or `token_score` where records have no old object; -1 where the
-        build left the finite numbers."""
+        """The figure to maximise: `score`, or `token_score` if records have no old object; -1 if the build failed."""
         for name in ("score", "token_score"):
             if name in self.cell.estimates:
                 return self.cell.estimates[name].mean
@@ -60,11 +59,11 @@ class Trial:
 
     @property
     def drift(self) -> float:
-        """In nats, infinite where there is no edited model, or one out of the finite numbers."""
+        """Drift in nats; infinite if there is no edited model, or it has left the finite numbers."""
         return math.inf if (drift := finite_or_none(self.cell.drift)) is None else drift
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return {
             "stage": self.stage,
             "records": self.num_records,
@@ -80,7 +79,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What a search proposes.
+    """The proposal of a search.
 
     Attributes:
         trials: all that was tried to find it, on the records to choose on.
@@ -175,7 +174,7 @@ def tune(
 
 
 def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
-    """How many trials a search makes at most, with its report."""
+    """Return the largest number of trials that a search makes, with its report."""
     pairs = num_starts * len(grid.layer_ranges) * len(grid.clamps)
     on_rungs = through = 0
     for _ in _rungs(num_edits):
@@ -187,17 +186,17 @@ def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
 
 
 def _rungs(num_edits: int) -> list[int]:
-    """How many records each rung edits, ascending; the last one all."""
+    """Return how many records each rung edits, ascending; the last one edits all."""
     return sorted({min(num_edits, max(LEAST_ON_A_RUNG, num_edits // share)) for share in RUNGS})
 
 
 def _fewer(num_edits: int) -> list[int]:
-    """How many records are edited in at a time to tell settings apart that are alike, ascending."""
+    """Return the numbers of records to edit in at a time to tell similar settings apart, ascending."""
     return sorted({1, max(1, num_edits // FEWER)})
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The one with the least drift of those whose score is as good as the best, or nearly."""
+    """Return the trial with the least drift among those whose score is the best, or nearly so."""
     return min(_as_good_as_the_best(trials), key=lambda trial: trial.drift)
 
 
@@ -207,7 +206,7 @@ def _as_good_as_the_best(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _together(cells: Sequence[Cell]) -> Cell:
-    """Edits of some records each, as one cell over the records of all; the first that failed, if one did."""
+    """Join edits of some records each into one cell over all records; return the first that failed, if one did."""
     for cell in cells:
         if cell.failed is not None:
             return cell
@@ -219,7 +218,7 @@ def _together(cells: Sequence[Cell]) -> Cell:
 
 
 def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record], Sequence[Record]]:
-    """To choose on, and to report on."""
+    """Return the records to choose on, and those to report on."""
     if num_edits < 1 or len(records) < 2 * num_edits:
         raise DataSetError(
             f"there are {len(records)} records; {num_edits} edits take as many to choose on and as many to report on"
@@ -231,7 +230,7 @@ def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record],
 
 
 def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], grid: Grid) -> list[MemitHyperparameters]:
-    """Every pair of layers and clamp with every start, without refinement, checked with every lambda."""
+    """Combine all starts, layers and clamps, without refinement; check each with every lambda."""
     candidates = [
         start.overridden({"layers": layers, "clamp": clamp, "refinement_steps": 0})
         for start in starts
@@ -246,7 +245,7 @@ def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], gr
 
 
 def _others(name: AtLast, found: MemitHyperparameters) -> list[float]:
-    """What else to try of one setting, beside what is found."""
+    """Return the other values to try of one setting."""
     if name == "moment_weight":
         bounds = MemitHyperparameters.bounds(name)
         near = (float(f"{found.moment_weight * factor:.2g}") for factor in (10**-0.5, 10**0.5))

@@ -50,7 +50,7 @@ def write(tuned: Tuned, model: str, data: str, file: Path) -> None:
 
 
 def tables(tuned: Tuned) -> str:
-    """The report, then each stage of the search, in Markdown; scores in percent, with 95 % intervals."""
+    """Return the report, then each stage of the search, in Markdown. Scores are in percent, with 95 % intervals."""
     parts = [_table(TITLES["report"], tuned.report)]
     stages = dict.fromkeys((trial.stage, trial.num_records) for trial in tuned.trials)
     for stage, num_records in stages:
