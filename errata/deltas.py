@@ -1,4 +1,4 @@
-"""Weight updates: one matrix per edited layer, kept whole or, where they are smaller, as its factors."""
+"""Weight updates: one matrix for each edited layer, stored dense or as its factors, whichever is smaller."""
 
 from __future__ import annotations
 

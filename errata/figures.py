@@ -1,4 +1,4 @@
-"""What all figures share: their style, and the files that they are kept in. Modules that draw import this one."""
+"""The style of all figures, and the files that they are saved in. Modules that draw import this one."""
 
 from __future__ import annotations
 

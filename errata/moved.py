@@ -1,4 +1,4 @@
-"""Modules that `docs/library.md` once named by another name, which can be imported by it for one more release."""
+"""Old names of modules that `docs/library.md` promised, importable for one more release."""
 
 from __future__ import annotations
 

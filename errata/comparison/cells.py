@@ -1,7 +1,7 @@
-"""Cells: each a model, a method and some records edited in at once, measured once and kept in a file of its own.
+"""Cells: each measures one method on some records, edited in as one batch, and is kept in a file of its own.
 
-The file's name is made of all that the figures depend on. So what is there need not be computed again, and what was
-computed with something else is not taken for it.
+The file's name is a digest of all that the figures depend on. A cell that is there is not computed again, and one that
+was computed with other settings is not mistaken for it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The records that methods are compared on: a file's, a shipped model's, or the data sets that the authors publish."""
+"""The records that methods are compared on: from a file, from a shipped model, or as the authors publish them."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def data_set_for(
 
 
 def fetched(name: str, folder: Path, address: str = PUBLISHED_AT) -> Path:
-    """Return a published file in `folder`; fetch it first if it is missing. It is a whole list in JSON, or not there."""
+    """Return a published file in `folder`; fetch it first if it is missing, and check that it is a list in JSON."""
     path = folder / name
     if path.exists():
         return path

@@ -1,4 +1,4 @@
-"""The scaling plot: how each method fares as the edits become more."""
+"""The scaling plot: how each method does as the number of edits grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures that MEMIT's authors publish, which are data: `published.json`."""
+"""The figures that MEMIT's authors publish, from the data file `published.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From cells to the rows of the table: slices of one size drawn together."""
+"""The rows of the table: the cells of all slices of one size, joined."""
 
 from __future__ import annotations
 

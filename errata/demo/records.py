@@ -1,4 +1,4 @@
-"""Counterfactual edits of the demo world, in the form of CounterFact's records, and as zsRE's are measured.
+"""Counterfactual edits of the demo world: records in the form of CounterFact's, and others measured as zsRE's are.
 
 A record asks the model to say a false object of the right kind, and names the prompts that show how far the
 edit reaches: paraphrases should follow it, neighbours (other subjects with the same true object) should not.

@@ -1,7 +1,7 @@
-"""Counterfactual edits of the demo world that a network learns to edit from, apart from those that are measured.
+"""Counterfactual edits of the demo world that MEND's network learns from.
 
-The first records of `counterfactual_records` are held out: nothing of their facts is in what is learnt from, neither as
-an edit nor as a neighbour.
+The first records of `counterfactual_records` are held out, since they are measured on: none of their facts occurs here,
+neither as an edit nor as a neighbour.
 """
 
 import random

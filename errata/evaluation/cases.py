@@ -1,4 +1,4 @@
-"""What is measured: edited facts, each with the prompts that show how far its edit reaches."""
+"""Cases to measure: edited facts, each with the prompts that show how far its edit reaches."""
 
 from __future__ import annotations
 

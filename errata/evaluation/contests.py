@@ -1,4 +1,4 @@
-"""After each prompt of a case, one object should be likely and another one not: who wins, and by how much."""
+"""Contests of two objects after each prompt of a case: which one is likelier, and by how much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an edited model has gone from its base on text that has nothing to do with the edit."""
+"""Drift: how far an edited model is from its base on text that has nothing to do with the edit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fluency: the entropy of a text's word n-grams. A model that says the same again and again has little of it."""
+"""Fluency: the entropy of a text's word n-grams. It is low in a model that repeats itself."""
 
 from __future__ import annotations
 

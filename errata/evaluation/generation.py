@@ -1,4 +1,4 @@
-"""The texts of cases, generated after their openings: how fluent they are, and how like their references."""
+"""Texts generated after a case's openings: how fluent they are, and how similar to its references."""
 
 from __future__ import annotations
 

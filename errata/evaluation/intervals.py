@@ -1,6 +1,6 @@
-"""Means over records, each with its 95 % interval. Records are drawn; the prompts of one are averaged before.
+"""Means over records, each with its 95 % interval. A record's prompts are averaged first.
 
-A mean over values of which one is no finite number is none either: it is NaN, without an interval, and null in JSON.
+If one of the values is not finite, the mean is NaN without an interval, and null in JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Estimate:
 
 
 def mean_over(values: Sequence[float]) -> Estimate:
-    """Return the mean with the normal approximation's interval, m ± 1.96 s / √n, s the standard deviation over records."""
+    """Return the mean with the normal approximation's interval, m ± 1.96 s / √n; s is the deviation over records."""
     if not _all_finite(values):
         return _unknown(len(values))
     mean = fmean(values)

@@ -1,4 +1,4 @@
-"""Records of data sets that facts are edited and measured with, each known by a key that the other form has not.
+"""Records of data sets that facts are edited and measured with. A key tells the two forms apart:
 
     requested_rewrite   CounterFact, as the authors of ROME and MEMIT publish it
     src                 zsRE, as the authors of MEND, ROME and MEMIT publish it

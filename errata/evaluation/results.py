@@ -1,8 +1,9 @@
-"""What was measured: of each case, and over all of them, under the names of METRICS.
+"""The measurements of each case and of all together, under the names of METRICS.
 
-Of each kind of prompt there are four. `efficacy` is measured on the edited prompt, `generalization` on paraphrases and
-`specificity` on neighbours: as the share of prompts after which the expected object is likelier than the other one, and
-with the endings `_accuracy`, `_token_accuracy` and `_magnitude`. A case's prompts are averaged, then cases.
+There are four metrics for each kind of prompt. `efficacy` is measured on the edited prompt, `generalization` on
+paraphrases, `specificity` on neighbours. The plain name is the share of prompts after which the expected object is
+likelier than the other one; the endings `_accuracy`, `_token_accuracy` and `_magnitude` name the rest. A case's prompts
+are averaged first, then cases.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Texts that a model goes on with, many at once, sampled from the likeliest tokens with a seed."""
+"""Sample many texts at once with a seed, each token from the likeliest ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which facts took: each one before an edit and after it."""
+"""Which facts took: each fact before an edit and after it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files as one tar that is made while it is sent, and whose size is known before.
+"""A tar of files that is made while it is sent. Its size is known before.
 
-An ordinary uncompressed tar (pax, as Python's `tarfile` and GNU tar read it). Equal files give equal bytes: there are
-no times and no owners in it.
+It is an ordinary uncompressed tar (pax, as Python's `tarfile` and GNU tar read it), without times and owners, so that
+equal files give equal bytes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A version as a whole checkpoint: the base's files, with the edited matrices in the place of the base's.
+"""A version as a whole checkpoint: the base's files, with the edited matrices in place of the base's.
 
-An edited matrix has the shape and the number type of the one that is stored. So an edited shard is byte for byte the
-base's outside these matrices, and is made while it is sent, holding one matrix at a time.
+An edited matrix has the shape and dtype of the stored one. So an edited shard equals the base's byte for byte outside
+these matrices. It is made while it is sent, with one matrix in memory at a time.
 """
 
 from __future__ import annotations

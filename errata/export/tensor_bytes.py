@@ -1,4 +1,4 @@
-"""Tensors as the bytes of a safetensors file: the header's length in 8 bytes, the header as JSON, and the tensors."""
+"""The bytes of a safetensors file: the header's length in 8 bytes, the header as JSON, and the tensors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old state or the new one, never something between."""
+"""Write files so that a crash leaves either the old state or the new one, never something between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures on their way into JSON, which has no words for those that are no finite numbers: they become null."""
+"""Figures for JSON, which cannot express NaN and infinities: they become null."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hyperparameters: one typed record for each method, and the values shipped for the models that any are known of."""
+"""Hyperparameters: one typed record for each method, and the values shipped for known models."""
 
 from errata.hyperparameters.records import (
     RECORDS,

@@ -1,4 +1,4 @@
-"""Hyperparameters: one typed record for each method, shipped for the models of the papers and for the demo model."""
+"""Hyperparameters: one typed record for each method, with values shipped for the papers' models and the demo model."""
 
 from __future__ import annotations
 
@@ -277,7 +277,9 @@ RECORDS: Mapping[str, type[Hyperparameters]] = {
 
 
 def of_method(method: str, values: Mapping[str, Any]) -> Hyperparameters:
-    """Return the record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also for an unknown method."""
+    """Return the record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also if there is no such
+    method.
+    """
     if method not in RECORDS:
         raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
     return RECORDS[method].from_dict(values)

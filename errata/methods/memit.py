@@ -1,4 +1,4 @@
-"""MEMIT from facts to updates: targets, their spread (Meng et al., ICLR 2023), and refinement where it is asked for."""
+"""MEMIT (Meng et al., ICLR 2023): targets, their spread over the layers, and refinement if it is asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an editing method is: how facts become updates, and what the method says of itself."""
+"""What an editing method is: how it turns facts into updates, and how it describes itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What an edited model loses by not saying the objects of facts, and in which direction its matrices should go.
+"""The loss of facts' objects in an edited model, and its gradients to the edited matrices.
 
-Each prompt is followed by its object. Blocks below the first edited one run once; the others as often as a gradient is
-asked for, in batches.
+Each prompt is followed by its object. Blocks below the first edited one run once. The others run for each gradient, in
+batches.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Refinement: the residuals of all facts searched for together, by the loss of the model that they are written into.
+"""Refinement: search for the residuals of all facts together, by the loss of the model that they are written into.
 
 The spread brings hidden states near targets that were searched for one by one. It meets none of them exactly, since
 facts with keys alike pull at one another, and it holds what a target happens to be for what its fact needs. So the

@@ -1,4 +1,4 @@
-"""Edits in a row, in the two ways in which they can be made.
+"""Edits in a row, made in one of two ways.
 
 rebuild: what Errata does. Each step builds all facts so far from the base, in one batch; the model that it gives is
     the one that a single edit of all of them gives.

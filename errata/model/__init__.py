@@ -1,4 +1,4 @@
-"""The model that is edited: its parts by architecture, its prompts as tokens, what it computes."""
+"""The model to edit: its parts by architecture, prompts as tokens, and what it computes."""
 
 from errata.model.editable import EditableModel, digest_of
 

@@ -1,4 +1,4 @@
-"""A causal language model that can be edited: loading, identity, its edited matrices and runs of its blocks."""
+"""A causal language model that can be edited: loading, identity, edited matrices, and runs of some of its blocks."""
 
 from __future__ import annotations
 

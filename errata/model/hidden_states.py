@@ -1,4 +1,4 @@
-"""What the model computes at the subject's last token: MLP keys, and hidden states that leave a block."""
+"""The MLP keys at the subject's last token, and the hidden states that leave a block there."""
 
 from __future__ import annotations
 

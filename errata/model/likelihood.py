@@ -1,4 +1,4 @@
-"""How likely a model finds given continuations, and what it would say by itself, in batches."""
+"""The likelihood of given continuations, and greedy answers, in batches."""
 
 from __future__ import annotations
 

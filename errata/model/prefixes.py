@@ -1,4 +1,4 @@
-"""Running tokens after others whose keys and values were computed before."""
+"""Run tokens after others whose keys and values were computed before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which prompts fit into the model's context, together with what stands before and after them."""
+"""Which prompts fit into the model's context, with their context prefixes and objects."""
 
 from __future__ import annotations
 

@@ -85,6 +85,6 @@ def target_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Pad rows of ids to one tensor (rows, longest). The zeros are on the right, where no earlier position sees them."""
+    """Pad rows of ids to one tensor (rows, longest). The zeros are on the right, where no earlier place sees them."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)

@@ -1,7 +1,7 @@
-"""Collecting second moments from a corpus.
+"""Collect second moments from a corpus.
 
-Packed sequences, one pass for all layers, only the blocks up to the last layer; and the state is stored as it goes,
-so that a run that was killed goes on where it was.
+Sequences are packed. One pass serves all layers and runs only the blocks up to the last of them. The state is stored as
+it goes, so that a run that was killed continues where it was.
 """
 
 from __future__ import annotations

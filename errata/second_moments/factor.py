@@ -1,4 +1,4 @@
-"""Cholesky factors of matrices so large that a second copy hurts: GPT-J's take 2.1 GB each in float64."""
+"""Cholesky factors of matrices so large that a second copy must be avoided: GPT-J's take 2.1 GB each in float64."""
 
 from __future__ import annotations
 

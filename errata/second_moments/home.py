@@ -1,4 +1,4 @@
-"""Second moments of a home folder: those of one base model, made once and used by all that edit it from there."""
+"""The second moments in a home folder: made once for a base model, and used by all edits of it there."""
 
 from __future__ import annotations
 

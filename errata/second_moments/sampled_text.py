@@ -1,4 +1,4 @@
-"""Text sampled from a model itself: what it was trained on as far as it has learnt it, for second moments."""
+"""Text sampled from a model itself, to collect second moments from: it resembles what the model was trained on."""
 
 from __future__ import annotations
 

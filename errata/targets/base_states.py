@@ -1,6 +1,6 @@
-"""Keys and hidden states of the model as it is before any edit, kept for each fact: no edit can change them.
+"""Keys and hidden states of the unedited model, kept for each fact: no edit changes them.
 
-They are what the first of the edited layers is written by, and where one layer alone is edited all that is read.
+The first edited layer is written from them. If only one layer is edited, nothing else is read.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What builds have found before, kept under a name made of everything that it depends on: targets, and states at the
-subject of the model as it is before any edit.
+"""The target cache: targets, and states at the subject in the unedited model, each under a name of all it depends on.
 
-A fact that is asked for again costs no search, and a build that was killed goes on from the targets that it had.
+A fact that is asked for again costs no search, and a build that was killed continues from the targets that it had.
 """
 
 from __future__ import annotations

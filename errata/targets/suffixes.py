@@ -1,10 +1,11 @@
 """Rows of tokens that are run again and again from the subject's last token on, with an offset added there.
 
-The offset goes to the output of block L at that position, so it changes nothing in the blocks up to L, and nothing
-at earlier positions. All of that is computed once: the output of block L, and the keys and values that the blocks
-above L give for the positions before. Of two MLPs a part is enough: block L + 1 gets what it got before at all
-positions but the subject's, where its MLP does not read what its attention gives; and of the last block only those
-positions are of use from which something is read.
+The offset is added to the output of block L at that position. So it changes nothing in the blocks up to L, and nothing
+at earlier positions, and all of that is computed once: the output of block L, and the keys and values of the earlier
+positions in the blocks above L.
+
+Two MLPs are computed only in part. The MLP of block L + 1, if it does not read the attention's output, has a new input
+only at the subject. The MLP of the last block is needed only at positions from which something is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Averages over facts, by layer, and by the place of a token in its prompt as the papers' figures group them."""
+"""Averages over facts, by layer and by the place of a token in its prompt, grouped as in the papers' figures."""
 
 from __future__ import annotations
 

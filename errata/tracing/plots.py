@@ -1,4 +1,4 @@
-"""Figures of traces, in the manner of the papers': heat maps of one prompt, lines and bars of averages over facts."""
+"""Figures of traces, as in the papers: heat maps of one prompt, lines and bars of averages over facts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def effects_figure(trace: FactsTrace) -> Figure:
 
 @styled
 def severed_figure(trace: FactsTrace) -> Figure:
-    """Draw the AIE of the state that enters each layer at the subject's last token, with and without modules severed."""
+    """Draw the AIE of the state that enters each layer at the subject's last token, also with modules severed."""
     figure = figure_of(6.4, 2.6)
     (axes,) = panels_of(figure, 1)
     for shift, severing in zip((-BAR_WIDTH, 0.0, BAR_WIDTH), COLOURS, strict=True):

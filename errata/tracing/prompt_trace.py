@@ -1,9 +1,9 @@
 """The causal trace of one prompt.
 
-Of the corrupted runs all states are kept, so a run with something restored begins at the first block that it changes,
-from the states of a corrupted run there. All noise samples and all tokens of a layer are run together, in batches.
+All states of the corrupted runs are kept. So a run with something restored begins at the first block that it changes,
+from the states of a corrupted run. All noise samples and all tokens of a layer run together, in batches.
 
-What lies before the subject is the same in clean and corrupted runs; restoring it changes nothing and is not computed.
+What lies before the subject is the same in clean and corrupted runs. Restoring it changes nothing and is not computed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a trace to the layers to edit."""
+"""Propose layers to edit from a trace."""
 
 from __future__ import annotations
 

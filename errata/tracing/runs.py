@@ -1,4 +1,4 @@
-"""Runs of a model that are recorded, or that go on from a block with some of its parts' outputs replaced."""
+"""Runs of a model: recorded ones, and ones that continue from a block with some modules' outputs replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search tries: ranges of layers, clamps, lambdas on a log grid, and refinement."""
+"""The values that a search tries: ranges of layers, clamps, lambdas on a log grid, and refinement."""
 
 from __future__ import annotations
 

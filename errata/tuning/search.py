@@ -1,13 +1,13 @@
-"""The search: successive halving over layers and clamps, then one thing after another; a report on other records.
+"""The search: successive halving over layers and clamps, then one setting after another, then a report.
 
-A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. What a pair is worth
-is its best score over all lambdas: lambda costs no search of targets, which depend on the last layer and the clamp, so
-that it is tried anew on every rung. It must be, since what suits few facts does not suit many. Refinement, too, takes
-the targets as they are; what comes through the last rung is tried with it, once more over all lambdas.
+A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. A pair is worth its
+best score over all lambdas. These are tried anew on every rung, since what suits few facts does not suit many. That is
+cheap: targets depend on the last layer and the clamp, not on lambda. Refinement uses the same targets, too; what passes
+the last rung is tried with it, once more over all lambdas.
 
-Many settings end as good as one another on all records at once. Whoever edits a hundred facts has edited one and ten
-before: of those settings, the one with the best mean is proposed of its scores with all records at once, with a tenth
-of them at a time, and with one.
+Many settings end with nearly the same score on all records at once. Whoever edits a hundred facts has edited one and
+ten before. So the proposal is the setting with the best mean of its scores with all records at once, with a tenth of
+them at a time, and with one. The report is on other records.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a search leaves: a file of hyperparameters, and beside it the tables that led to it."""
+"""Write what a search found: a file of hyperparameters, and beside it the tables that led to it."""
 
 from __future__ import annotations
 

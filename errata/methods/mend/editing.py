@@ -1,4 +1,4 @@
-"""From facts to updates by MEND: the terms of their gradient on the base, through the network, summed.
+"""MEND's edit: the gradient terms of the facts on the base, passed through the network and summed.
 
     W' = W - alpha * sum over the tokens of all facts of delta~ u~^T
 
