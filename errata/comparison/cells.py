@@ -31,7 +31,7 @@ from errata.targets.contexts import sample_contexts
 from errata.targets.store import SEARCH, BuildStore
 
 MEASUREMENT = 1
-"""Number of the measurement as it is written now: to be raised when a cell would come out otherwise."""
+"""Version of the measurement. Raise it with any change that gives a cell other figures."""
 
 OnProgress = Callable[[str, int, int], None]
 

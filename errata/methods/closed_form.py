@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from errata.errors import NotFinite, StatisticsError
+from errata.errors import NotFinite
 from errata.second_moments import SecondMoments
 from errata.second_moments.factor import factor_in_place
 
@@ -48,12 +48,7 @@ def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -
     Raises:
         StatisticsError: the layer has no second moment, or one that is not positive definite.
     """
-    factor = second_moments.factor(layer, keys.device)
-    if factor is None:
-        raise StatisticsError(
-            f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
-        )
-    return torch.cholesky_solve(keys.double().T, factor)
+    return torch.cholesky_solve(keys.double().T, second_moments.required_factor(layer, keys.device))
 
 
 def _from_factor(factor: Tensor, columns: Tensor, moment_weight: float) -> Tensor:

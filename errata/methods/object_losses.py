@@ -44,7 +44,7 @@ class ObjectBatch:
 
     def losses(self, model: EditableModel) -> Tensor:
         """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""
-        output = states_after(model, self.first_layer, self.hidden)
+        output = model.run(self.first_layer, model.num_layers, self.hidden.to(model.device))
         log_probabilities = log_softmax(model.logits(output[self.row, self.position]).float(), dim=-1)
         losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
         return losses.new_zeros(len(self.facts)).index_put((self.row,), losses, accumulate=True)
@@ -75,16 +75,8 @@ def states_before(model: EditableModel, first_layer: int, rows: Sequence[Sequenc
     """Return what enters block `first_layer` for rows of token ids, (rows, longest, d_model), in main memory."""
     hidden = model.embed(padded(rows, model.device))
     if first_layer > 0:
-        hidden = model.blocks(0, first_layer)(inputs_embeds=hidden, use_cache=False).last_hidden_state
+        hidden = model.run(0, first_layer, hidden)
     return hidden.cpu()
-
-
-def states_after(model: EditableModel, first_layer: int, hidden: Tensor) -> Tensor:
-    """Return final hidden states, (rows, S, d_model), for `model.logits`, where `hidden` enters block `first_layer`."""
-    blocks = model.blocks(first_layer, model.num_layers)
-    return blocks(  # type: ignore[no-any-return]
-        inputs_embeds=hidden.to(model.device), use_cache=False
-    ).last_hidden_state
 
 
 def summed_gradients(

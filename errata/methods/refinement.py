@@ -42,7 +42,6 @@ from errata.methods.object_losses import (
     TOKENS_PER_BATCH,
     ObjectBatch,
     object_batches,
-    states_after,
     states_before,
     summed_gradients,
 )
@@ -248,5 +247,5 @@ def _subject_batches(
 
 def _next_token(model: EditableModel, first_layer: int, hidden: Tensor, place: Tensor) -> Tensor:
     """Return log probabilities of the token after one place of each row, (rows, vocabulary), float32."""
-    output = states_after(model, first_layer, hidden)
+    output = model.run(first_layer, model.num_layers, hidden.to(model.device))
     return log_softmax(model.logits(output[torch.arange(len(output), device=model.device), place]).float(), dim=-1)

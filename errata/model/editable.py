@@ -198,6 +198,10 @@ class EditableModel:
             part._modules[self.architecture.position_embedding] = _AddsNothing()
         return part
 
+    def run(self, first: int, stop: int, hidden: Tensor) -> Tensor:
+        """Run `blocks(first, stop)` on what enters block `first`, (rows, S, d_model); return what leaves them."""
+        return self.blocks(first, stop)(inputs_embeds=hidden, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
     def embed(self, token_ids: Tensor) -> Tensor:
         """Return token embeddings, (..., d_model), the input of `blocks(0, stop)`."""
         return self.network.get_input_embeddings()(token_ids)  # type: ignore[no-any-return]

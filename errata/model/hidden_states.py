@@ -163,12 +163,8 @@ def _reading(module: nn.Module, *, to_the_end: bool) -> Iterator[list[Tensor]]:
         if not to_the_end:
             raise _NothingMoreWanted
 
-    hook = module.register_forward_pre_hook(read)
-    try:
-        with suppress(_NothingMoreWanted):
-            yield seen
-    finally:
-        hook.remove()
+    with module.register_forward_pre_hook(read), suppress(_NothingMoreWanted):
+        yield seen
 
 
 def _run(

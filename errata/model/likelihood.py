@@ -87,7 +87,4 @@ def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Seq
 @torch.no_grad()
 def final_hidden_states(model: EditableModel, token_ids: Tensor) -> Tensor:
     """Return the input of `model.logits` for right-padded rows of token ids, (rows, S): (rows, S, d_model)."""
-    everything = model.blocks(0, model.num_layers)
-    return everything(  # type: ignore[no-any-return]
-        inputs_embeds=model.embed(token_ids), use_cache=False
-    ).last_hidden_state
+    return model.run(0, model.num_layers, model.embed(token_ids))

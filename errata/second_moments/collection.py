@@ -10,12 +10,14 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from errata.errors import StatisticsError
 from errata.files.tensors import store
@@ -134,22 +136,15 @@ class Collection:
     @torch.no_grad()
     def _add(self, token_ids: Tensor) -> None:
         """Add every position of a batch of full sequences, (sequences, tokens)."""
-        hooks = [
-            self._model.down_projection(layer).register_forward_pre_hook(
-                lambda _, inputs, layer=layer: self._add_keys(layer, inputs[0])
-            )
-            for layer in self._layers
-        ]
-        try:
-            part = self._model.blocks(0, max(self._layers) + 1)
-            part(inputs_embeds=self._model.embed(token_ids), use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with ExitStack() as hooks:
+            for layer in self._layers:
+                read = partial(self._add_keys, layer)
+                hooks.enter_context(self._model.down_projection(layer).register_forward_pre_hook(read))
+            self._model.run(0, max(self._layers) + 1, self._model.embed(token_ids))
         self._count += token_ids.numel()
 
-    def _add_keys(self, layer: int, keys: Tensor) -> None:
-        flat = keys.flatten(0, 1).float()  # (positions, d_in)
+    def _add_keys(self, layer: int, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        flat = inputs[0].flatten(0, 1).float()  # (positions, d_in)
         if layer not in self._sums:
             self._sums[layer] = flat.new_zeros(flat.shape[1], flat.shape[1])
         self._sums[layer].addmm_(flat.T, flat)

@@ -125,6 +125,14 @@ class SecondMoments:
             transposed: Tensor = stored.get_tensor("factor_transposed")
         return transposed.T if transposed.numel() else None
 
+    def required_factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return the factor as `factor` does. Raises `StatisticsError` also if C is not positive definite."""
+        if (factor := self.factor(layer, device)) is None:
+            raise StatisticsError(
+                f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
+            )
+        return factor
+
     def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
         """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
         for layer in layers:

@@ -20,13 +20,13 @@ from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
 
 SEARCH = 1
-"""Number of the search as it is written now: to be raised when it would find other targets."""
+"""Version of the search. Raise it with any change that finds other targets."""
 
 STATES = 1
-"""The same for keys and hidden states."""
+"""Version of the computation of keys and hidden states."""
 
 NAME = "targets"
-"""Of the tensor in its file, from when there was nothing else to keep."""
+"""Name of the tensor in its file; it dates from when only targets were kept."""
 
 
 def target_key(

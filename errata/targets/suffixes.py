@@ -60,8 +60,7 @@ class Suffixes:
         """Run the rows once: up to block `layer`, and their prefixes through the blocks above."""
         device = model.device
         token_ids = padded([prompt.token_ids for prompt in prompts], device)
-        below = model.blocks(0, layer + 1)
-        hidden = below(inputs_embeds=model.embed(token_ids), use_cache=False).last_hidden_state
+        hidden = model.run(0, layer + 1, model.embed(token_ids))
 
         subject = torch.tensor([prompt.subject_last for prompt in prompts], device=device)  # the prefix's length, too
         num_prefix = int(subject.max())

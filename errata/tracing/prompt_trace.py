@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from errata.errors import TracingError
-from errata.model import EditableModel
-from errata.model.hidden_states import CPU_TOKENS_PER_BATCH, TOKENS_PER_BATCH
+from errata.model import EditableModel, hidden_states
 from errata.tracing.noise import Noise
 from errata.tracing.prompts import TracedPrompt
 from errata.tracing.runs import MODULES, Module, Replacement, Run, continued, recorded
@@ -133,7 +132,7 @@ def trace_prompt(
     answer_id = likeliest if prompt.answer_id is None else prompt.answer_id
     corrupted = recorded(model, _corrupted(embeddings, prompt, noise))
     if tokens_per_batch is None:
-        tokens_per_batch = CPU_TOKENS_PER_BATCH if model.device.type == "cpu" else TOKENS_PER_BATCH
+        tokens_per_batch = hidden_states.tokens_per_batch(model.device)
     runs = _Runs(model, prompt.subject_tokens, answer_id, clean, corrupted, tokens_per_batch)
     return PromptTrace(
         model=model.name,

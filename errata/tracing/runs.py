@@ -82,8 +82,7 @@ def continued(
 
 
 def _next_token(model: EditableModel, first: int, hidden: Tensor) -> Tensor:
-    blocks = model.blocks(first, model.num_layers)
-    final = blocks(inputs_embeds=hidden, use_cache=False).last_hidden_state
+    final = model.run(first, model.num_layers, hidden)
     return model.logits(final[:, -1]).float().softmax(-1)
 
 
@@ -95,11 +94,8 @@ def _seen(module: nn.Module) -> Iterator[list[Tensor]]:
     def see(_: nn.Module, __: Any, output: Any) -> None:
         seen.append(output[0] if isinstance(output, tuple) else output)
 
-    hook = module.register_forward_hook(see)
-    try:
+    with module.register_forward_hook(see):
         yield seen
-    finally:
-        hook.remove()
 
 
 @contextmanager
@@ -112,8 +108,5 @@ def _replacing(module: nn.Module, replacement: Replacement) -> Iterator[None]:
             return (output[0].index_put(at, replacement.values), *output[1:])
         return output.index_put(at, replacement.values)
 
-    hook = module.register_forward_hook(replace)
-    try:
+    with module.register_forward_hook(replace):
         yield
-    finally:
-        hook.remove()

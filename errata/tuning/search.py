@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
@@ -123,54 +123,74 @@ def tune(
     on, reported_on = _parts(records, num_edits)
     candidates = _candidates(bench.model, starts, grid)
     bench.require_room([*on, *reported_on])
-    trials: list[Trial] = []
-
-    def cell_of(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Cell:
-        using = reporting if stage == "report" else bench
-        return using.find(hyperparameters, records) or using.measure(hyperparameters, records, within(stage))
-
-    def noted(trial: Trial) -> Trial:
-        trials.append(trial)
-        on_trial(trial)
-        return trial
-
-    def tried(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
-        return noted(Trial(stage, hyperparameters, len(records), cell_of(stage, hyperparameters, records)))
-
-    def over_slices(settings: MemitHyperparameters, size: int) -> Trial:
-        """So many of the records at a time, all slices together."""
-        slices = [on[start : start + size] for start in range(0, len(on), size)][:MOST_SLICES]
-        return noted(Trial("few", settings, size, _together([cell_of("few", settings, part) for part in slices])))
-
-    def at_all_sizes(trial: Trial) -> float:
-        """The mean score of a trial's settings with all records at once, and with fewer at a time."""
-        fewer = [over_slices(trial.hyperparameters, size) for size in _fewer(num_edits)]
-        return fmean(one.score for one in (trial, *fewer))
-
-    def over_lambdas(stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
-        return best([tried(stage, settings.overridden({"moment_weight": value}), records) for value in grid.lambdas])
-
-    for size in _rungs(num_edits):
-        finds = [over_lambdas("rung", candidate, on[:size]) for candidate in candidates]
-        if size < num_edits:
-            finds = sorted(finds, key=lambda trial: -trial.score)[: math.ceil(len(finds) / KEEP)]
-        candidates = [find.hyperparameters for find in finds]
-    refined = [candidate.overridden({"refinement_steps": REFINEMENT_STEPS}) for candidate in candidates]
-    finds += [over_lambdas("refinement", candidate, on) for candidate in refined]
-    found = best(finds)
-    for name in AT_LAST:
-        others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
-        finds += [tried(name, other, on) for other in others]
-        found = best(finds)  # of all on these records, so that scores given up for drift do not add up
-    if found.cell.failed is None:
-        alike = sorted(_as_good_as_the_best(finds), key=lambda trial: -trial.score)[:MOST_ALIKE]
-        found = max(alike, key=at_all_sizes)
-    searched = tuple(trials)
+    trying = _Trying(bench, on, grid, on_trial, within)
+    found = trying.found(candidates)
+    searched = tuple(trying.trials)
     if found.cell.failed is not None:
         raise NotFinite(f"no setting that was tried can be computed: {found.cell.failed}")
     compared = [found.hyperparameters, *([known] if known and known != found.hyperparameters else [])]
-    report = tuple(tried("report", hyperparameters, reported_on) for hyperparameters in compared)
+    reports = _Trying(reporting, reported_on, grid, on_trial, within)
+    report = tuple(reports.tried("report", hyperparameters, reported_on) for hyperparameters in compared)
     return Tuned(found.hyperparameters, searched, report)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trying:
+    """Makes trials on some records, and notes each."""
+
+    bench: Bench
+    records: Sequence[Record]
+    grid: Grid
+    on_trial: Callable[[Trial], None]
+    within: Callable[[str], OnProgress]
+    trials: list[Trial] = field(default_factory=list)
+
+    def found(self, candidates: Sequence[MemitHyperparameters]) -> Trial:
+        """Search from pairs of layers and clamp; return the best trial on all records."""
+        num_edits = len(self.records)
+        for size in _rungs(num_edits):
+            finds = [self._over_lambdas("rung", candidate, self.records[:size]) for candidate in candidates]
+            if size < num_edits:
+                finds = sorted(finds, key=lambda trial: -trial.score)[: math.ceil(len(finds) / KEEP)]
+            candidates = [find.hyperparameters for find in finds]
+        refined = [candidate.overridden({"refinement_steps": REFINEMENT_STEPS}) for candidate in candidates]
+        finds += [self._over_lambdas("refinement", candidate, self.records) for candidate in refined]
+        found = best(finds)
+        for name in AT_LAST:
+            others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
+            finds += [self.tried(name, other, self.records) for other in others]
+            found = best(finds)  # of all on these records, so that scores given up for drift do not add up
+        if found.cell.failed is not None:
+            return found
+        alike = sorted(_as_good_as_the_best(finds), key=lambda trial: -trial.score)[:MOST_ALIKE]
+        return max(alike, key=self._score_at_all_sizes)
+
+    def tried(self, stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
+        """Make one trial."""
+        return self._noted(Trial(stage, hyperparameters, len(records), self._cell(stage, hyperparameters, records)))
+
+    def _over_lambdas(self, stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
+        with_lambda = (settings.overridden({"moment_weight": value}) for value in self.grid.lambdas)
+        return best([self.tried(stage, each, records) for each in with_lambda])
+
+    def _score_at_all_sizes(self, trial: Trial) -> float:
+        """Return the mean score of a trial's settings with all records at once, and with fewer at a time."""
+        fewer = [self._over_slices(trial.hyperparameters, size) for size in _fewer(len(self.records))]
+        return fmean(one.score for one in (trial, *fewer))
+
+    def _over_slices(self, settings: MemitHyperparameters, size: int) -> Trial:
+        """Edit in `size` of the records at a time, and join all slices."""
+        slices = [self.records[start : start + size] for start in range(0, len(self.records), size)][:MOST_SLICES]
+        cells = [self._cell("few", settings, part) for part in slices]
+        return self._noted(Trial("few", settings, size, _together(cells)))
+
+    def _cell(self, stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Cell:
+        return self.bench.find(settings, records) or self.bench.measure(settings, records, self.within(stage))
+
+    def _noted(self, trial: Trial) -> Trial:
+        self.trials.append(trial)
+        self.on_trial(trial)
+        return trial
 
 
 def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:

@@ -8,7 +8,7 @@ object, so that a fact's terms do not depend on the facts beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -69,9 +69,7 @@ class Continuations:
 
     def log_probabilities(self, model: EditableModel) -> Tensor:
         """Return log probabilities at each predicted token's place, (tokens, vocabulary), float32."""
-        everything = model.blocks(0, model.num_layers)
-        embedded = model.embed(padded(self.rows, model.device))
-        hidden = everything(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        hidden = model.run(0, model.num_layers, model.embed(padded(self.rows, model.device)))
         return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
 
     def loss(self, log_probabilities: Tensor) -> Tensor:
@@ -161,9 +159,7 @@ def changing_outputs(model: EditableModel, changes: Mapping[int, OnOutput]) -> I
     def hook(change: OnOutput) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         return lambda module, inputs, output: change(inputs[0], output)
 
-    hooks = [model.down_projection(layer).register_forward_hook(hook(change)) for layer, change in changes.items()]
-    try:
+    with ExitStack() as hooks:
+        for layer, change in changes.items():
+            hooks.enter_context(model.down_projection(layer).register_forward_hook(hook(change)))
         yield
-    finally:
-        for one in hooks:
-            one.remove()

@@ -139,15 +139,7 @@ def moment_factors(second_moments: SecondMoments, layers: Sequence[int], device:
     Raises:
         StatisticsError: a layer has no second moment, or one that is not positive definite.
     """
-    factors = {}
-    for layer in layers:
-        factor = second_moments.factor(layer, device)
-        if factor is None:
-            raise StatisticsError(
-                f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
-            )
-        factors[layer] = factor
-    return factors
+    return {layer: second_moments.required_factor(layer, device) for layer in layers}
 
 
 def network_of(folder: Path, model_digest: str) -> MendNetwork:
