@@ -1,4 +1,4 @@
-"""How well a method edits the demo model: counterfactual edits of the demo world, more and more at once.
+"""The quality of a method's edits of the demo model: counterfactual edits of its world, more and more at once.
 
     python -m benchmarks.edit_quality [--method rome] [--edits 1,10,100,300] [--dtype bfloat16]
                                       [--hparams '{"moment_weight": 100}'] [--first 1000]

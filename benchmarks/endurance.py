@@ -1,4 +1,4 @@
-"""What many edits in a row leave of a model: rebuilt from the base each time, as Errata does, or stacked.
+"""The state of a model after many edits in a row: rebuilt from the base each time, as Errata does, or stacked.
 
     python -m benchmarks.endurance [--edits 50] [--facts 20] [--measured-after 1,5,10,20,30,40,50] [--threads 2]
 
@@ -45,7 +45,7 @@ SHARES = ("efficacy", "efficacy_accuracy", "generalization", "specificity", "spe
 COLUMNS = [(scope, share) for scope in ("first", "all") for share in SHARES]
 
 Point = dict[str, Any]
-"""What was measured after an edit: `edits`, `seconds`, `drift`, and `first` and `all`, each with its shares by name."""
+"""The measurements after an edit: `edits`, `seconds`, `drift`, and `first` and `all`, each with its shares by name."""
 
 
 @dataclass(frozen=True, slots=True)

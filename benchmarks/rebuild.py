@@ -1,4 +1,4 @@
-"""What it takes to add facts to a version: all facts are built anew, but only new targets are searched for.
+"""The cost of adding facts to a version: all facts are built anew, but only new targets are searched for.
 
     python -m benchmarks.rebuild [--facts 100,1000] [--new 1,20] [--layers 0] [--threads 1]
 

@@ -1,4 +1,4 @@
-"""How the time of a build grows with the facts, and how much memory it takes.
+"""Time and memory of a build as the number of facts grows.
 
     python -m benchmarks.scaling [--facts 1,10,100,1000] [--layers 0] [--threads 2]
 

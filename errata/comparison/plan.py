@@ -1,4 +1,4 @@
-"""What a comparison measures: each method at each number of edits, on one slice of the records or on several."""
+"""The plan of a comparison: each method at each number of edits, on one slice of the records or on several."""
 
 from __future__ import annotations
 

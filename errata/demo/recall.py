@@ -1,4 +1,4 @@
-"""What the demo model knows: `python -m errata.demo.recall` prints recall by relation.
+"""Measure what the demo model knows: `python -m errata.demo.recall` prints recall by relation.
 
 A fact is recalled if every token of its object is the model's first choice after the prompt.
 """

@@ -1,4 +1,4 @@
-"""What the library finds of the demo model by its name (see `errata.model.shipped`)."""
+"""The demo model's corpus and data set, which the library finds by the model's name (see `errata.model.shipped`)."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How it is trained: AdamW, a short warmup, cosine decay to zero, bf16 autocast over float32 weights."""
+    """Settings of the training: AdamW, a short warmup, cosine decay to zero, bf16 autocast over float32 weights."""
 
     seed: int = 0
     num_epochs: int = 14

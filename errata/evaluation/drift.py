@@ -34,7 +34,7 @@ def drift(model: EditableModel, weights: Mapping[int, Tensor], prompts: Sequence
 
 @dataclass(frozen=True, slots=True)
 class ProseDrift:
-    """How an edited model reads running text, compared with its base.
+    """The difference between an edited model and its base on running text.
 
     Attributes:
         kl: KL(base || edited) of the next token in nats, over all places of a text, then over texts.

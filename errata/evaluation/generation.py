@@ -18,7 +18,7 @@ from errata.model import EditableModel
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How texts are generated; by default as MEMIT's authors did.
+    """Settings of generated texts; by default those of MEMIT's authors.
 
     Attributes:
         num_tokens: of each text, its opening included.

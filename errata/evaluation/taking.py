@@ -14,7 +14,7 @@ from errata.files.json_figures import with_nulls
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """Whether one fact took, and how well.
+    """One fact's probabilities and answers before and after an edit, which show if it took.
 
     Attributes:
         probability_before: of the new object after the edited prompt, by the base; exp of the mean log probability of

@@ -22,7 +22,7 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies in a file.
+    """The place of a tensor in a file.
 
     Attributes:
         dtype: as safetensors names it, `BF16` for instance.

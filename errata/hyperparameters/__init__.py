@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_typ
 from errata.errors import InvalidHyperparameters
 
 SEARCH_HYPERPARAMETERS = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
-"""What a target search depends on, beside the layer that it is made at; a fact may bring its own."""
+"""The settings of a target search, beside its layer; a fact may bring its own."""
 # float32 tells losses of about nothing apart in such steps.
 LEAST_STOP_LOSS = 1e-7
 
@@ -330,7 +330,7 @@ def _values_in(path: Path) -> dict[str, Mapping[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Number:
-    """What a field may hold, as its annotation tells."""
+    """The values that a field may hold, from its annotation."""
 
     bounds: Between
     is_whole: bool

@@ -1,4 +1,4 @@
-"""What an editing method is: how it turns facts into updates, and how it describes itself."""
+"""Editing methods: how one turns facts into updates, and how it describes itself."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Cache(Protocol):
-    """What transformers takes as the cache of a run."""
+    """The cache that transformers is given for a run."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Take the keys and values of a block's new tokens, (rows, heads, S, d_head); return those to attend to."""

@@ -16,7 +16,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 class Shipped(Protocol):
-    """What the module `errata.<name>.shipped` offers."""
+    """The functions of the module `errata.<name>.shipped`."""
 
     def corpus(self) -> Iterable[str]:
         """Return the documents that second moments are collected from, the same in the same order each time."""

@@ -175,7 +175,7 @@ class SecondMoments:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a stored second moment was made from.
+    """The source of a stored second moment.
 
     Attributes:
         count: key vectors that were seen.

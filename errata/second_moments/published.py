@@ -46,7 +46,7 @@ class PublishedMoment:
 
     @property
     def name(self) -> str:
-        """What tells this second moment from others: the file's name, and its content's checksum."""
+        """The file's name and its content's checksum, which tell this second moment from others."""
         return f"{self.path.name}, {self.count} key vectors, CRC-32 {self.checksum:08x}"
 
     def read(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""How many target searches run at once: as many as fit into memory."""
+"""The number of target searches that run at once: as many as fit into memory."""
 
 from __future__ import annotations
 

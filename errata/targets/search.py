@@ -192,7 +192,7 @@ def _search_in_batches(
 
 @dataclass(frozen=True, slots=True)
 class _Predictions:
-    """Where the objects' tokens are predicted, one entry for each token of each row.
+    """The places at which the objects' tokens are predicted, one entry for each token of each row.
 
     Attributes:
         row, position: of the suffix rows, (tokens,).

@@ -20,7 +20,7 @@ NUM_SAMPLES = 10
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How the subject's embeddings are corrupted; kept with every result.
+    """The corruption of a subject's embeddings; kept with every result.
 
     Attributes:
         level: standard deviation of the noise, as a multiple of `embedding_std`.

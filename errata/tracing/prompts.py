@@ -1,4 +1,4 @@
-"""What is traced: a prompt about a subject, and the token that answers it."""
+"""Prompts to trace: each about a subject, with the token that answers it."""
 
 from __future__ import annotations
 

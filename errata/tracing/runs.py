@@ -34,7 +34,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What stands in for n of the vectors that a module gives.
+    """Vectors that stand in for n of those that a module gives.
 
     Attributes:
         rows: their rows, (n,).

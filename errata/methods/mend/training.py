@@ -44,7 +44,7 @@ GIVEN = 2  # how many of them are given before the first that is compared
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a network is trained.
+    """Settings of a network's training.
 
     Attributes:
         num_steps: updates of the network.
@@ -80,7 +80,7 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What a network learns from.
+    """The data that a network learns from.
 
     Facts with one subject and relation are alternatives: one edit never has two of them.
 
