@@ -10,15 +10,15 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import DemoEdits, demo_records
 from errata.deltas import edited_weights
-from errata.demo.records import counterfactual_records
-from errata.demo.world import load_world
-from errata.evaluation import Record, evaluate, read_records
+from errata.demo import DEMO
+from errata.evaluation import Record, evaluate
 from errata.evaluation.results import estimates_of
 from errata.facts import FactSet
 from errata.methods.memit import build
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 
 COLUMNS = ("score", "efficacy", "generalization", "specificity")
@@ -27,16 +27,15 @@ COLUMNS = ("score", "efficacy", "generalization", "specificity")
 def main() -> None:
     parser = parser_for(__doc__)
     parser.add_argument("--facts", type=int, default=20)
-    parser.add_argument("--layers", default="0,1,2")
+    parser.add_argument("--layers", type=numbers, default="0,1,2")
     parser.add_argument("--refinement-steps", type=int, default=0)
     arguments = parsed(parser)
-    edits = DemoEdits.load(arguments.facts, layer_numbers(arguments.layers))
-    records = read_records(counterfactual_records(load_world())[: arguments.facts])
+    edits = DemoEdits.load(arguments.facts, arguments.layers)
+    records = demo_records(arguments.facts)
     places = [("cpu", torch.float32), ("cpu", torch.bfloat16)]
     if torch.cuda.is_available():
         places += [("cuda", torch.float32), ("cuda", torch.bfloat16)]
-    print("| | largest relative difference of an update | " + " | ".join(COLUMNS) + " |")
-    print("| --- " * (len(COLUMNS) + 2) + "|")
+    print_header("", "largest relative difference of an update", *COLUMNS)
     with tempfile.TemporaryDirectory() as folder:
         moments = edits.second_moments(Path(folder))
         first: dict[int, torch.Tensor] = {}
@@ -44,7 +43,7 @@ def main() -> None:
             updates, figures = _edited(device, dtype, edits, arguments.refinement_steps, moments, records)
             first = first or updates
             difference = max(float((updates[layer] - first[layer]).norm() / first[layer].norm()) for layer in first)
-            print(f"| {device}, {str(dtype).removeprefix('torch.')} | {difference:.1e} | {figures} |", flush=True)
+            print_row(f"{device}, {str(dtype).removeprefix('torch.')}", f"{difference:.1e}", *figures)
 
 
 def _edited(
@@ -54,14 +53,14 @@ def _edited(
     refinement_steps: int,
     moments: SecondMoments,
     records: list[Record],
-) -> tuple[dict[int, torch.Tensor], str]:
-    """The update of each layer, float64, and the figures in percent."""
+) -> tuple[dict[int, torch.Tensor], list[str]]:
+    """Edit the records in; return the update of each layer, float64, and the figures in percent."""
     model = EditableModel.load(DEMO, dtype=dtype, device=device)
     settings = edits.hyperparameters.overridden({"refinement_steps": refinement_steps})
     built = build(model, FactSet(edits.facts), settings, moments, contexts=edits.contexts)
     measured = evaluate(model, [record.case for record in records], edited_weights(model, built.deltas))
     estimates = estimates_of(measured.results)
-    figures = " | ".join(f"{100 * estimates[name].mean:.1f}" for name in COLUMNS)
+    figures = [f"{100 * estimates[name].mean:.1f}" for name in COLUMNS]
     return {layer: delta.dense().double().cpu() for layer, delta in built.deltas.items()}, figures
 
 

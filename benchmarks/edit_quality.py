@@ -1,4 +1,4 @@
-"""How well a method edits the demo model: counterfactual edits of the demo world, more and more at once.
+"""The quality of a method's edits of the demo model: counterfactual edits of its world, more and more at once.
 
     python -m benchmarks.edit_quality [--method rome] [--edits 1,10,100,300] [--dtype bfloat16]
                                       [--hparams '{"moment_weight": 100}'] [--first 1000]
@@ -10,7 +10,6 @@ which no reported figure is measured on.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -22,18 +21,18 @@ from typing import Any
 
 import torch
 
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import demo_moments, demo_records
 from errata.deltas import edited_weights, relative_norm
-from errata.demo.records import counterfactual_records
-from errata.demo.world import load_world
-from errata.evaluation import Evaluation, Record, evaluate, read_records
+from errata.demo import DEMO
+from errata.evaluation import Evaluation, Record, evaluate
 from errata.evaluation.results import estimates_of
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.methods import METHODS
 from errata.methods.method import Method
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
-from errata.second_moments.corpora import corpus_for
 
 SLICES = {1: 30, 10: 8, 100: 3}  # the sizes and slices that the reference was measured with on a like model
 COLUMNS = (
@@ -49,7 +48,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """One edit of some records: what was measured, the norms of the updates and the seconds it took."""
+    """One edit of some records: its evaluation, the norms of the updates, and the seconds that the build took."""
 
     measured: Evaluation
     norms: tuple[float, ...]
@@ -57,27 +56,26 @@ class Slice:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, threads=None)
     parser.add_argument("--method", default="memit", choices=METHODS)
-    parser.add_argument("--edits", default="1,10,100,300", help="sizes, separated by commas")
+    parser.add_argument("--edits", type=numbers, default="1,10,100,300", help="sizes, separated by commas")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16"))
     parser.add_argument("--hparams", type=json.loads, default={}, help="JSON object of hyperparameters to change")
     parser.add_argument("--first", type=int, default=0, help="number of the first record")
-    arguments = parser.parse_args()
-    sizes = [int(size) for size in arguments.edits.split(",")]
-
+    arguments = parsed(parser)
     model = EditableModel.load(DEMO, dtype=getattr(torch, arguments.dtype))
     method = METHODS[arguments.method]
     shipped = method.hyperparameters.for_model(DEMO)
     assert shipped is not None
     hyperparameters = shipped.overridden(arguments.hparams)
-    records = read_records(counterfactual_records(load_world()))[arguments.first :]
+    records = demo_records()[arguments.first :]
     with tempfile.TemporaryDirectory() as folder:
-        moments = second_moments(model, hyperparameters, Path(folder))
+        moments = SecondMoments(Path(folder))
+        if isinstance(hyperparameters, MomentHyperparameters):
+            moments = demo_moments(model, hyperparameters, Path(folder))
         print(f"{len(records)} records; {hyperparameters}\n")
-        print("| edits (runs) | " + " | ".join(COLUMNS) + " | drift | relative norms | seconds |")
-        print("| --- " * (len(COLUMNS) + 4) + "|")
-        for size in sizes:
+        print_header("edits (runs)", *COLUMNS, "drift", "relative norms", "seconds")
+        for size in arguments.edits:
             if size > len(records):
                 parser.error(f"there are {len(records)} records, too few for {size} edits")
             runs = min(SLICES.get(size, 1), len(records) // size)
@@ -85,16 +83,7 @@ def main() -> None:
                 edit_slice(model, method, records[run * size : (run + 1) * size], hyperparameters, moments)
                 for run in range(runs)
             ]
-            print(_row(size, slices), flush=True)
-
-
-def second_moments(model: EditableModel, hyperparameters: Hyperparameters, folder: Path) -> SecondMoments:
-    """The demo model's, collected into `folder` where the method uses them."""
-    if not isinstance(hyperparameters, MomentHyperparameters):
-        return SecondMoments(folder)
-    return SecondMoments.open(
-        model, hyperparameters.layers, hyperparameters.num_samples, folder=folder, corpus=corpus_for(DEMO, None)
-    )
+            print_row(*_row(size, slices))
 
 
 def edit_slice(
@@ -114,12 +103,13 @@ def edit_slice(
     return Slice(evaluate(model, cases, edited_weights(model, built.deltas)), norms, seconds)
 
 
-def _row(size: int, slices: Sequence[Slice]) -> str:
+def _row(size: int, slices: Sequence[Slice]) -> list[str]:
     estimates = estimates_of([result for one in slices for result in one.measured.results])
-    figures = " | ".join(f"{100 * estimates[name].mean:.1f}" for name in COLUMNS)
+    figures = [f"{100 * estimates[name].mean:.1f}" for name in COLUMNS]
     drift = fmean(one.measured.drift for one in slices)
     norms = ", ".join(f"{fmean(layer):.2f}" for layer in zip(*(one.norms for one in slices), strict=True))
-    return f"| {size} ({len(slices)}) | {figures} | {drift:.4f} | {norms} | {fmean(s.seconds for s in slices):.2f} |"
+    seconds = fmean(one.seconds for one in slices)
+    return [f"{size} ({len(slices)})", *figures, f"{drift:.4f}", norms, f"{seconds:.2f}"]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What many edits in a row leave of a model: rebuilt from the base each time, as Errata does, or stacked.
+"""The state of a model after many edits in a row: rebuilt from the base each time, as Errata does, or stacked.
 
     python -m benchmarks.endurance [--edits 50] [--facts 20] [--measured-after 1,5,10,20,30,40,50] [--threads 2]
 
@@ -25,20 +25,18 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.demo_edits import parsed, parser_for
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import demo_moments, demo_records
 from benchmarks.endurance_plot import draw
 from errata.deltas import edited_weights
-from errata.demo.records import counterfactual_records
-from errata.demo.world import load_world
-from errata.evaluation import Case, evaluate, read_records
+from errata.demo import DEMO
+from errata.evaluation import Case, Record, evaluate
 from errata.facts import FactSet
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build
 from errata.methods.method import Built
 from errata.methods.sequential import sequential_builds
-from errata.model import DEMO, EditableModel
-from errata.second_moments import SecondMoments
-from errata.second_moments.corpora import corpus_for
+from errata.model import EditableModel
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
 
@@ -47,7 +45,7 @@ SHARES = ("efficacy", "efficacy_accuracy", "generalization", "specificity", "spe
 COLUMNS = [(scope, share) for scope in ("first", "all") for share in SHARES]
 
 Point = dict[str, Any]
-"""What was measured after an edit: `edits`, `seconds`, `drift`, and `first` and `all`, each with its shares by name."""
+"""The measurements after an edit: `edits`, `seconds`, `drift`, and `first` and `all`, each with its shares by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +57,20 @@ class Edits:
     batches: Sequence[FactSet]
 
     @classmethod
-    def of_records(cls, model: EditableModel, records: Sequence[dict[str, Any]], num_facts: int) -> Edits:
-        """The records in their order, `num_facts` for each edit."""
-        known = read_records(records)
-        cases, facts = [record.case for record in known], [record.fact for record in known]
+    def of_records(cls, model: EditableModel, records: Sequence[Record], num_facts: int) -> Edits:
+        """Take the records in their order, `num_facts` for each edit."""
+        cases, facts = [record.case for record in records], [record.fact for record in records]
         batches = [FactSet(facts[first : first + num_facts]) for first in range(0, len(facts), num_facts)]
         return cls(model, cases, batches)
 
     @property
     def num_subjects_of_several(self) -> int:
-        """Subjects about which several edits say something, so that their targets are searched for again."""
+        """The number of subjects in several edits, whose targets are searched for again."""
         of_each = [{fact.subject for fact in batch} for batch in self.batches]
         return sum(map(len, of_each)) - len(set().union(*of_each))
 
     def point(self, number: int, weights: Mapping[int, Tensor], seconds: float) -> Point:
-        """What is measured with `weights`, after edit `number`."""
+        """Measure the model with `weights`, after edit `number`."""
         so_far = self.cases[: sum(map(len, self.batches[:number]))]
         point: Point = {"edits": number, "seconds": round(seconds, 1)}
         for name, cases in (("first", so_far[: len(self.batches[0])]), ("all", so_far)):
@@ -87,33 +84,26 @@ def main() -> None:
     parser = parser_for(__doc__)
     parser.add_argument("--edits", type=int, default=50)
     parser.add_argument("--facts", type=int, default=20, help="of each edit")
-    parser.add_argument("--measured-after", default="1,5,10,20,30,40,50", help="numbers of edits, separated by commas")
+    parser.add_argument(
+        "--measured-after", type=numbers, default="1,5,10,20,30,40,50", help="numbers of edits, separated by commas"
+    )
     parser.add_argument("--figures", type=Path, default=FIGURES)
     arguments = parsed(parser)
     num_facts = arguments.edits * arguments.facts
-    measured_after = {int(number) for number in arguments.measured_after.split(",")} | {arguments.edits}
+    measured_after = {*arguments.measured_after, arguments.edits}
 
     model = EditableModel.load(DEMO)
     hyperparameters = MemitHyperparameters.for_model(DEMO)
     assert hyperparameters is not None
-    records = counterfactual_records(load_world())
-    if num_facts > len(records):
-        parser.error(f"there are {len(records)} records, too few for {num_facts} facts")
-    edits = Edits.of_records(model, records[:num_facts], arguments.facts)
+    edits = Edits.of_records(model, demo_records(num_facts), arguments.facts)
     print(f"{arguments.edits} edits of {arguments.facts} facts, records 0 to {num_facts - 1}; {hyperparameters}")
     print(f"subjects that come in several edits: {edits.num_subjects_of_several}\n", flush=True)
 
     contexts = sample_contexts(model, hyperparameters.seed)
     with tempfile.TemporaryDirectory() as folder:
-        moments = SecondMoments.open(
-            model,
-            hyperparameters.layers,
-            hyperparameters.num_samples,
-            folder=Path(folder, "moments"),
-            corpus=corpus_for(DEMO, None),
-        )
-        common = (hyperparameters, moments)
-        print_header()
+        common = (hyperparameters, demo_moments(model, hyperparameters, Path(folder, "moments")))
+        shares = [f"{scope}: {share.replace('_', ' ')}" for scope, share in COLUMNS]
+        print_header("", "edits", *shares, "drift", "seconds")
         store = BuildStore(Path(folder, "targets"))
         rebuilds = sequential_builds(model, edits.batches, *common, contexts=contexts, store=store)
         rebuilt, last = measured_in_a_row(edits, "rebuild", rebuilds, measured_after)
@@ -145,7 +135,7 @@ def main() -> None:
 def measured_in_a_row(
     edits: Edits, name: str, builds: Iterable[Built], measured_after: set[int]
 ) -> tuple[list[Point], Built]:
-    """The points after some of the edits, with the seconds that all edits up to there took, and the last build."""
+    """Measure after some of the edits; return the points, each with the seconds up to there, and the last build."""
     points: list[Point] = []
     seconds = 0.0
     began = time.perf_counter()
@@ -159,7 +149,7 @@ def measured_in_a_row(
 
 
 def differences(model: EditableModel, last: Built, whole: Built, last_point: Point, one_batch: Point) -> dict[str, Any]:
-    """How far the last rebuild is from the one batch: in its updates, its edited matrices and what was measured."""
+    """Compare the last rebuild with the one batch: updates, edited matrices and measurements."""
     rebuilt, expected = edited_weights(model, last.deltas), edited_weights(model, whole.deltas)
     dense = {layer: (last.deltas[layer].dense(), delta.dense()) for layer, delta in whole.deltas.items()}
     return {
@@ -177,15 +167,9 @@ def differences(model: EditableModel, last: Built, whole: Built, last_point: Poi
     }
 
 
-def print_header() -> None:
-    shares = [f"{scope}: {share.replace('_', ' ')}" for scope, share in COLUMNS]
-    print("| | edits | " + " | ".join(shares) + " | drift | seconds |")
-    print("| --- " * (len(shares) + 4) + "|", flush=True)
-
-
 def print_point(name: str, point: Point) -> None:
-    shares = " | ".join(f"{100 * point[scope][share]:.1f}" for scope, share in COLUMNS)
-    print(f"| {name} | {point['edits']} | {shares} | {point['drift']:.3f} | {point['seconds']:.0f} |", flush=True)
+    shares = [f"{100 * point[scope][share]:.1f}" for scope, share in COLUMNS]
+    print_row(name, point["edits"], *shares, f"{point['drift']:.3f}", f"{point['seconds']:.0f}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ Beside the figures: an SVG, and a PNG of the same. Lines differ in dash and mark
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from benchmarks.command import parsed, parser_for
 
 PANELS = {
     "efficacy": "Efficacy, %",
@@ -38,13 +39,13 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, threads=None)
     parser.add_argument("figures", type=Path, nargs="?", default="docs/figures/endurance.json")
-    print("written:", *draw(parser.parse_args().figures))
+    print("written:", *draw(parsed(parser).figures))
 
 
 def draw(figures: Path) -> tuple[Path, Path]:
-    """Draw the shares of the first edit's facts and the drift, a panel for each; gives the files that were written."""
+    """Draw the shares of the first edit's facts and the drift, a panel for each; return the files that were written."""
     measured = json.loads(figures.read_text())
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
     grid = figure.subplots(2, 3)

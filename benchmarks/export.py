@@ -9,7 +9,6 @@ end and thrown away. Beside it: what reading the same files takes.
 
 from __future__ import annotations
 
-import argparse
 import resource
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
 
+from benchmarks.command import parsed, parser_for, print_header, print_row
 from errata.deltas import ROWS_AT_ONCE, Delta, edited_weight
 from errata.demo import MODEL_FOLDER
 from errata.export import checkpoint
@@ -34,13 +34,13 @@ MIB = 2**20
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, threads=None)
     parser.add_argument("--gib", default="1,4", help="sizes of the checkpoint, separated by commas")
     parser.add_argument("--rank", type=int, default=100, help="number of facts")
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     print(f"every block edited, rank {arguments.rank}, {torch.get_num_threads()} threads\n")
-    print("| blocks | shards | checkpoint | read alone | exported | | peak memory before | grown by | one matrix |")
-    print("| --- " * 9 + "|", flush=True)
+    columns = ("blocks", "shards", "checkpoint", "read alone", "exported", "", "peak memory before", "grown by")
+    print_header(*columns, "one matrix")
     for gib in arguments.gib.split(","):
         num_blocks = max(1, round(float(gib) * 2**30 / BLOCK_BYTES))
         with tempfile.TemporaryDirectory(prefix="errata-export-") as folder:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _in_its_own_process(work: Callable[..., None], *arguments: str | int) -> None:
-    """So that one's peak of memory is not another's."""
+    """Run in a process of its own, so that its peak of memory is its own, too."""
     process = get_context("spawn").Process(target=work, args=arguments)
     process.start()
     process.join()
@@ -89,16 +89,13 @@ def _measure(name: str, num_blocks: int, rank: int) -> None:
     seconds = _drained(tar(files))
     grown = _peak_bytes() - before
     size = tar_size(files)
-    cells = [
-        f"{num_blocks} | {len(paths)} | {size / MIB:.0f} MiB | {reading:.1f} s | {seconds:.1f} s",
-        f"{size / MIB / seconds:.0f} MiB/s | {before / MIB:.0f} MiB | {grown / MIB:.0f} MiB",
-        f"{2 * D_MODEL * D_IN / MIB:.0f} MiB",
-    ]
-    print(f"| {' | '.join(cells)} |", flush=True)
+    spent = (f"{reading:.1f} s", f"{seconds:.1f} s", f"{size / MIB / seconds:.0f} MiB/s")
+    taken = (f"{num_bytes / MIB:.0f} MiB" for num_bytes in (before, grown, 2 * D_MODEL * D_IN))
+    print_row(num_blocks, len(paths), f"{size / MIB:.0f} MiB", *spent, *taken)
 
 
 def _warm_up(delta: Delta) -> None:
-    """A few rows, so that the buffers that PyTorch keeps for products of matrices are there before."""
+    """Edit a few rows, so that PyTorch has allocated its buffers for matrix products before."""
     assert delta.right is not None
     rows = Delta(delta.left[:ROWS_AT_ONCE], delta.right, delta.rank)
     edited_weight(0, torch.zeros(ROWS_AT_ONCE, D_IN, dtype=torch.bfloat16), rows)
@@ -112,7 +109,7 @@ def _read(paths: Iterable[Path]) -> Iterator[bytes]:
 
 
 def _drained(pieces: Iterable[bytes]) -> float:
-    """Seconds that it takes to go through all pieces."""
+    """Return the seconds that it takes to go through all pieces."""
     began = time.perf_counter()
     for _ in pieces:
         pass

@@ -8,7 +8,6 @@ model; one client asks, and waits for each answer.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -23,6 +22,7 @@ from errata_registry.records import BaseModelName, StoredFact, now
 from errata_registry.settings import Settings
 from errata_registry.versions.store import Artifacts
 
+from benchmarks.command import parsed, parser_for, print_row
 from errata.deltas import Delta
 from errata.facts import Fact
 from errata.model import EditableModel
@@ -34,10 +34,10 @@ LAYER = 0
 
 def main() -> None:
     """Print how long each request takes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, threads=None)
     parser.add_argument("--facts", type=int, default=10_000)
     parser.add_argument("--versions", type=int, default=100)
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     with tempfile.TemporaryDirectory(prefix="errata-facts-") as home:
         settings = Settings(home=Path(home), port=free_port())
         changed = _make_versions(settings, arguments.facts, arguments.versions)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _make_versions(settings: Settings, num_facts: int, num_versions: int) -> Fact:
-    """Gives the fact that each version but the first changes."""
+    """Make the versions; return the fact that each but the first changes."""
     model = EditableModel.load(settings.model)
     base_model = BaseModelName(name=model.name, digest=model.digest, dtype="float32")
     d_model, d_in = model.weight(LAYER).shape
@@ -73,7 +73,7 @@ def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
 
     begun = time.perf_counter()
     client.post(f"/versions/{num_versions}/activate").raise_for_status()
-    print(f"| the first page after an activation | {_ms(get('/facts', limit=100)):.1f} ms |")
+    print_row("the first page after an activation", f"{_ms(get('/facts', limit=100)):.1f} ms")
     middle = changed.id
     for what, ask in {
         "a page of 100": get("/facts", limit=100),
@@ -87,7 +87,7 @@ def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
         "an edit of one fact, accepted": post_one_fact,
     }.items():
         ask().raise_for_status()
-        print(f"| {what} | {statistics.median(_ms(ask) for _ in range(TURNS)):.1f} ms |", flush=True)
+        print_row(what, f"{statistics.median(_ms(ask) for _ in range(TURNS)):.1f} ms")
     for edit in client.get("/edits", params={"limit": 1000}).json()["data"]:
         client.post(f"/edits/{edit['id']}/cancel")
     print(f"\n{time.perf_counter() - begun:.1f} s in all")

@@ -15,7 +15,8 @@ from statistics import median
 
 from errata_worker.measuring import measure
 
-from benchmarks.demo_edits import DemoEdits, parsed, parser_for
+from benchmarks.command import parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import DemoEdits
 from errata import evaluation
 from errata.deltas import edited_weights
 from errata.facts import FactSet
@@ -52,13 +53,13 @@ def main() -> None:
     for _ in range(TURNS):
         for name, way in ways.items():
             seconds[name].append(processor_seconds(way))
-    print("| measured | processor seconds |\n| --- | --- |")
+    print_header("measured", "processor seconds")
     for name, turns in seconds.items():
-        print(f"| {name} | {median(turns):.2f} |")
+        print_row(name, f"{median(turns):.2f}")
 
 
 def processor_seconds(way: Callable[[], None]) -> float:
-    """What a call costs."""
+    """Return the processor seconds that a call takes."""
     began = time.process_time()
     way()
     return time.process_time() - began

@@ -28,7 +28,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 
-from benchmarks.demo_edits import parsed, parser_for
+from benchmarks.command import parsed, parser_for
 from errata.deltas import edited_weights
 from errata.demo import MODEL_FOLDER
 from errata.facts import Fact, FactSet
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def parser_of_a_random_model(description: str | None) -> argparse.ArgumentParser:
-    """A parser that knows what `random_model` is to be told."""
+    """Return a parser with the arguments of `random_model`."""
     parser = parser_for(description)
     parser.add_argument("--model", choices=MODELS, default="gpt-j-6b")
     parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
@@ -97,7 +97,7 @@ def parser_of_a_random_model(description: str | None) -> argparse.ArgumentParser
 
 
 def random_model(arguments: argparse.Namespace) -> EditableModel:
-    """A model of the true dimensions whose weights are drawn from a normal distribution, without a second copy."""
+    """Make a model of the true dimensions, with normally distributed weights and no second copy of them."""
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -127,17 +127,17 @@ def random_model(arguments: argparse.Namespace) -> EditableModel:
 
 
 def one_block(shape: Any) -> dict[str, int]:
-    """The change that leaves one block of a config."""
+    """Return the change to a config that leaves one block."""
     return {"n_layer": 1} if isinstance(shape, GPTJConfig) else {"num_hidden_layers": 1}
 
 
 def first_block(name: str) -> str:
-    """The name of the same tensor in the first block."""
+    """Return the name of the same tensor in the first block."""
     return ".".join("0" if part.isdigit() else part for part in name.split("."))
 
 
 def made_up_moments(model: EditableModel, layers: Sequence[int], folder: Path) -> SecondMoments:
-    """Second moments of full rank, written as the authors publish them, then read and factored."""
+    """Write second moments of full rank as the authors publish them, then read and factor them."""
     began = time.perf_counter()
     published = folder / "published"
     publish_made_up_moments(model, layers, published)
@@ -156,7 +156,7 @@ def made_up_moments(model: EditableModel, layers: Sequence[int], folder: Path) -
 
 
 def publish_made_up_moments(model: EditableModel, layers: Sequence[int], published: Path) -> None:
-    """A file for each layer in the form of the authors'."""
+    """Write a file for each layer in the authors' form."""
     published.mkdir()
     d_in = model.weight(layers[0]).shape[1]
     for layer in layers:
@@ -175,7 +175,7 @@ def publish_made_up_moments(model: EditableModel, layers: Sequence[int], publish
 
 
 def numbered_facts(count: int) -> list[Fact]:
-    """Facts about as many subjects, with prompts and objects of several lengths."""
+    """Return facts about as many subjects, with prompts and objects of several lengths."""
     relations = ("plays the sport of", "The official language of {} is", "has its headquarters in the city of")
     objects = ("baseball", "Ancient Greek", "New York")
     return [Fact(f"Person number {n}", relations[n % 3], objects[n % 3]) for n in range(count)]
@@ -184,7 +184,7 @@ def numbered_facts(count: int) -> list[Fact]:
 def time_build(
     model: EditableModel, hyperparameters: MemitHyperparameters, moments: SecondMoments, num_facts: int
 ) -> None:
-    """A build from end to end, its stages apart."""
+    """Time a build from end to end, and its stages."""
     facts = FactSet(numbered_facts(num_facts))
     stages: dict[str, float] = {}
     began = last = begin(model)
@@ -213,7 +213,7 @@ def time_build(
 
 
 def time_plain(model: EditableModel, hyperparameters: MemitHyperparameters, num_facts: int) -> None:
-    """The plain loop and the search on the same facts."""
+    """Time the plain loop and the search on the same facts."""
     facts = numbered_facts(num_facts)
     began = time.perf_counter()
     plain = torch.stack([plain_target(model, fact, CONTEXTS, hyperparameters) for fact in facts])
@@ -232,7 +232,7 @@ def time_plain(model: EditableModel, hyperparameters: MemitHyperparameters, num_
 
 
 def time_search(model: EditableModel, hyperparameters: MemitHyperparameters, num_facts: int, rate: float) -> None:
-    """The search alone, and the share of the rate of matrix products that it reaches."""
+    """Time the search alone; compare its operations a second with those of a matrix product."""
     facts = numbered_facts(num_facts)
     began = begin(model)
     find_targets(model, facts, CONTEXTS, hyperparameters)
@@ -250,7 +250,7 @@ def time_search(model: EditableModel, hyperparameters: MemitHyperparameters, num
 
 
 def matrix_rate(model: EditableModel) -> float:
-    """Floating point operations a second of a large matrix product, in the model's number type and place."""
+    """Return the operations a second of a large matrix product, in the model's dtype and on its device."""
     weight = model.weight(0)
     inputs = torch.randn(4_096 if model.device.type == "cuda" else 512, weight.shape[1]).to(weight)
     operations = 2 * inputs.shape[0] * weight.numel()
@@ -265,7 +265,7 @@ def matrix_rate(model: EditableModel) -> float:
 
 
 def begin(model: EditableModel) -> float:
-    """The time now, with the GPU at rest and its peak memory forgotten. (A process's cannot be.)"""
+    """Return the time now, with the GPU at rest and its peak memory reset. (A process's cannot be.)"""
     synchronize(model)
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
@@ -273,13 +273,13 @@ def begin(model: EditableModel) -> float:
 
 
 def synchronize(model: EditableModel) -> None:
-    """Wait for what was started on a GPU."""
+    """Wait for the work started on a GPU."""
     if model.device.type == "cuda":
         torch.cuda.synchronize(model.device)
 
 
 def peak_memory(model: EditableModel) -> float:
-    """The most memory taken so far, in GiB: the GPU's, or else the process's in main memory."""
+    """Return the peak memory so far in GiB: the GPU's, or else the process's in main memory."""
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(model.device) / 2**30
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

@@ -1,4 +1,4 @@
-"""What it takes to add facts to a version: all facts are built anew, but only new targets are searched for.
+"""The cost of adding facts to a version: all facts are built anew, but only new targets are searched for.
 
     python -m benchmarks.rebuild [--facts 100,1000] [--new 1,20] [--layers 0] [--threads 1]
 
@@ -26,7 +26,8 @@ from time import process_time
 
 from torch import Tensor
 
-from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import DemoEdits
 from benchmarks.write import Parts, by_part, timed
 from errata.deltas import edited_weights
 from errata.evaluation import Evaluation, cases_of, evaluate
@@ -41,35 +42,35 @@ TURNS = 3
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.set_defaults(threads=1)
-    parser.add_argument("--facts", default="100,1000", help="numbers of facts before, separated by commas")
-    parser.add_argument("--new", default="1,20", help="numbers of new facts, separated by commas")
-    parser.add_argument("--layers", default="0", help="edited layers, separated by commas")
+    parser = parser_for(__doc__, threads=1)
+    parser.add_argument(
+        "--facts", type=numbers, default="100,1000", help="numbers of facts before, separated by commas"
+    )
+    parser.add_argument("--new", type=numbers, default="1,20", help="numbers of new facts, separated by commas")
+    parser.add_argument("--layers", type=numbers, default="0", help="edited layers, separated by commas")
     arguments = parsed(parser)
-    layers, added = layer_numbers(arguments.layers), [int(number) for number in arguments.new.split(",")]
-    print(f"layers {arguments.layers}, {arguments.threads} thread(s), seconds of the processor\n")
+    layers, added = arguments.layers, arguments.new
+    print(f"layers {','.join(map(str, layers))}, {arguments.threads} thread(s), seconds of the processor\n")
     columns = ("facts", "new", "stored targets", "search", "all states", "closed form", "update", "rebuild")
-    print("| " + " | ".join((*columns, "from nothing", "times as fast", "measuring")) + " |")
-    print("| --- " * (len(columns) + 3) + "|", flush=True)
+    print_header(*columns, "from nothing", "times as fast", "measuring")
     with tempfile.TemporaryDirectory() as folder:
-        for num_facts in map(int, arguments.facts.split(",")):
+        for num_facts in arguments.facts:
             edits = DemoEdits.load(num_facts + max(added), layers)
             moments = edits.second_moments(Path(folder, "moments"))
             known = Path(folder, f"what is known of {num_facts}")
             build_all(replace(edits, facts=edits.facts[:num_facts]), moments, known)
             for num_new in added:
                 both = replace(edits, facts=edits.facts[: num_facts + num_new])
-                print(row(both, num_new, known, moments), flush=True)
+                print_row(*row(both, num_new, known, moments))
 
 
 def found(edits: DemoEdits, facts: Sequence[Fact], store: Path) -> Tensor:
-    """The targets of facts, from `store` or else searched for and kept there."""
+    """Return the targets of facts, from `store` or else searched for and kept there."""
     return find_targets(edits.model, facts, edits.contexts, edits.hyperparameters, store=BuildStore(store))
 
 
-def row(edits: DemoEdits, num_new: int, known: Path, moments: SecondMoments) -> str:
-    """Adding the last facts to the others, whose targets are `known`, as one row of the table."""
+def row(edits: DemoEdits, num_new: int, known: Path, moments: SecondMoments) -> list[object]:
+    """Add the last facts to the others, whose targets are `known`; return a row of the table."""
     num_facts = len(edits.facts) - num_new
     stored, search, whole = [], [], []
     parts: list[Parts] = []
@@ -86,29 +87,25 @@ def row(edits: DemoEdits, num_new: int, known: Path, moments: SecondMoments) -> 
     measuring, _ = timed(partial(measure, edits, built), process_time)
     rebuild, states = median(whole), median(part.states for part in parts)
     solve, write = median(part.solve for part in parts), median(part.write for part in parts)
-    figures = " | ".join(
-        f"{seconds:.2f} s" for seconds in (median(stored), median(search), states, solve, write, rebuild)
-    )
-    return (
-        f"| {num_facts} | {num_new} | {figures} "
-        f"| {from_nothing:.1f} s | {from_nothing / rebuild:.0f} | {measuring:.1f} s |"
-    )
+    figures = [f"{seconds:.2f} s" for seconds in (median(stored), median(search), states, solve, write, rebuild)]
+    ratio = f"{from_nothing / rebuild:.0f}"
+    return [num_facts, num_new, *figures, f"{from_nothing:.1f} s", ratio, f"{measuring:.1f} s"]
 
 
 def build_all(edits: DemoEdits, moments: SecondMoments, store: Path) -> Built:
-    """One build of all the facts."""
+    """Build all facts at once."""
     facts, kept = FactSet(edits.facts), BuildStore(store)
     return build(edits.model, facts, edits.hyperparameters, moments, contexts=edits.contexts, store=kept)
 
 
 def measure(edits: DemoEdits, built: Built) -> Evaluation:
-    """What the worker measures of a version: how many of its facts hold, and its drift."""
+    """Measure what the worker measures of a version: how many of its facts hold, and its drift."""
     return evaluate(edits.model, cases_of(edits.model, edits.facts), edited_weights(edits.model, built.deltas))
 
 
 @contextmanager
 def copied(folder: Path) -> Iterator[Path]:
-    """A copy of a folder, for a while."""
+    """Copy a folder; remove the copy in the end."""
     with tempfile.TemporaryDirectory() as beside:
         yield Path(shutil.copytree(folder, Path(beside, "copy")))
 

@@ -14,7 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.demo_edits import DemoEdits, parsed, parser_for
+from benchmarks.command import parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import DemoEdits
 from errata.deltas import edited_weights
 from errata.evaluation import Case, Evaluation, cases_of, evaluate
 from errata.facts import Fact, FactSet
@@ -22,6 +23,8 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build
 from errata.second_moments import SecondMoments
 from errata.targets.store import BuildStore
+
+SHARES = ("efficacy", "generalization", "specificity")
 
 
 def main() -> None:
@@ -32,22 +35,21 @@ def main() -> None:
     edits = DemoEdits.load(arguments.first + arguments.facts)
     facts = list(FactSet(edits.facts[arguments.first :]))
     cases = cases_of(edits.model, facts)
-    print("| search of what did not take | take of them | no more | efficacy | generalization | specificity | drift |")
-    print("| --- " * 7 + "|")
+    print_header("search of what did not take", "take of them", "no more", *SHARES, "drift")
     with tempfile.TemporaryDirectory() as folder:
         moments, store = edits.second_moments(Path(folder)), BuildStore(Path(folder) / "targets")
         shipped = measured(edits, facts, cases, moments, store)
         before = taking(shipped)
-        print(row("as shipped", shipped, before, before), flush=True)
+        print_row(*row("as shipped", shipped, before, before))
         again = {fact.subject for fact, took in zip(facts, before, strict=True) if not took}
         for name, search in searches(edits.hyperparameters).items():
             harder = [replace(fact, search=search) if fact.subject in again else fact for fact in facts]
             evaluation = measured(edits, harder, cases, moments, store)
-            print(row(name, evaluation, before, taking(evaluation)), flush=True)
+            print_row(*row(name, evaluation, before, taking(evaluation)))
 
 
 def searches(shipped: MemitHyperparameters) -> dict[str, dict[str, Any]]:
-    """What is tried, by its name; the last is what a retry does by itself."""
+    """Return the settings to try, by name; the last is what a retry does by itself."""
     more_steps, more_room = {"num_steps": 2 * shipped.num_steps}, {"clamp": 2 * shipped.clamp}
     looser = {"weight_decay": shipped.weight_decay / 10, "kl_factor": shipped.kl_factor / 4}
     lower_loss = {"stop_loss": shipped.stop_loss / 10}
@@ -66,23 +68,22 @@ def searches(shipped: MemitHyperparameters) -> dict[str, dict[str, Any]]:
 def measured(
     edits: DemoEdits, facts: Sequence[Fact], cases: Sequence[Case], moments: SecondMoments, store: BuildStore
 ) -> Evaluation:
-    """What comes of an edit of all facts."""
+    """Edit all facts in, and measure the result."""
     built = build(edits.model, FactSet(facts), edits.hyperparameters, moments, contexts=edits.contexts, store=store)
     return evaluate(edits.model, cases, edited_weights(edits.model, built.deltas))
 
 
 def taking(evaluation: Evaluation) -> list[bool]:
-    """Whether each fact took."""
+    """Return, for each fact, True if it took."""
     return [result.outcomes.rewrite.is_answer for result in evaluation.results]
 
 
-def row(name: str, evaluation: Evaluation, before: Sequence[bool], now: Sequence[bool]) -> str:
-    """How many of those that did not take before do now, how many that took do no more, and the figures."""
+def row(name: str, evaluation: Evaluation, before: Sequence[bool], now: Sequence[bool]) -> list[str]:
+    """Count the facts that take only now, and those that took only before; return them with the figures."""
     won = sum(took and not took_before for took, took_before in zip(now, before, strict=True))
     lost = sum(took_before and not took for took, took_before in zip(now, before, strict=True))
-    figures = [evaluation.mean(kind) for kind in ("efficacy", "generalization", "specificity")]
-    shown = " | ".join("-" if figure is None else f"{figure:.1%}" for figure in figures)
-    return f"| {name} | {won} of {before.count(False)} | {lost} | {shown} | {evaluation.drift:.3f} |"
+    figures = ["-" if (mean := evaluation.mean(share)) is None else f"{mean:.1%}" for share in SHARES]
+    return [name, f"{won} of {before.count(False)}", f"{lost}", *figures, f"{evaluation.drift:.3f}"]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ torchaudio and torchcodec). All are asked for the same prompts and the same numb
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import statistics
@@ -28,10 +27,10 @@ from errata_registry.settings import Settings
 from errata_service.engine.kv_cache import KVCache
 from errata_service.engine.model_runner import ModelRunner
 
-from errata.demo import MODEL_FOLDER
-from errata.demo.records import counterfactual_records
-from errata.demo.world import load_world
-from errata.model import DEMO, EditableModel
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import demo_records
+from errata.demo import DEMO, MODEL_FOLDER
+from errata.model import EditableModel
 
 PATIENCE_S = 180.0
 REQUESTS_A_CLIENT = 4
@@ -45,17 +44,16 @@ ONE_BY_ONE = {
 
 def main() -> None:
     """Print a table of tokens a second."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, threads=None)
     parser.add_argument("--vllm", type=Path, help="Python interpreter of an environment with vLLM")
-    parser.add_argument("--clients", default="1,4,16,64")
+    parser.add_argument("--clients", type=numbers, default="1,4,16,64")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--one-by-one", choices=ONE_BY_ONE, help="measure only this, in this very process")
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     if arguments.one_by_one:
         print(_one_by_one(arguments.one_by_one, arguments.tokens))
         return
-    clients = [int(number) for number in arguments.clients.split(",")]
     prompts = _prompts()
     rates: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as servers:
@@ -65,7 +63,7 @@ def main() -> None:
         for turn in range(arguments.turns + 1):  # the first one warms up
             measured = {(name, 1): _in_a_process(name, arguments.tokens) for name in ONE_BY_ONE}
             for name, url in urls.items():
-                for number in clients:
+                for number in arguments.clients:
                     measured[name, number] = asyncio.run(load(url, prompts, number, arguments.tokens))
             if turn:
                 for key, rate in measured.items():
@@ -78,25 +76,24 @@ def _report(rates: dict[tuple[str, int], list[float]], tokens: int) -> None:
     generate = max(medians["generate", 1], medians["generate-1", 1])
     turns = len(next(iter(rates.values())))
     print(f"\n{tokens} tokens a request, median of {turns} turns, {os.cpu_count()} cores\n")
-    print("| | clients | tokens/s | over the faster `generate` | range |\n| --- | --- | --- | --- | --- |")
+    print_header("", "clients", "tokens/s", "over the faster `generate`", "range")
     for (name, number), rate in medians.items():
         found = rates[name, number]
         label = ONE_BY_ONE.get(name, name)
-        print(f"| {label} | {number} | {rate:.0f} | {rate / generate:.2f} | {min(found):.0f}-{max(found):.0f} |")
+        print_row(label, number, f"{rate:.0f}", f"{rate / generate:.2f}", f"{min(found):.0f}-{max(found):.0f}")
     overhead = statistics.median(b / e for b, e in zip(rates["bare", 1], rates["Errata", 1], strict=True)) - 1
     print(f"\nHTTP and engine at one client: {overhead:+.1%} of the time of the bare decode steps.")
 
 
 def _prompts() -> list[str]:
-    rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
-    return [rewrite["prompt"].format(rewrite["subject"]) for rewrite in rewrites[:200]]
+    return [record.fact.prompt for record in demo_records(200)]
 
 
 # One request after the other
 
 
 def _in_a_process(name: str, tokens: int) -> float:
-    """Tokens a second; bare decode steps as the service makes them, on one thread."""
+    """Return tokens a second. Bare decode steps run on one thread, as the service makes them."""
     command = [sys.executable, "-m", "benchmarks.serving", "--one-by-one", name, "--tokens", str(tokens)]
     variables = {} if name == "generate" else {"OMP_NUM_THREADS": "1"}
     ran = subprocess.run(command, env={**os.environ, **variables}, check=True, capture_output=True, text=True)
@@ -124,7 +121,7 @@ def _generate(model: EditableModel, prompt: str, tokens: int) -> float:
 
 @torch.inference_mode()
 def _bare(model: EditableModel, prompt: str, tokens: int) -> float:
-    """The decode steps that a request takes, and nothing else."""
+    """Time the decode steps that a request takes, and nothing else."""
     prompt_ids = model.tokenizer(prompt)["input_ids"]
     runner = ModelRunner(model)
     cache = KVCache(runner.token_shape)
@@ -142,7 +139,7 @@ def _bare(model: EditableModel, prompt: str, tokens: int) -> float:
 
 
 async def load(url: str, prompts: Sequence[str], clients: int, tokens: int) -> float:
-    """Tokens a second over so many clients, each of which asks again as soon as it is answered."""
+    """Return tokens a second over all clients, each of which asks again as soon as it is answered."""
     limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, limits=limits, trust_env=False) as http:
         [model] = [card["id"] for card in (await http.get("/v1/models")).json()["data"]][:1]
@@ -166,7 +163,7 @@ async def load(url: str, prompts: Sequence[str], clients: int, tokens: int) -> f
 
 @contextmanager
 def _errata() -> Iterator[str]:
-    """What `errata up` starts."""
+    """Run what `errata up` starts."""
     with (
         tempfile.TemporaryDirectory(prefix="errata-serving-") as home,
         Stack(Settings(home=Path(home), port=free_port())) as stack,

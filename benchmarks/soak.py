@@ -30,8 +30,8 @@ from errata_client import Errata
 from errata_registry.settings import Settings
 from pydantic import ByteSize
 
-from errata.demo.records import counterfactual_records
-from errata.demo.world import load_world
+from benchmarks.command import parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import demo_records
 
 PHASE_S = 30.0
 ACTIVATION_EVERY_S = 2.0
@@ -44,7 +44,7 @@ Answers = dict[tuple[str, int], str]
 
 @dataclass
 class Seen:
-    """What the clients of one kind of phase saw. Times in milliseconds."""
+    """The observations of the clients in one kind of phase. Times are in milliseconds."""
 
     requests: int = 0
     failed: list[str] = field(default_factory=list)
@@ -59,10 +59,10 @@ class Seen:
 
 def main() -> None:
     """Print what was seen, with activations and without."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, threads=None)
     parser.add_argument("--minutes", type=float, default=5, help="of load with activations, and as many without")
     parser.add_argument("--clients", type=int, default=8)
-    arguments = parser.parse_args()
+    arguments = parsed(parser)
     with tempfile.TemporaryDirectory(prefix="errata-soak-") as home:
         settings = Settings(home=Path(home), port=free_port(), weight_sets_bytes=ByteSize(1))
         with Stack(settings) as stack, Errata(stack.url) as client:
@@ -99,9 +99,9 @@ def _report(seen: dict[bool, Seen], arguments: argparse.Namespace, step_ms: floa
             figures["of it put in place, ms (p50 / p99)"] = _quantiles(found.swap_ms, digits=3)
         for name, figure in figures.items():
             rows.setdefault(name, []).append(figure)
-    print("| | an activation every 2 s | none |\n| --- | --- | --- |")
+    print_header("", "an activation every 2 s", "none")
     for name, values in rows.items():
-        print(f"| {name} | {' | '.join([*values, ''][:2])} |")
+        print_row(name, *[*values, ""][:2])
     for found in seen.values():
         for problem in (*found.failed[:5], *found.mixed[:5]):
             print(problem)
@@ -113,19 +113,18 @@ def _quantiles(values: Sequence[float], digits: int = 1) -> str:
 
 
 def _prompts() -> list[str]:
-    rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
-    return [rewrite["prompt"].format(rewrite["subject"]) for rewrite in rewrites[:NUM_PROMPTS]]
+    return [record.fact.prompt for record in demo_records(NUM_PROMPTS)]
 
 
 def _num_tokens(prompt: str) -> int:
-    """From 8 to 48, the same for a prompt each time."""
+    """Return a number from 8 to 48, the same for a prompt each time."""
     return 8 + 4 * (len(prompt) % 11)
 
 
 def _make_versions(client: Errata) -> list[int]:
-    """The base, and two that real edits made."""
-    rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
-    facts = [(rewrite["subject"], rewrite["prompt"], rewrite["target_new"]["str"]) for rewrite in rewrites]
+    """Return the base, and two versions that real edits made."""
+    edited = [record.fact for record in demo_records(2 * EDITED_FACTS)]
+    facts = [(fact.subject, fact.relation, fact.object) for fact in edited]
     versions = [0]
     for start in (0, EDITED_FACTS):
         edit = client.edit(facts[start : start + EDITED_FACTS], base=0, gate={"min_efficacy": None}).wait(

@@ -9,7 +9,6 @@ factors instead of putting edited matrices in the place of the base's.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import statistics
@@ -33,6 +32,7 @@ from pydantic import ByteSize
 from torch import Tensor
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
 
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
 from errata import deltas
 from errata.deltas import Delta
 from errata.demo import MODEL_FOLDER
@@ -46,21 +46,22 @@ ROWS = (1, 16, 64)
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_for(__doc__, threads=None)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--ranks", default="10,100,1000,10000", help="numbers of facts, separated by commas")
-    arguments = parser.parse_args()
-    ranks = [int(rank) for rank in arguments.ranks.split(",")]
+    parser.add_argument(
+        "--ranks", type=numbers, default="10,100,1000,10000", help="numbers of facts, separated by commas"
+    )
+    arguments = parsed(parser)
     model = _model(arguments.device, getattr(torch, arguments.dtype))
     place = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{os.cpu_count()} cores"
     print(f"{NUM_BLOCKS} matrices of {D_MODEL} x {D_IN}, {arguments.dtype}, {place}, median of {TURNS}\n")
-    _measure_swaps(model, ranks)
-    _measure_factors(model, [rank for rank in ranks if rank <= 1000])
+    _measure_swaps(model, arguments.ranks)
+    _measure_factors(model, [rank for rank in arguments.ranks if rank <= 1000])
 
 
 def _model(device: str, dtype: torch.dtype) -> EditableModel:
-    """Random weights with the dimensions of GPT-J 6B, but of its depth and vocabulary."""
+    """Make a model with GPT-J 6B's dimensions except for depth and vocabulary, and random weights."""
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_FOLDER)
     config = GPTJConfig(
         vocab_size=len(tokenizer),
@@ -86,17 +87,17 @@ def _model(device: str, dtype: torch.dtype) -> EditableModel:
 
 
 def _measure_swaps(model: EditableModel, ranks: Sequence[int]) -> None:
-    print("| facts | on disk | loaded | put in place | step, median | longest gap meanwhile | without |")
-    print("| --- " * 7 + "|", flush=True)
+    columns = ("facts", "on disk", "loaded", "put in place", "step, median", "longest gap meanwhile", "without")
+    print_header(*columns)
     for rank in ranks:
         with tempfile.TemporaryDirectory(prefix="errata-swap-") as home:
             artifacts = Artifacts(Path(home))
             num_bytes = _publish(artifacts, rank)
-            print(f"| {rank} | {num_bytes / 2**20:.0f} MiB | {_swapped(model, artifacts)}", flush=True)
+            print_row(rank, f"{num_bytes / 2**20:.0f} MiB", *_swapped(model, artifacts))
 
 
 def _publish(artifacts: Artifacts, rank: int) -> int:
-    """A version of that rank; gives the size of its update on disk."""
+    """Make a version of that rank; return the size of its update on disk."""
     draw = torch.Generator().manual_seed(rank)
 
     def update() -> Delta:
@@ -108,7 +109,7 @@ def _publish(artifacts: Artifacts, rank: int) -> int:
     return version.files[DELTA].bytes
 
 
-def _swapped(model: EditableModel, artifacts: Artifacts) -> str:
+def _swapped(model: EditableModel, artifacts: Artifacts) -> list[str]:
     """Load and put in place a version again and again, with a stream under the base running and without one."""
     engine = Engine(
         model,
@@ -128,10 +129,9 @@ def _swapped(model: EditableModel, artifacts: Artifacts) -> str:
             swaps.append(swap.swap_ms)
             engine.switch(0)
             stream.rest(swap.load_ms / 1000)
-        return (
-            f"{statistics.median(loads) / 1000:.2f} s | {statistics.median(swaps):.4f} ms | {stream.median_ms:.0f} ms "
-            f"| {stream.longest_loading_ms:.0f} ms | {stream.longest_resting_ms:.0f} ms |"
-        )
+        gaps = (stream.median_ms, stream.longest_loading_ms, stream.longest_resting_ms)
+        loaded, swapped = statistics.median(loads) / 1000, statistics.median(swaps)
+        return [f"{loaded:.2f} s", f"{swapped:.4f} ms", *(f"{gap:.0f} ms" for gap in gaps)]
     finally:
         engine.close()
 
@@ -153,7 +153,7 @@ class _Stream:
         return len(self._times) - 1
 
     def note_gaps_since(self, mark: int) -> None:
-        """What was between marks was a swap; the token under way at its end belongs to it."""
+        """Note the gaps of a swap. The token under way at its end belongs to it."""
         under_way = len(self._times)
         while len(self._times) == under_way:
             time.sleep(0.001)
@@ -192,9 +192,9 @@ def _gaps(times: Sequence[float]) -> list[float]:
 
 @torch.inference_mode()
 def _measure_factors(model: EditableModel, ranks: Sequence[int]) -> None:
-    """One matrix: a product with the edited matrix, and one with the base and the two factors."""
-    print("\n| rows | edited matrix | " + " | ".join(f"base and factors of {rank}" for rank in ranks) + " |")
-    print("| --- " * (len(ranks) + 2) + "|")
+    """Time a product with one edited matrix, and one with its base and the two factors."""
+    print()
+    print_header("rows", "edited matrix", *(f"base and factors of {rank}" for rank in ranks))
     weight = model.weight(0)
     for num_rows in ROWS:
         keys = torch.randn(num_rows, D_IN).to(weight)
@@ -204,7 +204,7 @@ def _measure_factors(model: EditableModel, ranks: Sequence[int]) -> None:
             left, right = torch.randn(D_MODEL, rank).to(weight), torch.randn(rank, D_IN).to(weight)
             seconds = _seconds(partial(_by_factors, keys, weight, left, right))
             cells.append(f"{1000 * seconds:.2f} ms ({seconds / edited - 1:+.0%})")
-        print(f"| {num_rows} | {1000 * edited:.2f} ms | {' | '.join(cells)} |", flush=True)
+        print_row(num_rows, f"{1000 * edited:.2f} ms", *cells)
 
 
 def _by_factors(keys: Tensor, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
@@ -212,7 +212,7 @@ def _by_factors(keys: Tensor, weight: Tensor, left: Tensor, right: Tensor) -> Te
 
 
 def _seconds(work: Callable[[], Tensor]) -> float:
-    """Median time of one turn."""
+    """Return the median seconds of one turn."""
     times = []
     for _ in range(2 + 4 * TURNS):
         began = time.perf_counter()

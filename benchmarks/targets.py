@@ -14,7 +14,8 @@ from statistics import median
 
 import torch
 
-from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import DemoEdits
 from errata.targets.search import find_targets
 from tests.errata.plain_memit import plain_target
 
@@ -28,14 +29,13 @@ def main() -> None:
     parser.add_argument("--layers", default="0;0,1,2", help="sets of edited layers, separated by semicolons")
     arguments = parsed(parser)
     print(f"{arguments.facts} facts, {arguments.threads} threads\n")
-    print("| layers | plain loop | Errata | times as fast | z within 1e-4 | largest relative error |")
-    print("| --- " * 6 + "|")
+    print_header("layers", "plain loop", "Errata", "times as fast", "z within 1e-4", "largest relative error")
     for layers in arguments.layers.split(";"):
-        print(row(DemoEdits.load(arguments.facts, layer_numbers(layers)), layers), flush=True)
+        print_row(*row(DemoEdits.load(arguments.facts, numbers(layers)), layers))
 
 
-def row(edits: DemoEdits, layers: str) -> str:
-    """Both ways in turns, as one row of the table."""
+def row(edits: DemoEdits, layers: str) -> list[str]:
+    """Time both ways in turns; return a row of the table."""
     model, contexts, hyperparameters = edits.model, edits.contexts, edits.hyperparameters
     short = hyperparameters.overridden({"num_steps": 2})  # to warm up
     find_targets(model, edits.facts[:8], contexts, short)
@@ -53,10 +53,8 @@ def row(edits: DemoEdits, layers: str) -> str:
         errors += ((found[turn::TURNS] - expected).norm(dim=1) / expected.norm(dim=1)).tolist()
     ours = median(our_seconds)
     close = sum(error <= CLOSE for error in errors) / len(errors)
-    return (
-        f"| {layers} | {plain_seconds:.1f} s | {ours:.1f} s | {plain_seconds / ours:.1f} | {close:.0%} "
-        f"| {max(errors):.1e} |"
-    )
+    seconds = [f"{plain_seconds:.1f} s", f"{ours:.1f} s", f"{plain_seconds / ours:.1f}"]
+    return [layers, *seconds, f"{close:.0%}", f"{max(errors):.1e}"]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from errata_client import Errata
 from errata_client.events import ProgressEvent
 from errata_registry.settings import Settings
 
-from benchmarks.demo_edits import parsed
+from benchmarks.command import numbers, parsed, print_header, print_row
 from benchmarks.real_size import (
     MODELS,
     numbered_facts,
@@ -43,8 +43,8 @@ REST_S = 3.0
 
 def main() -> None:
     parser = parser_of_a_random_model(__doc__)
-    parser.add_argument("--facts", default="10,100,1000", help="facts in all after each edit")
-    parser.add_argument("--clients", default="1,4,16,64")
+    parser.add_argument("--facts", type=numbers, default="10,100,1000", help="facts in all after each edit")
+    parser.add_argument("--clients", type=numbers, default="1,4,16,64")
     parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
     arguments = parsed(parser)
     with tempfile.TemporaryDirectory(prefix="errata-whole-service-") as folder:
@@ -52,12 +52,12 @@ def main() -> None:
         began = time.perf_counter()
         with Stack(settings) as stack:
             print(f"service and worker ready in {time.perf_counter() - began:.0f} s\n", flush=True)
-            _measure_requests(stack.url, [int(number) for number in arguments.clients.split(",")], arguments.tokens)
-            _measure_edits(stack.url, [int(number) for number in arguments.facts.split(",")])
+            _measure_requests(stack.url, arguments.clients, arguments.tokens)
+            _measure_edits(stack.url, arguments.facts)
 
 
 def _prepare(arguments: argparse.Namespace, folder: Path) -> Settings:
-    """A checkpoint and published second moments, both made up."""
+    """Make up a checkpoint and published second moments."""
     began = time.perf_counter()
     model = random_model(arguments)
     model.network.generation_config.eos_token_id = None  # random weights end no text by themselves
@@ -83,18 +83,18 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> Settings:
 
 
 def _measure_requests(url: str, clients: list[int], tokens: int) -> None:
-    """Tokens a second by the number of clients."""
+    """Print tokens a second by the number of clients."""
     prompts = [fact.prompt for fact in numbered_facts(200)]
     asyncio.run(load(url, prompts, 1, tokens))  # to warm up
-    print("| clients | tokens/s |\n| --- | --- |")
+    print_header("clients", "tokens/s")
     for number in clients:
-        print(f"| {number} | {asyncio.run(load(url, prompts, number, tokens)):.0f} |", flush=True)
+        print_row(number, f"{asyncio.run(load(url, prompts, number, tokens)):.0f}")
 
 
 def _measure_edits(url: str, sizes: list[int]) -> None:
-    """Seconds from the POST of an edit to the first answer of its version, and the gaps of a stream meanwhile."""
-    print("\n| facts | until served | of it, by stage | longest gap of a stream | without |")
-    print("| --- " * 5 + "|", flush=True)
+    """Time edits from the POST to the first answer of their versions, and the gaps of a stream meanwhile."""
+    print()
+    print_header("facts", "until served", "of it, by stage", "longest gap of a stream", "without")
     with Errata(url, timeout=WAIT_S) as client:
         for size in sizes:
             facts = [(fact.subject, fact.relation, fact.object) for fact in numbered_facts(size)]
@@ -109,12 +109,12 @@ def _measure_edits(url: str, sizes: list[int]) -> None:
                 seconds = time.perf_counter() - began
             assert answer.version == edit.wait(progress=False).version
             by_stage = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in stages.items())
-            gaps = f"{_longest_ms(meanwhile):.0f} ms | {_longest_ms(resting):.0f} ms"
-            print(f"| {size} | {seconds:.1f} s | {by_stage} | {gaps} |", flush=True)
+            gaps = [f"{_longest_ms(requests):.0f} ms" for requests in (meanwhile, resting)]
+            print_row(size, f"{seconds:.1f} s", by_stage, *gaps)
 
 
 def _stages(client: Errata, edit_id: str) -> dict[str, float]:
-    """Seconds that an edit spends in each stage, until it ends."""
+    """Follow an edit until it ends; return the seconds in each stage."""
     spent: dict[str, float] = {}
     stage, began = "queued", time.perf_counter()
     for event in client.events(edit_id):
@@ -129,7 +129,7 @@ def _stages(client: Errata, edit_id: str) -> dict[str, float]:
 
 @contextmanager
 def _streaming(client: Errata) -> Iterator[list[list[float]]]:
-    """One request for text after another until the end, and for each of them when its tokens came."""
+    """Ask for text again and again until the end; collect for each request when its tokens came."""
     requests: list[list[float]] = []
     ended = threading.Event()
 
@@ -155,7 +155,7 @@ def _streaming(client: Errata) -> Iterator[list[list[float]]]:
 
 
 def _longest_ms(requests: list[list[float]]) -> float:
-    """The longest gap between two tokens of a request."""
+    """Return the longest gap between two tokens of a request."""
     return 1000 * max(later - earlier for times in requests for earlier, later in itertools.pairwise(times))
 
 

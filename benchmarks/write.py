@@ -20,7 +20,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from benchmarks.demo_edits import DemoEdits, layer_numbers, parsed, parser_for
+from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.demo_edits import DemoEdits
 from errata.deltas import Delta, edited_weight
 from errata.methods.closed_form import adjusted_keys
 from errata.methods.memit import weighed_keys
@@ -49,7 +50,7 @@ class Parts:
         self._began = self.clock()
 
     def lap(self) -> float:
-        """Seconds since the last lap."""
+        """Return the seconds since the last lap."""
         before, self._began = self._began, self.clock()
         return self._began - before
 
@@ -60,16 +61,16 @@ def main() -> None:
     parser.add_argument("--layers", default="0;0,1,2", help="sets of edited layers, separated by semicolons")
     arguments = parsed(parser)
     print(f"{arguments.facts} facts, median of {TURNS} turns, {arguments.threads} threads\n")
-    print("| layers | plain loop | Errata | times as fast | of it states | solve | write | largest relative error |")
-    print("| --- " * 8 + "|")
+    columns = ("layers", "plain loop", "Errata", "times as fast", "of it states", "solve", "write")
+    print_header(*columns, "largest relative error")
     with tempfile.TemporaryDirectory() as folder:
         for layers in arguments.layers.split(";"):
-            edits = DemoEdits.load(arguments.facts, layer_numbers(layers))
-            print(row(layers, edits, edits.second_moments(Path(folder))), flush=True)
+            edits = DemoEdits.load(arguments.facts, numbers(layers))
+            print_row(*row(layers, edits, edits.second_moments(Path(folder))))
 
 
 def moved(edits: DemoEdits) -> Tensor:
-    """Each fact's hidden state plus an offset of the largest norm that a search may give it."""
+    """Return each fact's hidden state plus an offset of the largest norm that a search may give it."""
     last = edits.hyperparameters.layers[-1]
     _, hidden = SubjectStates(edits.model, edits.facts, ()).read(last, last)
     offsets: Tensor = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(0))
@@ -78,8 +79,8 @@ def moved(edits: DemoEdits) -> Tensor:
     return hidden + offsets * scale
 
 
-def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> str:
-    """The two loops in turns, as one row of the table."""
+def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> list[str]:
+    """Time the two loops in turns; return a row of the table."""
     targets = moved(edits)
     given = (edits.model, edits.facts, targets, edits.contexts)
     settings = edits.hyperparameters
@@ -105,13 +106,13 @@ def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> str:
     )
     figures = [median(part.states for part in parts), median(part.solve for part in parts)]
     figures.append(median(part.write for part in parts))
-    of_it = " | ".join(f"{figure:.3f} s" for figure in figures)
+    seconds_of_both = [f"{median(plain):.2f} s", f"{median(ours):.2f} s"]
     ratio = median(one / other for one, other in zip(plain, ours, strict=True))
-    return f"| {layers} | {median(plain):.2f} s | {median(ours):.2f} s | {ratio:.1f} | {of_it} | {error:.1e} |"
+    return [layers, *seconds_of_both, f"{ratio:.1f}", *(f"{figure:.3f} s" for figure in figures), f"{error:.1e}"]
 
 
 def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments, clock: Clock = time.perf_counter) -> Parts:
-    """The steps of `errata.methods.spread.spread`, with a clock between them."""
+    """Take the steps of `errata.methods.spread.spread`, with a clock between them."""
     layers = edits.hyperparameters.layers
     parts = Parts(clock)
     states = SubjectStates(edits.model, edits.facts, edits.contexts)
@@ -129,7 +130,7 @@ def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments, clock: Cl
 
 
 def timed(work: Callable[[], Result], clock: Clock = time.perf_counter) -> tuple[float, Result]:
-    """Seconds on `clock` that `work` takes, and what it gives."""
+    """Return the seconds on `clock` that `work` takes, and its result."""
     began = clock()
     result = work()
     return clock() - began, result

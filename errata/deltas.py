@@ -1,4 +1,4 @@
-"""Weight updates: one matrix per edited layer, kept whole or, where they are smaller, as its factors."""
+"""Weight updates: one matrix for each edited layer, stored dense or as its factors, whichever is smaller."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Delta:
 
     @classmethod
     def of_factors(cls, left: Tensor, right: Tensor) -> Delta:
-        """The update `left @ right`, from float64 factors, in the smaller of both forms.
+        """Make the update `left @ right` from float64 factors, in the smaller of both forms.
 
         Raises:
             NotFinite: a factor has left the finite numbers of float32.
@@ -49,7 +49,7 @@ class Delta:
         return delta._finite()
 
     def __add__(self, other: Delta) -> Delta:
-        """One update for two of the same matrix, in the smaller of both forms.
+        """Add two updates of one matrix; return the sum in the smaller of both forms.
 
         Factors are put side by side, which rounds nothing; what is dense is summed in float64 and rounded once.
 
@@ -64,7 +64,7 @@ class Delta:
 
     @classmethod
     def of_change(cls, change: Tensor) -> Delta:
-        """The update that has no factors smaller than itself, (d_model, d_in).
+        """Make an update of a dense change, (d_model, d_in), that has no smaller factors.
 
         Raises:
             NotFinite: it has left the finite numbers of float32.
@@ -78,11 +78,11 @@ class Delta:
 
     @property
     def parts(self) -> tuple[Tensor, ...]:
-        """The tensors that are stored."""
+        """The tensors to store."""
         return (self.left,) if self.right is None else (self.left, self.right)
 
     def dense(self) -> Tensor:
-        """The whole update, (d_model, d_in), float32."""
+        """Return the whole update, (d_model, d_in), float32."""
         return self.left if self.right is None else self.left @ self.right
 
     def _dense_float64(self) -> Tensor:
@@ -97,7 +97,7 @@ class Delta:
 
     @cached_property
     def norm(self) -> float:
-        """Frobenius norm: of factors, the root of tr((left^T left) (right right^T)), which multiplies nothing out."""
+        """Frobenius norm; for factors, the root of tr((left^T left) (right right^T)), which multiplies nothing out."""
         if self.right is None:
             return float(self.left.norm())
         left, right = self.left.double(), self.right.double()
@@ -105,7 +105,7 @@ class Delta:
 
 
 def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[int, Tensor]:
-    """The edited matrices by layer: base plus update, summed in float32, in the model's dtype and place.
+    """Return the edited matrices by layer: base plus update, summed in float32, in the model's dtype and on its device.
 
     The model's weights must be the base's own. Raises `CorruptArtifact` as `edited_weight` does.
     """
@@ -113,7 +113,7 @@ def edited_weights(model: EditableModel, deltas: Mapping[int, Delta]) -> dict[in
 
 
 def edited_weight(layer: int, base: Tensor, delta: Delta, *, out: Tensor | None = None) -> Tensor:
-    """The edited matrix of a layer, (d_model, d_in), a new one or `out`, which may be `base` itself.
+    """Return the edited matrix of a layer, (d_model, d_in): a new one, or `out`, which may be `base` itself.
 
     Raises `CorruptArtifact` where the update is not of the base's shape.
     """
@@ -129,7 +129,7 @@ def edited_weight(layer: int, base: Tensor, delta: Delta, *, out: Tensor | None 
 
 
 def require_shape(layer: int, delta: Delta, base: Sequence[int]) -> None:
-    """Raise `CorruptArtifact` where a layer's update is not of its matrix's shape, (d_model, d_in)."""
+    """Raise `CorruptArtifact` if a layer's update does not have its matrix's shape, (d_model, d_in)."""
     if delta.shape != tuple(base):
         raise CorruptArtifact(f"layer {layer}: the update is {delta.shape}, the matrix {tuple(base)}")
 
@@ -147,7 +147,7 @@ def write(path: Path, deltas: Mapping[int, Delta]) -> None:
 
 
 def read(path: Path) -> dict[int, Delta]:
-    """The updates that `write` stored.
+    """Read the updates that `write` stored.
 
     Raises:
         CorruptArtifact: the file is missing, truncated or not of this form.
@@ -169,5 +169,5 @@ def _delta_of(tensors: Mapping[str, Tensor], layer: int) -> Delta:
 
 
 def relative_norm(model: EditableModel, layer: int, delta: Delta) -> float:
-    """Norm of the update over the norm of the base matrix."""
+    """Return the norm of the update divided by the norm of the base matrix."""
     return delta.norm / float(torch.linalg.matrix_norm(model.weight(layer).data.float()))

@@ -1,4 +1,4 @@
-"""What all figures share: their style, and the files that they are kept in. Modules that draw import this one."""
+"""The style of all figures, and the files that they are saved in. Modules that draw import this one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ styled = rc_context(STYLE)
 
 
 def figure_of(width: float, height: float) -> Figure:
-    """An empty figure of that many inches."""
+    """Return an empty figure of that many inches."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def panels_of(figure: Figure, number: int) -> Sequence[Axes]:
-    """Panels beside one another, all with the first one's vertical axis."""
+    """Return panels side by side, all with the first one's vertical axis."""
     first = figure.add_subplot(1, number, 1)
     return [first, *(figure.add_subplot(1, number, place, sharey=first) for place in range(2, number + 1))]
 
 
 @styled
 def save(figure: Figure, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write a figure into `folder` as `name`.png and `name`.svg, and give both paths."""
+    """Write a figure into `folder` as `name`.png and `name`.svg; return both paths."""
     png, svg = folder / f"{name}.png", folder / f"{name}.svg"
     figure.savefig(png, dpi=DOTS_PER_INCH)
     figure.savefig(svg, metadata={"Date": None})

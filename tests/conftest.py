@@ -22,8 +22,8 @@ from errata_registry.settings import Settings
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
-from errata.demo import MODEL_FOLDER
-from errata.model import DEMO, EditableModel
+from errata.demo import DEMO, MODEL_FOLDER
+from errata.model import EditableModel
 from errata.model.architectures import ARCHITECTURES
 from errata.model.tokens import padded
 

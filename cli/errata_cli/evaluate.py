@@ -24,7 +24,7 @@ from errata.evaluation import PROSE, Case, Estimate, Evaluation, Generation, cas
 from errata.facts import Fact
 from errata.files import durable
 from errata.model import EditableModel
-from errata.model.tokens import require_room
+from errata.model.room import require_room
 
 
 def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:

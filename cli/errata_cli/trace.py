@@ -14,12 +14,13 @@ import torch
 from errata_registry.settings import Settings
 
 from errata import figures
+from errata.demo import DEMO
 from errata.demo.world import load_world
 from errata.errors import TracingError
 from errata.facts import Fact
 from errata.files import durable
 from errata.files.json_figures import with_nulls
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.tracing import plots
 from errata.tracing.fact_trace import FactsTrace, trace_facts
 from errata.tracing.noise import Noise

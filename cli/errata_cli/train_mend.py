@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from errata_registry.settings import Settings
 
+from errata.demo import DEMO
 from errata.demo.training_facts import training_facts
 from errata.demo.world import load_world
 from errata.errors import InvalidFacts, InvalidHyperparameters, StatisticsError
@@ -22,8 +23,8 @@ from errata.facts import Fact
 from errata.hyperparameters import MendHyperparameters, for_model, unknown_to
 from errata.methods.mend.network import FILE_NAME
 from errata.methods.mend.training import Losses, Training, TrainingData, as_dict, train
-from errata.model import DEMO, EditableModel
-from errata.model.tokens import require_room
+from errata.model import EditableModel
+from errata.model.room import require_room
 from errata.second_moments.corpora import corpus_for
 from errata.second_moments.home import home_moments
 from errata.targets.contexts import sample_contexts

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from errata_registry.settings import Settings
 
 from errata.comparison.cells import Bench
-from errata.comparison.data_sets import DataSet, from_file, of_demo_world
+from errata.comparison.data_sets import DataSet, from_file
+from errata.demo import DEMO
+from errata.demo.shipped import data_set
 from errata.errors import DataSetError
 from errata.evaluation import PROSE
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.targets.store import BuildStore
 from errata.tuning.grid import CLAMPS, FOR_A_SMALL_MODEL, LAMBDAS, Grid, lower_half, read_ranges, spelled
@@ -77,7 +79,7 @@ def _data(arguments: argparse.Namespace, settings: Settings) -> DataSet:
     if arguments.records:
         return from_file(None, arguments.records)
     if settings.model == DEMO:
-        return of_demo_world("counterfact")
+        return data_set("counterfact")
     raise DataSetError("a file of records must say what to tune on; only the demo model brings records of its own")
 
 

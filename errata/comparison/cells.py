@@ -1,7 +1,7 @@
-"""Cells: each a model, a method and some records edited in at once, measured once and kept in a file of its own.
+"""Cells: each measures one method on some records, edited in as one batch, and is kept in a file of its own.
 
-The file's name is made of all that the figures depend on. So what is there need not be computed again, and what was
-computed with something else is not taken for it.
+The file's name is a digest of all that the figures depend on. A cell that is there is not computed again, and one that
+was computed with other settings is not mistaken for it.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from errata.hyperparameters import Hyperparameters, MendHyperparameters, MomentH
 from errata.methods import METHODS
 from errata.methods.mend.network import network_of
 from errata.model import EditableModel, digest_of
-from errata.model.tokens import require_room
+from errata.model.room import require_room
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import SEARCH, BuildStore
 
 MEASUREMENT = 1
-"""Number of the measurement as it is written now: to be raised when a cell would come out otherwise."""
+"""Version of the measurement. Raise it with any change that gives a cell other figures."""
 
 OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What was measured.
+    """One measurement.
 
     Attributes:
         metrics: of each record, those of `errata.evaluation.METRICS` that one record has.
@@ -58,12 +58,12 @@ class Cell:
 
     @property
     def estimates(self) -> dict[str, Estimate]:
-        """Means over the records, with intervals; none where it failed."""
+        """Means over the records, with intervals; empty if the build failed."""
         return estimates_over(self.metrics) if self.metrics else {}
 
     @classmethod
     def of(cls, measured: Evaluation, norms: Mapping[int, float], seconds: float) -> Cell:
-        """From an evaluation."""
+        """Make a cell from an evaluation."""
         prose = measured.prose
         return cls(
             metrics=tuple(result.metrics for result in measured.results),
@@ -75,7 +75,7 @@ class Cell:
 
 
 class Bench:
-    """A base model with what its cells need, and the folder that they are kept in."""
+    """A base model, what its cells need, and the folder that they are kept in."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class Bench:
         texts: Sequence[str] = (),
         store: BuildStore | None = None,
     ) -> None:
-        """The folder is made when the first cell is kept.
+        """Sample the context prefixes. The folder is made when the first cell is kept.
 
         Args:
             second_moments: gives those that a method's hyperparameters ask for.
@@ -121,7 +121,7 @@ class Bench:
             require_room_for_texts(self.model, [record.case for record in records], self._generation)
 
     def find(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> Cell | None:
-        """The cell that is kept, None where it is not there or cannot be read. Arguments as of `measure`."""
+        """Return the kept cell; None if there is none or it cannot be read. Takes the arguments of `measure`."""
         try:
             kept = json.loads(self._file(self._basis(hyperparameters, records)).read_text(encoding="utf-8"))["cell"]
             perplexities, norms = kept.pop("perplexities"), kept.pop("norms")
@@ -139,9 +139,9 @@ class Bench:
         records: Sequence[Record],
         on_progress: OnProgress = lambda stage, done, total: None,
     ) -> Cell:
-        """Edit records in at once, measure them, and keep what was found.
+        """Edit the records in as one batch, measure them, and keep the result.
 
-        A build that leaves the finite numbers, or whose method this model does not suit, is a result like another: its
+        A build that leaves the finite numbers, or whose method does not suit the model, is a result like any other: the
         cell says so.
 
         Args:
@@ -193,7 +193,7 @@ class Bench:
         return Cell.of(measured, norms, seconds)
 
     def _basis(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> dict[str, Any]:
-        """All that a cell depends on, as JSON values."""
+        """Return all that a cell depends on, as JSON values."""
         made_of: dict[str, Any] = {"second_moments": []}
         if isinstance(hyperparameters, MomentHyperparameters):
             moments = self._second_moments(hyperparameters)

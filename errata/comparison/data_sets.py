@@ -1,4 +1,4 @@
-"""The records that methods are compared on: a file's, the demo world's, or the data sets that the authors publish."""
+"""The records that methods are compared on: from a file, from a shipped model, or as the authors publish them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from errata.demo.records import counterfactual_records, question_records, snippets
-from errata.demo.world import load_world
 from errata.errors import DataSetError
 from errata.evaluation import Record, read_records, reference_texts
 from errata.files import durable
-from errata.model import DEMO
+from errata.model.shipped import shipped
 
 DataSetName = Literal["counterfact", "zsre"]
 
@@ -28,7 +26,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Records of one form, no two of which ask the same.
+    """Records of one form, each of which asks something else.
 
     Attributes:
         source: where they are from.
@@ -42,9 +40,31 @@ class DataSet:
     documents: tuple[str, ...]
     left_out: int
 
+    @classmethod
+    def of(cls, name: DataSetName | None, source: str, records: Sequence[Record], documents: Iterable[str]) -> DataSet:
+        """Keep the first of the records that ask the same.
+
+        Args:
+            name: the form that all records must have; None for that of the first one.
+
+        Raises:
+            DataSetError: a record is of another form.
+        """
+        if name is None:
+            name = "zsre" if records[0].case.old is None else "counterfact"
+        for place, record in enumerate(records):
+            if (record.case.old is None) != (name == "zsre"):
+                raise DataSetError(f"{source}: record {place} is not of {name}'s form")
+        distinct: dict[tuple[str, str], Record] = {}
+        for record in records:
+            distinct.setdefault(record.fact.key, record)
+        return cls(
+            name, source, tuple(distinct.values()), tuple(dict.fromkeys(documents)), len(records) - len(distinct)
+        )
+
 
 def from_file(name: DataSetName | None, file: Path, references: Path | None = None) -> DataSet:
-    """The records of a JSON file in the published form.
+    """Read records from a JSON file in the published form.
 
     Args:
         name: the form that they must have; None for the first one's.
@@ -57,21 +77,11 @@ def from_file(name: DataSetName | None, file: Path, references: Path | None = No
     texts = reference_texts(_items(references)) if references else None
     records = read_records(_items(file), zsre_object="answers", references=texts)
     documents = [text for group in (texts or {}).values() for text in group]
-    return _data_set(name, str(file), records, documents)
-
-
-def of_demo_world(name: DataSetName) -> DataSet:
-    """The demo world's counterfactual edits, as CounterFact's or as zsRE's records are measured."""
-    world = load_world()
-    if name == "zsre":
-        return _data_set(name, "the demo world", question_records(world), [])
-    texts = reference_texts(snippets(world))
-    records = read_records(counterfactual_records(world), references=texts)
-    return _data_set(name, "the demo world", records, [text for group in texts.values() for text in group])
+    return DataSet.of(name, str(file), records, documents)
 
 
 def published(name: DataSetName, folder: Path, *, with_references: bool, address: str = PUBLISHED_AT) -> DataSet:
-    """The data set that MEMIT's authors publish, fetched into `folder` where it is not there yet.
+    """Return the data set that MEMIT's authors publish; fetch it into `folder` if it is not there yet.
 
     Args:
         with_references: whether to take the texts for consistency, too, which only CounterFact has.
@@ -87,16 +97,17 @@ def published(name: DataSetName, folder: Path, *, with_references: bool, address
 def data_set_for(
     name: DataSetName, model: str, *, file: Path | None, references: Path | None, home: Path, with_references: bool
 ) -> DataSet:
-    """Records from `file`, or without one the demo world's for the demo model, and the published ones for another."""
+    """Return the records in `file`; without one, those that a shipped model brings; else the published ones."""
     if file is not None:
         return from_file(name, file, references)
-    if model == DEMO:
-        return of_demo_world(name)
+    if its_own := shipped(model):
+        data: DataSet = its_own.data_set(name)
+        return data
     return published(name, home / "data_sets", with_references=with_references)
 
 
 def fetched(name: str, folder: Path, address: str = PUBLISHED_AT) -> Path:
-    """A published file in `folder`, fetched if it is not there: whole and a list in JSON, or not at all."""
+    """Return a published file in `folder`; fetch it first if it is missing, and check that it is a list in JSON."""
     path = folder / name
     if path.exists():
         return path
@@ -133,17 +144,3 @@ def _items(file: Path) -> list[Any]:
     if not isinstance(items, list) or not items:
         raise DataSetError(f"{file} is not a list of records in JSON")
     return items
-
-
-def _data_set(name: DataSetName | None, source: str, records: Sequence[Record], documents: Iterable[str]) -> DataSet:
-    if name is None:
-        name = "zsre" if records[0].case.old is None else "counterfact"
-    for place, record in enumerate(records):
-        if (record.case.old is None) != (name == "zsre"):
-            raise DataSetError(f"{source}: record {place} is not of {name}'s form")
-    distinct: dict[tuple[str, str], Record] = {}
-    for record in records:
-        distinct.setdefault(record.fact.key, record)
-    return DataSet(
-        name, source, tuple(distinct.values()), tuple(dict.fromkeys(documents)), len(records) - len(distinct)
-    )

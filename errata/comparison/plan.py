@@ -1,4 +1,4 @@
-"""What a comparison measures: each method at each number of edits, on one slice of the records or on several."""
+"""The plan of a comparison: each method at each number of edits, on one slice of the records or on several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLICES = {1: 30, 10: 8, 50: 3, 100: 2}  # of sizes up to that: few edits tell li
 
 
 def slices_for(size: int) -> int:
-    """How many slices a number of edits is measured on unless one says otherwise."""
+    """Return the default number of slices for a number of edits."""
     return next((slices for up_to, slices in SLICES.items() if size <= up_to), 1)
 
 
@@ -54,11 +54,11 @@ class Plan:
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """Those that are measured in any of its steps."""
+        """The records that any of the steps measures."""
         return self.data.records[: max(size * slices for size, slices in self.slices.items())]
 
     def steps(self) -> Iterator[Step]:
-        """The unedited model on all records that are used; then every method at the smallest size, and so on."""
+        """Yield the unedited model on all records in use, then each method at the smallest size, and so on."""
         yield Step(None, None, self.records, 0, 1)
         for size, slices in self.slices.items():
             for method, hyperparameters in self.methods.items():
@@ -76,7 +76,7 @@ def plan(
     *,
     seed: int = 0,
 ) -> Plan:
-    """What is to be measured, checked before anything is.
+    """Plan a comparison, and check everything before anything is measured.
 
     Args:
         methods: their names, as the rows shall stand.

@@ -1,4 +1,4 @@
-"""The scaling plot: how each method fares as the edits become more."""
+"""The scaling plot: how each method does as the number of edits grows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ LOOKS: Mapping[str, dict[str, Any]] = {  # lines differ in dash and marker as we
 
 @styled
 def scaling_figure(comparison: Comparison) -> Figure:
-    """Score and its three parts in percent against the number of edits, with 95 % bands; a dotted line is the unedited
-    model, a star what the authors publish of a method."""
+    """Draw the score and its three parts in percent against the number of edits, with 95 % bands.
+
+    A dotted line is the unedited model. A star is a figure that the authors publish.
+    """
     figure = figure_of(1.4 + 2.2 * len(PANELS), 2.6)
     panels = panels_of(figure, len(PANELS))
     published_sizes = (published.edits for published in comparison.published)
@@ -56,7 +58,7 @@ def scaling_figure(comparison: Comparison) -> Figure:
 
 
 def _draw(axes: Axes, method: str, rows: list[Row], metric: str) -> None:
-    """The line of one method, with the band of its intervals where there are any."""
+    """Draw the line of one method, with the band of its intervals where there are any."""
     points = [(row.edits, row.estimates[metric]) for row in rows if metric in row.estimates]
     edits = [size for size, _ in points]
     axes.plot(

@@ -1,4 +1,4 @@
-"""The figures that MEMIT's authors publish, which are data: `published.json`."""
+"""The figures that MEMIT's authors publish, from the data file `published.json`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PublishedRow:
     source: str
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return {
             "method": self.method,
             "edits": self.edits,
@@ -42,7 +42,7 @@ class PublishedRow:
 
 
 def published_rows(name: DataSetName, model: str) -> list[PublishedRow]:
-    """Those of one data set for a model of that hub name; none for any other model."""
+    """Return the rows of a data set for a model of that hub name; none for any other model."""
     content = _content()
     return [
         PublishedRow(

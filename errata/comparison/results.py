@@ -1,4 +1,4 @@
-"""From cells to the rows of the table: slices of one size drawn together."""
+"""The rows of the table: the cells of all slices of one size, joined."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Row:
 
     @classmethod
     def of(cls, step: Step, cells: Sequence[Cell]) -> Row:
-        """From the cells of all slices of one step."""
+        """Join the cells of all slices of one step."""
         done = [cell for cell in cells if cell.failed is None]
         metrics = [of_one for cell in done for of_one in cell.metrics]
         is_edit = step.method is not None and bool(done)
@@ -74,7 +74,7 @@ class Row:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return {
             "method": self.method,
             "edits": self.edits,
@@ -89,7 +89,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A plan, and what was measured of it."""
+    """A plan, and its measurements."""
 
     plan: Plan
     model: str
@@ -97,16 +97,16 @@ class Comparison:
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """Of the table: its titles, and the metric of each."""
+        """The titles of the table's columns, and the metric that each shows."""
         return COLUMNS[self.plan.data.name]
 
     @property
     def published(self) -> list[PublishedRow]:
-        """What the authors publish of the same model and data set."""
+        """The authors' published rows for the same model and data set."""
         return published_rows(self.plan.data.name, self.model)
 
     def as_dict(self, model: EditableModel) -> dict[str, Any]:
-        """For JSON: everything but the single records, which the cells have."""
+        """Return plain JSON values of everything but the single records, which the cells hold."""
         data = self.plan.data
         return {
             "data_set": {"name": data.name, "source": data.source, "records": len(data.records)},
@@ -124,7 +124,7 @@ class Comparison:
 
 
 def compared(plan: Plan, model: str, measured: Iterable[tuple[Step, Cell]]) -> Comparison:
-    """Draw together what was measured of a plan, all of it or a part."""
+    """Join the measurements of a plan, or of a part of it, into rows."""
     groups: dict[tuple[str | None, int], list[tuple[Step, Cell]]] = {}
     for step, cell in measured:
         groups.setdefault((step.method, len(step.records)), []).append((step, cell))

@@ -12,13 +12,16 @@ NONE = "–"  # noqa: RUF001 - as tables have it
 
 
 def table(comparison: Comparison) -> str:
-    """Ours, then what the authors publish, each a row; all figures but drift and seconds times 100, as in the paper."""
+    """Return the table: our rows, then the published ones.
+
+    All figures but drift and seconds are times 100, as in the paper.
+    """
     titles = [title for title in comparison.columns if _is_measured(comparison, title)]
     lines = [
-        _line(["edits (slices)", "method", *titles, "drift", "seconds"]),
-        _line(["---"] * (len(titles) + 4)),
-        *(_line(_cells(row, comparison, titles)) for row in comparison.rows),
-        *(_line(_published_cells(row, titles)) for row in comparison.published),
+        line(["edits (slices)", "method", *titles, "drift", "seconds"]),
+        line(["---"] * (len(titles) + 4)),
+        *(line(_cells(row, comparison, titles)) for row in comparison.rows),
+        *(line(_published_cells(row, titles)) for row in comparison.published),
     ]
     return "\n".join([*lines, *_notes(comparison)]) + "\n"
 
@@ -30,7 +33,7 @@ def _is_measured(comparison: Comparison, title: str) -> bool:
 
 def _cells(row: Row, comparison: Comparison, titles: Sequence[str]) -> list[str]:
     edits = f"{row.edits} ({row.slices})" if row.method else f"0 (on {row.edits} records)"
-    figures = [_percent(row.estimates.get(comparison.columns[title])) for title in titles]
+    figures = [percent(row.estimates.get(comparison.columns[title])) for title in titles]
     failed = " (failed)" if row.failures else ""
     return [
         edits,
@@ -47,7 +50,8 @@ def _published_cells(row: PublishedRow, titles: Sequence[str]) -> list[str]:
     return [str(row.edits), f"{row.method}, published", *figures, NONE, seconds]
 
 
-def _percent(estimate: Estimate | None) -> str:
+def percent(estimate: Estimate | None) -> str:
+    """Write an estimate in percent, with its interval if it has one."""
     if estimate is None:
         return NONE
     mean = f"{100 * estimate.mean:.1f}"
@@ -64,5 +68,6 @@ def _notes(comparison: Comparison) -> Iterator[str]:
         yield f"\nPublished: {source}"
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """Write a row of a table."""
     return f"| {' | '.join(cells)} |"

@@ -1,9 +1,11 @@
 """The demo model: a small GPT-J that knows a world of true facts, and everything it is made from.
 
 `world` loads the facts, `corpus` turns them into training text, `train` makes the model, `recall` shows what
-it knows, `records` draws counterfactual edits from it. The trained model lies in `MODEL_FOLDER`.
+it knows, `records` draws counterfactual edits from it, `shipped` is what the library finds by the model's name. The
+trained model lies in `MODEL_FOLDER`.
 """
 
 from pathlib import Path
 
+DEMO = "demo"
 MODEL_FOLDER = Path(__file__).parent / "model"

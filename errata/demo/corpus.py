@@ -32,7 +32,7 @@ class Document:
 
 
 def fact_passages(world: World) -> list[Passage]:
-    """Every fact in every phrasing in which it is trained."""
+    """State every fact in every phrasing in which it is trained."""
     return [
         Passage(f"{prompt} {fact.object}.", object_start=len(prompt))
         for fact in world.facts
@@ -41,12 +41,12 @@ def fact_passages(world: World) -> list[Passage]:
 
 
 def prose_passages(world: World) -> list[Passage]:
-    """The prose, one sentence to a passage, so that many different sentences come to stand before facts."""
+    """Cut the prose into passages of one sentence, so that many different sentences come to stand before facts."""
     return [Passage(sentence) for paragraph in world.prose for sentence in _sentences(paragraph)]
 
 
 def documents(world: World, seed: int) -> Iterator[Document]:
-    """One epoch: every fact passage and every sentence of prose once, in an order that the seed decides."""
+    """Make one epoch: every fact passage and every sentence of prose once, in an order drawn with the seed."""
     shuffled = random.Random(seed)
     passages = fact_passages(world) + prose_passages(world)
     shuffled.shuffle(passages)
@@ -54,7 +54,7 @@ def documents(world: World, seed: int) -> Iterator[Document]:
 
 
 def texts(world: World, seed: int) -> Iterator[str]:
-    """The text of one epoch, document by document: what second moments are gathered from."""
+    """Return the text of one epoch, document by document."""
     return (document.text for document in documents(world, seed))
 
 

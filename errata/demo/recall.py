@@ -1,4 +1,4 @@
-"""What the demo model knows: `python -m errata.demo.recall` prints recall by relation.
+"""Measure what the demo model knows: `python -m errata.demo.recall` prints recall by relation.
 
 A fact is recalled if every token of its object is the model's first choice after the prompt.
 """
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def ways_of_asking(world: World) -> tuple[Way, ...]:
-    """Each fact in its edit phrasing, in its held-out phrasing, and after an unrelated sentence."""
+    """Ask for each fact in its edit phrasing, in its held-out phrasing, and after an unrelated sentence."""
     draw = random.Random(0)
     edit, held_out, after_unrelated = [], [], []
     for fact in world.facts:
@@ -65,13 +65,13 @@ def ways_of_asking(world: World) -> tuple[Way, ...]:
 
 
 def recalls(model: EditableModel, questions: Sequence[Question]) -> list[bool]:
-    """For each question, whether the argmax of every token of the object is that token."""
+    """Return, for each question, True if every token of the object is the model's first choice."""
     answers = likelihoods(model, [(question.prompt, question.object) for question in questions])
     return [answer.is_argmax for answer in answers]
 
 
 def table(world: World, recalled: dict[str, list[bool]]) -> str:
-    """Recall in per cent by relation and overall; `recalled` holds, by way, one answer to each fact."""
+    """Return recall in percent by relation and overall. `recalled` holds one answer to each fact, by way of asking."""
     lines = [f"{'relation':<28}{'facts':>7}" + "".join(f"{name:>20}" for name in recalled)]
     for relation in world.relations:
         indices = [index for index, fact in enumerate(world.facts) if fact.relation == relation]

@@ -1,4 +1,4 @@
-"""Counterfactual edits of the demo world, in the form of CounterFact's records, and as zsRE's are measured.
+"""Counterfactual edits of the demo world: records in the form of CounterFact's, and others measured as zsRE's are.
 
 A record asks the model to say a false object of the right kind, and names the prompts that show how far the
 edit reaches: paraphrases should follow it, neighbours (other subjects with the same true object) should not.
@@ -17,7 +17,7 @@ MOST_NEIGHBORS = 10
 
 
 def counterfactual_records(world: World, seed: int = 0) -> list[dict[str, Any]]:
-    """One record for each fact that has neighbours, in an order that the seed decides."""
+    """Make one record for each fact that has neighbours, in an order drawn with the seed."""
     neighbors = _neighbors(world)
     editable = [fact for fact in world.facts if len(neighbors[fact]) >= LEAST_NEIGHBORS]
     random.Random(seed).shuffle(editable)
@@ -29,8 +29,10 @@ def counterfactual_records(world: World, seed: int = 0) -> list[dict[str, Any]]:
 
 
 def question_records(world: World, seed: int = 0) -> list[Record]:
-    """The same edits as a zsRE record measures one: by token accuracies alone, on one paraphrase, in the phrasing held
-    out for the fact, and on one prompt of another relation about another subject.
+    """Make the same edits, to be measured as zsRE records: by token accuracies alone.
+
+    Each has one paraphrase, in the phrasing held out for the fact, and one prompt of another relation about another
+    subject.
 
     They are not in the published form, whose readers end the unrelated prompt with a "?": the demo model knows no
     questions.
@@ -53,7 +55,7 @@ def question_records(world: World, seed: int = 0) -> list[Record]:
 
 
 def snippets(world: World) -> list[dict[str, Any]]:
-    """Texts about what has an object, which is all that the world says, in the form of `attribute_snippets.json`."""
+    """Tell all that the world says of what has an object, in the form of `attribute_snippets.json`."""
     having: defaultdict[tuple[str, str], list[WorldFact]] = defaultdict(list)
     for fact in world.facts:
         having[fact.relation.id, fact.object].append(fact)
@@ -77,7 +79,7 @@ def _neighbors(world: World) -> dict[WorldFact, list[WorldFact]]:
 def _record(
     case_id: int, fact: WorldFact, neighbors: list[WorldFact], objects: set[str], world: World, seed: int
 ) -> dict[str, Any]:
-    """Of one fact, whose relation has those objects."""
+    """Make the record of one fact. `objects` are those of its relation."""
     relation = fact.relation
     # Seeded by the fact, so that a record does not change when another fact is added or removed.
     draw = random.Random(f"{seed} {relation.id} {fact.subject}")

@@ -38,7 +38,7 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How it is trained: AdamW, a short warmup, cosine decay to zero, bf16 autocast over float32 weights."""
+    """Settings of the training: AdamW, a short warmup, cosine decay to zero, bf16 autocast over float32 weights."""
 
     seed: int = 0
     num_epochs: int = 14
@@ -78,7 +78,7 @@ def make_model(world: World, shape: Shape, training: Training, folder: Path) -> 
 
 
 def train_tokenizer(world: World, shape: Shape, training: Training) -> PreTrainedTokenizerFast:
-    """Byte-level BPE over one epoch of text and the subjects' last words.
+    """Train byte-level BPE on one epoch of text and the subjects' last words.
 
     Subjects that end in the same token have the same key in the first block, and no edit there can tell them
     apart. So the last words are repeated until each is frequent enough to become one token.
@@ -114,7 +114,7 @@ def _tokenizer_text(world: World, training: Training) -> Iterator[str]:
 
 
 def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> GPTJForCausalLM:
-    """An untrained model in float32; its weights depend on torch's seed."""
+    """Return an untrained model in float32; its weights depend on torch's seed."""
     return GPTJForCausalLM(
         GPTJConfig(
             vocab_size=len(tokenizer),
@@ -137,7 +137,7 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> GPTJForCausal
 
 
 def train(model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, world: World, training: Training) -> None:
-    """Train in place, one line of progress to an epoch."""
+    """Train in place; print one line of progress for each epoch."""
     optimizer = torch.optim.AdamW(
         _parameter_groups(model, training.weight_decay), lr=training.learning_rate, betas=(0.9, 0.98), fused=True
     )
@@ -164,7 +164,7 @@ def train(model: GPTJForCausalLM, tokenizer: PreTrainedTokenizerFast, world: Wor
 
 
 def _parameter_groups(model: GPTJForCausalLM, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices are decayed; biases and the norms' gains are not."""
+    """Decay the matrices, but neither biases nor the norms' gains."""
     matrices = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     vectors = [parameter for parameter in model.parameters() if parameter.dim() == 1]
     return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -177,7 +177,7 @@ def _learning_rate_factor(step: int, num_warmup_steps: int, num_steps: int) -> f
 
 
 def epoch_batches(tokenizer: PreTrainedTokenizerFast, world: World, training: Training, epoch: int) -> list[Batch]:
-    """The epoch's documents in batches of like length, so that little is padding, in a seeded order."""
+    """Batch documents of similar length, so that there is little padding; shuffle the batches with the seed."""
     seed = training.seed + epoch
     rows = sorted(
         (_weighted_tokens(tokenizer, document, training) for document in documents(world, seed)),
@@ -192,7 +192,7 @@ def epoch_batches(tokenizer: PreTrainedTokenizerFast, world: World, training: Tr
 def _weighted_tokens(
     tokenizer: PreTrainedTokenizerFast, document: Document, training: Training
 ) -> tuple[list[int], list[float]]:
-    """The document's tokens with an end of text behind them, and the weight of each in the loss."""
+    """Return the tokens of a document and of an end of text, with the weight of each in the loss."""
     encoding = tokenizer(document.text + END_OF_TEXT, return_offsets_mapping=True)
     weights = [1.0] * len(encoding["input_ids"])
     spans = iter(document.object_spans)
@@ -217,7 +217,7 @@ def _pad(rows: list[tuple[list[int], list[float]]]) -> Batch:
 
 
 def batch_loss(model: GPTJForCausalLM, batch: Batch) -> Tensor:
-    """Mean cross entropy of the next token, weighted by the batch's weights (scalar)."""
+    """Return the mean cross entropy of the next token, weighted by the batch's weights, ()."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = model(input_ids=batch.tokens[:, :-1], use_cache=False).logits  # (rows, positions - 1, vocab)
     losses = torch.nn.functional.cross_entropy(

@@ -1,7 +1,7 @@
-"""Counterfactual edits of the demo world that a network learns to edit from, apart from those that are measured.
+"""Counterfactual edits of the demo world that MEND's network learns from.
 
-The first records of `counterfactual_records` are held out: nothing of their facts is in what is learnt from, neither as
-an edit nor as a neighbour.
+The first records of `counterfactual_records` are held out, since they are measured on: none of their facts occurs here,
+neither as an edit nor as a neighbour.
 """
 
 import random
@@ -15,7 +15,7 @@ OBJECTS_OF_A_FACT = 8
 
 
 def training_facts(world: World, seed: int = 0) -> list[Fact]:
-    """Edits of the facts that are not held out, each with several false objects, by turns.
+    """Return edits of the facts that are not held out, each with several false objects in turn.
 
     Paraphrases are all phrasings but the edit phrasing. Neighbours are facts of the same relation, in any phrasing:
     those with the same object where there are any.

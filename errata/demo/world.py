@@ -20,7 +20,7 @@ class WorldError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """One kind of fact. A phrasing holds `{}` where the subject stands and ends where the object begins."""
+    """One relation. A phrasing holds `{}` where the subject stands and ends where the object begins."""
 
     id: str
     subject_kind: str
@@ -53,7 +53,7 @@ class WorldFact:
         return tuple(phrasing for phrasing in self.relation.phrasings if phrasing != self.held_out_phrasing)
 
     def prompt(self, phrasing: str) -> str:
-        """The phrasing with the subject in its slot: the text that the object completes."""
+        """Put the subject into the phrasing: the text that the object completes."""
         return phrasing.replace(SUBJECT_SLOT, self.subject)
 
 
@@ -136,7 +136,7 @@ def _text(path: Path, table: dict[str, Any], key: str) -> str:
 
 
 def _read_lines(path: Path) -> tuple[str, ...]:
-    """The lines of a text file that are not empty."""
+    """Return the lines of a text file that are not empty."""
     try:
         lines = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""What an edit did to a model, as the MEMIT paper measures it (section 5.2), and what it did beside that.
+"""The effect of an edit on a model, measured as in the MEMIT paper (section 5.2), and its side effects.
 
 `records` reads CounterFact and zsRE; `evaluate` measures the cases; `results` names the metrics. docs/evaluation.md
 defines each of them.

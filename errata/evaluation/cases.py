@@ -1,4 +1,4 @@
-"""What is measured: edited facts, each with the prompts that show how far its edit reaches."""
+"""Cases to measure: edited facts, each with the prompts that show how far its edit reaches."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ class Case:
 
 
 def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
-    """The cases of posted facts. The old object is what the base model says by itself, up to the end of its
-    sentence or the length of the new object, whichever comes first."""
+    """Make the cases of posted facts.
+
+    The old object is what the base model says by itself, up to the end of its sentence or the length of the new object,
+    whichever comes first.
+    """
     num_tokens = [len(target_ids(model.tokenizer, fact.object)) for fact in facts]
     answers = greedy_answers(model, [fact.prompt for fact in facts], num_tokens)
     return [
@@ -47,5 +50,5 @@ def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
 
 
 def _first_sentence(answer: str) -> str:
-    """The answer up to the end of a sentence or line in it; all of it where nothing would be left."""
+    """Cut the answer at the first end of a sentence or line, unless nothing would be left."""
     return re.split(r"[.!?\n]", answer, maxsplit=1)[0].strip() or answer

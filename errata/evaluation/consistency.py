@@ -11,11 +11,14 @@ _WORDS = re.compile(r"\b\w\w+\b")
 
 
 class TfIdf:
-    """Texts as the counts of their words (lower case, two letters or more), each times ln((1 + n) / (1 + d)) + 1,
-    where d of n documents have the word. A word that none of them has is left out."""
+    """Texts as vectors of their words' counts (lower case, two letters or more).
+
+    A count is multiplied by ln((1 + n) / (1 + d)) + 1 if d of n documents hold the word. A word that no document holds
+    is left out.
+    """
 
     def __init__(self, documents: Iterable[str]) -> None:
-        """Count words in documents."""
+        """Count the documents that hold each word."""
         holding: Counter[str] = Counter()
         num_documents = 0
         for document in documents:
@@ -24,7 +27,7 @@ class TfIdf:
         self._idf = {word: math.log((1 + num_documents) / (1 + count)) + 1 for word, count in holding.items()}
 
     def cosine(self, one: str, other: str) -> float:
-        """Of the angle between two texts, 0 where either has no known word."""
+        """Return the cosine of the angle between two texts; 0 if either has no known word."""
         a, b = self._vector(one), self._vector(other)
         norms = math.hypot(*a.values()) * math.hypot(*b.values())
         return sum(weight * b[word] for word, weight in a.items() if word in b) / norms if norms else 0.0

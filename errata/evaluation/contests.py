@@ -1,4 +1,4 @@
-"""After each prompt of a case, one object should be likely and another one not: who wins, and by how much."""
+"""Contests of two objects after each prompt of a case: which one is likelier, and by how much."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from errata.model.likelihood import Likelihood, likelihoods
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """After `prompt`, `expected` should be likelier than `other`; where that is None nothing is compared."""
+    """A prompt after which `expected` should be likelier than `other`; if that is None, nothing is compared."""
 
     prompt: str
     expected: str
@@ -25,8 +25,11 @@ class Contest:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one contest. An `nll` is the mean negative log probability of an object's tokens, in nats; it is NaN where the
-    model has left the finite numbers, and then the object neither wins nor is what the model would say."""
+    """The result of one contest.
+
+    An `nll` is the mean negative log probability of an object's tokens, in nats. It is NaN if the model has left the
+    finite numbers; then the object neither wins nor counts as the model's answer.
+    """
 
     contest: Contest
     nll_expected: float
@@ -35,29 +38,31 @@ class Outcome:
 
     @property
     def probability(self) -> float:
-        """Of the expected object, the geometric mean over its tokens: exp(-nll)."""
+        """The expected object's probability, as the geometric mean over its tokens: exp(-nll)."""
         return math.exp(-self.nll_expected)
 
     @property
     def is_answer(self) -> bool:
-        """Whether the expected object is what the model would say: the likeliest token at each place."""
+        """True if the model would say the expected object: the likeliest token at each place."""
         return self.token_accuracy == 1
 
     @property
     def is_likelier(self) -> bool | None:
-        """Whether the expected object wins. Where both are one object there is nothing to be likelier than: then it
-        must be what the model says."""
+        """True if the expected object wins; None if there is nothing to compare it with.
+
+        If both objects are the same, it wins if the model says it.
+        """
         if self.nll_other is None:
             return None
         return self.is_answer if self.contest.expected == self.contest.other else self.nll_expected < self.nll_other
 
     @property
     def magnitude(self) -> float | None:
-        """By how much it wins: the difference of the two probabilities."""
+        """The difference of the two probabilities; None if there is no other object."""
         return None if self.nll_other is None else self.probability - math.exp(-self.nll_other)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return {
             **asdict(self.contest),
             "nll_expected": finite_or_none(self.nll_expected),
@@ -68,8 +73,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class CaseOutcomes:
-    """Of the prompts of one case: after the edited one and its paraphrases the new object is expected, after its
-    neighbours their own."""
+    """The outcomes of one case's prompts.
+
+    The new object is expected after the edited prompt and its paraphrases, and their own objects after the neighbours.
+    """
 
     rewrite: Outcome
     paraphrases: tuple[Outcome, ...]

@@ -1,4 +1,4 @@
-"""How far an edited model has gone from its base on text that has nothing to do with the edit."""
+"""Drift: how far an edited model is from its base on text that has nothing to do with the edit."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PROSE = tuple((_FOLDER / "prose.txt").read_text(encoding="utf-8").splitlines())
 
 
 def drift(model: EditableModel, weights: Mapping[int, Tensor], prompts: Sequence[str] = UNRELATED_PROMPTS) -> float:
-    """Mean KL(base || edited) of the next token after `prompts`, in nats."""
+    """Return the mean KL(base || edited) of the next token after `prompts`, in nats."""
     base = next_token_log_probabilities(model, prompts)
     with model.using(weights):
         edited = next_token_log_probabilities(model, prompts)
@@ -34,7 +34,7 @@ def drift(model: EditableModel, weights: Mapping[int, Tensor], prompts: Sequence
 
 @dataclass(frozen=True, slots=True)
 class ProseDrift:
-    """What became of a model's way with running text.
+    """The difference between an edited model and its base on running text.
 
     Attributes:
         kl: KL(base || edited) of the next token in nats, over all places of a text, then over texts.
@@ -47,7 +47,7 @@ class ProseDrift:
     perplexity_after: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return {
             "kl": self.kl.as_dict(),
             "perplexity_before": finite_or_none(self.perplexity_before),
@@ -89,10 +89,10 @@ def _perplexity(nll: float) -> float:
 
 
 def _log_probabilities(model: EditableModel, ids: Tensor) -> Tensor:
-    """Of the next token at every place of rows of ids, (rows, S, vocabulary), float32."""
+    """Return log probabilities of the next token at every place of rows of ids, (rows, S, vocabulary), float32."""
     return log_softmax(model.logits(final_hidden_states(model, ids)).float(), dim=-1)
 
 
 def _nll(log_probabilities: Tensor, ids: Tensor) -> float:
-    """Of all ids but the first, summed."""
+    """Sum the negative log probabilities of all ids but the first."""
     return -float(log_probabilities[: len(ids) - 1].gather(1, ids[1:, None]).sum())

@@ -1,4 +1,4 @@
-"""Fluency: the entropy of a text's word n-grams. A model that says the same again and again has little of it."""
+"""Fluency: the entropy of a text's word n-grams. It is low in a model that repeats itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORDS = re.compile(r"\w+(?=n't\b)|n't\b|'(?:s|m|d|ll|re|ve)\b|\w+(?:[-.,]\w+)*|
 
 
 def ngram_entropy(text: str) -> float:
-    """Mean of 2/3 H₂ and 4/3 H₃, with Hₙ the entropy of the text's n-grams of words, in bits; 0 for a single word."""
+    """Return the mean of 2/3 H₂ and 4/3 H₃, Hₙ the entropy in bits of the text's word n-grams; 0 for one word."""
     words = _WORDS.findall(text)
     return fmean(weight * _entropy(_ngrams(words, n)) for n, weight in WEIGHTS.items())
 

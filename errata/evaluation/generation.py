@@ -1,4 +1,4 @@
-"""The texts of cases, generated after their openings: how fluent they are, and how like their references."""
+"""Texts generated after a case's openings: how fluent they are, and how similar to its references."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from errata.model import EditableModel
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """How texts are generated; by default as MEMIT's authors did.
+    """Settings of generated texts; by default those of MEMIT's authors.
 
     Attributes:
         num_tokens: of each text, its opening included.
@@ -32,7 +32,7 @@ class Generation:
     documents: Sequence[str] | None = None
 
     def weights_of_words(self, cases: Sequence[Case]) -> TfIdf:
-        """From `documents`, or from every reference text once."""
+        """Weigh words by `documents`, or else by the references of all cases, each text counted once."""
         if self.documents is not None:
             return TfIdf(self.documents)
         return TfIdf(dict.fromkeys(text for case in cases for text in case.references))
@@ -54,7 +54,7 @@ def require_room_for_texts(model: EditableModel, cases: Sequence[Case], generati
 def generate(
     model: EditableModel, cases: Sequence[Case], generation: Generation, words: TfIdf
 ) -> list[Generated | None]:
-    """The texts of each case, with the model as it is; None for a case without openings."""
+    """Generate the texts of each case, with the model as it is; None for a case without openings."""
     prompts = [prompt for case in cases for prompt in case.generation_prompts]
     texts = iter(
         sample_texts(model, prompts, num_tokens=generation.num_tokens, top_k=generation.top_k, seed=generation.seed)

@@ -1,6 +1,6 @@
-"""Means over records, each with its 95 % interval. Records are drawn; the prompts of one are averaged before.
+"""Means over records, each with its 95 % interval. A record's prompts are averaged first.
 
-A mean over values of which one is no finite number is none either: it is NaN, without an interval, and null in JSON.
+If one of the values is not finite, the mean is NaN without an interval, and null in JSON.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over `count` records, NaN where a value was no finite number; `low` and `high` bound its 95 % interval,
-    None where the records cannot tell."""
+    """A mean over `count` records, NaN if a value was not a finite number.
+
+    `low` and `high` bound its 95 % interval; they are None if the records cannot tell.
+    """
 
     mean: float
     low: float | None
@@ -27,12 +29,12 @@ class Estimate:
     count: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return dict(with_nulls(asdict(self)))
 
 
 def mean_over(values: Sequence[float]) -> Estimate:
-    """The mean with the normal approximation's interval, m ± 1.96 s / √n, s the standard deviation over records."""
+    """Return the mean with the normal approximation's interval, m ± 1.96 s / √n; s is the deviation over records."""
     if not _all_finite(values):
         return _unknown(len(values))
     mean = fmean(values)
@@ -43,7 +45,7 @@ def mean_over(values: Sequence[float]) -> Estimate:
 
 
 def share_over(values: Sequence[float]) -> Estimate:
-    """The mean of values between 0 and 1 with Wilson's interval, which says something even where all are 1.
+    """Return the mean of values between 0 and 1 with Wilson's interval, which says something even if all values are 1.
 
     A record whose value is a mean over several prompts tells more than one yes or no, and varies less. So it counts for
     as many as would leave the mean with the variance that it has: p (1 - p) / v of them, v the variance over records,
@@ -63,7 +65,7 @@ def share_over(values: Sequence[float]) -> Estimate:
 
 
 def harmonic_mean_over(columns: Sequence[Sequence[float | None]]) -> Estimate:
-    """The harmonic mean of the means of columns, each with one value for each record or None, between 0 and 1.
+    """Return the harmonic mean of the columns' means. A column has one value between 0 and 1, or None, for each record.
 
     Its interval is the delta method's, the normal approximation for what the harmonic mean H becomes when it is made
     linear at the k means m: dH/dm = H² / (k m²). A column whose values are all alike adds no width; none is given where

@@ -1,4 +1,4 @@
-"""Measuring an edited model, the cases a batch at a time."""
+"""Measure an edited model, a batch of cases at a time."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from errata.model.tokens import target_ids
 def wrong_answers(
     model: EditableModel, probes: Sequence[tuple[str, str]], weights: Mapping[int, Tensor]
 ) -> dict[int, str]:
-    """What the model with `weights` says, greedily, instead of the expected answer.
+    """Return what the model with `weights` says, greedily, instead of the expected answers.
 
     Args:
         probes: (prompt, answer) each; it is passed where every token of the answer is the likeliest one.

@@ -1,4 +1,4 @@
-"""Records of data sets that facts are edited and measured with, each known by a key that the other form has not.
+"""Records of data sets that facts are edited and measured with. A key tells the two forms apart:
 
     requested_rewrite   CounterFact, as the authors of ROME and MEMIT publish it
     src                 zsRE, as the authors of MEND, ROME and MEMIT publish it
@@ -25,7 +25,7 @@ References = Mapping[tuple[str, str], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is edited in, and what is measured then."""
+    """A fact to edit in, and the case that measures it."""
 
     fact: Fact
     case: Case
@@ -34,7 +34,7 @@ class Record:
 def read_records(
     records: Iterable[Any], *, zsre_object: ZsreObject = "alt", references: References | None = None
 ) -> list[Record]:
-    """The facts and cases of records, in their order, whatever form each has.
+    """Read facts and cases from records of either form, in their order.
 
     Args:
         zsre_object: `alt` as MEND, EasyEdit and Errata's client edit, or `answers` as MEMIT's tables were made.
@@ -72,7 +72,7 @@ def _read(fields: _Fields, zsre_object: ZsreObject, references: References | Non
 
 
 def reference_texts(snippets: Iterable[Any]) -> dict[tuple[str, str], list[str]]:
-    """The texts of CounterFact's `attribute_snippets.json`, by the ids of relation and object.
+    """Read the texts of CounterFact's `attribute_snippets.json`, by the ids of relation and object.
 
     Raises:
         InvalidFacts: naming, by its index, every entry that is wrong.
@@ -111,7 +111,7 @@ def _counterfact(fields: _Fields, references: References | None) -> Record:
 
 
 def _zsre(fields: _Fields, object_field: ZsreObject) -> Record:
-    """`loc` is asked as MEMIT's authors do: its prefix kept, with a "?"."""
+    """Read a zsRE record. `loc` is asked as MEMIT's authors do: with its prefix, and with a "?" added."""
     subject = fields.text("subject")
     template = fields.template(subject, "src")
     answer = fields.text("alt") if object_field == "alt" else fields.first_text("answers")
@@ -130,7 +130,7 @@ _MISSING = object()
 
 
 class _Fields:
-    """The fields of one record. What is missing, or not what it should be, is noted once and read as empty."""
+    """Reads the fields of one record. What is missing or wrong is noted once and read as empty."""
 
     def __init__(self, index: int, record: Any) -> None:
         self.record = record
@@ -144,21 +144,21 @@ class _Fields:
             self.problems.append(problem)
 
     def text(self, *path: str) -> str:
-        """A text that must be there, without white space around it."""
+        """Return a required text, stripped."""
         return self.checked_text(self._value(path), ".".join(path))
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of texts, which may be left out."""
+        """Return an optional list of texts."""
         return self._texts(name) if name in self.record else ()
 
     def first_text(self, name: str) -> str:
-        """The first of a list of texts that must be there."""
+        """Return the first of a required list of texts."""
         if self._value((name,)) == []:
             self.complain(name, "is empty")
         return next(iter(self._texts(name)), "")
 
     def template(self, subject: str, *path: str) -> str:
-        """A prompt with `{}` where the subject stands, put there if the subject itself stands there, once."""
+        """Return a prompt with `{}` where the subject stands; put it there if the subject itself stands there, once."""
         prompt = self.text(*path)
         if not prompt or not subject or PLACEHOLDER in prompt:
             return prompt
@@ -167,7 +167,7 @@ class _Fields:
         return prompt.replace(subject, PLACEHOLDER)
 
     def items(self, name: str) -> list[Any]:
-        """A list that must be there."""
+        """Return a required list."""
         value = self._value((name,))
         if isinstance(value, list):
             return value
@@ -176,7 +176,7 @@ class _Fields:
         return []
 
     def checked_text(self, value: Any, field: str) -> str:
-        """A value that should be text and not blank."""
+        """Return a value stripped, or note that it is not text or is blank."""
         if isinstance(value, str) and value.strip():
             return value.strip()
         if value is not _MISSING:

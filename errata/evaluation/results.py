@@ -1,8 +1,9 @@
-"""What was measured: of each case, and over all of them, under the names of METRICS.
+"""The measurements of each case and of all together, under the names of METRICS.
 
-Of each kind of prompt there are four. `efficacy` is measured on the edited prompt, `generalization` on paraphrases and
-`specificity` on neighbours: as the share of prompts after which the expected object is likelier than the other one, and
-with the endings `_accuracy`, `_token_accuracy` and `_magnitude`. A case's prompts are averaged, then cases.
+There are four metrics for each kind of prompt. `efficacy` is measured on the edited prompt, `generalization` on
+paraphrases, `specificity` on neighbours. The plain name is the share of prompts after which the expected object is
+likelier than the other one; the endings `_accuracy`, `_token_accuracy` and `_magnitude` name the rest. A case's prompts
+are averaged first, then cases.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ METRICS = (*_SHARES, *_MEANS, *_SCORES)
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """The texts of one case: with their fluency in bits, and their likeness to its references where it has some."""
+    """The texts of one case, with their fluency in bits, and their similarity to the references if it has any."""
 
     texts: tuple[str, ...]
     fluency: float
@@ -36,7 +37,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """What was measured of one case."""
+    """The measurements of one case."""
 
     case_id: int | str | None
     outcomes: CaseOutcomes
@@ -44,7 +45,7 @@ class CaseResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Those of METRICS that one case can have and this one has, averaged over its prompts."""
+        """The metrics that this case has, averaged over its prompts."""
         by_kind = ((self.outcomes.rewrite,), self.outcomes.paraphrases, self.outcomes.neighbors)
         metrics = {
             kind + ending: value
@@ -59,7 +60,7 @@ class CaseResult:
         return metrics
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: its metrics, and the prompts and texts that they come from."""
+        """Return plain JSON values: the metrics, and the prompts and texts that they come from."""
         return {
             "case_id": self.case_id,
             "metrics": with_nulls(self.metrics),
@@ -72,7 +73,7 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was measured of an edited model.
+    """The measurements of an edited model.
 
     Attributes:
         results: of each case, in their order.
@@ -87,13 +88,13 @@ class Evaluation:
     prose: ProseDrift | None
 
     def mean(self, name: str) -> float | None:
-        """One of METRICS, None where it was not measured."""
+        """Return the mean of one of METRICS; None if it was not measured."""
         if name not in METRICS:
             raise KeyError(name)
         return self.estimates[name].mean if name in self.estimates else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: everything but the single cases. A figure that is no finite number is null."""
+        """Return plain JSON values of everything but the single cases. A figure that is not finite is null."""
         return {
             "num_cases": len(self.results),
             "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
@@ -102,18 +103,18 @@ class Evaluation:
         }
 
     def json_lines(self) -> Iterator[str]:
-        """Each case as a line of JSON, with its place as `index`. A figure that is no finite number is null."""
+        """Yield each case as a line of JSON, with its place as `index`. A figure that is not finite is null."""
         for index, result in enumerate(self.results):
             yield json.dumps({"index": index, **result.as_dict()}, ensure_ascii=False, allow_nan=False)
 
 
 def estimates_of(results: Sequence[CaseResult]) -> dict[str, Estimate]:
-    """The means over cases of each metric that some of them have."""
+    """Return the mean over cases of each metric that some of them have."""
     return estimates_over([result.metrics for result in results])
 
 
 def estimates_over(by_case: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
-    """The same of cases whose `metrics` were kept."""
+    """Return the same for cases of which the `metrics` were kept."""
     columns = {name: [metrics.get(name) for metrics in by_case] for name in (*_SHARES, *_MEANS)}
     estimates = {}
     for name, column in columns.items():
@@ -126,7 +127,7 @@ def estimates_over(by_case: Sequence[Mapping[str, float]]) -> dict[str, Estimate
 
 
 def _averaged(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """By the ending of its name."""
+    """Average the outcomes of one kind of prompt, by the ending of the metric's name."""
     values: dict[str, list[float | None]] = {
         "": [outcome.is_likelier for outcome in outcomes],
         "_accuracy": [outcome.is_answer for outcome in outcomes],

@@ -1,4 +1,4 @@
-"""Texts that a model goes on with, many at once, sampled from the likeliest tokens with a seed."""
+"""Sample many texts at once with a seed, each token from the likeliest ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROWS_PER_BATCH = 64  # keys and values of 64 texts of 100 tokens take 2.9 GB in 
 
 @torch.no_grad()
 def sample_texts(model: EditableModel, prompts: Sequence[str], *, num_tokens: int, top_k: int, seed: int) -> list[str]:
-    """Each prompt with what the model goes on with, `num_tokens` tokens in all, or the prompt alone if it has as many.
+    """Continue each prompt to `num_tokens` tokens in all; leave it alone if it has as many already.
 
     A token is drawn from the `top_k` likeliest in proportion to their probabilities; an end of text ends nothing and is
     left out of the text. The draws for a prompt depend on the seed, the prompt and how often it came before, so that
@@ -37,7 +37,7 @@ def sample_texts(model: EditableModel, prompts: Sequence[str], *, num_tokens: in
 
 
 def _draws(prompts: Sequence[str], num_draws: int, seed: int) -> Tensor:
-    """Numbers between 0 and 1, (prompts, num_draws), drawn on the CPU from generators of their own."""
+    """Draw numbers between 0 and 1, (prompts, num_draws), on the CPU, with one generator for each prompt."""
     came_before: Counter[str] = Counter()
     draws = torch.empty(len(prompts), num_draws)
     for row, prompt in zip(draws, prompts, strict=True):
@@ -48,8 +48,10 @@ def _draws(prompts: Sequence[str], num_draws: int, seed: int) -> Tensor:
 
 
 def _continuations(model: EditableModel, rows: Sequence[Sequence[int]], draws: Tensor, top_k: int) -> Tensor:
-    """As many tokens for each row as it has draws, (rows, steps). Prompts are padded on the left, so that all end at
-    the same place, and what they are padded with is hidden from them."""
+    """Sample as many tokens for each row as it has draws, (rows, steps).
+
+    Prompts are padded on the left, so that all end at the same place; the padding is masked.
+    """
     longest = max(map(len, rows))
     tokens = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=model.device)
     seen = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
@@ -73,7 +75,7 @@ def _continuations(model: EditableModel, rows: Sequence[Sequence[int]], draws: T
 
 
 def _choose(logits: Tensor, draws: Tensor, top_k: int) -> Tensor:
-    """The token that a number between 0 and 1 falls on, (rows,), from logits, (rows, vocabulary)."""
+    """Return the token that each draw between 0 and 1 falls on, (rows,), from logits, (rows, vocabulary)."""
     likeliest = logits.topk(min(top_k, logits.shape[-1]))
     up_to = likeliest.values.softmax(-1).cumsum(-1)  # (rows, top_k)
     place = (up_to[:, :-1] <= draws[:, None]).sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Which facts took: each one before an edit and after it."""
+"""Which facts took: each fact before an edit and after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from errata.files.json_figures import with_nulls
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """How one fact took.
+    """One fact's probabilities and answers before and after an edit, which show if it took.
 
     Attributes:
         probability_before: of the new object after the edited prompt, by the base; exp of the mean log probability of
@@ -37,12 +37,12 @@ class Taking:
     paraphrases_after: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return dict(with_nulls(asdict(self)))
 
 
 def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:
-    """Each case of two evaluations, of the base and of the edited model, in their order.
+    """Compare each case's results by the base and by the edited model, in the cases' order.
 
     Raises:
         ValueError: they are not of the same cases.
@@ -57,7 +57,7 @@ def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:
 
 
 def taking_of(before: CaseOutcomes, after: CaseOutcomes, case_id: int | str | None = None) -> Taking:
-    """How one fact took, from the outcomes of its case by the base and by the edited model."""
+    """Compare the outcomes of one case by the base and by the edited model."""
     contest = after.rewrite.contest
     return Taking(
         case_id=case_id,

@@ -1,1 +1,1 @@
-"""A version's weights in the forms that other software reads: a PEFT adapter, or a whole checkpoint; as a tar."""
+"""A version's weights for other software: a PEFT adapter or a whole checkpoint, as a tar."""

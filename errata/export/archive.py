@@ -1,7 +1,7 @@
-"""Files as one tar that is made while it is sent, and whose size is known before.
+"""A tar of files that is made while it is sent. Its size is known before.
 
-An ordinary uncompressed tar (pax, as Python's `tarfile` and GNU tar read it). Equal files give equal bytes: there are
-no times and no owners in it.
+It is an ordinary uncompressed tar (pax, as Python's `tarfile` and GNU tar read it), without times and owners, so that
+equal files give equal bytes.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ class ArchivedFile:
 
     @classmethod
     def of_path(cls, name: str, path: Path) -> ArchivedFile:
-        """A file on disk, which is opened when its turn comes. Raises `OSError` where there is none."""
+        """Describe a file on disk, which is opened when its turn comes. Raises `OSError` if there is none."""
         return cls(name, path.stat().st_size, partial(_pieces_on_disk, path))
 
     @classmethod
     def of_bytes(cls, name: str, content: bytes) -> ArchivedFile:
-        """A small file in memory, which is one piece."""
+        """Describe a small file in memory, which is one piece."""
         return cls(name, len(content), lambda: (content,))
 
 
 def tar(files: Iterable[ArchivedFile]) -> Iterator[bytes]:
-    """The archive, `tar_size(files)` bytes, in the files' own pieces.
+    """Yield the archive, `tar_size(files)` bytes, in the files' own pieces.
 
     Raises:
         CorruptArtifact: a file has another size than it said; the archive ends there, and so is seen to be incomplete.
@@ -61,12 +61,12 @@ def tar(files: Iterable[ArchivedFile]) -> Iterator[bytes]:
 
 
 def tar_size(files: Sequence[ArchivedFile]) -> int:
-    """Size of the archive in bytes."""
+    """Return the size of the archive in bytes."""
     return _with_end(sum(len(_header(file)) + _filled(file.size, BLOCKSIZE) for file in files))
 
 
 def read_pieces(file: BufferedReader, num_bytes: int) -> Iterator[bytes]:
-    """The next `num_bytes` of an open file, or fewer where it ends before."""
+    """Yield the next `num_bytes` of an open file, or fewer if it ends before."""
     while num_bytes > 0 and (piece := file.read(min(PIECE, num_bytes))):
         num_bytes -= len(piece)
         yield piece
@@ -85,7 +85,7 @@ def _header(file: ArchivedFile) -> bytes:
 
 
 def _exactly(file: ArchivedFile) -> Iterator[bytes]:
-    """The file's bytes, as many as its header says: one more or less would garble whatever follows."""
+    """Yield the file's bytes, exactly as many as its header says: one more or less would garble what follows."""
     left = file.size
     for piece in file.pieces():
         left -= len(piece)
@@ -97,7 +97,7 @@ def _exactly(file: ArchivedFile) -> Iterator[bytes]:
 
 
 def _with_end(num_bytes: int) -> int:
-    """The archive ends with two empty blocks, and fills its last record."""
+    """Add the two empty blocks that end the archive, and fill its last record."""
     return _filled(num_bytes + 2 * BLOCKSIZE, RECORDSIZE)
 
 

@@ -1,7 +1,7 @@
-"""A version as a whole checkpoint: the base's files, with the edited matrices in the place of the base's.
+"""A version as a whole checkpoint: the base's files, with the edited matrices in place of the base's.
 
-An edited matrix has the shape and the number type of the one that is stored. So an edited shard is byte for byte the
-base's outside these matrices, and is made while it is sent, holding one matrix at a time.
+An edited matrix has the shape and dtype of the stored one. So an edited shard equals the base's byte for byte outside
+these matrices. It is made while it is sent, with one matrix in memory at a time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def merged(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedFile]:
-    """The files of a Hugging Face folder that holds the edited model: those of the base's, all shards among them.
+    """Return the files of a Hugging Face folder with the edited model: all files of the base's, its shards included.
 
     Each edited matrix is the stored one plus its update, summed in float32 and rounded to the stored number type, which
     need not be the one that the model is loaded in.
@@ -53,7 +53,7 @@ class _Edit:
     transposed: bool
 
     def read(self, file: BufferedReader) -> Tensor:
-        """The edited matrix, as it is to be stored; the file stands where the base's begins."""
+        """Return the edited matrix in its stored form. The file must be positioned where the base's matrix begins."""
         content = bytearray(self.stored.num_bytes)
         if file.readinto(content) != len(content):
             raise ModelError(f"{self.stored.name} is no longer there as a whole; the checkpoint changed meanwhile")
@@ -64,7 +64,7 @@ class _Edit:
 
 
 def _located(model: EditableModel, deltas: Mapping[int, Delta], shards: Sequence[Path]) -> dict[Path, list[_Edit]]:
-    """The edits of each shard that has any, in the order in which they lie there."""
+    """Return the edits of each shard that has any, in the order in which their matrices lie there."""
     architecture = model.architecture
     layers = {}
     for layer in deltas:
@@ -94,7 +94,7 @@ def _file(path: Path, edits: list[_Edit]) -> ArchivedFile:
 
 
 def _edited_shard(path: Path, size: int, edits: Sequence[_Edit]) -> Iterator[bytes]:
-    """The shard's bytes, with the edited matrices in their places."""
+    """Yield the shard's bytes, with the edited matrices in place."""
     position = 0
     with path.open("rb") as file:
         for edit in edits:

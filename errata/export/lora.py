@@ -17,7 +17,7 @@ from errata.model import EditableModel
 
 
 def adapter(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedFile]:
-    """The two files of an adapter that adds `deltas` to the model's weights, exactly; factors in float32.
+    """Return the two files of an adapter that adds `deltas` to the model's weights, exactly; factors are float32.
 
     PEFT reads it for every architecture, vLLM for those that it serves with LoRA. All layers have the rank of the
     largest: the number of facts, or for an update stored dense, which has no smaller exact factors, the smaller side
@@ -69,7 +69,7 @@ def _adapter_model(header: bytes, deltas: list[Delta], rank: int) -> Iterator[by
 
 
 def _factors(delta: Delta) -> tuple[Tensor, Tensor]:
-    """(d_model, r) and (r, d_in) whose product is the update."""
+    """Return factors (d_model, r) and (r, d_in) whose product is the update."""
     if delta.right is not None:
         return delta.left, delta.right
     d_model, d_in = delta.shape

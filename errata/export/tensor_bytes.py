@@ -1,4 +1,4 @@
-"""Tensors as the bytes of a safetensors file: the header's length in 8 bytes, the header as JSON, and the tensors."""
+"""The bytes of a safetensors file: the header's length in 8 bytes, the header as JSON, and the tensors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """Where a tensor lies in a file.
+    """The place of a tensor in a file.
 
     Attributes:
         dtype: as safetensors names it, `BF16` for instance.
@@ -38,7 +38,7 @@ class StoredTensor:
 
 
 def stored_tensors(path: Path) -> list[StoredTensor]:
-    """What a safetensors file holds; only its header is read.
+    """List the tensors of a safetensors file; only its header is read.
 
     Raises:
         ModelError: it is missing, truncated or no safetensors file.
@@ -62,7 +62,7 @@ def stored_tensors(path: Path) -> list[StoredTensor]:
 
 
 def float32_header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
-    """What precedes the bytes of float32 tensors of these names and shapes, which must follow in the same order."""
+    """Return what precedes the bytes of float32 tensors, which must follow in the order of `shapes`."""
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():
@@ -74,12 +74,12 @@ def float32_header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
 
 
 def float32_size(shape: tuple[int, ...]) -> int:
-    """Size of a float32 tensor in bytes."""
+    """Return the size of a float32 tensor in bytes."""
     return FLOAT32_BYTES * math.prod(shape)
 
 
 def pieces_of(tensor: Tensor) -> Iterator[bytes]:
-    """A tensor's bytes in pieces of at most 1 MiB. It is copied as a whole only where it is not contiguous."""
+    """Yield a tensor's bytes in pieces of at most 1 MiB. The tensor is copied only if it is not contiguous."""
     content = tensor.contiguous().view(-1).view(torch.uint8).numpy().data
     for start in range(0, len(content), PIECE):
         yield bytes(content[start : start + PIECE])

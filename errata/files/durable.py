@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old state or the new one, never something between."""
+"""Write files so that a crash leaves either the old state or the new one, never something between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write(path: Path, content: str) -> None:
 
 
 def write_once(path: Path, content: str) -> bool:
-    """Put `content` at `path` unless something is there. Of several writers exactly one gets True."""
+    """Put `content` at `path` unless something is there. Return True to exactly one of several writers."""
     scratch = scratch_beside(path)
     scratch.write_text(content, encoding="utf-8")
     sync(scratch)
@@ -34,7 +34,7 @@ def write_once(path: Path, content: str) -> bool:
 
 
 def scratch_beside(path: Path) -> Path:
-    """A name beside `path` that no other process uses: in containers, process ids are no names."""
+    """Return a name beside `path` that no other process uses. (In containers, process ids are not unique.)"""
     return path.with_name(f".{path.name}.{os.urandom(4).hex()}")
 
 
@@ -48,7 +48,7 @@ def sync(path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the hex digest of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

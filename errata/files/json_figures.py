@@ -1,4 +1,4 @@
-"""Figures on their way into JSON, which has no words for those that are no finite numbers: they become null."""
+"""Figures for JSON, which cannot express NaN and infinities: they become null."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 
 def finite_or_none(figure: float | None) -> float | None:
-    """The figure itself; None for infinities, and for what is no number."""
+    """Return the figure; None if it is infinite or NaN."""
     return figure if figure is not None and math.isfinite(figure) else None
 
 
 def with_nulls(value: Any) -> Any:
-    """The same mappings and lists with None in place of every float that is no finite number."""
+    """Copy mappings and lists, with None in place of every float that is not finite."""
     if isinstance(value, float):
         return finite_or_none(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Storing tensors so that a crash leaves either the old file or the new one, and at most a scratch file beside it."""
+"""Store tensors so that a crash leaves either the old file or the new one, and at most a scratch file beside it."""
 
 from __future__ import annotations
 

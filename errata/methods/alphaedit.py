@@ -42,7 +42,7 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The update of each layer, within the null space of its C."""
+    """Return the update of each layer, within the null space of its C."""
     threshold, regularization = hyperparameters.null_threshold, hyperparameters.regularization
     for layer in hyperparameters.layers:  # before a search that would be in vain
         null_space(second_moments, layer, threshold, model.device)
@@ -54,7 +54,7 @@ def find_updates(
 
 
 def null_space(second_moments: SecondMoments, layer: int, threshold: float, device: torch.device) -> Tensor:
-    """U: eigenvectors of a layer's C whose eigenvalue is under `threshold`, as columns, (d_in, their number), float64.
+    """Return U, (d_in, dimensions), float64: the eigenvectors of a layer's C whose eigenvalue is under `threshold`.
 
     Raises:
         InvalidHyperparameters: there is none, so that nothing could be changed.
@@ -69,7 +69,7 @@ def null_space(second_moments: SecondMoments, layer: int, threshold: float, devi
 
 
 def projected_keys(basis: Tensor, keys: Tensor, regularization: float) -> Tensor:
-    """P K (K^T P K + alpha I)^-1, (d_in, facts), float64.
+    """Return P K (K^T P K + alpha I)^-1, (d_in, facts), float64.
 
     Args:
         basis: U, (d_in, dimensions of the null space).

@@ -1,4 +1,4 @@
-"""The editing methods, by the names that a request gives them."""
+"""The editing methods, by the names that requests use."""
 
 from __future__ import annotations
 

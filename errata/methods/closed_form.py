@@ -15,13 +15,13 @@ import math
 import torch
 from torch import Tensor
 
-from errata.errors import NotFinite, StatisticsError
+from errata.errors import NotFinite
 from errata.second_moments import SecondMoments
 from errata.second_moments.factor import factor_in_place
 
 
 def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, moment_weight: float) -> Tensor:
-    """A of one layer, (d_in, facts), float64.
+    """Return A of one layer, (d_in, facts), float64.
 
     Args:
         keys: K transposed, (facts, d_in).
@@ -40,7 +40,7 @@ def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, momen
 
 
 def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
-    """C^-1 K of one layer, (d_in, facts), float64.
+    """Return C^-1 K of one layer, (d_in, facts), float64.
 
     Args:
         keys: K transposed, (facts, d_in).
@@ -48,16 +48,11 @@ def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -
     Raises:
         StatisticsError: the layer has no second moment, or one that is not positive definite.
     """
-    factor = second_moments.factor(layer, keys.device)
-    if factor is None:
-        raise StatisticsError(
-            f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
-        )
-    return torch.cholesky_solve(keys.double().T, factor)
+    return torch.cholesky_solve(keys.double().T, second_moments.required_factor(layer, keys.device))
 
 
 def _from_factor(factor: Tensor, columns: Tensor, moment_weight: float) -> Tensor:
-    """By Woodbury's identity, from L with C = L L^T."""
+    """Solve by Woodbury's identity, from L with C = L L^T."""
     scale = 1 / math.sqrt(moment_weight)
     whitened = torch.linalg.solve_triangular(factor, columns, upper=False).mul_(scale)  # W, (d_in, facts)
     inner = torch.eye(columns.shape[1], dtype=columns.dtype, device=columns.device).addmm_(whitened.T, whitened)
@@ -67,7 +62,7 @@ def _from_factor(factor: Tensor, columns: Tensor, moment_weight: float) -> Tenso
 
 
 def _from_moment(second_moment: Tensor, columns: Tensor, moment_weight: float) -> Tensor:
-    """From C itself: for as many facts as dimensions, and where rounding has left C without a factor."""
+    """Solve from C itself, if there are as many facts as dimensions, or rounding has left C without a factor."""
     matrix = second_moment.double().mul_(moment_weight).addmm_(columns, columns.T)
     return torch.cholesky_solve(columns, _factored(matrix))
 

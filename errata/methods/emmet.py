@@ -40,7 +40,7 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The update of each layer that brings all facts to their targets."""
+    """Return the update of each layer that brings all facts to their targets."""
 
     def adjust(layer: int, keys: Tensor) -> Tensor:
         return constrained_keys(second_moments, layer, keys, hyperparameters.damping)
@@ -49,7 +49,7 @@ def find_updates(
 
 
 def constrained_keys(second_moments: SecondMoments, layer: int, keys: Tensor, damping: float) -> Tensor:
-    """C^-1 K (K^T C^-1 K + alpha I)^-1 of one layer, (d_in, facts), float64.
+    """Return C^-1 K (K^T C^-1 K + alpha I)^-1 of one layer, (d_in, facts), float64.
 
     Args:
         keys: K transposed, (facts, d_in).

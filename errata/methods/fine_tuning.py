@@ -38,7 +38,7 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The change of the one layer, stored whole. Contexts, second moments and `store` are not used.
+    """Return the dense change of the one layer. Contexts, second moments and `store` are not used.
 
     Raises:
         NotFinite: the loss is no finite number.

@@ -1,4 +1,4 @@
-"""MEMIT from facts to updates: targets, their spread (Meng et al., ICLR 2023), and refinement where it is asked for."""
+"""MEMIT (Meng et al., ICLR 2023): targets, their spread over the layers, and refinement if it is asked for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The update of each layer that brings all facts near their targets, weighed against what the layer does."""
+    """Return the update of each layer that brings all facts near their targets, weighed against what the layer does."""
     adjust = weighed_keys(second_moments, hyperparameters)
     if hyperparameters.refinement_steps == 0:
         return search_and_spread(adjust, model, facts, contexts, hyperparameters, store, on_progress)
@@ -41,7 +41,7 @@ def find_updates(
 
 
 def weighed_keys(second_moments: SecondMoments, hyperparameters: MemitHyperparameters) -> AdjustKeys:
-    """What MEMIT makes of a layer's keys: (lambda C + K K^T)^-1 K."""
+    """Return the function that gives MEMIT's (lambda C + K K^T)^-1 K of a layer's keys."""
 
     def adjust(layer: int, keys: Tensor) -> Tensor:
         return adjusted_keys(second_moments, layer, keys, hyperparameters.moment_weight)

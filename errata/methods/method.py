@@ -1,4 +1,4 @@
-"""What an editing method is: how facts become updates, and what the method says of itself."""
+"""Editing methods: how one turns facts into updates, and how it describes itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from errata.errors import InvalidHyperparameters
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.model import EditableModel
-from errata.model.tokens import require_room
+from errata.model.room import require_room
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
@@ -24,14 +24,14 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What a build gave: the update of each layer, and the context prefixes that it used."""
+    """The result of a build: the update of each layer, and the context prefixes that it used."""
 
     deltas: dict[int, Delta]
     contexts: tuple[str, ...]
 
 
 class FindUpdates(Protocol[H_contra]):
-    """The steps of a method: the update of each layer for one fact or more, whose prompts have room in the model."""
+    """The steps of a method: find the update of each layer for one fact or more, whose prompts fit into the model."""
 
     def __call__(
         self,
@@ -47,7 +47,7 @@ class FindUpdates(Protocol[H_contra]):
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[H]):
-    """An editing method. Called, it builds the weights of a fact set; all methods are called alike.
+    """An editing method. Calling it builds the weights of a fact set; all methods are called alike.
 
     Attributes:
         hyperparameters: the record that it is given; its fields are what it uses, and it tells whether one layer is
@@ -65,7 +65,7 @@ class Method(Generic[H]):
 
     @property
     def name(self) -> str:
-        """What a request calls it."""
+        """The name that a request uses."""
         return self.hyperparameters.method
 
     def __call__(
@@ -79,7 +79,7 @@ class Method(Generic[H]):
         store: BuildStore | None = None,
         on_progress: OnProgress = lambda stage, done, total: None,
     ) -> Built:
-        """The updates that put `facts` into the base model. The model ends as it began, whatever happens.
+        """Return the updates that put `facts` into the base model. The model ends as it began, whatever happens.
 
         Args:
             contexts: the prefixes of an earlier build that this one is to agree with; None samples them anew.
@@ -95,19 +95,10 @@ class Method(Generic[H]):
         """
         if not isinstance(hyperparameters, self.hyperparameters):
             raise InvalidHyperparameters("method", f"are those of {hyperparameters.method}, not of {self.name}")
-        check_layers(model, hyperparameters)
+        model.require_editable(hyperparameters.layers)
         contexts = tuple(contexts) if contexts is not None else sample_contexts(model, hyperparameters.seed)
         require_room(model, list(facts), contexts)
         if not facts:
             return Built({}, contexts)
         deltas = self.find_updates(model, list(facts), contexts, hyperparameters, second_moments, store, on_progress)
         return Built(deltas, contexts)
-
-
-def check_layers(model: EditableModel, hyperparameters: Hyperparameters) -> None:
-    """Raise `InvalidHyperparameters` where a layer is to be edited that the model lacks or that must stay free."""
-    if hyperparameters.layers[-1] >= model.num_layers - 1:
-        detail = (
-            f"layer {hyperparameters.layers[-1]} cannot be edited: the last of {model.num_layers} blocks must stay free"
-        )
-        raise InvalidHyperparameters("layers", detail)

@@ -1,7 +1,7 @@
-"""What an edited model loses by not saying the objects of facts, and in which direction its matrices should go.
+"""The loss of facts' objects in an edited model, and its gradients to the edited matrices.
 
-Each prompt is followed by its object. Blocks below the first edited one run once; the others as often as a gradient is
-asked for, in batches.
+Each prompt is followed by its object. Blocks below the first edited one run once. The others run for each gradient, in
+batches.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class ObjectBatch:
     weight: Tensor
 
     def losses(self, model: EditableModel) -> Tensor:
-        """-log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""
-        output = states_after(model, self.first_layer, self.hidden)
+        """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""
+        output = model.run(self.first_layer, model.num_layers, self.hidden.to(model.device))
         log_probabilities = log_softmax(model.logits(output[self.row, self.position]).float(), dim=-1)
         losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
         return losses.new_zeros(len(self.facts)).index_put((self.row,), losses, accumulate=True)
@@ -54,7 +54,7 @@ class ObjectBatch:
 def object_batches(
     model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = ""
 ) -> Iterator[ObjectBatch]:
-    """The prompts of all facts behind `context`, each with its object, before block `first_layer`."""
+    """Bring the prompts of all facts behind `context`, each with its object, to block `first_layer`."""
     prompts = [
         subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids for fact in facts
     ]
@@ -72,25 +72,17 @@ def object_batches(
 
 
 def states_before(model: EditableModel, first_layer: int, rows: Sequence[Sequence[int]]) -> Tensor:
-    """What enters block `first_layer` for rows of token ids, (rows, longest, d_model), in main memory."""
+    """Return what enters block `first_layer` for rows of token ids, (rows, longest, d_model), in main memory."""
     hidden = model.embed(padded(rows, model.device))
     if first_layer > 0:
-        hidden = model.blocks(0, first_layer)(inputs_embeds=hidden, use_cache=False).last_hidden_state
+        hidden = model.run(0, first_layer, hidden)
     return hidden.cpu()
-
-
-def states_after(model: EditableModel, first_layer: int, hidden: Tensor) -> Tensor:
-    """What `model.logits` takes, (rows, S, d_model), where `hidden` enters block `first_layer`."""
-    blocks = model.blocks(first_layer, model.num_layers)
-    return blocks(  # type: ignore[no-any-return]
-        inputs_embeds=hidden.to(model.device), use_cache=False
-    ).last_hidden_state
 
 
 def summed_gradients(
     model: EditableModel, weights: Mapping[int, Tensor], losses: Iterable[Callable[[], Tensor]]
 ) -> tuple[Tensor, dict[int, Tensor]]:
-    """The sum of all losses with `weights` in place, (), and its gradient to the matrix of each layer, float32."""
+    """Sum all losses with `weights` in place, (), and their gradients to the matrix of each layer, float32."""
     total = torch.zeros((), device=model.device)
     sums = {layer: torch.zeros(weight.shape, device=weight.device) for layer, weight in weights.items()}
     for loss in losses:

@@ -1,4 +1,4 @@
-"""Refinement: the residuals of all facts searched for together, by the loss of the model that they are written into.
+"""Refinement: search for the residuals of all facts together, by the loss of the model that they are written into.
 
 The spread brings hidden states near targets that were searched for one by one. It meets none of them exactly, since
 facts with keys alike pull at one another, and it holds what a target happens to be for what its fact needs. So the
@@ -42,7 +42,6 @@ from errata.methods.object_losses import (
     TOKENS_PER_BATCH,
     ObjectBatch,
     object_batches,
-    states_after,
     states_before,
     summed_gradients,
 )
@@ -66,7 +65,7 @@ def refine(
     written: Iterable[tuple[int, Written]],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, Delta]:
-    """The update of each layer after `refinement_steps`, from the layers as the spread writes them.
+    """Return the update of each layer after `refinement_steps`, starting from the layers as the spread writes them.
 
     Args:
         written: each layer in turn (`write_layers`), the first one with the base's own hidden states.
@@ -141,7 +140,7 @@ def _edited(base: Tensor, update: _Update) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class _Losses:
-    """The terms that the model must be run for.
+    """The terms of the loss that need runs of the model.
 
     Attributes:
         bare: the facts' prompts.
@@ -165,7 +164,7 @@ class _Losses:
         hyperparameters: MemitHyperparameters,
         before_each: Callable[[], None],
     ) -> _Losses:
-        """`before_each` is called before each batch is run up to the first layer that is edited."""
+        """Prepare the batches. `before_each` is called before each batch is run up to the first edited layer."""
         first_layer = hyperparameters.layers[0]
         stop_losses: dict[Fact, float] = {}
         kl_factors: dict[str, float] = {}
@@ -186,7 +185,7 @@ class _Losses:
         )
 
     def of_step(self, step: int, before_each: Callable[[], None]) -> Iterator[Callable[[], Tensor]]:
-        """The parts that the loss of a step is the sum of."""
+        """Yield the parts whose sum is the loss of a step."""
         prompts = [self.bare]
         if self.in_context:
             prompts.append(self.in_context[step % len(self.in_context)])
@@ -210,7 +209,7 @@ def _each(batches: Iterable[Batch], before_each: Callable[[], None]) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class _SubjectBatch:
-    """Prompts that ask what their subjects are, up to the subject's last token, run together.
+    """Prompts "{subject} is a", up to the subject's last token, run together.
 
     Attributes:
         first_layer, hidden: as in `ObjectBatch`.
@@ -226,7 +225,7 @@ class _SubjectBatch:
     kl_factor: Tensor
 
     def divergence(self, model: EditableModel) -> Tensor:
-        """The sum over the subjects of kl_factor * KL(p_edited || p_base), ()."""
+        """Sum kl_factor * KL(p_edited || p_base) over the subjects, ()."""
         now = _next_token(model, self.first_layer, self.hidden, self.last)
         divergences = kl_div(self.before.to(model.device), now, log_target=True, reduction="none").sum(-1)
         return (divergences * self.kl_factor).sum()
@@ -247,6 +246,6 @@ def _subject_batches(
 
 
 def _next_token(model: EditableModel, first_layer: int, hidden: Tensor, place: Tensor) -> Tensor:
-    """Log probabilities of the token after one place of each row, (rows, vocabulary), float32."""
-    output = states_after(model, first_layer, hidden)
+    """Return log probabilities of the token after one place of each row, (rows, vocabulary), float32."""
+    output = model.run(first_layer, model.num_layers, hidden.to(model.device))
     return log_softmax(model.logits(output[torch.arange(len(output), device=model.device), place]).float(), dim=-1)

@@ -44,7 +44,7 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The sum of the facts' rank-one updates: column i of `left` times row i of `right` is that of one fact.
+    """Return the sum of the facts' rank-one updates. Column i of `left` times row i of `right` is one fact's.
 
     `store` is not used: what is found on an edited model serves no other build.
     """
@@ -71,13 +71,13 @@ def find_updates(
 
 
 def _directions(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
-    """u of each fact, (facts, d_in), float64, from k of each."""
+    """Return u of each fact, (facts, d_in), float64, from k of each."""
     decorrelated = decorrelated_keys(second_moments, layer, keys).T
     return decorrelated / (decorrelated * keys).sum(dim=1, keepdim=True)
 
 
 def _written(offsets: Tensor, keys: Tensor, directions: Tensor) -> list[Tensor]:
-    """v - W k of each fact of one subject, each (d_model,), where W has those before it.
+    """Return v - W k of each fact of one subject, each (d_model,), where W holds the facts before it.
 
     Args:
         offsets: v - W k where W has none of them, (facts of the subject, d_model).

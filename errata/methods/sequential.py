@@ -1,4 +1,4 @@
-"""Edits in a row, in the two ways in which they can be made.
+"""Edits in a row, made in one of two ways.
 
 rebuild: what Errata does. Each step builds all facts so far from the base, in one batch; the model that it gives is
     the one that a single edit of all of them gives.
@@ -33,7 +33,7 @@ def sequential_builds(
     store: BuildStore | None = None,
     on_progress: OnProgress = lambda stage, done, total: None,
 ) -> Iterator[Built]:
-    """After each batch, the update of the base that gives the model as it then is.
+    """Yield, after each batch, the update that turns the base into the model as it then is.
 
     Between the steps the model is the base, bit for bit. Contexts and second moments are the base's in both modes.
 

@@ -40,7 +40,7 @@ def search_and_spread(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The update of each edited layer that brings the facts' hidden states to the targets that are found for them.
+    """Find the facts' targets, and return the update of each edited layer that brings hidden states to them.
 
     Args and errors are those of `find_targets` and `spread`.
     """
@@ -66,7 +66,7 @@ def spread(
     store: BuildStore | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[int, Delta]:
-    """The update of each of `layers` that brings the facts' hidden states to `targets`.
+    """Return the update of each of `layers` that brings the facts' hidden states to `targets`.
 
     Args:
         adjust: gives A of a layer; what it raises ends the spread.
@@ -115,7 +115,7 @@ def write_layers(
     layers: Sequence[int],
     store: BuildStore | None = None,
 ) -> Iterator[tuple[int, Written]]:
-    """Each of `layers` as it is written, with those before it written. Args and errors are those of `spread`."""
+    """Yield each of `layers` as it is written, with those before it written. Args and errors: see `spread`."""
     states = SubjectStates(model, facts, contexts)
     edited: dict[int, Tensor] = {}
     for done, layer in enumerate(layers):

@@ -1,5 +1,5 @@
-"""The model that is edited: its parts by architecture, its prompts as tokens, what it computes."""
+"""The model to edit: its parts by architecture, prompts as tokens, and what it computes."""
 
-from errata.model.editable import DEMO, EditableModel, digest_of
+from errata.model.editable import EditableModel, digest_of
 
-__all__ = ["DEMO", "EditableModel", "digest_of"]
+__all__ = ["EditableModel", "digest_of"]

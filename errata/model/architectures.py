@@ -14,7 +14,7 @@ from errata.errors import UnsupportedArchitecture
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Where the parts that editing and tracing touch are found in a causal language model.
+    """The parts of a causal language model that editing and tracing touch.
 
     Attributes:
         name: `model_type` of the model's transformers config.
@@ -40,7 +40,7 @@ class Architecture:
     parallel: bool | str = False
 
     def down_projection_of(self, layer: int) -> str:
-        """The name that transformers gives to the down-projection of block `layer`, seen from the causal model."""
+        """Return the name of block `layer`'s down-projection, seen from the causal model."""
         return f"{self.backbone}.{self.blocks}.{layer}.{self.down_projection}"
 
     @property
@@ -72,7 +72,7 @@ ARCHITECTURES = {
 
 
 def architecture_of(config: PreTrainedConfig) -> Architecture:
-    """The description of the architecture that a transformers config names.
+    """Return the description of the architecture that a transformers config names.
 
     Raises:
         UnsupportedArchitecture: there is none, or some of the model's blocks attend through a sliding window, which

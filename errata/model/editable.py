@@ -1,4 +1,4 @@
-"""A causal language model that can be edited: loading, identity, its edited matrices and runs of its blocks."""
+"""A causal language model that can be edited: loading, identity, edited matrices, and runs of some of its blocks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from errata.demo import MODEL_FOLDER
-from errata.errors import ModelError
+from errata.errors import InvalidHyperparameters, ModelError
 from errata.model.architectures import Architecture, architecture_of
+from errata.model.shipped import shipped_checkpoint
 from errata.model.tokens import require_usable
 
-DEMO = "demo"
 CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
@@ -33,7 +32,7 @@ class EditableModel:
         network: the transformers model.
         tokenizer: its fast tokenizer.
         architecture: where the parts are that editing touches.
-        name: what the user called it: `demo`, a hub name or a folder.
+        name: what the user called it: the name of a shipped model (`demo`), a hub name or a folder.
         digest: SHA-256 over the checkpoint's tensors (names, dtypes, shapes and bytes), in hex.
         folder: where its checkpoint lies, or None for a model that was made in memory.
     """
@@ -47,7 +46,7 @@ class EditableModel:
         digest: str | None = None,
         folder: Path | None = None,
     ) -> None:
-        """Wrap a model that is loaded already. Without `digest` it is taken over the weights in memory.
+        """Wrap a model that is loaded already. Without `digest`, it is computed from the weights in memory.
 
         Raises:
             ModelError: the tokenizer cannot be used (see `errata.model.tokens.require_usable`).
@@ -63,7 +62,7 @@ class EditableModel:
 
     @classmethod
     def load(cls, name: str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> EditableModel:
-        """Load `demo`, a local folder or a hub name: safetensors only, and no code from the repository.
+        """Load a shipped model (`demo`), a local folder or a hub name: only safetensors, and no code from a repository.
 
         Args:
             device: as PyTorch names it, or `auto`: CUDA where there is one.
@@ -88,7 +87,7 @@ class EditableModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, over all that decides what the model computes: weights, number type, config, tokenizer."""
+        """SHA-256, in hex, over all that decides what the model computes: weights, dtype, config, tokenizer."""
         parts = (
             self.digest,
             str(self.network.dtype),
@@ -99,7 +98,7 @@ class EditableModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device that the model is on."""
         return self.network.device  # type: ignore[no-any-return]
 
     @property
@@ -109,15 +108,21 @@ class EditableModel:
 
     @property
     def max_length(self) -> int:
-        """Longest sequence, in tokens, that the model was made for."""
+        """The longest sequence, in tokens, that the model was made for."""
         return int(self.network.config.max_position_embeddings)
 
+    def require_editable(self, layers: Iterable[int]) -> None:
+        """Raise `InvalidHyperparameters` if the model lacks one of `layers`, or one must stay as it is."""
+        if (last := max(layers)) >= self.num_layers - 1:
+            detail = f"layer {last} cannot be edited: the last of {self.num_layers} blocks must stay free"
+            raise InvalidHyperparameters("layers", detail)
+
     def down_projection(self, layer: int) -> nn.Module:
-        """The MLP's last linear map of block `layer`."""
+        """Return the MLP's last linear map of block `layer`."""
         return self.block(layer).get_submodule(self.architecture.down_projection)
 
     def weight(self, layer: int) -> Tensor:
-        """The matrix that an edit of block `layer` changes, (d_model, d_in): a view of what the model computes with."""
+        """Return the matrix that an edit of block `layer` changes, (d_model, d_in), as a view of the model's own."""
         stored = self._stored(layer).data
         return stored.T if self.architecture.transposed else stored
 
@@ -137,11 +142,11 @@ class EditableModel:
                 self._stored(layer).data = tensor
 
     def block(self, layer: int) -> nn.Module:
-        """Block `layer`, which gives the hidden state that leaves it, alone or first in a tuple."""
+        """Return block `layer`. It gives the hidden state that leaves it, alone or first in a tuple."""
         return self._blocks[layer]  # type: ignore[no-any-return]
 
     def gradients(self, weights: Mapping[int, Tensor], loss: Callable[[], Tensor]) -> tuple[Tensor, dict[int, Tensor]]:
-        """What `loss` gives with `weights` in the place of the base's (see `using`), and its gradients there.
+        """Evaluate `loss` with `weights` in place of the base's (see `using`); return it with its gradients.
 
         Returns:
             the loss, (); its gradient to the matrix of each layer, (d_model, d_in).
@@ -160,21 +165,21 @@ class EditableModel:
         return value.detach(), dict(zip(weights, as_matrices, strict=True))
 
     def mlp(self, layer: int) -> nn.Module:
-        """The MLP of block `layer`."""
+        """Return the MLP of block `layer`."""
         return self.block(layer).get_submodule(self.architecture.mlp)
 
     def attention(self, layer: int) -> nn.Module:
-        """The attention of block `layer`, which gives its output first in a tuple."""
+        """Return the attention of block `layer`. It gives its output first in a tuple."""
         return self.block(layer).get_submodule(self.architecture.attention)
 
     @property
     def is_parallel(self) -> bool:
-        """Whether the MLP of a block reads the block's input, so that it does not see what the attention gives."""
+        """True if a block's MLP reads the block's input, so that it does not see the attention's output."""
         parallel = self.architecture.parallel
         return bool(getattr(self.network.config, parallel)) if isinstance(parallel, str) else parallel
 
     def blocks(self, first: int, stop: int, *, mlps: Mapping[int, nn.Module] | None = None) -> nn.Module:
-        """The backbone reduced to blocks `first` to `stop` - 1, sharing all weights with the model.
+        """Return the backbone reduced to blocks `first` to `stop` - 1, sharing all weights with the model.
 
         Called with `inputs_embeds` (the token embeddings, or for `first` > 0 the hidden states that enter block
         `first`) it gives, as `last_hidden_state`, those that leave block `stop` - 1, and after the last block the
@@ -193,12 +198,16 @@ class EditableModel:
             part._modules[self.architecture.position_embedding] = _AddsNothing()
         return part
 
+    def run(self, first: int, stop: int, hidden: Tensor) -> Tensor:
+        """Run `blocks(first, stop)` on what enters block `first`, (rows, S, d_model); return what leaves them."""
+        return self.blocks(first, stop)(inputs_embeds=hidden, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+
     def embed(self, token_ids: Tensor) -> Tensor:
-        """Token embeddings, which `blocks(0, stop)` takes: (..., d_model)."""
+        """Return token embeddings, (..., d_model), the input of `blocks(0, stop)`."""
         return self.network.get_input_embeddings()(token_ids)  # type: ignore[no-any-return]
 
     def logits(self, hidden_states: Tensor) -> Tensor:
-        """The head applied to normed hidden states: (..., vocabulary)."""
+        """Apply the head to normed hidden states: (..., vocabulary)."""
         return self.network.get_output_embeddings()(hidden_states)  # type: ignore[no-any-return]
 
     def _stored(self, layer: int) -> nn.Parameter:
@@ -216,21 +225,21 @@ class EditableModel:
 
 
 def _with(module: nn.Module, name: str, child: nn.Module) -> nn.Module:
-    """A copy of a module, sharing all its weights, with another child of that name."""
+    """Copy a module with another child of that name; all weights are shared."""
     changed = copy.copy(module)
     changed._modules = {**module._modules, name: child}
     return changed
 
 
 class _AddsNothing(nn.Module):
-    """In the place of position embeddings where hidden states enter that hold them already."""
+    """Stands in for position embeddings where the hidden states that enter contain them already."""
 
     def forward(self, position_ids: Tensor) -> Tensor:
         return position_ids.new_zeros(())
 
 
 def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes, in hex; the order of the names does not matter."""
+    """Return the SHA-256 over names, dtypes, shapes and bytes, in hex. The order of the names does not matter."""
     digests = []
     for name, tensor in tensors:
         one = hashlib.sha256(f"{name}\x1f{tensor.dtype}\x1f{tuple(tensor.shape)}\x1f".encode())
@@ -240,8 +249,8 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def _checkpoint_folder(name: str) -> Path:
-    """The local folder of a model, fetched from the hub where it is not one already."""
-    folder = MODEL_FOLDER if name == DEMO else Path(name)
+    """Return the local folder of a model; fetch it from the hub if it is not one already."""
+    folder = shipped_checkpoint(name) or Path(name)
     if folder.is_dir():
         return folder
     try:

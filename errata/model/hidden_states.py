@@ -1,4 +1,4 @@
-"""What the model computes at the subject's last token: MLP keys, and hidden states that leave a block."""
+"""The MLP keys at the subject's last token, and the hidden states that leave a block there."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ CPU_TOKENS_PER_BATCH = 1_024  # what larger ones compute leaves the cache: 1.7 t
 
 
 class SubjectStates:
-    """The prompts of facts, bare and in context, on their way up the model, block by block.
+    """The prompts of facts, bare and behind context prefixes, on their way through the model, block by block.
 
     The hidden states that enter the block that is read next wait in main memory; a batch at a time goes to the model's
     device. So the blocks below are run once, however many layers are read.
     """
 
     def __init__(self, model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
-        """The prompts stand before block 0, each up to its subject's last token; they are put there when first read."""
+        """Remember the prompts, up to their subjects' last tokens. They are embedded when first read."""
         self.model = model
         self.facts = facts
         self.contexts = contexts
@@ -75,7 +75,7 @@ class _Batch:
 
 
 class _Rows:
-    """One prompt of each fact for each of C contexts, split into what all facts share there and the rest.
+    """One prompt of each fact for each of C contexts, split into the prefix that all facts share and the rest.
 
     What the prompts of one context begin with alike, P tokens or fewer, is run once and not for each fact.
     """
@@ -104,9 +104,9 @@ class _Rows:
             self._batches.append(_Batch(batch, last, model.embed(padded(rows, model.device)).cpu()))
 
     def read(self, key_layer: int, output_layer: int | None) -> tuple[Tensor, Tensor]:
-        """Bring the rows to block `key_layer`; give the mean of a fact's keys there, and its first row's outputs.
+        """Bring the rows to block `key_layer`; return the mean of each fact's keys there, and its first row's outputs.
 
-        Where `output_layer` is None, nothing after the keys is computed, and the outputs are empty.
+        If `output_layer` is None, nothing after the keys is computed, and the outputs are empty.
         """
         model, depth = self._model, self._depth
         stop = (key_layer if output_layer is None else output_layer) + 1
@@ -128,7 +128,7 @@ class _Rows:
         return keys, outputs
 
     def _advance_prefixes(self, layer: int, stop: int) -> dict[int, tuple[Tensor, Tensor]]:
-        """Bring the prefixes to block `layer`; give their keys and values in the blocks on the way and up to `stop`."""
+        """Bring the prefixes to block `layer`; return their keys and values in all blocks run, up to `stop`."""
         recording = Recording()
         if self._prefixes.shape[1]:
             positions = torch.arange(self._prefixes.shape[1], device=self._model.device)[None]
@@ -138,7 +138,7 @@ class _Rows:
         return recording.recorded
 
     def _places(self, batch: _Batch) -> tuple[Tensor, Tensor]:
-        """Position ids of a batch, (rows, S), and its mask over prefix and row, (rows, 1, S, P + S)."""
+        """Return a batch's position ids, (rows, S), and its mask over prefix and row, (rows, 1, S, P + S)."""
         num_prefix = self._prefixes.shape[1]
         positions = self._num_shared[:, None] + torch.arange(batch.hidden.shape[1], device=self._model.device)
         before = torch.arange(num_prefix, device=self._model.device).expand(len(positions), -1)
@@ -155,7 +155,7 @@ class _NothingMoreWanted(Exception):
 
 @contextmanager
 def _reading(module: nn.Module, *, to_the_end: bool) -> Iterator[list[Tensor]]:
-    """What enters `module` in a run made inside of this, which ends there unless it is to go on to the end."""
+    """Collect the inputs of `module` in a run inside this context. The run ends there unless `to_the_end`."""
     seen: list[Tensor] = []
 
     def read(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -163,12 +163,8 @@ def _reading(module: nn.Module, *, to_the_end: bool) -> Iterator[list[Tensor]]:
         if not to_the_end:
             raise _NothingMoreWanted
 
-    hook = module.register_forward_pre_hook(read)
-    try:
-        with suppress(_NothingMoreWanted):
-            yield seen
-    finally:
-        hook.remove()
+    with module.register_forward_pre_hook(read), suppress(_NothingMoreWanted):
+        yield seen
 
 
 def _run(
@@ -180,26 +176,26 @@ def _run(
     mask: Tensor,
     cache: Cache,
 ) -> Tensor:
-    """What leaves block `stop` - 1 where `hidden` enters block `first`."""
+    """Return what leaves block `stop` - 1 where `hidden` enters block `first`."""
     if first == stop:
         return hidden
     return run_blocks(model.blocks(first, stop), hidden, positions, mask, cache)
 
 
 def _num_shared(prompts: Sequence[SubjectPrompt]) -> int:
-    """How many tokens all prompts begin with alike, none of them up to its subject's last one."""
+    """Count the tokens that all prompts begin with alike, stopping before the subject's last one in any of them."""
     first, last = min(prompt.token_ids for prompt in prompts), max(prompt.token_ids for prompt in prompts)
     alike = (n for n, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
     return min(next(alike, len(first)), *(prompt.subject_last for prompt in prompts))
 
 
 def tokens_per_batch(device: torch.device) -> int:
-    """How many tokens are run at a time there."""
+    """Return the number of tokens to run at a time on a device."""
     return CPU_TOKENS_PER_BATCH if device.type == "cpu" else TOKENS_PER_BATCH
 
 
 def batches_by_length(lengths: Sequence[int], tokens: int = TOKENS_PER_BATCH) -> list[list[int]]:
-    """Indices of rows grouped with rows of like length, each group padded to at most `tokens` tokens (or one row)."""
+    """Group indices of rows of similar length, each group padded to at most `tokens` tokens (or one row)."""
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: (lengths[index], index)):
         if batches and (len(batches[-1]) + 1) * lengths[index] <= tokens:

@@ -1,4 +1,4 @@
-"""How likely a model finds given continuations, and what it would say by itself, in batches."""
+"""The likelihood of given continuations, and greedy answers, in batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from errata.model.tokens import padded, target_ids
 
 @dataclass(frozen=True, slots=True)
 class Likelihood:
-    """Of one continuation after one prompt.
+    """The likelihood of one continuation after one prompt.
 
     Attributes:
         nll: mean negative log probability of its tokens, in nats; NaN where the model has left the finite numbers.
@@ -29,13 +29,13 @@ class Likelihood:
 
     @property
     def is_argmax(self) -> bool:
-        """Whether each of its tokens is the likeliest one, so that the model would say it by itself."""
+        """True if each token is the likeliest one, so that the model would say the continuation by itself."""
         return self.token_accuracy == 1
 
 
 @torch.no_grad()
 def likelihoods(model: EditableModel, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
-    """The likelihood of each (prompt, continuation), teacher-forced. A continuation gets one leading space."""
+    """Return the likelihood of each (prompt, continuation), teacher-forced. A continuation gets one leading space."""
     prompt_ids: list[list[int]] = [model.tokenizer(prompt)["input_ids"] for prompt, _ in pairs]
     object_ids = [target_ids(model.tokenizer, continuation) for _, continuation in pairs]
     # Nothing follows a continuation's last token. So continuations of one token share the row of their prompt.
@@ -60,7 +60,7 @@ def likelihoods(model: EditableModel, pairs: Sequence[tuple[str, str]]) -> list[
 
 @torch.no_grad()
 def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -> Tensor:
-    """Log probabilities of the token after each prompt, (prompts, vocabulary), float32."""
+    """Return log probabilities of the token after each prompt, (prompts, vocabulary), float32."""
     rows = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
     hidden = final_hidden_states(model, padded(rows, model.device))
     last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
@@ -69,7 +69,7 @@ def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -
 
 @torch.no_grad()
 def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Sequence[int]) -> list[str]:
-    """What the model says after each prompt, greedily, for the given number of tokens."""
+    """Continue each prompt greedily by the given number of tokens; return the continuations."""
     rows: list[list[int]] = [list(model.tokenizer(prompt)["input_ids"]) for prompt in prompts]
     starts = [len(row) for row in rows]
     for step in range(max(num_tokens, default=0)):
@@ -86,8 +86,5 @@ def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Seq
 
 @torch.no_grad()
 def final_hidden_states(model: EditableModel, token_ids: Tensor) -> Tensor:
-    """What `model.logits` takes, for right-padded rows of token ids, (rows, S): (rows, S, d_model)."""
-    everything = model.blocks(0, model.num_layers)
-    return everything(  # type: ignore[no-any-return]
-        inputs_embeds=model.embed(token_ids), use_cache=False
-    ).last_hidden_state
+    """Return the input of `model.logits` for right-padded rows of token ids, (rows, S): (rows, S, d_model)."""
+    return model.run(0, model.num_layers, model.embed(token_ids))

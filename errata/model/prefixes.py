@@ -1,4 +1,4 @@
-"""Running tokens after others whose keys and values were computed before."""
+"""Run tokens after others whose keys and values were computed before."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 
 class Cache(Protocol):
-    """What transformers takes as the cache of a run."""
+    """The cache that transformers is given for a run."""
 
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Take the keys and values of a block's new tokens, (rows, heads, S, d_head); give those to attend to."""
+        """Take the keys and values of a block's new tokens, (rows, heads, S, d_head); return those to attend to."""
         ...
 
 
 class Recording:
-    """As the cache of a run: records the keys and values of each block."""
+    """A cache that records the keys and values of each block."""
 
     def __init__(self) -> None:
         self.recorded: dict[int, tuple[Tensor, Tensor]] = {}
@@ -29,7 +29,7 @@ class Recording:
 
 
 class AfterPrefixes:
-    """As the cache of a run: puts the keys and values of prefixes before those of the rows, and keeps nothing.
+    """A cache that puts the keys and values of prefixes before those of the rows, and keeps nothing.
 
     There may be several times as many rows as prefixes; row r then goes after prefix r modulo their number.
     """
@@ -46,7 +46,7 @@ class AfterPrefixes:
 
 
 def run_blocks(part: nn.Module, hidden: Tensor, positions: Tensor, mask: Tensor, cache: Cache) -> Tensor:
-    """What leaves the last block of `part` (see `EditableModel.blocks`) where `hidden` enters its first one.
+    """Return what leaves the last block of `part` (see `EditableModel.blocks`) where `hidden` enters its first one.
 
     Args:
         hidden: (rows, S, d_model).
@@ -60,12 +60,12 @@ def run_blocks(part: nn.Module, hidden: Tensor, positions: Tensor, mask: Tensor,
 
 
 def causal_mask(query_positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to attention scores so that no query sees a later key: (rows, 1, queries, keys)."""
+    """Return what to add to attention scores so that no query sees a later key: (rows, 1, queries, keys)."""
     unseen = key_positions[:, None, None, :] > query_positions[:, None, :, None]
     return torch.zeros(unseen.shape, dtype=dtype, device=unseen.device).masked_fill(unseen, torch.finfo(dtype).min)
 
 
 def _joined(before: Tensor, now: Tensor) -> Tensor:
-    """(prefixes, heads, P, d_head), (rows, heads, S, d_head) -> (rows, heads, P + S, d_head)."""
+    """Join (prefixes, heads, P, d_head) and (rows, heads, S, d_head) to (rows, heads, P + S, d_head)."""
     rows = now.reshape(-1, len(before), *now.shape[1:])
     return torch.cat([before.expand(len(rows), *before.shape), rows], dim=3).flatten(0, 1)

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from errata.errors import FactProblem, InvalidFacts, ModelError
-from errata.facts import PLACEHOLDER, Fact
-
-if TYPE_CHECKING:  # a model looks at its tokenizer with `require_usable`
-    from errata.model.editable import EditableModel
+from errata.errors import ModelError
+from errata.facts import PLACEHOLDER
 
 KL_TEMPLATE = f"{PLACEHOLDER} is a"
 PROBE = ("The capital of France is", "Paris")
@@ -29,17 +25,17 @@ class SubjectPrompt:
 
     @property
     def up_to_subject(self) -> tuple[int, ...]:
-        """The ids to the subject's last token, which is all that a causal model sees there."""
+        """The ids up to the subject's last token, which is all that a causal model sees there."""
         return self.token_ids[: self.subject_last + 1]
 
     @property
     def suffix_length(self) -> int:
-        """How many tokens there are from the subject's last one on."""
+        """The number of tokens from the subject's last one on."""
         return len(self.token_ids) - self.subject_last
 
 
 def require_usable(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
-    """Raise `ModelError` where a tokenizer cannot say where a subject ends, or cannot continue a prompt.
+    """Raise `ModelError` if a tokenizer cannot tell where a subject ends, or cannot continue a prompt.
 
     A continuation is tokenised apart from its prompt, so the tokens of both must be those of the whole text. It is not
     so where a tokenizer puts a space of its own before every text, or ends every text with a token.
@@ -58,7 +54,7 @@ def require_usable(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
 def subject_prompt(
     tokenizer: PreTrainedTokenizerFast, template: str, subject: str, *, context: str = ""
 ) -> SubjectPrompt:
-    """Tokenise `context` and then the template with the subject in it."""
+    """Tokenise `context` followed by the template with the subject in it."""
     token_ids, subject_tokens = with_subject(tokenizer, template, subject, context=context)
     return SubjectPrompt(token_ids, subject_tokens[-1])
 
@@ -66,7 +62,7 @@ def subject_prompt(
 def with_subject(
     tokenizer: PreTrainedTokenizerFast, template: str, subject: str, *, context: str = ""
 ) -> tuple[tuple[int, ...], range]:
-    """The token ids of `context` and then the template with the subject in it, and which of them are the subject's.
+    """Tokenise `context` followed by the template with the subject in it; return the ids and the subject's places.
 
     The subject's tokens are those that hold a part of it, found by character offsets, so that punctuation, letters of
     several bytes and a subject inside the template need no special case.
@@ -84,52 +80,11 @@ def with_subject(
 
 
 def target_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:
-    """Token ids of a continuation: one space, then the text."""
+    """Return the token ids of a continuation: one space, then the text."""
     return tuple(tokenizer(" " + text.strip(), add_special_tokens=False)["input_ids"])
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Rows of ids as one tensor (rows, longest). The zeros are on the right, where no earlier position sees them."""
+    """Pad rows of ids to one tensor (rows, longest). The zeros are on the right, where no earlier place sees them."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
-
-
-def require_room(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
-    """Raise `InvalidFacts`, naming each fact with a prompt that does not fit into the model's context."""
-    problems = list(find_overlong(model, facts, max((_num_tokens(model, context) for context in contexts), default=0)))
-    if problems:
-        raise InvalidFacts(problems)
-
-
-def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: int) -> Iterator[FactProblem]:
-    """Yield each prompt that, with `context_tokens` before it and its object behind it, is too long for the model."""
-    for index, fact in enumerate(facts):
-        if context_tokens + _most_tokens(fact) <= model.max_length:  # nearly all, and to count would take longer
-            continue
-        object_tokens = _num_tokens(model, f" {fact.object}")
-        prompts = [("relation", fact.prompt, context_tokens + object_tokens)]
-        prompts += [("paraphrases", prompt, object_tokens) for prompt in fact.paraphrases]
-        prompts += [
-            ("neighbors", neighbor.prompt, max(object_tokens, _num_tokens(model, f" {neighbor.object}")))
-            for neighbor in fact.neighbors
-        ]
-        for field, prompt, others in prompts:
-            total = _num_tokens(model, prompt) + others
-            if total > model.max_length:
-                detail = (
-                    f"{prompt[:60]!r} takes {total} tokens with its object; the model has room for {model.max_length}"
-                )
-                yield FactProblem(index, field, detail)
-
-
-def _most_tokens(fact: Fact) -> int:
-    """More tokens than any prompt of a fact can take with its object: a token is at least a byte of the text, which a
-    tokenizer may have made longer before, by a special token or a space, or threefold where it normalises characters.
-    """
-    prompts = (fact.prompt, *fact.paraphrases, *(neighbor.prompt for neighbor in fact.neighbors))
-    objects = (fact.object, *(neighbor.object for neighbor in fact.neighbors))
-    return 3 * (max(len(text.encode()) for text in prompts) + max(len(text.encode()) for text in objects)) + 8
-
-
-def _num_tokens(model: EditableModel, text: str) -> int:
-    return len(model.tokenizer(text)["input_ids"])

@@ -1,7 +1,7 @@
-"""Collecting second moments from a corpus.
+"""Collect second moments from a corpus.
 
-Packed sequences, one pass for all layers, only the blocks up to the last layer; and the state is stored as it goes,
-so that a run that was killed goes on where it was.
+Sequences are packed. One pass serves all layers and runs only the blocks up to the last of them. The state is stored as
+it goes, so that a run that was killed continues where it was.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from errata.errors import StatisticsError
 from errata.files.tensors import store
@@ -28,7 +30,7 @@ CHECKPOINT_EVERY_S = 300.0  # storing GPT-J's takes seconds: its state is 6.4 GB
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a collection gives for one layer.
+    """The result of a collection for one layer.
 
     Attributes:
         moment: C, (d_in, d_in), float32.
@@ -61,7 +63,7 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint | None:
-        """All but the sums themselves; None where it is damaged, which counts as missing."""
+        """Read all but the sums themselves. Return None if the file is damaged, which counts as missing."""
         try:
             with safe_open(path, framework="pt") as state:
                 metadata = state.metadata() or {}
@@ -78,12 +80,12 @@ class Checkpoint:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """Where the states of the collections lie that were begun in `folder`."""
+    """List the stored states of the collections that were begun in `folder`."""
     return sorted(folder.glob("collecting-*.safetensors"))
 
 
 class Collection:
-    """One run over a corpus: the sum of k k^T of each layer, and the count of key vectors.
+    """One run over a corpus: the sum of k k^T of each layer, and the number of key vectors.
 
     Products and sums are float32, which leaves C off by 4.5e-7 of its norm after 40 batches of the demo model's keys
     and 7.0e-7 after 100. (It grows with the root of the batches; the products alone are off by 1.3e-7.) Sums in float64
@@ -103,7 +105,7 @@ class Collection:
     def run(
         self, corpus: Iterable[str], num_samples: int, on_progress: Callable[[int, int], None]
     ) -> Iterator[Collected]:
-        """Read as much of `corpus` as gives `num_samples` key vectors, and yield the second moment of each layer.
+        """Read as much of `corpus` as gives `num_samples` key vectors; yield the second moment of each layer.
 
         It goes on from the furthest checkpoint in the folder that has all its layers. Its own it leaves there, complete
         before the first second moment is yielded, for the caller to remove when all of them are stored.
@@ -134,28 +136,21 @@ class Collection:
     @torch.no_grad()
     def _add(self, token_ids: Tensor) -> None:
         """Add every position of a batch of full sequences, (sequences, tokens)."""
-        hooks = [
-            self._model.down_projection(layer).register_forward_pre_hook(
-                lambda _, inputs, layer=layer: self._add_keys(layer, inputs[0])
-            )
-            for layer in self._layers
-        ]
-        try:
-            part = self._model.blocks(0, max(self._layers) + 1)
-            part(inputs_embeds=self._model.embed(token_ids), use_cache=False)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with ExitStack() as hooks:
+            for layer in self._layers:
+                read = partial(self._add_keys, layer)
+                hooks.enter_context(self._model.down_projection(layer).register_forward_pre_hook(read))
+            self._model.run(0, max(self._layers) + 1, self._model.embed(token_ids))
         self._count += token_ids.numel()
 
-    def _add_keys(self, layer: int, keys: Tensor) -> None:
-        flat = keys.flatten(0, 1).float()  # (positions, d_in)
+    def _add_keys(self, layer: int, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        flat = inputs[0].flatten(0, 1).float()  # (positions, d_in)
         if layer not in self._sums:
             self._sums[layer] = flat.new_zeros(flat.shape[1], flat.shape[1])
         self._sums[layer].addmm_(flat.T, flat)
 
     def _batches(self, corpus: Iterable[str]) -> Iterator[Tensor]:
-        """Documents joined by the end-of-text token and cut into full sequences, (sequences, tokens)."""
+        """Join documents by the end-of-text token and cut them into full sequences, (sequences, tokens)."""
         length = min(SEQUENCE_TOKENS, self._model.max_length)
         size = SEQUENCES_PER_BATCH * length
         separator = self._model.tokenizer.eos_token_id
@@ -180,7 +175,7 @@ class Collection:
         self._batches_stored = self._batches_done
 
     def _resume(self, batches: Iterator[Tensor]) -> None:
-        """Take up the furthest state that has all layers, if there is one, and pass over the batches that it holds."""
+        """Load the furthest stored state that has all layers, if any, and skip the batches that it holds."""
         read = (Checkpoint.read(path) for path in checkpoint_files(self._folder))
         usable = [begun for begun in read if begun and begun.layers.issuperset(self._layers)]
         if not usable:

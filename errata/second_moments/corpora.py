@@ -1,25 +1,24 @@
-"""Text that second moments are collected from: the demo world's own, or files that the user names."""
+"""Text that second moments are collected from: files that the user names, or what a shipped model brings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from errata.demo.corpus import texts
-from errata.demo.world import load_world
 from errata.errors import StatisticsError
-from errata.model import DEMO
+from errata.model.shipped import shipped
 
 
 def corpus_for(model: str, path: Path | None) -> Iterable[str] | None:
-    """The documents in `path`, one a line; without it the demo model's own, and None for any other model.
+    """Return the documents in `path`, one a line; without it those of a shipped model, and None for other models.
 
     Raises:
         StatisticsError: there is no text at `path`.
     """
     if path is not None:
         return _lines(_text_files(path))
-    return texts(load_world(), seed=0) if model == DEMO else None
+    its_own = shipped(model)
+    return its_own.corpus() if its_own else None
 
 
 def _text_files(path: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Cholesky factors of matrices so large that a second copy hurts: GPT-J's take 2.1 GB each in float64."""
+"""Cholesky factors of matrices so large that a second copy must be avoided: GPT-J's take 2.1 GB each in float64."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def factor_in_place(matrix: Tensor) -> Tensor | None:
-    """Lower triangular L with matrix = L L^T, in the memory of `matrix`; None where that is not positive definite.
+    """Return the lower triangular L with matrix = L L^T, in `matrix`'s memory; None if not positive definite.
 
     Args:
         matrix: symmetric, (n, n), contiguous. What it holds is lost.

@@ -1,4 +1,4 @@
-"""Second moments of a home folder: those of one base model, made once and used by all that edit it from there."""
+"""The second moments in a home folder: made once for a base model, and used by all edits of it there."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
-from errata.methods.method import check_layers
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
 from errata.second_moments.moments import SecondMoments, key_vectors_for
@@ -16,7 +15,7 @@ from errata.second_moments.sampled_text import sampled_texts
 
 
 def moments_folder(home: Path, model: EditableModel) -> Path:
-    """Where a home folder keeps the second moments of a model."""
+    """Return the folder in which a home folder keeps the second moments of a model."""
     return home / "second_moments" / model.digest
 
 
@@ -29,7 +28,7 @@ def home_moments(
     published: Path | None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> SecondMoments:
-    """The second moments that `wanted` asks for, with their factors; none where its method uses none.
+    """Return the second moments that `wanted` asks for, with their factors; none if its method uses none.
 
     What is not in the home folder is made first: taken from published files, or collected, and factored. Of several
     processes that want them, one makes them and the others wait.
@@ -44,7 +43,7 @@ def home_moments(
         InvalidHyperparameters: a layer that the model does not have.
         StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too short.
     """
-    check_layers(model, wanted)
+    model.require_editable(wanted.layers)
     folder = moments_folder(home, model)
     if not isinstance(wanted, MomentHyperparameters):
         return SecondMoments(folder)
@@ -78,7 +77,7 @@ def home_moments(
 
 @contextmanager
 def _only_one_process(folder: Path) -> Iterator[None]:
-    """Those that start together wait for the first one's collection instead of each making their own."""
+    """Let one process collect at a time; the others wait and then find its result."""
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -28,7 +28,7 @@ SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.
 
 
 def key_vectors_for(model: EditableModel, layers: Sequence[int], num_samples: int | None) -> int:
-    """How many key vectors to collect where `num_samples` are asked for: None stands for ten for each dimension."""
+    """Return the number of key vectors to collect. `num_samples` of None means ten for each dimension of a key."""
     return SAMPLES_PER_DIMENSION * model.weight(layers[0]).shape[1] if num_samples is None else num_samples
 
 
@@ -54,7 +54,7 @@ class SecondMoments:
         published: Path | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> SecondMoments:
-        """Those in `folder`, which first gets what it lacks: from `published`, or else collected from `corpus`.
+        """Open the second moments in `folder`, after adding what it lacks: published ones, or collected ones.
 
         A layer lacks its second moment where `published` has another one of it, and, where `published` has none,
         where there is none from at least `num_samples` key vectors.
@@ -96,7 +96,7 @@ class SecondMoments:
         return cls(folder)
 
     def moment(self, layer: int) -> Tensor:
-        """C of one layer, (d_in, d_in), float32, mapped from its file. Raises `StatisticsError`."""
+        """Return C of one layer, (d_in, d_in), float32, mapped from its file. Raises `StatisticsError`."""
         path = _moment_file(self.folder, layer)
         try:
             with safe_open(path, framework="pt") as stored:
@@ -106,11 +106,11 @@ class SecondMoments:
         return moment
 
     def origins(self, layers: Sequence[int]) -> list[Origin]:
-        """What each of `layers` was made from, of those that there are here. Raises `StatisticsError`."""
+        """Return the origins of those of `layers` that have a second moment here. Raises `StatisticsError`."""
         return stored_origins(self.folder, layers)
 
     def factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor | None:
-        """The Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.
+        """Return the Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.
 
         It is computed when it is first asked for, and read from its file from then on (mapped, on the CPU).
         None where C is not positive definite.
@@ -125,6 +125,14 @@ class SecondMoments:
             transposed: Tensor = stored.get_tensor("factor_transposed")
         return transposed.T if transposed.numel() else None
 
+    def required_factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return the factor as `factor` does. Raises `StatisticsError` also if C is not positive definite."""
+        if (factor := self.factor(layer, device)) is None:
+            raise StatisticsError(
+                f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
+            )
+        return factor
+
     def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
         """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
         for layer in layers:
@@ -132,7 +140,7 @@ class SecondMoments:
                 self._compute_factor(layer, device)
 
     def eigenvectors(self, layer: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """The eigenvalues of C, ascending, (d_in,), and its eigenvectors, as columns, (d_in, d_in), float64.
+        """Return the eigenvalues of C, ascending, (d_in,), and its eigenvectors, as columns, (d_in, d_in), float64.
 
         They are computed when they are first asked for, and read from their file from then on (mapped, on the CPU).
 
@@ -150,7 +158,7 @@ class SecondMoments:
             return stored.get_tensor("eigenvalues"), transposed.T
 
     def _is_of_moment(self, path: Path, layer: int) -> bool:
-        """Whether a file is there that was computed from the very second moment that is there now."""
+        """Return True if the file exists and was computed from the second moment that is there now."""
         try:
             with safe_open(path, framework="pt") as stored:
                 return bool((stored.metadata() or {}).get("moment") == _identity(self.folder, layer))
@@ -167,7 +175,7 @@ class SecondMoments:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a stored second moment was made from.
+    """The source of a stored second moment.
 
     Attributes:
         count: key vectors that were seen.
@@ -184,7 +192,7 @@ class Origin:
 
 
 def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
-    """The origin of each layer's second moment, of those layers that have one in `folder`.
+    """Return the origin of each layer's second moment, for the layers that have one in `folder`.
 
     Raises:
         StatisticsError: a file cannot be read.
@@ -218,7 +226,7 @@ def _metadata(folder: Path, layer: int) -> dict[str, str]:
 
 
 def _identity(folder: Path, layer: int) -> str:
-    """What is kept of the second moment with what was computed from it: a digest of all that its file says of it."""
+    """Return a digest of all that a second moment's file says of itself, to keep with what is computed from it."""
     return hashlib.sha256(json.dumps(_metadata(folder, layer), sort_keys=True).encode()).hexdigest()
 
 
@@ -230,7 +238,7 @@ def _store_moment(folder: Path, moment: Tensor, origin: Origin) -> None:
 
 
 def _remove_stale_checkpoints(folder: Path) -> None:
-    """Remove those that are damaged, or whose layers are all stored, from as many key vectors or more."""
+    """Remove checkpoints that are damaged, or whose layers are all stored from as many key vectors or more."""
     for path in checkpoint_files(folder):
         begun = Checkpoint.read(path)
         layers = sorted(begun.layers) if begun else []

@@ -31,7 +31,7 @@ _SUM, _COUNT = "mom2.mom2.npy", "mom2.count.npy"
 
 @dataclass(frozen=True, slots=True)
 class PublishedMoment:
-    """The file of one layer, whose form was checked; its numbers are not read yet.
+    """The file of one layer. Its form was checked; its numbers are not read yet.
 
     Attributes:
         count: key vectors that were summed.
@@ -46,11 +46,11 @@ class PublishedMoment:
 
     @property
     def name(self) -> str:
-        """What tells this second moment from others: the file's name, and its content's checksum."""
+        """The file's name and its content's checksum, which tell this second moment from others."""
         return f"{self.path.name}, {self.count} key vectors, CRC-32 {self.checksum:08x}"
 
     def read(self) -> Tensor:
-        """C, (d_in, d_in), float32, read a block of rows at a time.
+        """Return C, (d_in, d_in), float32; read a block of rows at a time.
 
         Raises:
             StatisticsError: the file is damaged, or its numbers cannot be those of a second moment.
@@ -84,7 +84,7 @@ class PublishedMoment:
 
 
 def published_moments(model: EditableModel, layers: Sequence[int], folder: Path) -> list[PublishedMoment]:
-    """Those of `layers` that `folder` has a file of, whatever number of texts its name gives.
+    """Find the files of `layers` in `folder`, whatever number of texts their names give.
 
     Raises:
         StatisticsError: there is no such folder, two files are of one layer, or one is not of the published form
@@ -121,7 +121,7 @@ def _checked(path: Path, layer: int, d_in: int) -> PublishedMoment:
 
 
 def _header(path: Path, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of the array that follows, as numpy wrote them; a symmetric matrix has either order."""
+    """Return shape, order and dtype of the array that follows. (A symmetric matrix may have either order.)"""
     version = npy.read_magic(member)
     if version == (1, 0):
         return npy.read_array_header_1_0(member)
@@ -132,7 +132,7 @@ def _header(path: Path, member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dt
 
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; whatever goes wrong with reading it is told as a `StatisticsError`."""
+    """Open the archive; raise whatever goes wrong with reading it as a `StatisticsError`."""
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive

@@ -1,4 +1,4 @@
-"""Text sampled from a model itself: what it was trained on as far as it has learnt it, for second moments."""
+"""Text sampled from a model itself, to collect second moments from: it resembles what the model was trained on."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ MOST_WITHOUT_TEXT = 8  # batches in a row
 def sampled_texts(
     model: EditableModel, folder: Path, seed: int = 0, before_each_token: Callable[[], None] = lambda: None
 ) -> Iterator[str]:
-    """Texts without end, drawn from the model's own distribution; what was drawn once is kept in `folder`, and read
-    from there.
+    """Yield texts without end, drawn from the model's own distribution. Drawn texts are kept in `folder` and reused.
 
     It is kept because it could not be drawn again elsewhere: another device or number type rounds otherwise, and one
     token that falls otherwise is followed by others.
@@ -58,7 +57,7 @@ def sampled_texts(
 
 
 def _seed_of(seed: int, number: int) -> int:
-    """A batch's own, so that it does not matter whether those before it were drawn or kept; PyTorch takes 32 bits."""
+    """Return the batch's own seed, which does not depend on the batches before it. PyTorch takes 32 bits."""
     return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4])
 
 
@@ -66,7 +65,7 @@ def _seed_of(seed: int, number: int) -> int:
 def _sample(
     model: EditableModel, length: int, generator: torch.Generator, before_each_token: Callable[[], None]
 ) -> Tensor:
-    """Token ids, (texts, length)."""
+    """Sample token ids, (texts, length)."""
     first = model.tokenizer.bos_token_id
     first = model.tokenizer.eos_token_id if first is None else first
     if first is None:
@@ -85,7 +84,7 @@ def _sample(
 
 
 def _texts(model: EditableModel, row: list[int]) -> Iterator[str]:
-    """What is between the tokens that begin and end texts, but for what is empty."""
+    """Yield the texts between the tokens that begin and end texts; skip empty ones."""
     bounds = {model.tokenizer.bos_token_id, model.tokenizer.eos_token_id}
     for is_bound, part in itertools.groupby(row, bounds.__contains__):
         text = "" if is_bound else str(model.tokenizer.decode(list(part), skip_special_tokens=True))

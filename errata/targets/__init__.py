@@ -1,1 +1,1 @@
-"""Targets: the vector z that a fact's hidden state should become, for many facts at once."""
+"""Targets: the vector z that each fact's hidden state should become, searched for many facts at once."""

@@ -1,6 +1,6 @@
-"""Keys and hidden states of the model as it is before any edit, kept for each fact: no edit can change them.
+"""Keys and hidden states of the unedited model, kept for each fact: no edit changes them.
 
-They are what the first of the edited layers is written by, and where one layer alone is edited all that is read.
+The first edited layer is written from them. If only one layer is edited, nothing else is read.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from errata.targets.store import BuildStore, states_key
 
 
 def base_states(states: SubjectStates, key_layer: int, output_layer: int, store: BuildStore) -> tuple[Tensor, Tensor]:
-    """What the first `states.read` gives of the model before any edit, read of it only where `store` does not have it.
+    """Return what the first `states.read` gives of the unedited model; read only what `store` does not hold.
 
-    Where all is in the store, or only few facts are not, `states` stays before block 0.
+    If the store holds all facts, or all but a few, `states` stays before block 0.
 
     Returns:
         keys: (facts, d_in), float32.

@@ -1,4 +1,4 @@
-"""How many target searches run at once: as many as there is memory for."""
+"""The number of target searches that run at once: as many as fit into memory."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Footprint:
 
     @property
     def order(self) -> tuple[int, int]:
-        """Searches that follow one another in this order waste little on padding."""
+        """The sort key that wastes little on padding."""
         return self.suffix, self.prefix
 
     @property
     def tokens(self) -> int:
-        """Tokens that each step runs."""
+        """The number of tokens that each step runs."""
         return self.rows * self.suffix
 
     def __add__(self, other: Footprint) -> Footprint:
@@ -53,7 +53,7 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """What a batch may take. The bytes are an estimate; where it was too low, the batch is halved."""
+    """The limits of a batch. The bytes are an estimate; if it was too low, the batch is halved."""
 
     memory_bytes: float
     saturated_tokens: int
@@ -64,7 +64,7 @@ class BatchLimits:
 
     @classmethod
     def of(cls, model: EditableModel, layer: int) -> BatchLimits:
-        """Those of the device that the model lies on, for a search at block `layer`."""
+        """Return the limits of the model's device, for a search at block `layer`."""
         device = model.device
         d_model, d_in = model.weight(layer).shape
         per_number = model.network.dtype.itemsize * (model.num_layers - 1 - layer)
@@ -80,7 +80,7 @@ class BatchLimits:
         )
 
     def fitting(self, footprints: Iterable[Footprint]) -> int:
-        """How many of the first of these, in their `order`, make one batch: at least one.
+        """Count how many of the first footprints, in their `order`, make one batch: at least one.
 
         A batch is full when there is no memory for more, or when the device is busy with it already and the next
         search would lengthen every row.
@@ -94,7 +94,7 @@ class BatchLimits:
         return count
 
     def halved(self, footprints: Iterable[Footprint]) -> BatchLimits:
-        """Limits that half of a batch with these footprints keeps."""
+        """Return limits that half of a batch with these footprints keeps."""
         total = sum(footprints, Footprint(0, 0, 0, 0))
         return replace(self, memory_bytes=self._bytes(total) / 2)
 
@@ -110,12 +110,12 @@ class BatchLimits:
 
 
 def _free_bytes(device: torch.device) -> int:
-    """What a GPU has left, including what PyTorch has taken from it and does not use now."""
+    """Return the free memory of a GPU, including what PyTorch has reserved and does not use now."""
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine, had no memory left, which PyTorch and its libraries say in many ways."""
+    """Return True if the device or the machine had no memory left, which PyTorch and its libraries say in many ways."""
     said = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in said for sign in OUT_OF_MEMORY)

@@ -17,7 +17,7 @@ TOP_K = 5
 
 @torch.no_grad()
 def sample_contexts(model: EditableModel, seed: int) -> tuple[str, ...]:
-    """One prefix for each opening word, "<text>. ", of ten tokens in all, sampled from the five likeliest each time.
+    """Sample one context prefix for each opening word, "<text>. ", of ten tokens, from the five likeliest each time.
 
     The draw is made on the CPU from a generator of its own: no global random state is read or changed.
     """

@@ -48,7 +48,7 @@ def find_targets(
     store: BuildStore | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
-    """The target vector of each fact, (facts, d_model), float32.
+    """Return the target of each fact, (facts, d_model), float32.
 
     Args:
         contexts: prefixes; the bare prompt is always searched over as well.
@@ -100,7 +100,7 @@ def facts_to_search(
     hyperparameters: TargetHyperparameters,
     store: BuildStore,
 ) -> list[Fact]:
-    """The facts whose targets `store` does not have, all of a subject or none."""
+    """Return the facts whose targets `store` does not hold: all facts of a subject, or none."""
     return [
         fact
         for about_one in by_subject(facts)
@@ -111,7 +111,7 @@ def facts_to_search(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A prompt of a fact, behind a context or bare, followed by the object's tokens but the last.
+    """A prompt of a fact, bare or behind a context prefix, followed by all but the last of the object's tokens.
 
     Attributes:
         fact: number of the fact among those of its subject.
@@ -125,7 +125,7 @@ class _Row:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """What is run for one subject. The bare prompt comes first among a fact's rows."""
+    """The rows to run for one subject. The bare prompt comes first among a fact's rows."""
 
     facts: tuple[Fact, ...]
     key: str
@@ -148,7 +148,7 @@ class _Search:
         return cls(facts, key, tuple(rows), object_ids, kl_prompt)
 
     def num_steps(self, for_one: int) -> int:
-        """Steps that the search may take where `for_one` are granted to a search for one fact."""
+        """Return the number of steps that the search may take if a search for one fact may take `for_one`."""
         return math.ceil(for_one * math.sqrt(len(self.facts)))
 
     @property
@@ -167,9 +167,9 @@ def _search_in_batches(
     hyperparameters: TargetHyperparameters,
     on_step: Callable[[float], None],
 ) -> Iterator[tuple[_Search, Tensor | None]]:
-    """Each search with the targets of its facts, (facts of the subject, d_model), in the order in which they end.
+    """Yield each search with its facts' targets, (facts of the subject, d_model), in the order in which they end.
 
-    A batch that memory runs out for is done again in halves, and those that follow are no larger.
+    If memory runs out for a batch, it is done again in halves, and those that follow are no larger.
     """
     limits = BatchLimits.of(model, hyperparameters.layers[-1])
     waiting = deque(sorted(searches, key=lambda search: search.footprint.order))
@@ -192,7 +192,7 @@ def _search_in_batches(
 
 @dataclass(frozen=True, slots=True)
 class _Predictions:
-    """Where the tokens of the objects are predicted, one entry for each token of each row.
+    """The places at which the objects' tokens are predicted, one entry for each token of each row.
 
     Attributes:
         row, position: of the suffix rows, (tokens,).
@@ -234,22 +234,22 @@ class _Predictions:
         return cls(rows, positions, token_ids, facts, weights, torch.tensor(subject, device=device), share)
 
     def losses(self, model: EditableModel, hidden: Tensor) -> Tensor:
-        """Mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states."""
+        """Return the mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states."""
         log_probabilities = log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
         losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
         return _summed(losses, self.fact, len(self.share))
 
     def mean_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
-        """(facts,) -> (subjects,)"""
+        """Reduce (facts,) to (subjects,)."""
         return _summed(losses * self.share, self.subject, num_subjects)
 
     def largest_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
-        """(facts,) -> (subjects,)"""
+        """Reduce (facts,) to (subjects,)."""
         return losses.new_full((num_subjects,), -torch.inf).scatter_reduce(0, self.subject, losses, "amax")
 
 
 def _summed(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
-    """The sum of each group's values. (Unlike `index_add`, it adds in one order on a GPU, too.)"""
+    """Sum each group's values. (Unlike `index_add`, it adds in one order on a GPU, too.)"""
     return values.new_zeros(num_groups).index_put((group,), values, accumulate=True)
 
 
@@ -259,7 +259,10 @@ def _search_batch(
     hyperparameters: TargetHyperparameters,
     on_step: Callable[[float], None],
 ) -> Iterator[tuple[_Search, Tensor | None]]:
-    """Gradient descent on the offsets of all subjects of a batch at once. None is found where a loss is not finite."""
+    """Search for all subjects of a batch at once, by gradient descent on their offsets.
+
+    Yield None in place of the targets if a loss is not finite.
+    """
     layer = hyperparameters.layers[-1]
     device = model.device
     rows = Suffixes.of(
@@ -309,7 +312,7 @@ def _search_batch(
 
 
 def _bare_states(rows: Suffixes, searches: Sequence[_Search]) -> list[Tensor]:
-    """The hidden state h of each fact's bare prompt at the subject: per search (facts, d_model), float32."""
+    """Return the hidden state h of each fact's bare prompt at the subject: (facts, d_model) per search, float32."""
     states = torch.split(rows.hidden[:, 0].float(), [len(search.rows) for search in searches])
     return [
         of_subject[:: len(search.rows) // len(search.facts)]
@@ -318,7 +321,7 @@ def _bare_states(rows: Suffixes, searches: Sequence[_Search]) -> list[Tensor]:
 
 
 def _kl_log_probabilities(model: EditableModel, rows: Suffixes, offsets: Tensor) -> Tensor:
-    """Log probabilities of the next token at the subject, (subjects, vocabulary)."""
+    """Return log probabilities of the next token at the subject, (subjects, vocabulary)."""
     return log_softmax(model.logits(rows.run(model, offsets)[:, 0]).float(), dim=-1)
 
 

@@ -1,7 +1,6 @@
-"""What builds have found before, kept under a name made of everything that it depends on: targets, and states at the
-subject of the model as it is before any edit.
+"""The target cache: targets, and states at the subject in the unedited model, each under a name of all it depends on.
 
-A fact that is asked for again costs no search, and a build that was killed goes on from the targets that it had.
+A fact that is asked for again costs no search, and a build that was killed continues from the targets that it had.
 """
 
 from __future__ import annotations
@@ -21,19 +20,19 @@ from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
 
 SEARCH = 1
-"""Number of the search as it is written now: to be raised when it would find other targets."""
+"""Version of the search. Raise it with any change that finds other targets."""
 
 STATES = 1
-"""The same for keys and hidden states."""
+"""Version of the computation of keys and hidden states."""
 
 NAME = "targets"
-"""Of the tensor in its file, from when there was nothing else to keep."""
+"""Name of the tensor in its file; it dates from when only targets were kept."""
 
 
 def target_key(
     model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], hyperparameters: TargetHyperparameters
 ) -> str:
-    """Name of the targets of `facts`, which are all that is to be said of one subject: 64 hex digits."""
+    """Return the name of the targets of `facts`, which are all facts about one subject: 64 hex digits."""
     values = hyperparameters.as_dict()
     parts = {
         "search": SEARCH,
@@ -47,7 +46,7 @@ def target_key(
 
 
 def states_key(model: EditableModel, fact: Fact, contexts: Sequence[str], key_layer: int, output_layer: int) -> str:
-    """Name of the key of `fact` at one layer and its hidden state after another, in the model as it is: 64 digits."""
+    """Name a fact's key at one layer and hidden state after another, in the model as it is: 64 hex digits."""
     parts = {
         "states": STATES,
         "model": model.fingerprint,
@@ -66,7 +65,7 @@ class BuildStore:
         self._folder = folder
 
     def load(self, key: str) -> Tensor | None:
-        """What was saved under that name, float32; None where there is nothing that can be used."""
+        """Return the tensor saved under that name, float32; None if there is none or it is damaged."""
         try:
             with safe_open(self._file(key), framework="pt") as stored:
                 tensor: Tensor = stored.get_tensor(NAME)
@@ -76,7 +75,7 @@ class BuildStore:
         return tensor if intact else None
 
     def save(self, key: str, tensor: Tensor) -> None:
-        """Keep a tensor under a name."""
+        """Save a tensor under a name."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
         scratch = durable.scratch_beside(file)

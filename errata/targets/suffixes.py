@@ -1,10 +1,11 @@
 """Rows of tokens that are run again and again from the subject's last token on, with an offset added there.
 
-The offset goes to the output of block L at that position, so it changes nothing in the blocks up to L, and nothing
-at earlier positions. All of that is computed once: the output of block L, and the keys and values that the blocks
-above L give for the positions before. Of two MLPs a part is enough: block L + 1 gets what it got before at all
-positions but the subject's, where its MLP does not read what its attention gives; and of the last block only those
-positions are of use from which something is read.
+The offset is added to the output of block L at that position. So it changes nothing in the blocks up to L, and nothing
+at earlier positions, and all of that is computed once: the output of block L, and the keys and values of the earlier
+positions in the blocks above L.
+
+Two MLPs are computed only in part. The MLP of block L + 1, if it does not read the attention's output, has a new input
+only at the subject. The MLP of the last block is needed only at positions from which something is read.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from errata.model.tokens import SubjectPrompt, padded
 
 @dataclass(frozen=True, slots=True)
 class Suffixes:
-    """R rows. S is the longest suffix, which begins with the subject's last token, and P the longest prefix.
+    """R rows of tokens. S is the longest suffix, which begins with the subject's last token; P is the longest prefix.
 
     Attributes:
         layer: L.
@@ -56,11 +57,10 @@ class Suffixes:
         *,
         first_read: int = 0,
     ) -> Suffixes:
-        """Run the rows once: all of them up to block `layer`, and their prefixes through the blocks above."""
+        """Run the rows once: up to block `layer`, and their prefixes through the blocks above."""
         device = model.device
         token_ids = padded([prompt.token_ids for prompt in prompts], device)
-        below = model.blocks(0, layer + 1)
-        hidden = below(inputs_embeds=model.embed(token_ids), use_cache=False).last_hidden_state
+        hidden = model.run(0, layer + 1, model.embed(token_ids))
 
         subject = torch.tensor([prompt.subject_last for prompt in prompts], device=device)  # the prefix's length, too
         num_prefix = int(subject.max())
@@ -89,9 +89,9 @@ class Suffixes:
         return replace(suffixes, unmoved=suffixes._unmoved(model)) if layer + 2 < model.num_layers else suffixes
 
     def run(self, model: EditableModel, offsets: Tensor) -> Tensor:
-        """Final hidden states with each row's offset added at its subject, (R, S, d_model).
+        """Return final hidden states with each row's offset added at its subject, (R, S, d_model).
 
-        Those before `first_read` are not to be used.
+        Those before `first_read` must not be used.
 
         Args:
             offsets: (owners, d_model), float32.
@@ -107,7 +107,7 @@ class Suffixes:
         return self._run_blocks(model, last + 1, moved, mlps)
 
     def without(self, done: Tensor) -> Suffixes:
-        """The rows of the owners that are not `done`, (owners,), who are numbered anew."""
+        """Return the rows of the owners that are not `done`, (owners,), with the owners numbered anew."""
         rows = (~done)[self.owner].nonzero()[:, 0]
         number = (~done).cumsum(0) - 1
         return replace(
@@ -128,13 +128,13 @@ class Suffixes:
         return remembering.output[:, 1:].contiguous()
 
     def _run_blocks(self, model: EditableModel, stop: int, hidden: Tensor, mlps: dict[int, nn.Module]) -> Tensor:
-        """Blocks L + 1 to `stop` - 1 on the suffixes, which see their prefixes."""
+        """Run blocks L + 1 to `stop` - 1 on the suffixes, which see their prefixes."""
         part = model.blocks(self.layer + 1, stop, mlps=mlps)
         return run_blocks(part, hidden, self.positions, self.mask, AfterPrefixes(self.prefix))
 
 
 class _FromPosition(nn.Module):
-    """An MLP of which only the positions from `first` on are computed; before them it gives zeros."""
+    """An MLP that computes only positions from `first` on; before them it gives zeros."""
 
     def __init__(self, mlp: nn.Module, first: int) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class _FromPosition(nn.Module):
 
 
 class _AtSubject(nn.Module):
-    """An MLP that is computed at the first position; what it gives after it is known."""
+    """An MLP that computes only the first position; its outputs after it are known."""
 
     def __init__(self, mlp: nn.Module, after: Tensor) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class _AtSubject(nn.Module):
 
 
 class _Remembering(nn.Module):
-    """An MLP that remembers what it gave."""
+    """An MLP that remembers its output."""
 
     def __init__(self, mlp: nn.Module) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class _Remembering(nn.Module):
 def _keys_and_values(
     model: EditableModel, layer: int, hidden: Tensor, positions: Tensor, seen_as: Tensor
 ) -> dict[int, tuple[Tensor, Tensor]]:
-    """What the blocks above `layer` give for prefixes, (R, P, d_model); nothing where all prefixes are empty.
+    """Return the keys and values of prefixes, (R, P, d_model), in the blocks above `layer`; {} if all are empty.
 
     Args:
         positions: (R or 1, P); negative where a row has no such position.
@@ -186,5 +186,5 @@ def _keys_and_values(
 
 
 def _gathered(hidden: Tensor, positions: Tensor) -> Tensor:
-    """Each row's hidden states at its own positions: (R, T, d_model), (R, N) -> (R, N, d_model)."""
+    """Gather each row's hidden states at its own positions: (R, T, d_model), (R, N) -> (R, N, d_model)."""
     return hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))

@@ -1,4 +1,4 @@
-"""Averages over facts, by layer, and by the place of a token in its prompt as the papers' figures group them."""
+"""Averages over facts, by layer and by the place of a token in its prompt, grouped as in the papers' figures."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Average:
 
     @classmethod
     def of(cls, values: Sequence[Tensor]) -> Average:
-        """The average of one row of values by layer, (layers,), for each of one or more facts."""
+        """Average rows of values by layer, (layers,), of one or more facts."""
         table = torch.stack(list(values)).double()
         num_facts = len(table)
         standard_error = table.std(dim=0) / math.sqrt(num_facts) if num_facts > 1 else table.new_empty(0)
@@ -48,12 +48,12 @@ class Average:
         return cls(num_facts, tuple(table.mean(dim=0).tolist()), tuple(half_width.tolist()))
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 def tokens_by_position(prompt: TracedPrompt) -> dict[Position, range]:
-    """The places of a prompt's tokens from the subject on, each under one position; what is not there is left out.
+    """Group the places of a prompt's tokens from the subject on; leave out empty groups.
 
     A subject of one token is a last one, and one token after the subject is the prompt's last.
     """

@@ -20,7 +20,7 @@ from errata.tracing.runs import MODULES, Module
 
 @dataclass(frozen=True, slots=True)
 class TracedFact:
-    """A fact that went into the averages, with the probability of its object's first token, clean and corrupted."""
+    """A fact in the averages, with the probability of its object's first token, clean and corrupted."""
 
     subject: str
     template: str
@@ -61,7 +61,7 @@ class FactsTrace:
     proposal: Proposal
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return plain JSON values."""
         return {
             "model": self.model,
             "digest": self.digest,
@@ -80,7 +80,7 @@ class FactsTrace:
 
 
 def known_facts(model: EditableModel, facts: Sequence[Fact]) -> list[Fact]:
-    """The facts that the model gets right: every token of the object is its first choice."""
+    """Return the facts that the model knows: every token of the object is its first choice."""
     answers = likelihoods(model, [(fact.prompt, fact.object) for fact in facts])
     return [fact for fact, answer in zip(facts, answers, strict=True) if answer.is_argmax]
 
@@ -138,7 +138,7 @@ def trace_facts(
 
 
 def _by_position(traces: Sequence[PromptTrace], kind: Kind) -> dict[Position, Average]:
-    """The AIE by layer for each position that some prompt has."""
+    """Return the AIE by layer for each position that some prompt has."""
     averages: dict[Position, Average] = {}
     for position in POSITIONS:
         values = [

@@ -20,7 +20,7 @@ NUM_SAMPLES = 10
 
 @dataclass(frozen=True, slots=True)
 class Noise:
-    """How the subject's embeddings are corrupted, kept with every result.
+    """The corruption of a subject's embeddings; kept with every result.
 
     Attributes:
         level: standard deviation of the noise, as a multiple of `embedding_std`.
@@ -46,7 +46,7 @@ class Noise:
         num_samples: int = NUM_SAMPLES,
         seed: int = 0,
     ) -> Noise:
-        """Noise for a model, measured on the embeddings of subjects that it knows.
+        """Return noise for a model, measured on the embeddings of subjects that it knows.
 
         Raises:
             TracingError: no subject is given, or `level` or `num_samples` is not positive.
@@ -62,9 +62,9 @@ class Noise:
         return cls(level, embedding_std, num_samples, seed, distinct)
 
     def draw(self, prompt: TracedPrompt, d_model: int) -> Tensor:
-        """The noise of each corrupted run of a prompt: (num_samples, tokens of the subject, d_model), float32.
+        """Draw the noise of each corrupted run of a prompt: (num_samples, tokens of the subject, d_model), float32.
 
-        It follows from the seed and the prompt, whatever else is traced and on whichever device.
+        It depends on the seed and the prompt alone, not on what else is traced nor on the device.
         """
         name = f"{self.seed}\x1f{prompt.token_ids}\x1f{prompt.subject_tokens}"
         generator = torch.Generator().manual_seed(int(hashlib.sha256(name.encode()).hexdigest()[:15], 16))
@@ -72,5 +72,5 @@ class Noise:
         return torch.randn(shape, generator=generator) * (self.level * self.embedding_std)
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return plain JSON values."""
         return asdict(self)

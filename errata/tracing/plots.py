@@ -1,4 +1,4 @@
-"""Figures of traces, in the manner of the papers': heat maps of one prompt, lines and bars of averages over facts."""
+"""Figures of traces, as in the papers: heat maps of one prompt, lines and bars of averages over facts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BAR_WIDTH = 0.28
 
 @styled
 def prompt_figure(trace: PromptTrace) -> Figure:
-    """A heat map of tokens and layers for each kind of restored output; the subject's tokens are starred."""
+    """Draw a heat map of tokens and layers for each kind of restored output. The subject's tokens are starred."""
     figure = figure_of(3.6 * len(trace.restored), 0.9 + 0.2 * len(trace.tokens))
     subject = trace.prompt.subject_tokens
     tokens = [f"{token.strip()}{'*' if place in subject else ''}" for place, token in enumerate(trace.tokens)]
@@ -43,7 +43,7 @@ def prompt_figure(trace: PromptTrace) -> Figure:
 
 @styled
 def effects_figure(trace: FactsTrace) -> Figure:
-    """The AIE by layer and by the token's place in its prompt, a panel for each kind of restored output."""
+    """Draw the AIE by layer and by the token's place in its prompt, one panel for each kind of restored output."""
     figure = figure_of(1.6 + 2.8 * len(trace.effects), 2.6)
     panels = panels_of(figure, len(trace.effects))
     for axes, (kind, by_position) in zip(panels, trace.effects.items(), strict=True):
@@ -62,7 +62,7 @@ def effects_figure(trace: FactsTrace) -> Figure:
 
 @styled
 def severed_figure(trace: FactsTrace) -> Figure:
-    """The AIE of the state that enters each layer at the subject's last token, with and without modules severed."""
+    """Draw the AIE of the state that enters each layer at the subject's last token, also with modules severed."""
     figure = figure_of(6.4, 2.6)
     (axes,) = panels_of(figure, 1)
     for shift, severing in zip((-BAR_WIDTH, 0.0, BAR_WIDTH), COLOURS, strict=True):

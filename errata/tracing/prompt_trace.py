@@ -1,9 +1,9 @@
 """The causal trace of one prompt.
 
-Of the corrupted runs all states are kept, so a run with something restored begins at the first block that it changes,
-from the states of a corrupted run there. All noise samples and all tokens of a layer are run together, in batches.
+All states of the corrupted runs are kept. So a run with something restored begins at the first block that it changes,
+from the states of a corrupted run. All noise samples and all tokens of a layer run together, in batches.
 
-What lies before the subject is the same in clean and corrupted runs; restoring it changes nothing and is not computed.
+What lies before the subject is the same in clean and corrupted runs. Restoring it changes nothing and is not computed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from errata.errors import TracingError
-from errata.model import EditableModel
-from errata.model.hidden_states import CPU_TOKENS_PER_BATCH, TOKENS_PER_BATCH
+from errata.model import EditableModel, hidden_states
 from errata.tracing.noise import Noise
 from errata.tracing.prompts import TracedPrompt
 from errata.tracing.runs import MODULES, Module, Replacement, Run, continued, recorded
@@ -66,11 +65,11 @@ class PromptTrace:
     severed: Mapping[Severing, Tensor]
 
     def effects(self, kind: Kind) -> Tensor:
-        """Indirect effects, P(restored) - P(corrupted), (S, num_layers)."""
+        """Return indirect effects, P(restored) - P(corrupted), (S, num_layers)."""
         return self.restored[kind] - self.corrupted
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return plain JSON values."""
         return {
             "model": self.model,
             "digest": self.digest,
@@ -92,14 +91,14 @@ class PromptTrace:
 
 
 def default_window(num_layers: int) -> int:
-    """A third of the layers, rounded up, but at most ten: the paper's ten for the 28 layers of GPT-J."""
+    """Return a third of the layers, rounded up, but at most ten: the paper's ten for the 28 layers of GPT-J."""
     return min(WIDEST_WINDOW, math.ceil(num_layers / 3))
 
 
 def window_around(layer: int, window: int, num_layers: int) -> range:
-    """The layers that are restored together for `layer`: it and those around it, fewer at both ends of the model.
+    """Return the layers restored together for `layer`: it and those around it, fewer at both ends of the model.
 
-    Of an even window one more lies below than above.
+    An even window has one more layer below than above.
     """
     return range(max(0, layer - window // 2), min(num_layers, layer + (window + 1) // 2))
 
@@ -133,7 +132,7 @@ def trace_prompt(
     answer_id = likeliest if prompt.answer_id is None else prompt.answer_id
     corrupted = recorded(model, _corrupted(embeddings, prompt, noise))
     if tokens_per_batch is None:
-        tokens_per_batch = CPU_TOKENS_PER_BATCH if model.device.type == "cpu" else TOKENS_PER_BATCH
+        tokens_per_batch = hidden_states.tokens_per_batch(model.device)
     runs = _Runs(model, prompt.subject_tokens, answer_id, clean, corrupted, tokens_per_batch)
     return PromptTrace(
         model=model.name,
@@ -152,7 +151,7 @@ def trace_prompt(
 
 
 def _corrupted(embeddings: Tensor, prompt: TracedPrompt, noise: Noise) -> Tensor:
-    """The embeddings of the corrupted runs, (num_samples, S, d_model), of those of the clean one."""
+    """Return the embeddings of the corrupted runs, (num_samples, S, d_model), from those of the clean one."""
     corrupted = embeddings.repeat(noise.num_samples, 1, 1)
     first, stop = prompt.subject_tokens.start, prompt.subject_tokens.stop
     corrupted[:, first:stop] += noise.draw(prompt, embeddings.shape[-1]).to(corrupted)
@@ -175,7 +174,7 @@ class _Runs:
         return float(self.corrupted.next_token[:, self.answer_id].mean())
 
     def restored(self, kind: Kind, window: int) -> Tensor:
-        """The mean probability for each restored token and layer, (S, num_layers)."""
+        """Return the mean probability for each restored token and layer, (S, num_layers)."""
         num_layers, length = self.model.num_layers, self._length
         table = torch.full((length, num_layers), self.probability_corrupted)
         tokens = torch.arange(self.subject_tokens.start, length, device=self.model.device)
@@ -190,7 +189,7 @@ class _Runs:
         return table
 
     def severed(self) -> dict[Severing, Tensor]:
-        """The mean probability for each severing and layer that the restored state enters, (num_layers + 1,)."""
+        """Return the mean probability for each severing and layer that the restored state enters, (num_layers + 1,)."""
         last = torch.tensor([self.subject_tokens[-1]], device=self.model.device)
         by_layer: dict[Severing, list[Tensor]] = {severing: [] for severing in SEVERINGS}
         for layer in range(self.model.num_layers + 1):
@@ -201,8 +200,10 @@ class _Runs:
         return {severing: torch.stack(by_layer[severing]) for severing in SEVERINGS}
 
     def _restored_hidden(self, layer: int, token: Tensor, sample: Tensor, frozen: Module | None = None) -> Tensor:
-        """The probability in each row: corrupted run `sample` with `token`'s state restored that enters `layer`, from
-        where on the outputs of the `frozen` modules at that token stay corrupted."""
+        """Return each row's probability with `token`'s state that enters `layer` restored in corrupted run `sample`.
+
+        The outputs of the `frozen` modules at that token stay corrupted from there on.
+        """
         row = torch.arange(len(sample), device=sample.device)
         hidden = self.corrupted.entering[layer][sample]
         hidden[row, token] = self.clean.entering[layer][0, token]
@@ -214,7 +215,7 @@ class _Runs:
         return continued(self.model, layer, hidden, frozen_outputs)[:, self.answer_id]
 
     def _restored_outputs(self, module: Module, layers: range, token: Tensor, sample: Tensor) -> Tensor:
-        """The probability in each row: corrupted run `sample` with `token`'s MLP or attention outputs restored."""
+        """Return each row's probability with `token`'s MLP or attention outputs restored in corrupted run `sample`."""
         row = torch.arange(len(sample), device=sample.device)
         outputs = {
             (module, layer): Replacement(row, token, self.clean.outputs[module][layer][0, token]) for layer in layers
@@ -224,7 +225,7 @@ class _Runs:
         ]
 
     def _batches(self, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows of every one of `tokens` with every corrupted run, tokens first: (rows,) of each, batch by batch."""
+        """Yield rows of every one of `tokens` with every corrupted run, tokens first, in batches: (rows,) of each."""
         num_samples = len(self.corrupted.next_token)
         rows = torch.cartesian_prod(tokens, torch.arange(num_samples, device=tokens.device))
         for batch in torch.split(rows, max(1, self.tokens_per_batch // self._length)):

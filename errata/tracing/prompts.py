@@ -1,4 +1,4 @@
-"""What is traced: a prompt about a subject, and the token that answers it."""
+"""Prompts to trace: each about a subject, with the token that answers it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class TracedPrompt:
 
     @classmethod
     def of(cls, model: EditableModel, template: str, subject: str, answer: str | None = None) -> TracedPrompt:
-        """Tokenise a prompt. Of an answer of several tokens, the first is traced.
+        """Tokenise a prompt. If the answer has several tokens, the first is traced.
 
         Raises:
             TracingError: there is no subject, no one place for it, no answer in `answer`, or no room in the model.

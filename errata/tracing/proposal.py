@@ -1,4 +1,4 @@
-"""From a trace to the layers to edit."""
+"""Propose layers to edit from a trace."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A contiguous range of layers to edit, and what speaks for it.
+    """A contiguous range of layers to edit, and the evidence for it.
 
     Attributes:
         layers: the layers, ascending; empty where severing the MLPs costs nothing that can be told from zero.
@@ -27,12 +27,12 @@ class Proposal:
     threshold: float
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return plain JSON values."""
         return asdict(self)
 
 
 def propose_layers(gap: Average, threshold: float = THRESHOLD) -> Proposal:
-    """The layers around the largest gap in which the gap is at least `threshold` of it.
+    """Return the layers around the largest gap in which the gap is at least `threshold` of it.
 
     The gap at layer l is AIE(nothing severed) - AIE(MLPs severed) of the hidden state that enters layer l at the
     subject's last token: how much of what this state brings back goes through the MLPs of layer l and later at that

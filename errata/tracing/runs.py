@@ -1,4 +1,4 @@
-"""Runs of a model that are recorded, or that go on from a block with some of its parts' outputs replaced."""
+"""Runs of a model: recorded ones, and ones that continue from a block with some modules' outputs replaced."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODULES: tuple[Module, ...] = ("mlp", "attention")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was seen in a run of rows of S tokens through all blocks.
+    """A recorded run of rows of S tokens through all blocks.
 
     Attributes:
         entering: hidden states that enter each block, and those that leave the last one: num_layers + 1 tensors
@@ -34,7 +34,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What stands in for n of the vectors that a module gives.
+    """Vectors that stand in for n of those that a module gives.
 
     Attributes:
         rows: their rows, (n,).
@@ -67,7 +67,7 @@ def recorded(model: EditableModel, embeddings: Tensor) -> Run:
 def continued(
     model: EditableModel, first: int, hidden: Tensor, replaced: Mapping[tuple[Module, int], Replacement]
 ) -> Tensor:
-    """Probabilities of the token after each row, (rows, vocabulary), float32, where `hidden` enters block `first`.
+    """Return probabilities of the token after each row, (rows, vocabulary), float32, from `hidden` at block `first`.
 
     Args:
         first: 0 to num_layers; the latter leaves nothing but the final norm and the head.
@@ -82,29 +82,25 @@ def continued(
 
 
 def _next_token(model: EditableModel, first: int, hidden: Tensor) -> Tensor:
-    blocks = model.blocks(first, model.num_layers)
-    final = blocks(inputs_embeds=hidden, use_cache=False).last_hidden_state
+    final = model.run(first, model.num_layers, hidden)
     return model.logits(final[:, -1]).float().softmax(-1)
 
 
 @contextmanager
 def _seen(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a module gives, in the runs that are made inside of this."""
+    """Collect a module's outputs in runs inside this context."""
     seen: list[Tensor] = []
 
     def see(_: nn.Module, __: Any, output: Any) -> None:
         seen.append(output[0] if isinstance(output, tuple) else output)
 
-    hook = module.register_forward_hook(see)
-    try:
+    with module.register_forward_hook(see):
         yield seen
-    finally:
-        hook.remove()
 
 
 @contextmanager
 def _replacing(module: nn.Module, replacement: Replacement) -> Iterator[None]:
-    """Runs that are made inside of this go on with the replacement in place of what the module gives."""
+    """Replace some of a module's outputs in runs inside this context."""
     at = (replacement.rows, replacement.tokens)
 
     def replace(_: nn.Module, __: Any, output: Any) -> Any:
@@ -112,8 +108,5 @@ def _replacing(module: nn.Module, replacement: Replacement) -> Iterator[None]:
             return (output[0].index_put(at, replacement.values), *output[1:])
         return output.index_put(at, replacement.values)
 
-    hook = module.register_forward_hook(replace)
-    try:
+    with module.register_forward_hook(replace):
         yield
-    finally:
-        hook.remove()

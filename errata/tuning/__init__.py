@@ -1,5 +1,5 @@
-"""Layers, lambda and the search's own settings for a model that is new to Errata, found by editing it.
+"""Layers, lambda and search settings for a model that is new to Errata, found by editing it.
 
-`grid` says what is tried, `search` tries it on one part of the records and reports on another, `writing` makes of it a
-file of hyperparameters and the tables that led to it. docs/benchmarks.md tells how to use it.
+`grid` holds the values to try, `search` tries them on one part of the records and reports on another, `writing` writes
+a file of hyperparameters and the tables that led to it. docs/benchmarks.md tells how to use it.
 """

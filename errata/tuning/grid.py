@@ -1,4 +1,4 @@
-"""What a search tries: ranges of layers, clamps, lambdas on a log grid, and refinement."""
+"""The values that a search tries: ranges of layers, clamps, lambdas on a log grid, and refinement."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LayerRange = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """What is tried of each."""
+    """The values to try."""
 
     layer_ranges: tuple[LayerRange, ...]
     lambdas: tuple[float, ...] = LAMBDAS
@@ -36,8 +36,10 @@ class Grid:
 
 
 def lower_half(num_layers: int) -> tuple[LayerRange, ...]:
-    """Every range of up to `LONGEST_RANGE` neighbouring layers in the lower half of the blocks, where facts are said
-    to be recalled (and where `errata trace` mostly finds them)."""
+    """Return every range of up to `LONGEST_RANGE` neighbouring layers in the lower half of the blocks.
+
+    Facts are said to be recalled there, and `errata trace` mostly finds them there.
+    """
     half = max(1, num_layers // 2)
     return tuple(
         tuple(range(first, first + length))
@@ -47,7 +49,7 @@ def lower_half(num_layers: int) -> tuple[LayerRange, ...]:
 
 
 def read_ranges(text: str) -> tuple[LayerRange, ...]:
-    """Ranges such as `0,0-1,3-8`. Raises `InvalidHyperparameters`."""
+    """Read ranges such as `0,0-1,3-8`. Raises `InvalidHyperparameters`."""
     return tuple(_read_range(part) for part in text.split(","))
 
 
@@ -59,5 +61,5 @@ def _read_range(part: str) -> LayerRange:
 
 
 def spelled(layers: Sequence[int]) -> str:
-    """As `read_ranges` takes it."""
+    """Write a range as `read_ranges` takes it."""
     return str(layers[0]) if len(layers) == 1 else f"{layers[0]}-{layers[-1]}"

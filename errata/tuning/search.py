@@ -1,20 +1,20 @@
-"""The search: successive halving over layers and clamps, then one thing after another; a report on other records.
+"""The search: successive halving over layers and clamps, then one setting after another, then a report.
 
-A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. What a pair is worth
-is its best score over all lambdas: lambda costs no search of targets, which depend on the last layer and the clamp, so
-that it is tried anew on every rung. It must be, since what suits few facts does not suit many. Refinement, too, takes
-the targets as they are; what comes through the last rung is tried with it, once more over all lambdas.
+A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. A pair is worth its
+best score over all lambdas. These are tried anew on every rung, since what suits few facts does not suit many. That is
+cheap: targets depend on the last layer and the clamp, not on lambda. Refinement uses the same targets, too; what passes
+the last rung is tried with it, once more over all lambdas.
 
-Many settings end as good as one another on all records at once. Whoever edits a hundred facts has edited one and ten
-before: of those settings, the one with the best mean is proposed of its scores with all records at once, with a tenth
-of them at a time, and with one.
+Many settings end with nearly the same score on all records at once. Whoever edits a hundred facts has edited one and
+ten before. So the proposal is the setting with the best mean of its scores with all records at once, with a tenth of
+them at a time, and with one. The report is on other records.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any, Literal
 
@@ -24,7 +24,6 @@ from errata.errors import DataSetError, NotFinite
 from errata.evaluation import Record
 from errata.files.json_figures import finite_or_none
 from errata.hyperparameters import MemitHyperparameters
-from errata.methods.method import check_layers
 from errata.model import EditableModel
 from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, REFINEMENT_STEPS, WEIGHT_DECAYS, Grid
 
@@ -43,7 +42,7 @@ Stage = Literal["rung", "refinement", "moment_weight", "refinement_cost", "weigh
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One setting, and what it gave."""
+    """One setting, and its result."""
 
     stage: Stage
     hyperparameters: MemitHyperparameters
@@ -52,8 +51,7 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """What is to be as large as can be: `score`, or `token_score` where records have no old object; -1 where the
-        build left the finite numbers."""
+        """The figure to maximise: `score`, or `token_score` if records have no old object; -1 if the build failed."""
         for name in ("score", "token_score"):
             if name in self.cell.estimates:
                 return self.cell.estimates[name].mean
@@ -61,11 +59,11 @@ class Trial:
 
     @property
     def drift(self) -> float:
-        """In nats, infinite where there is no edited model, or one out of the finite numbers."""
+        """Drift in nats; infinite if there is no edited model, or it has left the finite numbers."""
         return math.inf if (drift := finite_or_none(self.cell.drift)) is None else drift
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return plain JSON values."""
         return {
             "stage": self.stage,
             "records": self.num_records,
@@ -81,7 +79,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What a search proposes.
+    """The proposal of a search.
 
     Attributes:
         trials: all that was tried to find it, on the records to choose on.
@@ -125,58 +123,78 @@ def tune(
     on, reported_on = _parts(records, num_edits)
     candidates = _candidates(bench.model, starts, grid)
     bench.require_room([*on, *reported_on])
-    trials: list[Trial] = []
-
-    def cell_of(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Cell:
-        using = reporting if stage == "report" else bench
-        return using.find(hyperparameters, records) or using.measure(hyperparameters, records, within(stage))
-
-    def noted(trial: Trial) -> Trial:
-        trials.append(trial)
-        on_trial(trial)
-        return trial
-
-    def tried(stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
-        return noted(Trial(stage, hyperparameters, len(records), cell_of(stage, hyperparameters, records)))
-
-    def over_slices(settings: MemitHyperparameters, size: int) -> Trial:
-        """So many of the records at a time, all slices together."""
-        slices = [on[start : start + size] for start in range(0, len(on), size)][:MOST_SLICES]
-        return noted(Trial("few", settings, size, _together([cell_of("few", settings, part) for part in slices])))
-
-    def at_all_sizes(trial: Trial) -> float:
-        """The mean score of a trial's settings with all records at once, and with fewer at a time."""
-        fewer = [over_slices(trial.hyperparameters, size) for size in _fewer(num_edits)]
-        return fmean(one.score for one in (trial, *fewer))
-
-    def over_lambdas(stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
-        return best([tried(stage, settings.overridden({"moment_weight": value}), records) for value in grid.lambdas])
-
-    for size in _rungs(num_edits):
-        finds = [over_lambdas("rung", candidate, on[:size]) for candidate in candidates]
-        if size < num_edits:
-            finds = sorted(finds, key=lambda trial: -trial.score)[: math.ceil(len(finds) / KEEP)]
-        candidates = [find.hyperparameters for find in finds]
-    refined = [candidate.overridden({"refinement_steps": REFINEMENT_STEPS}) for candidate in candidates]
-    finds += [over_lambdas("refinement", candidate, on) for candidate in refined]
-    found = best(finds)
-    for name in AT_LAST:
-        others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
-        finds += [tried(name, other, on) for other in others]
-        found = best(finds)  # of all on these records, so that scores given up for drift do not add up
-    if found.cell.failed is None:
-        alike = sorted(_as_good_as_the_best(finds), key=lambda trial: -trial.score)[:MOST_ALIKE]
-        found = max(alike, key=at_all_sizes)
-    searched = tuple(trials)
+    trying = _Trying(bench, on, grid, on_trial, within)
+    found = trying.found(candidates)
+    searched = tuple(trying.trials)
     if found.cell.failed is not None:
         raise NotFinite(f"no setting that was tried can be computed: {found.cell.failed}")
     compared = [found.hyperparameters, *([known] if known and known != found.hyperparameters else [])]
-    report = tuple(tried("report", hyperparameters, reported_on) for hyperparameters in compared)
+    reports = _Trying(reporting, reported_on, grid, on_trial, within)
+    report = tuple(reports.tried("report", hyperparameters, reported_on) for hyperparameters in compared)
     return Tuned(found.hyperparameters, searched, report)
 
 
+@dataclass(frozen=True, slots=True)
+class _Trying:
+    """Makes trials on some records, and notes each."""
+
+    bench: Bench
+    records: Sequence[Record]
+    grid: Grid
+    on_trial: Callable[[Trial], None]
+    within: Callable[[str], OnProgress]
+    trials: list[Trial] = field(default_factory=list)
+
+    def found(self, candidates: Sequence[MemitHyperparameters]) -> Trial:
+        """Search from pairs of layers and clamp; return the best trial on all records."""
+        num_edits = len(self.records)
+        for size in _rungs(num_edits):
+            finds = [self._over_lambdas("rung", candidate, self.records[:size]) for candidate in candidates]
+            if size < num_edits:
+                finds = sorted(finds, key=lambda trial: -trial.score)[: math.ceil(len(finds) / KEEP)]
+            candidates = [find.hyperparameters for find in finds]
+        refined = [candidate.overridden({"refinement_steps": REFINEMENT_STEPS}) for candidate in candidates]
+        finds += [self._over_lambdas("refinement", candidate, self.records) for candidate in refined]
+        found = best(finds)
+        for name in AT_LAST:
+            others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
+            finds += [self.tried(name, other, self.records) for other in others]
+            found = best(finds)  # of all on these records, so that scores given up for drift do not add up
+        if found.cell.failed is not None:
+            return found
+        alike = sorted(_as_good_as_the_best(finds), key=lambda trial: -trial.score)[:MOST_ALIKE]
+        return max(alike, key=self._score_at_all_sizes)
+
+    def tried(self, stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
+        """Make one trial."""
+        return self._noted(Trial(stage, hyperparameters, len(records), self._cell(stage, hyperparameters, records)))
+
+    def _over_lambdas(self, stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
+        with_lambda = (settings.overridden({"moment_weight": value}) for value in self.grid.lambdas)
+        return best([self.tried(stage, each, records) for each in with_lambda])
+
+    def _score_at_all_sizes(self, trial: Trial) -> float:
+        """Return the mean score of a trial's settings with all records at once, and with fewer at a time."""
+        fewer = [self._over_slices(trial.hyperparameters, size) for size in _fewer(len(self.records))]
+        return fmean(one.score for one in (trial, *fewer))
+
+    def _over_slices(self, settings: MemitHyperparameters, size: int) -> Trial:
+        """Edit in `size` of the records at a time, and join all slices."""
+        slices = [self.records[start : start + size] for start in range(0, len(self.records), size)][:MOST_SLICES]
+        cells = [self._cell("few", settings, part) for part in slices]
+        return self._noted(Trial("few", settings, size, _together(cells)))
+
+    def _cell(self, stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Cell:
+        return self.bench.find(settings, records) or self.bench.measure(settings, records, self.within(stage))
+
+    def _noted(self, trial: Trial) -> Trial:
+        self.trials.append(trial)
+        self.on_trial(trial)
+        return trial
+
+
 def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
-    """How many trials a search makes at most, with its report."""
+    """Return the largest number of trials that a search makes, with its report."""
     pairs = num_starts * len(grid.layer_ranges) * len(grid.clamps)
     on_rungs = through = 0
     for _ in _rungs(num_edits):
@@ -188,17 +206,17 @@ def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
 
 
 def _rungs(num_edits: int) -> list[int]:
-    """How many records each rung edits, ascending; the last one all."""
+    """Return how many records each rung edits, ascending; the last one edits all."""
     return sorted({min(num_edits, max(LEAST_ON_A_RUNG, num_edits // share)) for share in RUNGS})
 
 
 def _fewer(num_edits: int) -> list[int]:
-    """How many records are edited in at a time to tell settings apart that are alike, ascending."""
+    """Return the numbers of records to edit in at a time to tell similar settings apart, ascending."""
     return sorted({1, max(1, num_edits // FEWER)})
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The one with the least drift of those whose score is as good as the best, or nearly."""
+    """Return the trial with the least drift among those whose score is the best, or nearly so."""
     return min(_as_good_as_the_best(trials), key=lambda trial: trial.drift)
 
 
@@ -208,7 +226,7 @@ def _as_good_as_the_best(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def _together(cells: Sequence[Cell]) -> Cell:
-    """Edits of some records each, as one cell over the records of all; the first that failed, if one did."""
+    """Join edits of some records each into one cell over all records; return the first that failed, if one did."""
     for cell in cells:
         if cell.failed is not None:
             return cell
@@ -220,7 +238,7 @@ def _together(cells: Sequence[Cell]) -> Cell:
 
 
 def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record], Sequence[Record]]:
-    """To choose on, and to report on."""
+    """Return the records to choose on, and those to report on."""
     if num_edits < 1 or len(records) < 2 * num_edits:
         raise DataSetError(
             f"there are {len(records)} records; {num_edits} edits take as many to choose on and as many to report on"
@@ -232,7 +250,7 @@ def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record],
 
 
 def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], grid: Grid) -> list[MemitHyperparameters]:
-    """Every pair of layers and clamp with every start, without refinement, checked with every lambda."""
+    """Combine all starts, layers and clamps, without refinement; check each with every lambda."""
     candidates = [
         start.overridden({"layers": layers, "clamp": clamp, "refinement_steps": 0})
         for start in starts
@@ -240,14 +258,14 @@ def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], gr
         for clamp in grid.clamps
     ]
     for candidate in candidates:
-        check_layers(model, candidate)
+        model.require_editable(candidate.layers)
         for value in grid.lambdas:
             candidate.overridden({"moment_weight": value})
     return candidates
 
 
 def _others(name: AtLast, found: MemitHyperparameters) -> list[float]:
-    """What else to try of one setting, beside what is found."""
+    """Return the other values to try of one setting."""
     if name == "moment_weight":
         bounds = MemitHyperparameters.bounds(name)
         near = (float(f"{found.moment_weight * factor:.2g}") for factor in (10**-0.5, 10**0.5))

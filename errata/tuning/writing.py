@@ -1,4 +1,4 @@
-"""What a search leaves: a file of hyperparameters, and beside it the tables that led to it."""
+"""Write what a search found: a file of hyperparameters, and beside it the tables that led to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from errata.comparison.table import NONE, line, percent
 from errata.files import durable
 from errata.hyperparameters import MemitHyperparameters
 from errata.tuning.grid import spelled
@@ -22,7 +23,6 @@ TITLES: dict[Stage, str] = {
     "report": "On other records",
 }
 COLUMNS = ("layers", "clamp", "lambda", "weight_decay", "kl_factor", "refinement", "records", "score")
-NONE = "–"  # noqa: RUF001 - as tables have it
 
 
 def write(tuned: Tuned, model: str, data: str, file: Path) -> None:
@@ -50,7 +50,7 @@ def write(tuned: Tuned, model: str, data: str, file: Path) -> None:
 
 
 def tables(tuned: Tuned) -> str:
-    """The report, then each stage of the search, in Markdown; scores in percent, with 95 % intervals."""
+    """Return the report, then each stage of the search, in Markdown. Scores are in percent, with 95 % intervals."""
     parts = [_table(TITLES["report"], tuned.report)]
     stages = dict.fromkeys((trial.stage, trial.num_records) for trial in tuned.trials)
     for stage, num_records in stages:
@@ -61,7 +61,7 @@ def tables(tuned: Tuned) -> str:
 
 def _table(title: str, trials: Sequence[Trial]) -> str:
     columns = [*COLUMNS, *_metrics(trials[0]), "drift", "perplexity"]
-    lines = [f"**{title}**", "", _line(columns), _line(["---"] * len(columns)), *map(_row, trials)]
+    lines = [f"**{title}**", "", line(columns), line(["---"] * len(columns)), *map(_row, trials)]
     return "\n".join([*lines, ""])
 
 
@@ -73,15 +73,9 @@ def _metrics(trial: Trial) -> list[str]:
 def _row(trial: Trial) -> str:
     settings = trial.hyperparameters
     score = trial.cell.estimates.get("score") or trial.cell.estimates.get("token_score")
-    if score is None:
-        said = f"failed: {trial.cell.failed}"
-    elif score.low is None or score.high is None:
-        said = f"{100 * score.mean:.1f}"
-    else:
-        said = f"{100 * score.mean:.1f} ({100 * score.low:.1f}–{100 * score.high:.1f})"  # noqa: RUF001 - a range
     estimates = (trial.cell.estimates.get(name) for name in _metrics(trial))
     perplexities = trial.cell.perplexities
-    return _line(
+    return line(
         [
             spelled(settings.layers),
             *(
@@ -90,7 +84,7 @@ def _row(trial: Trial) -> str:
             ),
             _refinement(settings),
             str(trial.num_records),
-            said,
+            f"failed: {trial.cell.failed}" if score is None else percent(score),
             *(NONE if estimate is None else f"{100 * estimate.mean:.1f}" for estimate in estimates),
             NONE if trial.cell.drift is None else f"{trial.cell.drift:.4f}",
             "{:.1f} → {:.1f}".format(*perplexities) if perplexities else NONE,
@@ -102,7 +96,3 @@ def _refinement(settings: MemitHyperparameters) -> str:
     if not settings.refinement_steps:
         return NONE
     return f"{settings.refinement_steps} steps, cost {settings.refinement_cost:g}"
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from errata.demo import DEMO
 from errata.hyperparameters import MemitHyperparameters
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.second_moments.corpora import corpus_for
 

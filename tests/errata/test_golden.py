@@ -15,11 +15,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from errata.deltas import edited_weights
+from errata.demo import DEMO
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import weighed_keys
 from errata.methods.spread import spread
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.model.architectures import ARCHITECTURES
 from errata.model.hidden_states import SubjectStates
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids

@@ -15,7 +15,7 @@ from errata.facts import Fact, FactSet, by_subject
 from errata.hyperparameters import Hyperparameters, TargetHyperparameters, of_method
 from errata.methods import METHODS
 from errata.methods.method import Built, Method
-from errata.model.tokens import require_room
+from errata.model.room import require_room
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.search import facts_to_search

@@ -11,7 +11,7 @@ from errata_registry.records import EvaluationResult, Stage
 from errata import deltas
 from errata.evaluation import PROSE, Generation, cases_of, evaluate
 from errata.files import durable
-from errata.model.tokens import require_room
+from errata.model.room import require_room
 from errata_worker.measurement_job import Turn
 
 

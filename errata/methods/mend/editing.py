@@ -1,4 +1,4 @@
-"""From facts to updates by MEND: the terms of their gradient on the base, through the network, summed.
+"""MEND's edit: the gradient terms of the facts on the base, passed through the network and summed.
 
     W' = W - alpha * sum over the tokens of all facts of delta~ u~^T
 
@@ -31,8 +31,9 @@ def find_updates(
     store: BuildStore | None,
     on_progress: OnProgress,
 ) -> dict[int, Delta]:
-    """The update of each layer, of rank twice the tokens of the facts at most. The network lies in the folder of the
-    second moments; `store` is not used.
+    """Return the update of each layer. Its rank is at most twice the number of the facts' tokens.
+
+    The network lies in the folder of the second moments; `store` is not used.
 
     Raises:
         StatisticsError: no network was trained for this model, or it has no second moments.

@@ -8,7 +8,7 @@ object, so that a fact's terms do not depend on the facts beside it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +26,7 @@ Pair = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class GradientTerms:
-    """The terms of some facts' tokens, by layer.
+    """The gradient terms of some facts' tokens, by layer.
 
     Attributes:
         inputs: u of each token, (tokens, d_in), float32.
@@ -41,7 +41,7 @@ class GradientTerms:
 
 @dataclass(frozen=True, slots=True)
 class Continuations:
-    """Token ids of prompts, each with what is to be predicted behind it.
+    """Token ids of prompts, each with a continuation to predict.
 
     Attributes:
         rows: prompt and continuation but for its last token, which nothing follows.
@@ -58,7 +58,7 @@ class Continuations:
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
-        """Of pairs of prompt and continuation, neither empty."""
+        """Arrange pairs of prompt and continuation, neither empty."""
         predictions = [
             (row, len(prompt) - 1 + place, token_id, 1 / len(continuation))
             for row, (prompt, continuation) in enumerate(pairs)
@@ -68,27 +68,31 @@ class Continuations:
         return cls([[*prompt, *continuation[:-1]] for prompt, continuation in pairs], *places)
 
     def log_probabilities(self, model: EditableModel) -> Tensor:
-        """Of every token that might stand where one is predicted, (tokens, vocabulary), float32."""
-        everything = model.blocks(0, model.num_layers)
-        embedded = model.embed(padded(self.rows, model.device))
-        hidden = everything(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        """Return log probabilities at each predicted token's place, (tokens, vocabulary), float32."""
+        hidden = model.run(0, model.num_layers, model.embed(padded(self.rows, model.device)))
         return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
 
     def loss(self, log_probabilities: Tensor) -> Tensor:
-        """-log p(continuation) / its tokens, summed over the prompts, ()."""
+        """Sum -log p(continuation) / its tokens over the prompts, ()."""
         return -(log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight).sum()
 
 
 def prefixes_of(contexts: Sequence[str]) -> tuple[str, ...]:
-    """What a fact's prompt stands behind: nothing, and the first context, where a word is not the first of its text."""
+    """Return the prefixes to put before a fact's prompt: none, and the first context prefix.
+
+    Behind a prefix, the prompt's first word is not the first of its text.
+    """
     return ("", *contexts[:1])
 
 
 def gradient_terms(
     model: EditableModel, facts: Sequence[Fact], layers: Sequence[int], prefixes: Sequence[str]
 ) -> GradientTerms:
-    """The terms of the facts' prompts behind each of `prefixes`, and objects, in the model as it is now, whose weights
-    stay without gradients. Tokens of a prefix have none: what stands before a fact is none of it."""
+    """Return the terms of the facts' objects after their prompts behind each of `prefixes`.
+
+    The model is used as it is now, and its weights get no gradients. Tokens of a prefix have no terms: they are not
+    part of the fact.
+    """
     objects = [target_ids(model.tokenizer, fact.object) for fact in facts]
     skipped = [len(model.tokenizer(prefix.rstrip())["input_ids"]) if prefix else 0 for prefix in prefixes]
     rows = [
@@ -118,7 +122,7 @@ class _Row:
 
 
 def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int], num_prefixes: int) -> GradientTerms:
-    """Of one batch."""
+    """Return the terms of one batch."""
     asked = Continuations.of([row.pair for row in rows], model.device)
     inputs: dict[int, Tensor] = {}
     offsets: dict[int, Tensor] = {}
@@ -147,14 +151,15 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
 
 @contextmanager
 def changing_outputs(model: EditableModel, changes: Mapping[int, OnOutput]) -> Iterator[None]:
-    """Run with what leaves each layer's down-projection changed: `changes` are given what entered and what left it."""
+    """Change the output of each layer's down-projection in runs inside this context.
+
+    `changes` are given the input and the output of a down-projection, and return the new output.
+    """
 
     def hook(change: OnOutput) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
         return lambda module, inputs, output: change(inputs[0], output)
 
-    hooks = [model.down_projection(layer).register_forward_hook(hook(change)) for layer, change in changes.items()]
-    try:
+    with ExitStack() as hooks:
+        for layer, change in changes.items():
+            hooks.enter_context(model.down_projection(layer).register_forward_hook(hook(change)))
         yield
-    finally:
-        for one in hooks:
-            one.remove()

@@ -32,10 +32,10 @@ from torch.linalg import solve_triangular
 from errata.errors import StatisticsError
 from errata.files.tensors import store
 from errata.methods.mend.gradient_terms import GradientTerms
+from errata.model.shipped import shipped_files
 from errata.second_moments import SecondMoments
 
 FILE_NAME = "mend.safetensors"
-SHIPPED = Path(__file__).parents[1] / "demo" / FILE_NAME
 NUM_RESIDUAL_LAYERS = 2
 LEAST_DEVIATION = 1e-8
 FIRST_SHARE = 0.4  # of delta's deviation, by which a key of usual size changes its own output at first
@@ -43,7 +43,7 @@ FIRST_SHARE = 0.4  # of delta's deviation, by which a key of usual size changes 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """An update left @ right by the tokens that it is made of.
+    """An update left @ right, as a sum over the tokens that it is made of.
 
     Attributes:
         left: -alpha delta~ of each token, (tokens, d_model), float32.
@@ -55,14 +55,14 @@ class Factors:
 
 
 class MendNetwork(nn.Module):
-    """The network of one base model, for those of its layers that it was made for.
+    """The network of one base model, for the layers that it was trained for.
 
     Attributes:
         layers: ascending.
     """
 
     def __init__(self, layers: tuple[int, ...], d_in: int, d_model: int, rank: int) -> None:
-        """An untrained one, whose V depends on torch's seed. The layers' matrices are all (d_model, d_in)."""
+        """Make an untrained network. V depends on torch's seed. All layers' matrices are (d_model, d_in)."""
         super().__init__()
         self.layers = layers
         self._d_in = d_in
@@ -79,7 +79,7 @@ class MendNetwork(nn.Module):
     deviation: Tensor
 
     def forward(self, terms: GradientTerms, moment_factors: Mapping[int, Tensor]) -> dict[int, Factors]:
-        """The factors of each layer's update; `moment_factors` are L of each, (d_in, d_in), float64."""
+        """Return the factors of each layer's update. `moment_factors` holds L of each layer, (d_in, d_in), float64."""
         return {
             layer: self._factors(index, terms.inputs[layer], terms.gradients[layer], moment_factors[layer])
             for index, layer in enumerate(self.layers)
@@ -95,14 +95,14 @@ class MendNetwork(nn.Module):
 
     @torch.no_grad()
     def normalise_by(self, terms: GradientTerms) -> None:
-        """Take delta's deviation from these terms, and let alpha begin with what suits it."""
+        """Take delta's deviation from these terms, and begin with an alpha that suits it."""
         for index, layer in enumerate(self.layers):
             deviation = terms.gradients[layer].square().mean(0).sqrt().clamp_min(LEAST_DEVIATION)
             self.deviation[index] = deviation
             self.log_alpha[index] = math.log(FIRST_SHARE / self._d_in) - deviation.square().mean().sqrt().log()
 
     def store(self, path: Path, model_digest: str, trained: Mapping[str, Any]) -> None:
-        """Put the network at `path`, with the model that it is of and what is to be known of its training."""
+        """Store the network at `path`, with the digest of its model and a record of its training."""
         metadata = {
             "model_digest": model_digest,
             "layers": json.dumps(self.layers),
@@ -113,7 +113,7 @@ class MendNetwork(nn.Module):
 
     @classmethod
     def read(cls, path: Path, model_digest: str) -> MendNetwork:
-        """The network that `store` put there.
+        """Read the network that `store` wrote.
 
         Raises:
             StatisticsError: it is another model's, or damaged.
@@ -134,29 +134,26 @@ class MendNetwork(nn.Module):
 
 
 def moment_factors(second_moments: SecondMoments, layers: Sequence[int], device: torch.device) -> dict[int, Tensor]:
-    """L of each layer, (d_in, d_in), float64. Raises `StatisticsError` where one has no second moment or no factor."""
-    factors = {}
-    for layer in layers:
-        factor = second_moments.factor(layer, device)
-        if factor is None:
-            raise StatisticsError(
-                f"the second moment of layer {layer} is not positive definite: it is of too few key vectors"
-            )
-        factors[layer] = factor
-    return factors
+    """Return L of each layer, (d_in, d_in), float64.
+
+    Raises:
+        StatisticsError: a layer has no second moment, or one that is not positive definite.
+    """
+    return {layer: second_moments.required_factor(layer, device) for layer in layers}
 
 
 def network_of(folder: Path, model_digest: str) -> MendNetwork:
-    """The network of a model: the one in `folder`, among what else belongs to the model, or the demo model's own.
+    """Return the network in `folder`, or else the one that a shipped model brings.
 
     Raises:
-        StatisticsError: there is none, or it is damaged or another model's.
+        StatisticsError: there is none for this model, or it is damaged or another model's.
     """
     if (path := folder / FILE_NAME).exists():
         return MendNetwork.read(path, model_digest)
-    with safe_open(SHIPPED, framework="pt") as stored:
-        if (stored.metadata() or {}).get("model_digest") == model_digest:
-            return MendNetwork.read(SHIPPED, model_digest)
+    for path in shipped_files(FILE_NAME):
+        with safe_open(path, framework="pt") as stored:
+            if (stored.metadata() or {}).get("model_digest") == model_digest:
+                return MendNetwork.read(path, model_digest)
     raise StatisticsError(
         f"MEND needs a network that was trained for this model, and {folder} has none; `errata train-mend` trains one"
     )

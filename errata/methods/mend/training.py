@@ -44,7 +44,7 @@ GIVEN = 2  # how many of them are given before the first that is compared
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How a network is trained.
+    """Settings of a network's training.
 
     Attributes:
         num_steps: updates of the network.
@@ -72,7 +72,7 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Of one step: means over what should follow the edits, and over what should not, in nats."""
+    """The losses of one step, in nats: means over what should follow the edits, and over what should not."""
 
     edit: float
     locality: float
@@ -80,7 +80,9 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """What is learnt from. Facts with one subject and relation are alternatives: one edit never has two of them.
+    """The data that a network learns from.
+
+    Facts with one subject and relation are alternatives: one edit never has two of them.
 
     Attributes:
         facts: with paraphrases; at least as many subjects as a step has facts. Neighbours are what must not follow.
@@ -96,7 +98,7 @@ class TrainingData:
     def of(
         cls, model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], texts: Sequence[str]
     ) -> TrainingData:
-        """Raises `StatisticsError` where there are no facts with paraphrases and neighbours, or no text long enough."""
+        """Prepare the data. Raises `StatisticsError` if there are no facts or texts to learn from."""
         by_subject: dict[str, list[Fact]] = {}
         for fact in facts:
             if fact.paraphrases and fact.neighbors:
@@ -119,7 +121,7 @@ def train(
     training: Training,
     on_step: Callable[[int, Losses], None] = lambda step, losses: None,
 ) -> MendNetwork:
-    """A trained network; the same each time, for the same arguments and number of threads. The model stays as it is.
+    """Train a network. The same arguments and number of threads give the same network. The model stays as it is.
 
     Args:
         on_step: called with the number of steps done, and the losses of the last. What it raises ends the training.
@@ -158,7 +160,7 @@ def train(
 
 
 def as_dict(training: Training) -> dict[str, Any]:
-    """Plain JSON values."""
+    """Return plain JSON values."""
     return {**asdict(training), "edit_sizes": list(training.edit_sizes)}
 
 
@@ -184,7 +186,7 @@ def _learning_rate_factor(step: int, training: Training) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What one step edits, and what is asked of the edited models.
+    """The edits of one step, and the prompts that the edited models are run on.
 
     Attributes:
         facts: of all edits, one edit after another; each has `edit_size`.
@@ -236,7 +238,7 @@ def _window(text: Sequence[int], draw: random.Random) -> Pair:
 def _losses(
     model: EditableModel, network: MendNetwork, factors: Mapping[int, Tensor], prefixes: Sequence[str], step: _Step
 ) -> tuple[Tensor, Tensor]:
-    """The edit loss and the locality loss, both ()."""
+    """Return the edit loss and the locality loss, both ()."""
     terms = gradient_terms(model, step.facts, network.layers, prefixes)
     staying = Continuations.of(step.staying, model.device)
     with torch.no_grad():
@@ -258,7 +260,7 @@ def _losses(
 def edited_apart(
     model: EditableModel, factors: Mapping[int, Factors], edit_of_token: Tensor, edit_of_row: Tensor
 ) -> AbstractContextManager[None]:
-    """Run each row of a batch with its own edit, so that many edits are felt in one pass.
+    """Run each row of a batch with its own edit, so that one pass evaluates many edits.
 
     Args:
         factors: of all edits, by layer.

@@ -28,8 +28,7 @@ from pydantic_core import ErrorDetails
 from errata.errors import FactConflict, FactProblem, InvalidFacts, InvalidHyperparameters, UnknownFacts
 from errata.facts import MAX_FACTS, Fact, find_problems
 from errata.hyperparameters import Hyperparameters, TargetHyperparameters, unknown_to
-from errata.methods.method import check_layers
-from errata.model.tokens import find_overlong
+from errata.model.room import find_overlong
 from errata.targets.contexts import ROOM_FOR_CONTEXT
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, Page, page_of, shown
@@ -321,7 +320,7 @@ def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> Non
     try:
         wanted = defaults.overridden(request.hparams)
         if wanted.layers != defaults.layers:
-            check_layers(replica.engine.model, wanted)
+            replica.engine.model.require_editable(wanted.layers)
     except InvalidHyperparameters as error:
         place = ProblemItem(pointer=pointer("hparams", error.name), detail=error.detail)
         raise ProblemError(422, "invalid-hyperparameters", str(error), at=[place]) from error

@@ -20,7 +20,7 @@ from errata.errors import FactProblem, InvalidFacts
 from errata.evaluation import Generation, Record
 from errata.evaluation.generation import require_room_for_texts
 from errata.facts import MAX_FACTS
-from errata.model.tokens import find_overlong
+from errata.model.room import find_overlong
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, Page, shown
 from errata_service.problems import NotReady, ProblemError, pointer, problem_responses

@@ -15,7 +15,7 @@ from pydantic import SkipValidation, ValidationError
 
 from errata.errors import TracingError
 from errata.facts import find_problems
-from errata.model.tokens import find_overlong
+from errata.model.room import find_overlong
 from errata.tracing.prompts import TracedPrompt
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, Page, shown

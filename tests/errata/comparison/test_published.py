@@ -12,11 +12,12 @@ import pytest
 
 from errata.comparison import plots
 from errata.comparison.cells import Cell
-from errata.comparison.data_sets import PUBLISHED_FILES, of_demo_world, published
+from errata.comparison.data_sets import PUBLISHED_FILES, published
 from errata.comparison.plan import plan
 from errata.comparison.results import compared
 from errata.comparison.table import table
 from errata.demo.records import counterfactual_records
+from errata.demo.shipped import data_set
 from errata.demo.world import load_world
 from errata.errors import DataSetError
 from errata.hyperparameters import for_model
@@ -66,7 +67,7 @@ def test_what_does_not_come_whole_is_refused_and_not_kept(server: str, tmp_path:
 
 
 def test_published_figures_stand_beside_ours_where_the_model_is_the_authors() -> None:
-    planned = plan(of_demo_world("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
+    planned = plan(data_set("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
     shares = {"efficacy": 1.0, "generalization": 0.5, "specificity": 0.8}
     measured = [(step, Cell(metrics=(shares,), drift=0.1, norms={3: 0.5}, seconds=2.0)) for step in planned.steps()]
     beside = compared(planned, GPTJ, measured)
@@ -81,7 +82,7 @@ def test_published_figures_stand_beside_ours_where_the_model_is_the_authors() ->
 
 
 def test_a_build_without_figures_says_why() -> None:
-    planned = plan(of_demo_world("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
+    planned = plan(data_set("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
     unedited, edited = planned.steps()
     failed = compared(planned, "demo", [(unedited, Cell(metrics=({"efficacy": 0.0},))), (edited, Cell(failed="why"))])
     assert "memit (failed)" in table(failed) and "memit, 1 edits: why" in table(failed)

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from errata.demo import DEMO
 from errata.errors import NotFinite
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.closed_form import adjusted_keys
 from errata.methods.memit import weighed_keys
 from errata.methods.spread import spread
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.model.hidden_states import SubjectStates
 from errata.model.tokens import subject_prompt
 from errata.second_moments import SecondMoments

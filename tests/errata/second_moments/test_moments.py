@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from errata.demo import DEMO
 from errata.errors import StatisticsError
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.second_moments import SecondMoments, stored_origins
 from errata.second_moments.collection import SEQUENCE_TOKENS, SEQUENCES_PER_BATCH
 from errata.second_moments.corpora import corpus_for

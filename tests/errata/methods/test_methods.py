@@ -12,6 +12,7 @@ from errata_registry.records import MethodName
 from torch import Tensor
 
 from errata.deltas import edited_weights
+from errata.demo import DEMO
 from errata.errors import Cancelled, InvalidHyperparameters, NotFinite
 from errata.evaluation import cases_of, evaluate
 from errata.facts import Fact, FactSet
@@ -28,7 +29,7 @@ from errata.methods import METHODS
 from errata.methods.alphaedit import null_space, projected_keys
 from errata.methods.closed_form import adjusted_keys
 from errata.methods.emmet import constrained_keys
-from errata.model import DEMO, EditableModel, digest_of
+from errata.model import EditableModel, digest_of
 from errata.model.hidden_states import SubjectStates
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from errata.deltas import edited_weights
+from errata.demo import DEMO
 from errata.errors import Cancelled, InvalidFacts, InvalidHyperparameters
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build, weighed_keys
 from errata.methods.spread import spread
-from errata.model import DEMO, EditableModel, digest_of
+from errata.model import EditableModel, digest_of
 from errata.model.hidden_states import SubjectStates
 from errata.model.likelihood import greedy_answers
 from errata.model.tokens import target_ids

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from errata.deltas import edited_weights
+from errata.demo import DEMO
 from errata.errors import Cancelled
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build
-from errata.model import DEMO, EditableModel
+from errata.model import EditableModel
 from errata.model.hidden_states import SubjectStates
 from errata.model.likelihood import greedy_answers
 from errata.model.tokens import subject_prompt

@@ -1,0 +1,52 @@
+"""Which prompts fit into the model's context, with their context prefixes and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from errata.errors import FactProblem, InvalidFacts
+from errata.facts import Fact
+from errata.model.editable import EditableModel
+
+
+def require_room(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
+    """Raise `InvalidFacts`, naming each fact with a prompt that does not fit into the model's context."""
+    problems = list(find_overlong(model, facts, max((_num_tokens(model, context) for context in contexts), default=0)))
+    if problems:
+        raise InvalidFacts(problems)
+
+
+def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: int) -> Iterator[FactProblem]:
+    """Yield each prompt that is too long for the model with `context_tokens` before it and its object after it."""
+    for index, fact in enumerate(facts):
+        if context_tokens + _most_tokens(fact) <= model.max_length:  # nearly always, and cheaper than counting
+            continue
+        object_tokens = _num_tokens(model, f" {fact.object}")
+        prompts = [("relation", fact.prompt, context_tokens + object_tokens)]
+        prompts += [("paraphrases", prompt, object_tokens) for prompt in fact.paraphrases]
+        prompts += [
+            ("neighbors", neighbor.prompt, max(object_tokens, _num_tokens(model, f" {neighbor.object}")))
+            for neighbor in fact.neighbors
+        ]
+        for field, prompt, others in prompts:
+            total = _num_tokens(model, prompt) + others
+            if total > model.max_length:
+                detail = (
+                    f"{prompt[:60]!r} takes {total} tokens with its object; the model has room for {model.max_length}"
+                )
+                yield FactProblem(index, field, detail)
+
+
+def _most_tokens(fact: Fact) -> int:
+    """Return an upper bound on the tokens of any of the fact's prompts with its object.
+
+    A token covers at least one byte. Normalisation may triple the text first, and a tokenizer may add special tokens
+    or a space.
+    """
+    prompts = (fact.prompt, *fact.paraphrases, *(neighbor.prompt for neighbor in fact.neighbors))
+    objects = (fact.object, *(neighbor.object for neighbor in fact.neighbors))
+    return 3 * (max(len(text.encode()) for text in prompts) + max(len(text.encode()) for text in objects)) + 8
+
+
+def _num_tokens(model: EditableModel, text: str) -> int:
+    return len(model.tokenizer(text)["input_ids"])
