@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from errata_service.auth import Scope, new_key
+from errata_registry.api_keys import Scope, new_key
 
 
 def main() -> None:
