@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_cli.stack import environment
+from errata_cli.processes import environment
 from errata_registry.api_keys import ApiKey, KeysFileError, Scope, new_key, read_keys
 from errata_registry.settings import Settings
 from errata_service.auth import OpenToOthers, refuse_open_address
