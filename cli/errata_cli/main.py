@@ -16,6 +16,7 @@ from errata_cli.demo import demo
 from errata_cli.errors import CommandError
 from errata_cli.evaluate import evaluate
 from errata_cli.import_version import import_version
+from errata_cli.new_key import new_key
 from errata_cli.reindex import reindex
 from errata_cli.service import service
 from errata_cli.statistics import statistics
@@ -35,9 +36,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (up, service, worker, demo, statistics, train_mend, trace, evaluate, bench, tune, reindex, verify):
+for command in (up, service, worker, demo, new_key, reindex, verify):
     app.command()(command)
 app.command("import")(import_version)
+for command in (statistics, train_mend, trace, evaluate, bench, tune):
+    app.command()(command)
 
 
 def main() -> None:

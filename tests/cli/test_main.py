@@ -9,8 +9,8 @@ import pytest
 from errata_cli.main import main
 
 COMMANDS = [
-    *("up", "service", "worker", "demo", "statistics", "train-mend", "trace", "evaluate", "bench", "tune"),
-    *("reindex", "verify", "import"),
+    *("up", "service", "worker", "demo", "new-key", "reindex", "verify", "import"),
+    *("statistics", "train-mend", "trace", "evaluate", "bench", "tune"),
 ]
 SLOW = {"torch", "transformers", "matplotlib", "redis", "httpx"}
 
@@ -61,6 +61,9 @@ def test_help_waits_for_nothing_that_is_slow_to_load() -> None:
         (["bench", "squad"], "'squad' is not one of 'counterfact', 'zsre'"),
         (["bench", "zsre", "--edits", "1,ten"], "--edits: '1,ten'"),
         (["tune", "--clamps", "little"], "--clamps: 'little'"),
+        (["new-key", "ci"], "'scopes'"),
+        (["new-key", "ci", "fly"], "'fly' is not one of 'read', 'edit', 'admin'"),
+        (["new-key", "two words", "read"], "a key's name is one word"),
         (["evaluate", "--zsre-object", "both"], "'--zsre-object'"),
     ],
 )

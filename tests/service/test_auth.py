@@ -253,6 +253,6 @@ def test_the_service_ends_with_a_sentence(new_settings: Any) -> None:
 
 
 def test_a_key_is_made_on_the_command_line() -> None:
-    command = [sys.executable, "-m", "errata_service.new_key", "ci", "read", "edit"]
+    command = [sys.executable, "-c", "from errata_cli.main import main; main()", "new-key", "ci", "read", "edit"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "errata_" in shown and "ci edit,read " in shown
