@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,9 +19,10 @@ from errata_cli.processes import free_port
 
 if TYPE_CHECKING:
     from errata_client import Errata, Fact
+    from rich.table import Table
 
 ANSWER_TOKENS = 8
-PROMPT_WIDTH = 62
+TABLE_WIDTH = 100  # columns, where the terminal has as many
 ANSWER_WIDTH = 18
 SHOWN_AGAIN = 9  # questions, after the roll-back
 
@@ -83,14 +86,14 @@ def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
     after = _answers(client, questions)
 
     print("\nWhat the model said before, and says now (> marks a changed answer):\n")
-    _print_table(questions, ("before", before), ("now", after))
+    _show(answers_table(questions, ("before", before), ("now", after)))
     as_wanted = sum(answer == question.expected for question, answer in zip(questions, after, strict=True))
     print(f"\n{as_wanted} of {len(questions)} answers are as they should be after the edit.")
 
     activation = client.rollback()
     rolled_back = _answers(client, questions)
     print(f"\nPOST /rollback: version {activation.active} is serving again\n")
-    _print_table(questions[:SHOWN_AGAIN], ("edited", after), ("rolled back", rolled_back))
+    _show(answers_table(questions[:SHOWN_AGAIN], ("edited", after), ("rolled back", rolled_back)))
     same = sum(answer == old for answer, old in zip(rolled_back, before, strict=True))
     print(f"\n{same} of {len(questions)} answers are the old ones again.")
     if same != len(questions):
@@ -112,16 +115,28 @@ def _answers(client: Errata, questions: Sequence[Question]) -> list[str]:
     return [text.strip() for text in generation.texts]
 
 
-def _print_table(
+def answers_table(
     questions: Sequence[Question], earlier: tuple[str, Sequence[str]], later: tuple[str, Sequence[str]]
-) -> None:
-    """Print a line for each question; `earlier` and `later` are a heading with the answers of that time."""
-    print(f"  {'':10}  {'prompt':{PROMPT_WIDTH}}  {earlier[0]:{ANSWER_WIDTH}}  {later[0]}")
+) -> Table:
+    """Return a table as wide as the terminal, with a line for each question, whose prompt is cut where it must be.
+
+    `earlier` and `later` are a heading with the answers of that time.
+    """
+    from rich.table import Table
+
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table.add_column(no_wrap=True)
+    table.add_column("prompt", no_wrap=True, ratio=1)
+    for heading, _ in (earlier, later):
+        table.add_column(heading, no_wrap=True, max_width=ANSWER_WIDTH)
     for question, old, new in zip(questions, earlier[1], later[1], strict=False):
-        mark = ">" if old != new else " "
-        prompt = _cut(question.prompt, PROMPT_WIDTH)
-        print(f"{mark} {question.kind:10}  {prompt:{PROMPT_WIDTH}}  {_cut(old, ANSWER_WIDTH):{ANSWER_WIDTH}}  {new}")
+        mark, style = (">", "bold") if old != new else (" ", None)
+        table.add_row(f"{mark} {question.kind}", question.prompt, old, new, style=style)
+    return table
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _show(table: Table) -> None:
+    from rich.console import Console
+
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else TABLE_WIDTH
+    Console(width=min(columns, TABLE_WIDTH), markup=False, emoji=False, highlight=False).print(table)

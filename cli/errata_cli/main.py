@@ -39,8 +39,8 @@ app = typer.Typer(
 for command in (up, service, worker, demo, new_key, reindex, verify):
     app.command()(command)
 app.command("import")(import_version)
-for command in (statistics, train_mend, trace, evaluate, bench, tune):
-    app.command()(command)
+for study in (statistics, train_mend, trace, evaluate, bench, tune):
+    app.command()(study)
 
 
 def main() -> None:
