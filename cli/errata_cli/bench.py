@@ -17,6 +17,8 @@ from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, 
 from errata_cli.progress import Progress
 
 if TYPE_CHECKING:
+    from errata_registry.settings import Settings
+
     from errata.comparison.cells import Bench, Cell
     from errata.comparison.data_sets import DataSet
     from errata.comparison.plan import Plan, Step
@@ -30,7 +32,7 @@ def bench(
     hyperparameters_file: HyperparametersFile = None,
     corpus: MomentsCorpus = None,
     seed: Seed = 0,
-    edits: Annotated[str, Option(help="how many records are edited in at once")] = "1,10,100,300",
+    edits: Annotated[str, Option(help="records that are edited in at once")] = "1,10,100,300",
     methods: Annotated[str | None, Option(help="such as memit,rome (default: all that are known)")] = None,
     slices: Annotated[
         str | None,
@@ -43,9 +45,7 @@ def bench(
         Path | None, Option(help="JSON file (default: the demo world's for `demo`, else the published data set)")
     ] = None,
     references: Annotated[Path | None, Option(help="file like attribute_snippets.json, for consistency")] = None,
-    generation: Annotated[
-        bool, Option("--generation", help="measure fluency and consistency, which takes longer")
-    ] = False,
+    generation: Annotated[bool, Option("--generation", help="measure fluency and consistency; takes longer")] = False,
     out: Annotated[Path | None, Option(help="folder for the results (default: bench-DATA_SET)")] = None,
 ) -> None:
     """Compare editing methods at more and more edits.
@@ -56,12 +56,7 @@ def bench(
     settings = settings_with(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
     sizes = numbers(int, "--edits", edits)
     slices_of_each = None if slices is None else numbers(int, "--slices", slices)
-    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
-    if not known:
-        raise ModelError(
-            f"Errata brings no hyperparameters for {settings.model}; --hyperparameters names a file of them, which "
-            "`errata tune` makes"
-        )
+    known = _known(settings)
 
     from errata import figures
     from errata.comparison import plots
@@ -73,16 +68,10 @@ def bench(
     from errata_cli.base_model import load_model, moments_by_need
 
     data = data_set_for(
-        data_set,
-        settings.model,
-        file=records,
-        references=references,
-        home=settings.home,
-        with_references=generation,
+        data_set, settings.model, file=records, references=references, home=settings.home, with_references=generation
     )
-    planned = plan(
-        data, list(known) if methods is None else methods.split(","), known, sizes, slices_of_each, seed=seed
-    )
+    names = list(known) if methods is None else methods.split(",")
+    planned = plan(data, names, known, sizes, slices_of_each, seed=seed)
     folder = out or Path(f"bench-{data.name}")
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -95,6 +84,16 @@ def bench(
     figures.save(plots.scaling_figure(comparison), folder, "scaling")
     print(table(comparison))
     print(f"results.json, table.md and scaling.png and .svg are in {folder}")
+
+
+def _known(settings: Settings) -> dict[str, hyperparameters.Hyperparameters]:
+    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
+    if not known:
+        raise ModelError(
+            f"Errata brings no hyperparameters for {settings.model}; --hyperparameters names a file of them, which "
+            "`errata tune` makes"
+        )
+    return known
 
 
 def _described(data: DataSet, planned: Plan) -> str:

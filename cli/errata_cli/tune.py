@@ -17,9 +17,10 @@ from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, 
 from errata_cli.progress import Progress
 
 if TYPE_CHECKING:
+    from errata.comparison.cells import Bench
     from errata.comparison.data_sets import DataSet
     from errata.second_moments import SecondMoments
-    from errata.tuning.search import Trial
+    from errata.tuning.search import Trial, Tuned
 
 
 def tune(
@@ -54,8 +55,6 @@ def tune(
     from errata.comparison.cells import Bench
     from errata.evaluation import PROSE
     from errata.targets.store import BuildStore
-    from errata.tuning.search import most_trials
-    from errata.tuning.search import tune as search
     from errata.tuning.writing import tables, write
     from errata_cli.base_model import load_model, moments_by_need
 
@@ -77,22 +76,7 @@ def tune(
     searching, reporting = (
         Bench(base, kept / "cells", moments, seed=seed, texts=texts, store=store) for texts in ((), PROSE)
     )
-    progress = Progress(most_trials(grid, edits, len(starts)), at_most=True)
-    try:
-        tuned = search(
-            searching,
-            reporting,
-            data.records,
-            starts,
-            grid,
-            edits,
-            known=known,
-            on_trial=lambda trial: progress.done(_named(trial), _outcome(trial)),
-            within=progress.within,
-        )
-    except KeyboardInterrupt:
-        print("\nwhat was tried is kept; the same command goes on from there", file=sys.stderr)
-        raise
+    tuned = _search(searching, reporting, data, starts, grid, edits, known)
     write(tuned, settings.model, data.source, out)
     print(tables(dataclasses.replace(tuned, trials=())))
     print(f"{out} is for ERRATA_HYPERPARAMETERS; {kept.name}.md and .json beside it are what led to it")
@@ -107,6 +91,36 @@ def _data(file: Path | None, model: str) -> DataSet:
     if model == DEMO:
         return of_demo_world("counterfact")
     raise DataSetError("a file of records must say what to tune on; only the demo model brings records of its own")
+
+
+def _search(
+    searching: Bench,
+    reporting: Bench,
+    data: DataSet,
+    starts: list[MemitHyperparameters],
+    grid: Grid,
+    edits: int,
+    known: MemitHyperparameters | None,
+) -> Tuned:
+    """Search, showing each trial; what was tried is kept if Ctrl-C ends it."""
+    from errata.tuning import search
+
+    progress = Progress(search.most_trials(grid, edits, len(starts)), at_most=True)
+    try:
+        return search.tune(
+            searching,
+            reporting,
+            data.records,
+            starts,
+            grid,
+            edits,
+            known=known,
+            on_trial=lambda trial: progress.done(_named(trial), _outcome(trial)),
+            within=progress.within,
+        )
+    except KeyboardInterrupt:
+        print("\nwhat was tried is kept; the same command goes on from there", file=sys.stderr)
+        raise
 
 
 def _of_all_layers(
