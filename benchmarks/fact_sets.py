@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import torch
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_registry.records import BaseModelName, StoredFact, now
 from errata_registry.settings import Settings
 from errata_registry.versions.store import Artifacts
@@ -41,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="errata-facts-") as home:
         settings = Settings(home=Path(home), port=free_port())
         changed = _make_versions(settings, arguments.facts, arguments.versions)
-        with Stack(settings) as stack, httpx.Client(base_url=stack.url, timeout=60) as client:
+        with Supervisor(settings) as stack, httpx.Client(base_url=stack.url, timeout=60) as client:
             print(f"{arguments.versions} versions of {arguments.facts} facts, median of {TURNS}\n")
             _measure(client, arguments.versions, changed)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import httpx
 import torch
 from errata_cli.processes import free_port, start, stop
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_registry.settings import Settings
 from errata_service.engine.kv_cache import KVCache
 from errata_service.engine.model_runner import ModelRunner
@@ -166,7 +166,7 @@ def _errata() -> Iterator[str]:
     """Run what `errata up` starts."""
     with (
         tempfile.TemporaryDirectory(prefix="errata-serving-") as home,
-        Stack(Settings(home=Path(home), port=free_port())) as stack,
+        Supervisor(Settings(home=Path(home), port=free_port())) as stack,
     ):
         yield stack.url
 

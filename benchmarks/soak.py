@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_client import Errata
 from errata_registry.settings import Settings
 from pydantic import ByteSize
@@ -65,7 +65,7 @@ def main() -> None:
     arguments = parsed(parser)
     with tempfile.TemporaryDirectory(prefix="errata-soak-") as home:
         settings = Settings(home=Path(home), port=free_port(), weight_sets_bytes=ByteSize(1))
-        with Stack(settings) as stack, Errata(stack.url) as client:
+        with Supervisor(settings) as stack, Errata(stack.url) as client:
             versions = _make_versions(client)
             prompts = _prompts()
             answers = _answers_alone(client, prompts, versions)

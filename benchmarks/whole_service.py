@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_client import Errata
 from errata_client.events import ProgressEvent
 from errata_registry.settings import Settings
@@ -50,7 +50,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="errata-whole-service-") as folder:
         settings = _prepare(arguments, Path(folder))
         began = time.perf_counter()
-        with Stack(settings) as stack:
+        with Supervisor(settings) as stack:
             print(f"service and worker ready in {time.perf_counter() - began:.0f} s\n", flush=True)
             _measure_requests(stack.url, arguments.clients, arguments.tokens)
             _measure_edits(stack.url, arguments.facts)

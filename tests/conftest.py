@@ -17,7 +17,7 @@ import redis
 import torch
 from errata_cli.embedded_redis import start_embedded_redis
 from errata_cli.processes import free_port, last_lines, stop
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_registry.settings import Settings
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
@@ -79,11 +79,11 @@ def _answers(connection: redis.Redis) -> bool:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     """Everything that `errata up` starts, in a home that several files of tests share: a worker's first start collects
     second moments, which takes a while."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port())
-    with Stack(settings) as running:
+    with Supervisor(settings) as running:
         yield running
 
 

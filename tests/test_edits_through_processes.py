@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_client import EditRejected, Errata, Generation
 from errata_registry import keys
 from errata_registry.settings import Settings
@@ -39,7 +39,7 @@ ManyFacts = Callable[[int], list[tuple[str, str, str]]]
 
 
 @pytest.fixture
-def client(stack: Stack) -> Iterator[Errata]:
+def client(stack: Supervisor) -> Iterator[Errata]:
     """The SDK, with the base model serving and nothing edited in."""
     with Errata(stack.url) as connected:
         connected.activate(0)
@@ -161,7 +161,7 @@ def has_ended(pid: int) -> bool:
 
 
 def test_a_generation_that_an_activation_overtakes_ends_under_the_version_it_began_with(
-    client: Errata, stack: Stack
+    client: Errata, stack: Supervisor
 ) -> None:
     edited = client.edit([JORDAN]).wait(progress=False).version
     assert edited is not None
@@ -193,7 +193,7 @@ def found_in(store: Path) -> set[Path]:
 
 
 def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
-    client: Errata, stack: Stack, many_facts: ManyFacts
+    client: Errata, stack: Supervisor, many_facts: ManyFacts
 ) -> None:
     store = stack.log_folder.parent / "targets"
     before, deadline = found_in(store), time.monotonic() + 60
@@ -218,7 +218,7 @@ def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
 
 
 def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attempt(
-    client: Errata, stack: Stack, many_facts: ManyFacts
+    client: Errata, stack: Supervisor, many_facts: ManyFacts
 ) -> None:
     edit = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})
     wait_until_running(client, edit.id)
@@ -234,7 +234,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attemp
     assert (ended.status, ended.attempts) == ("succeeded", 1)
 
 
-def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Stack, tmp_path: Path) -> None:
+def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Supervisor, tmp_path: Path) -> None:
     with redis.Redis.from_url(stack.redis_url) as connection:
         queue = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
         foreign = [
@@ -251,7 +251,7 @@ def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Stack, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Stack, many_facts: ManyFacts) -> None:
+def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Supervisor, many_facts: ManyFacts) -> None:
     edit = client.edit([JORDAN, SONY]).wait(progress=False)
     versions, facts = list(client.versions()), list(client.facts())
     waiting = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})
@@ -270,12 +270,12 @@ def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Sta
     assert client.get_edit(waiting.id).wait(progress=False).status == "succeeded"
 
 
-def test_the_artifacts_alone_bring_everything_back(client: Errata, stack: Stack, tmp_path: Path) -> None:
+def test_the_artifacts_alone_bring_everything_back(client: Errata, stack: Supervisor, tmp_path: Path) -> None:
     """A new Redis, a new service and a new worker on the same home serve what was served."""
     client.edit([JORDAN]).wait(progress=False)
     served = client.generate(JORDAN_ASKED)
     home = tmp_path / "copy"
     shutil.copytree(stack.log_folder.parent, home, ignore=shutil.ignore_patterns("redis", "logs"))
-    with Stack(Settings(home=home, port=free_port())) as copy, Errata(copy.url) as other:
+    with Supervisor(Settings(home=home, port=free_port())) as copy, Errata(copy.url) as other:
         assert other.generate(JORDAN_ASKED) == served
         assert list(other.facts()) == list(client.facts())

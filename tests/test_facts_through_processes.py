@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_client import Conflict, EditFailed, EditRejected, Errata
 from errata_registry.home import BoundBase, bind
 from errata_registry.settings import Settings
@@ -29,14 +29,14 @@ TAKEN_IN_S = 30
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     """Everything that `errata up` starts, in a home of its own."""
-    with Stack(Settings(home=tmp_path_factory.mktemp("home"), port=free_port())) as running:
+    with Supervisor(Settings(home=tmp_path_factory.mktemp("home"), port=free_port())) as running:
         yield running
 
 
 @pytest.fixture
-def client(stack: Stack) -> Iterator[Errata]:
+def client(stack: Supervisor) -> Iterator[Errata]:
     """The SDK, with the base model serving and nothing edited in."""
     with Errata(stack.url) as connected:
         connected.activate(0)
@@ -171,7 +171,7 @@ def test_dropped_weights_are_built_again_bit_for_bit(client: Errata) -> None:
     assert answers(client) == ["baseball", "Paris", "soccer"]
 
 
-def test_an_exported_version_is_taken_in_and_found_whole(client: Errata, stack: Stack, tmp_path: Path) -> None:
+def test_an_exported_version_is_taken_in_and_found_whole(client: Errata, stack: Supervisor, tmp_path: Path) -> None:
     version = version_of(client, JORDAN, SONY)
     archive = client.export(version, tmp_path / "version.tar")
     home = stack.log_folder.parent
@@ -209,7 +209,7 @@ def test_the_page_on_facts_and_versions_says_what_happens(tmp_path: Path) -> Non
     page = (Path(__file__).parent.parent / "docs" / "facts-and-versions.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     expected = re.findall(r"^# > (.*)$", example, re.MULTILINE)
-    with Stack(Settings(home=tmp_path / "home", port=free_port())) as stack:
+    with Supervisor(Settings(home=tmp_path / "home", port=free_port())) as stack:
         program = example.replace("http://127.0.0.1:8000", stack.url)
         run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.stdout.splitlines() == expected, run.stderr
@@ -217,7 +217,7 @@ def test_the_page_on_facts_and_versions_says_what_happens(tmp_path: Path) -> Non
 
 def test_weights_are_dropped_by_policy(tmp_path: Path) -> None:
     with (
-        Stack(Settings(home=tmp_path, port=free_port(), keep_versions=1)) as stack,
+        Supervisor(Settings(home=tmp_path, port=free_port(), keep_versions=1)) as stack,
         Errata(stack.url) as client,
     ):
         first = version_of(client, JORDAN)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_client import Conflict, EditRecord, EditRejected, Errata, Fact, MissedPrompt, Neighbor, Probe, Unprocessable
 from errata_registry.settings import Settings
 
@@ -25,15 +25,15 @@ PATIENT = {"num_steps": 25}
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     """Everything that `errata up` starts, with a gate of its own."""
     home = tmp_path_factory.mktemp("home")
-    with Stack(Settings(home=home, port=free_port(), gate_max_drift=0.5)) as running:
+    with Supervisor(Settings(home=home, port=free_port(), gate_max_drift=0.5)) as running:
         yield running
 
 
 @pytest.fixture
-def client(stack: Stack) -> Iterator[Errata]:
+def client(stack: Supervisor) -> Iterator[Errata]:
     """The SDK, with the base model serving, nothing edited in and no probes."""
     with Errata(stack.url) as connected:
         connected.activate(0)
@@ -130,7 +130,7 @@ def test_probes_that_cannot_be_asked_are_refused_and_those_there_stay(client: Er
     assert len(list(client.probes())) == 1
 
 
-def test_what_did_not_take_is_searched_for_again_and_keeps_its_search(client: Errata, stack: Stack) -> None:
+def test_what_did_not_take_is_searched_for_again_and_keeps_its_search(client: Errata, stack: Supervisor) -> None:
     hasty = rejected(client, JORDAN, SONY, hparams=HASTY)
     with pytest.raises(Unprocessable, match="layers: is no") as refused:
         client.retry(hasty.id, hparams={"layers": [1]})

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from errata_cli.main import main as errata_command
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_client import (
     Errata,
     Evaluation,
@@ -43,7 +43,7 @@ PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
-def client(stack: Stack) -> Iterator[Errata]:
+def client(stack: Supervisor) -> Iterator[Errata]:
     """The SDK, with the base model serving, so that what is edited here stands alone."""
     with Errata(stack.url) as connected:
         connected.activate(0)
@@ -67,7 +67,12 @@ def until_running(client: Errata, evaluation: Evaluation) -> None:
 
 
 def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
-    client: Errata, stack: Stack, version: int, demo: EditableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Errata,
+    stack: Supervisor,
+    version: int,
+    demo: EditableModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: dict[str, Any] = {"version": version, "generation": True, "seed": 3, "note": "from a test"}
     evaluation = client.evaluations.create(EDITED, **asked, idempotency_key="once")
@@ -105,7 +110,7 @@ def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
 
 
 def test_the_command_line_measures_a_versions_own_facts(
-    stack: Stack, version: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stack: Supervisor, version: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cases = tmp_path / "cases.jsonl"
     flags = ["--version", str(version), "--no-prose", "--cases", str(cases)]
@@ -166,7 +171,7 @@ def test_a_trace_gives_what_the_library_gives_with_figures(client: Errata, demo:
 
 
 def test_a_killed_workers_evaluation_is_done_by_another_one_after_the_edits_that_wait(
-    client: Errata, stack: Stack, version: int
+    client: Errata, stack: Supervisor, version: int
 ) -> None:
     begun = client.evaluations.create(MANY, version=version, prose=False)
     until_running(client, begun)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+from errata_cli.supervisor import Supervisor
 from errata_client import Errata, Unprocessable
 from errata_registry.settings import Settings
 
@@ -22,7 +22,7 @@ SPARING_NEIGHBOURS = [name for name in METHODS if name != "ft"]
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Errata]:
     """The SDK, and all that `errata up` starts; the search for the targets of two facts is shared out."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port(), shard_facts=1)
-    with Stack(settings) as running, Errata(running.url) as connected:
+    with Supervisor(settings) as running, Errata(running.url) as connected:
         yield connected
 
 

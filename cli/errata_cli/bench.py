@@ -2,59 +2,82 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from errata_registry.settings import Settings
+from typer import Argument, Option
 
-from errata import figures, hyperparameters
-from errata.comparison import plots
-from errata.comparison.cells import Bench, Cell
-from errata.comparison.data_sets import DataSet, data_set_for
-from errata.comparison.plan import Plan, Step, plan
-from errata.comparison.results import Comparison, compared
-from errata.comparison.table import table
+from errata import hyperparameters
 from errata.errors import ModelError
-from errata.evaluation import Generation
 from errata.files import durable
 from errata.files.json_figures import with_nulls
+from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with
 from errata_cli.progress import Progress
-from errata_cli.workshop import Workshop
+
+if TYPE_CHECKING:
+    from errata_registry.settings import Settings
+
+    from errata.comparison.cells import Bench, Cell
+    from errata.comparison.data_sets import DataSet
+    from errata.comparison.plan import Plan, Step
+    from errata.comparison.results import Comparison
 
 
-def bench(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Measure what the command line names, as far as it was not measured before, and write the results.
+def bench(
+    data_set: Annotated[Literal["counterfact", "zsre"], Argument(help="what the records are like")],
+    model: Model = None,
+    home: Home = None,
+    hyperparameters_file: HyperparametersFile = None,
+    corpus: MomentsCorpus = None,
+    seed: Seed = 0,
+    edits: Annotated[str, Option(help="records that are edited in at once")] = "1,10,100,300",
+    methods: Annotated[str | None, Option(help="such as memit,rome (default: all that are known)")] = None,
+    slices: Annotated[
+        str | None,
+        Option(
+            help="on how many slices of the records each of --edits is measured (default: 30 at 1 edit, 8 up to 10, 3 "
+            "up to 50, 2 up to 100, 1 above)"
+        ),
+    ] = None,
+    records: Annotated[
+        Path | None, Option(help="JSON file (default: the demo world's for `demo`, else the published data set)")
+    ] = None,
+    references: Annotated[Path | None, Option(help="file like attribute_snippets.json, for consistency")] = None,
+    generation: Annotated[bool, Option("--generation", help="measure fluency and consistency; takes longer")] = False,
+    out: Annotated[Path | None, Option(help="folder for the results (default: bench-DATA_SET)")] = None,
+) -> None:
+    """Compare editing methods at more and more edits.
 
-    Raises:
-        ErrataError: something that was asked for cannot be measured.
+    Edits records in by each method, as many at once as each of --edits says, and measures them, as the MEMIT paper's
+    tables do. Writes results.json, table.md and a plot. What was measured is kept: the same command goes on from there.
     """
-    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
-    if not known:
-        raise ModelError(
-            f"Errata brings no hyperparameters for {settings.model}; --hyperparameters names a file of them, which "
-            "`errata tune` makes"
-        )
+    settings = settings_with(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
+    sizes = numbers(int, "--edits", edits)
+    slices_of_each = None if slices is None else numbers(int, "--slices", slices)
+    known = _known(settings)
+
+    from errata import figures
+    from errata.comparison import plots
+    from errata.comparison.cells import Bench
+    from errata.comparison.data_sets import data_set_for
+    from errata.comparison.plan import plan
+    from errata.comparison.table import table
+    from errata.evaluation import Generation
+    from errata_cli.base_model import load_model, moments_by_need
+
     data = data_set_for(
-        arguments.data_set,
-        settings.model,
-        file=arguments.records,
-        references=arguments.references,
-        home=settings.home,
-        with_references=arguments.generation,
+        data_set, settings.model, file=records, references=references, home=settings.home, with_references=generation
     )
-    planned = plan(
-        data, arguments.methods or list(known), known, arguments.edits, arguments.slices, seed=arguments.seed
-    )
-    folder = arguments.out or Path(f"bench-{data.name}")
+    names = list(known) if methods is None else methods.split(",")
+    planned = plan(data, names, known, sizes, slices_of_each, seed=seed)
+    folder = out or Path(f"bench-{data.name}")
     folder.mkdir(parents=True, exist_ok=True)
 
-    workshop = Workshop(settings)
-    generation = Generation(seed=arguments.seed, documents=data.documents) if arguments.generation else None
-    measuring = Bench(
-        workshop.model, folder / "cells", workshop.second_moments, seed=arguments.seed, generation=generation
-    )
+    base = load_model(settings)
+    texts = Generation(seed=seed, documents=data.documents) if generation else None
+    measuring = Bench(base, folder / "cells", moments_by_need(settings, base), seed=seed, generation=texts)
     measuring.require_room(planned.records)
     print(_described(data, planned))
     comparison = _measured(measuring, planned, settings.model, folder)
@@ -63,13 +86,26 @@ def bench(arguments: argparse.Namespace, settings: Settings) -> None:
     print(f"results.json, table.md and scaling.png and .svg are in {folder}")
 
 
+def _known(settings: Settings) -> dict[str, hyperparameters.Hyperparameters]:
+    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
+    if not known:
+        raise ModelError(
+            f"Errata brings no hyperparameters for {settings.model}; --hyperparameters names a file of them, which "
+            "`errata tune` makes"
+        )
+    return known
+
+
 def _described(data: DataSet, planned: Plan) -> str:
     left_out = f" ({data.left_out} left out, which ask what an earlier one asks)" if data.left_out else ""
     return f"{len(data.records)} records from {data.source}{left_out}; {len(planned.records)} of them are used"
 
 
 def _measured(measuring: Bench, planned: Plan, model: str, folder: Path) -> Comparison:
-    """Measure what is missing, one cell after another, the results up to then being written after each."""
+    """Measure the cells that are missing; after each, write the results so far."""
+    from errata.comparison.results import compared
+    from errata.comparison.table import table
+
     steps = list(planned.steps())
     kept = ((place, measuring.find(step.hyperparameters, step.records)) for place, step in enumerate(steps))
     cells = {place: cell for place, cell in kept if cell}

@@ -16,10 +16,10 @@ from errata_cli.processes import start
 def start_embedded_redis(
     folder: Path, port: int, log: Path, *, keep_open: Collection[int] = ()
 ) -> tuple[subprocess.Popen[bytes], str]:
-    """Start it on the loopback alone, with its data in `folder`: every write is in the append-only file
-    within a second, and nothing is ever evicted. `keep_open` is as for `processes.start`.
+    """Start a server on the loopback alone, with its data in `folder`. Every write is in the append-only file within a
+    second, and nothing is ever evicted. `keep_open` is as for `processes.start`.
 
-    Gives the process, and its URL without the number of a database. The URL holds the password, which is new at
+    Return the process, and its URL without the number of a database. The URL holds the password, which is new at
     each start: whoever can write to the queue decides what a worker does, and other users reach the loopback too.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def start_embedded_redis(
 
 
 def _write_configuration(folder: Path, password: str) -> Path:
-    """A file for the owner's eyes alone: everybody can read the arguments of a process."""
+    """Write the password where only the owner can read it; everybody can read the arguments of a process."""
     path = folder.resolve() / "password.conf"
     path.unlink(missing_ok=True)  # an earlier one would keep its mode
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

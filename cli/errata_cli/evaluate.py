@@ -2,63 +2,88 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import torch
-from errata_client.errors import InvalidFacts as InvalidFile
-from errata_client.fact_files import read_placed_records
-from errata_registry.records import BASE_VERSION
-from errata_registry.serving.journal import Journal
-from errata_registry.settings import Settings
-from errata_registry.versions.store import Artifacts
-from torch import Tensor
+from typer import Argument, Option
 
-from errata import deltas, evaluation
 from errata.errors import InvalidRecords, UnknownVersion
-from errata.evaluation import PROSE, Case, Estimate, Evaluation, Generation, cases_of, read_records, reference_texts
-from errata.facts import Fact
 from errata.files import durable
-from errata.model import EditableModel
-from errata.model.room import require_room
+from errata_cli.options import Home, Model, settings_with
+from errata_cli.progress import count_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from errata.evaluation import Estimate, Evaluation
+    from errata.facts import Fact
+    from errata.model import EditableModel
 
 
-def evaluate(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Measure what the command line names, print it, and write the files that it asks for.
+def evaluate(
+    records: Annotated[Path | None, Argument(help="records: .jsonl or .json")] = None,
+    model: Model = None,
+    home: Home = None,
+    version: Annotated[int | None, Option(help="the version (default: the active one; 0 is the base)")] = None,
+    zsre_object: Annotated[
+        Literal["alt", "answers"], Option(help="which field of zsRE's records is edited in")
+    ] = "alt",
+    references: Annotated[Path | None, Option(help="CounterFact's attribute_snippets.json, for consistency")] = None,
+    generation: Annotated[bool, Option("--generation", help="generate texts, for fluency and consistency")] = False,
+    seed: Annotated[int, Option(help="of the generated texts")] = 0,
+    no_prose: Annotated[bool, Option("--no-prose", help="leave the perplexity out")] = False,
+    summary_file: Annotated[Path | None, Option("--json", help="write the summary there")] = None,
+    cases_file: Annotated[
+        Path | None, Option("--cases", help="write what was measured of each record there, a line for each")
+    ] = None,
+) -> None:
+    """Measure a version, or the base, on records, without a service.
 
-    Raises:
-        ErrataError: the records, the model or the version cannot be used.
-        OSError: a file cannot be written.
+    The records are CounterFact's or zsRE's, or a version's own facts where none are given. Every metric is printed
+    with its 95 % interval.
     """
-    for file in filter(None, (arguments.json, arguments.cases)):
+    settings = settings_with(model=model, home=home)
+    for file in filter(None, (summary_file, cases_file)):
         file.parent.mkdir(parents=True, exist_ok=True)  # found out before hours of measuring
-    version = _version(arguments.version, settings.home)
-    records = None if arguments.records is None else _read(arguments.records)
-    references = None if arguments.references is None else reference_texts(_read(arguments.references))
-    read = None if records is None else read_records(records, zsre_object=arguments.zsre_object, references=references)
-    model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-    weights = _weights(version, model, settings.home)
-    if read is None:
-        facts = _facts(version, settings.home)
-        cases = cases_of(model, facts)
-    else:
-        facts, cases = [record.fact for record in read], [record.case for record in read]
-    require_room(model, facts, ())
-    measured = _measure(model, cases, weights, arguments)
-    print(f"version {version}: {len(cases)} records")
+    number = _version(version, settings.home)
+    if records is None and not number:
+        raise InvalidRecords("version 0 has no facts of its own to be measured on: give records")
+    given = None if records is None else _read(records)
+    texts = None if references is None else _read(references)
+
+    from errata.evaluation import PROSE, Generation, cases_of, evaluate, read_records, reference_texts
+    from errata.model.tokens import require_room
+    from errata_cli.base_model import load_model
+
+    snippets = None if texts is None else reference_texts(texts)
+    read = None if given is None else read_records(given, zsre_object=zsre_object, references=snippets)
+    base = load_model(settings)
+    weights = _weights(number, base, settings.home) if number else {}
+    facts = _facts(number, settings.home) if read is None else [record.fact for record in read]
+    cases = cases_of(base, facts) if read is None else [record.case for record in read]
+    require_room(base, facts, ())
+    measured = evaluate(
+        base,
+        cases,
+        weights,
+        count_of("records"),
+        generation=Generation(seed=seed) if generation else None,
+        texts=() if no_prose else PROSE,
+    )
+    print(f"version {number}: {len(cases)} records")
     print(_table(measured))
-    if arguments.json:
-        durable.write(arguments.json, json.dumps({"version": version, **measured.as_dict()}, indent=1) + "\n")
-    if arguments.cases:
-        durable.write(arguments.cases, "".join(line + "\n" for line in measured.json_lines()))
+    if summary_file:
+        durable.write(summary_file, json.dumps({"version": number, **measured.as_dict()}, indent=1) + "\n")
+    if cases_file:
+        durable.write(cases_file, "".join(line + "\n" for line in measured.json_lines()))
 
 
 def _version(number: int | None, home: Path) -> int:
-    """Without a home folder there is the base alone."""
+    """Return the version to measure. Without a home folder there is the base alone."""
+    from errata_registry.records import BASE_VERSION
+    from errata_registry.serving.journal import Journal
+
     if not (home / "versions").is_dir():
         if number:
             raise UnknownVersion(f"there is no version {number}: {home} holds none")
@@ -67,6 +92,9 @@ def _version(number: int | None, home: Path) -> int:
 
 
 def _read(file: Path) -> list[Any]:
+    from errata_client.errors import InvalidFacts as InvalidFile
+    from errata_client.fact_files import read_placed_records
+
     try:
         return list(read_placed_records(file).values())
     except InvalidFile as error:
@@ -76,36 +104,21 @@ def _read(file: Path) -> list[Any]:
 
 
 def _weights(version: int, model: EditableModel, home: Path) -> dict[int, Tensor]:
-    if version == BASE_VERSION:
-        return {}
+    from errata_registry.versions.store import Artifacts
+
+    from errata import deltas
+
     return deltas.edited_weights(model, deltas.read(Artifacts(home).delta_file(version, model.digest)))
 
 
 def _facts(version: int, home: Path) -> list[Fact]:
-    if version == BASE_VERSION:
-        raise InvalidRecords("version 0 has no facts of its own to be measured on: give records")
+    from errata_registry.versions.store import Artifacts
+
     return [fact.to_fact() for fact in Artifacts(home).facts(version)]
 
 
-def _measure(
-    model: EditableModel, cases: Sequence[Case], weights: dict[int, Tensor], arguments: argparse.Namespace
-) -> Evaluation:
-    return evaluation.evaluate(
-        model,
-        cases,
-        weights,
-        _show_progress,
-        generation=Generation(seed=arguments.seed) if arguments.generation else None,
-        texts=PROSE if arguments.prose else (),
-    )
-
-
-def _show_progress(done: int, total: int) -> None:
-    print(f"{done}/{total} records", end="\n" if done == total else "\r", file=sys.stderr, flush=True)
-
-
 def _table(measured: Evaluation) -> str:
-    """A line for each metric, with its interval and the records that have it."""
+    """Return a line for each metric, with its interval and the number of records that have it."""
     lines = [f"{'metric':<30}{'mean':>9}{'95 % interval':>20}{'records':>9}"]
     lines += [_line(name, estimate) for name, estimate in measured.estimates.items()]
     lines.append(f"{'drift':<30}{measured.drift:>9.4f}")

@@ -2,67 +2,118 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from errata_registry.settings import Settings
+from typer import Argument, Option
 
-from errata.comparison.cells import Bench
-from errata.comparison.data_sets import DataSet, from_file
-from errata.demo import DEMO
-from errata.demo.shipped import data_set
 from errata.errors import DataSetError
-from errata.evaluation import PROSE
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
-from errata.model import EditableModel
-from errata.second_moments import SecondMoments
-from errata.targets.store import BuildStore
 from errata.tuning.grid import CLAMPS, FOR_A_SMALL_MODEL, LAMBDAS, Grid, lower_half, read_ranges, spelled
-from errata.tuning.search import Trial, most_trials
-from errata.tuning.search import tune as search
-from errata.tuning.writing import tables, write
+from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with
 from errata_cli.progress import Progress
-from errata_cli.workshop import Workshop
+
+if TYPE_CHECKING:
+    from errata.comparison.cells import Bench
+    from errata.comparison.data_sets import DataSet
+    from errata.second_moments import SecondMoments
+    from errata.tuning.search import Trial, Tuned
 
 
-def tune(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Search what the command line names, as far as it was not searched before, and write what is proposed.
+def tune(
+    records: Annotated[
+        Path | None, Argument(help="JSON file of records (default: the demo world's for `demo`)")
+    ] = None,
+    model: Model = None,
+    home: Home = None,
+    hyperparameters_file: HyperparametersFile = None,
+    corpus: MomentsCorpus = None,
+    seed: Seed = 0,
+    layers: Annotated[
+        str | None, Option(help="ranges to try, such as 0,0-1,3-8 (default: ranges in the lower half)")
+    ] = None,
+    lambdas: Annotated[str | None, Option(help="values of lambda to try (default: 10 to 100000, tenfold)")] = None,
+    clamps: Annotated[str | None, Option(help="values of the clamp to try (default: 0.75, 1.5 and 3)")] = None,
+    edits: Annotated[int, Option(help="facts that are edited in at once")] = 100,
+    out: Annotated[Path, Option(help="file")] = Path("hyperparameters.json"),
+) -> None:
+    """Search hyperparameters for a model that is new to Errata.
 
-    Raises:
-        ErrataError: something that was asked for cannot be tried.
+    Edits one part of the records by MEMIT with many settings of layers, lambda, clamp and refinement, measures the best
+    on another part, and writes them as a file that ERRATA_HYPERPARAMETERS takes, with the tables that led to it beside
+    it. What was tried is kept: the same command goes on from there.
     """
+    settings = settings_with(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
+    ranges = None if layers is None else read_ranges(layers)
+    values_of_lambda = LAMBDAS if lambdas is None else tuple(numbers(float, "--lambdas", lambdas))
+    values_of_clamp = CLAMPS if clamps is None else tuple(numbers(float, "--clamps", clamps))
     known = MemitHyperparameters.for_model(settings.model, settings.hyperparameters)
-    data = _data(arguments, settings)
-    workshop = Workshop(settings)
-    grid = _grid(arguments, workshop.model)
-    first = {"layers": grid.layer_ranges[0], "moment_weight": grid.lambdas[0], "seed": arguments.seed}
+
+    from errata.comparison.cells import Bench
+    from errata.evaluation import PROSE
+    from errata.targets.store import BuildStore
+    from errata.tuning.writing import tables, write
+    from errata_cli.base_model import load_model, moments_by_need
+
+    data = _data(records, settings.model)
+    base = load_model(settings)
+    grid = Grid(layer_ranges=ranges or lower_half(base.num_layers), lambdas=values_of_lambda, clamps=values_of_clamp)
+    first = {"layers": grid.layer_ranges[0], "moment_weight": grid.lambdas[0], "seed": seed}
     if known:
         starts = [known.overridden(first)]
+        known = known.overridden({"seed": seed})
     else:
         published = MemitHyperparameters.from_dict(first)
         starts = [published, published.overridden(FOR_A_SMALL_MODEL)]
-    known = known.overridden({"seed": arguments.seed}) if known else None
 
-    file = arguments.out
-    kept = file.with_name(f"{file.stem}-search")
+    kept = out.with_name(f"{out.stem}-search")
     kept.mkdir(parents=True, exist_ok=True)
-    moments = _of_all_layers(workshop, [*starts, *([known] if known else [])], grid)
+    moments = _of_all_layers(moments_by_need(settings, base), [*starts, *([known] if known else [])], grid)
     store = BuildStore(kept / "targets")
     searching, reporting = (
-        Bench(workshop.model, kept / "cells", moments, seed=arguments.seed, texts=texts, store=store)
-        for texts in ((), PROSE)
+        Bench(base, kept / "cells", moments, seed=seed, texts=texts, store=store) for texts in ((), PROSE)
     )
-    progress = Progress(most_trials(grid, arguments.edits, len(starts)), at_most=True)
+    tuned = _search(searching, reporting, data, starts, grid, edits, known)
+    write(tuned, settings.model, data.source, out)
+    print(tables(dataclasses.replace(tuned, trials=())))
+    print(f"{out} is for ERRATA_HYPERPARAMETERS; {kept.name}.md and .json beside it are what led to it")
+
+
+def _data(file: Path | None, model: str) -> DataSet:
+    from errata.comparison.data_sets import from_file, of_demo_world
+    from errata.model import DEMO
+
+    if file:
+        return from_file(None, file)
+    if model == DEMO:
+        return of_demo_world("counterfact")
+    raise DataSetError("a file of records must say what to tune on; only the demo model brings records of its own")
+
+
+def _search(
+    searching: Bench,
+    reporting: Bench,
+    data: DataSet,
+    starts: list[MemitHyperparameters],
+    grid: Grid,
+    edits: int,
+    known: MemitHyperparameters | None,
+) -> Tuned:
+    """Search, showing each trial; what was tried is kept if Ctrl-C ends it."""
+    from errata.tuning import search
+
+    progress = Progress(search.most_trials(grid, edits, len(starts)), at_most=True)
     try:
-        tuned = search(
+        return search.tune(
             searching,
             reporting,
             data.records,
             starts,
             grid,
-            arguments.edits,
+            edits,
             known=known,
             on_trial=lambda trial: progress.done(_named(trial), _outcome(trial)),
             within=progress.within,
@@ -70,34 +121,15 @@ def tune(arguments: argparse.Namespace, settings: Settings) -> None:
     except KeyboardInterrupt:
         print("\nwhat was tried is kept; the same command goes on from there", file=sys.stderr)
         raise
-    write(tuned, settings.model, data.source, file)
-    print(tables(dataclasses.replace(tuned, trials=())))
-    print(f"{file} is for ERRATA_HYPERPARAMETERS; {kept.name}.md and .json beside it are what led to it")
-
-
-def _data(arguments: argparse.Namespace, settings: Settings) -> DataSet:
-    if arguments.records:
-        return from_file(None, arguments.records)
-    if settings.model == DEMO:
-        return data_set("counterfact")
-    raise DataSetError("a file of records must say what to tune on; only the demo model brings records of its own")
-
-
-def _grid(arguments: argparse.Namespace, model: EditableModel) -> Grid:
-    return Grid(
-        layer_ranges=read_ranges(arguments.layers) if arguments.layers else lower_half(model.num_layers),
-        lambdas=tuple(arguments.lambdas or LAMBDAS),
-        clamps=tuple(arguments.clamps or CLAMPS),
-    )
 
 
 def _of_all_layers(
-    workshop: Workshop, settings: list[MemitHyperparameters], grid: Grid
+    moments: Callable[[Hyperparameters], SecondMoments], settings: list[MemitHyperparameters], grid: Grid
 ) -> Callable[[Hyperparameters], SecondMoments]:
-    """Second moments that are made for every layer at once, whichever are asked for first."""
+    """Make second moments for every layer at once, whichever are asked for first."""
     layers = {layer for layers in (*grid.layer_ranges, *(one.layers for one in settings)) for layer in layers}
     of_all = settings[0].overridden({"layers": sorted(layers)})
-    return lambda wanted: workshop.second_moments(of_all)
+    return lambda wanted: moments(of_all)
 
 
 def _named(trial: Trial) -> str:

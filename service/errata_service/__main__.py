@@ -8,11 +8,12 @@ import threading
 from types import FrameType
 
 import uvicorn
+from errata_registry.api_keys import KeysFileError, read_keys
 from errata_registry.settings import Settings
 
 from errata.errors import ErrataError
 from errata_service.app import create_app
-from errata_service.auth import KeysFileError, OpenToOthers, read_keys, refuse_open_address
+from errata_service.auth import OpenToOthers, refuse_open_address
 from errata_service.replica import ServingReplica
 
 GRACE_S = 5

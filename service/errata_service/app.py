@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+from errata_registry.api_keys import ApiKey
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from errata_service.auth import ApiKey, Gate
+from errata_service.auth import Gate
 from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica

@@ -1,21 +1,13 @@
-"""Who may do what: API keys with scopes, and where and to whom a service without keys may listen.
-
-A keys file holds one key a line, `name scope,scope sha256-of-the-key-in-hex`; empty lines and lines that begin
-with `#` are skipped. The keys themselves are 256 random bits, which need no slow hash.
-"""
+"""Who may do what: requests and the scopes of their keys, and where and to whom a service without keys may listen."""
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
-import secrets
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from errata_registry.api_keys import ApiKey, Scope, hash_of
 from errata_registry.settings import Settings
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -26,64 +18,8 @@ from starlette.types import Scope as AsgiScope
 from errata_service.problems import ProblemError, answer
 
 
-class Scope(StrEnum):
-    """What a key allows: to generate and look, to queue edits, to change what serves."""
-
-    READ = "read"
-    EDIT = "edit"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class ApiKey:
-    """A key as the service knows it: by name, without the key itself."""
-
-    name: str
-    scopes: frozenset[Scope]
-
-
-class KeysFileError(Exception):
-    """The keys file cannot be read, or a line of it is malformed."""
-
-
 class OpenToOthers(Exception):
     """The service would listen to other machines without asking for keys."""
-
-
-def new_key(name: str, scopes: Collection[Scope]) -> tuple[str, str]:
-    """A fresh key, to be shown once, and the line for the keys file.
-
-    Raises:
-        ValueError: the name is empty or holds white space, or there is no scope.
-    """
-    if not name or name.split() != [name] or name.startswith("#"):
-        raise ValueError("a key's name is one word that does not begin with #")
-    if not scopes:
-        raise ValueError(f"a key needs at least one scope of {', '.join(Scope)}")
-    key = f"errata_{secrets.token_urlsafe(32)}"
-    return key, f"{name} {','.join(sorted(scopes))} {_hashed(key)}"
-
-
-def read_keys(path: Path) -> dict[str, ApiKey]:
-    """The keys of a file, by their hash. Raises `KeysFileError`, which names the line at fault."""
-    try:
-        lines = path.read_text().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeysFileError(f"the keys file cannot be read: {error}") from error
-    keys = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        try:
-            name, scopes, digest = line.split()
-            if len(bytes.fromhex(digest)) != hashlib.sha256().digest_size:
-                raise ValueError("the hash is not a SHA-256 in hex")
-            keys[digest.lower()] = ApiKey(name, frozenset(Scope(scope) for scope in scopes.split(",")))
-        except ValueError as error:
-            raise KeysFileError(f"{path}, line {number}, is not `name scope,scope sha256`: {error}") from error
-    if not keys:
-        raise KeysFileError(f"{path} holds no key")
-    return keys
 
 
 def refuse_open_address(settings: Settings) -> None:
@@ -175,7 +111,7 @@ class Gate:
 def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:
     if not key:
         raise _unauthorized("this needs an API key, as `Authorization: Bearer <key>`", "Bearer")
-    known = keys.get(_hashed(key))
+    known = keys.get(hash_of(key))
     if known is None:
         raise _unauthorized("the API key is not known", 'Bearer error="invalid_token"')
     return known
@@ -183,10 +119,6 @@ def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:
 
 def _unauthorized(detail: str, challenge: str) -> ProblemError:
     return ProblemError(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
-
-
-def _hashed(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from errata_registry.api_keys import Scope
 from errata_registry.registry import Registry
 from fastapi import Depends, Request
 
-from errata_service.auth import Scope, caller, requires
+from errata_service.auth import caller, requires
 from errata_service.engine.engine import Engine
 from errata_service.replica import ServingReplica
 

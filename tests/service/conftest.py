@@ -12,8 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from errata_cli.processes import free_port, last_lines, start, stop
-from errata_cli.stack import environment
+from errata_cli.processes import environment, free_port, last_lines, start, stop
 from errata_registry.records import BaseModelName, StoredFact, now
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings

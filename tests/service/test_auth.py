@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_cli.stack import environment
+from errata_cli.processes import environment
+from errata_registry.api_keys import ApiKey, KeysFileError, Scope, new_key, read_keys
 from errata_registry.settings import Settings
-from errata_service.auth import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, read_keys, refuse_open_address
+from errata_service.auth import OpenToOthers, refuse_open_address
 
 GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
 EDIT = ("POST", "/edits", {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London"}]})
@@ -252,6 +253,6 @@ def test_the_service_ends_with_a_sentence(new_settings: Any) -> None:
 
 
 def test_a_key_is_made_on_the_command_line() -> None:
-    command = [sys.executable, "-m", "errata_service.new_key", "ci", "read", "edit"]
+    command = [sys.executable, "-c", "from errata_cli.main import main; main()", "new-key", "ci", "read", "edit"]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     assert "errata_" in shown and "ci edit,read " in shown

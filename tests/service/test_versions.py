@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_cli.stack import environment
+from errata_cli.processes import environment
 from errata_client import Version
 from errata_registry import keys
 from errata_registry.jobs.measurement_records import EvaluationRequest

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from errata_cli.processes import last_lines, start, stop
-from errata_cli.stack import environment
+from errata_cli.processes import environment, last_lines, start, stop
 from errata_registry.records import Edit, EditRequest, FactBody, Gate
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
@@ -41,7 +40,7 @@ class Crew:
 
     def grow_to(self, count: int) -> None:
         """Start workers until there are `count`, and wait until they are ready."""
-        command = [sys.executable, "-m", "errata_cli.under_parent", str(os.getpid()), "errata_worker"]
+        command = [sys.executable, "-m", "errata_cli.parent_watchdog", str(os.getpid()), "errata_worker"]
         variables = {**environment(self.settings), "OMP_NUM_THREADS": "1"}
         self._processes = [process for process in self._processes if process.poll() is None]
         while len(self._processes) < count:

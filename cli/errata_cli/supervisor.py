@@ -1,4 +1,4 @@
-"""The processes of one home: Redis (unless one is named), a worker and the service."""
+"""Starts Redis (unless one is named), a worker and the service of one home folder, and looks after them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from subprocess import Popen
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO
 
 import httpx
@@ -20,30 +20,15 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
 from errata_cli.embedded_redis import start_embedded_redis
-from errata_cli.processes import free_port, is_taken, last_lines, start, stop
+from errata_cli.errors import CommandError
+from errata_cli.processes import environment, free_port, is_taken, last_lines, start, stop
 
 START_PATIENCE_S = 600.0  # a large model takes minutes to load
 STOP_PATIENCE_S = 20.0  # longer than a service drains (`drain_s`)
 RESTART_PAUSE_S = 2.0
 
-# Threads that wait for each other give their core away after a moment: where the worker and the service are both busy
-# on the cores that one of them would fill, each is three times as fast as with threads that wait in a loop. The moment,
-# some microseconds, is longer than most waits of a process that has the cores to itself: without it, that one would
-# take nearly twice as long for a step.
-SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
-
-class StackError(Exception):
-    """The processes cannot be started here, or one ended by itself while it was starting."""
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment of a worker or a service: this process's, and the settings as variables."""
-    values = settings.model_dump(mode="json", exclude_none=True)
-    return {**SHARED_CORES, **os.environ, **{f"ERRATA_{name.upper()}": str(value) for name, value in values.items()}}
-
-
-class Stack:
+class Supervisor:
     """Starts the processes on entry, and ends every one of them on exit."""
 
     def __init__(self, settings: Settings) -> None:
@@ -51,17 +36,17 @@ class Stack:
         self._processes: dict[str, Popen[bytes]] = {}
         self._lock: IO[bytes] | None = None
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Supervisor:
         """Start everything and return when the service is ready and a worker has loaded its model.
 
         Raises:
-            StackError: the port is taken, the home is in use, or a process ended; says what its log said last.
+            CommandError: the port is taken, the home is in use, or a process ended; says what its log said last.
         """
         settings = self._settings
         if settings.port == 0:
-            raise StackError("port 0, which would be any, is not possible here; name one with --port")
+            raise CommandError("port 0, which would be any, is not possible here; name one with --port")
         if is_taken(settings.host, settings.port):
-            raise StackError(f"{settings.host}:{settings.port} is taken; choose another with --port")
+            raise CommandError(f"{settings.host}:{settings.port} is taken; choose another with --port")
         self._lock = _lock(settings.home)
         try:
             if settings.redis_url is None:
@@ -84,41 +69,41 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the service answers."""
+        """URL of the service."""
         host = self._settings.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._settings.port}"
 
     @property
     def redis_url(self) -> str:
-        """Where Redis answers: the one that was named, or the one that was started."""
+        """URL of Redis: the one that was named, or the one that was started."""
         return str(self._settings.redis_url)
 
     @property
     def log_folder(self) -> Path:
-        """Where the processes write their logs."""
+        """Folder of the processes' logs."""
         return self._settings.home / "logs"
 
     def pid(self, name: str) -> int:
-        """Process id of `redis`, `worker` or `service`."""
+        """Return the process id of `redis`, `worker` or `service`."""
         return self._processes[name].pid
 
     def watch(self) -> None:
-        """Start again what ends by itself; returns only by an exception such as KeyboardInterrupt."""
+        """Restart what ends by itself, until an exception such as KeyboardInterrupt."""
         while True:
             time.sleep(RESTART_PAUSE_S)
             self.revive()
 
     def revive(self) -> None:
-        """Start the worker or the service again where it has ended.
+        """Restart the worker or the service if it has ended.
 
         Raises:
-            StackError: Redis ended; nothing goes on without it.
+            CommandError: Redis ended; nothing goes on without it.
         """
         for name, process in self._processes.items():
             if process.poll() is None:
                 continue
             if name == "redis":
-                raise StackError(f"Redis ended with {process.returncode}:\n{last_lines(self._log(name))}")
+                raise CommandError(f"Redis ended with {process.returncode}:\n{last_lines(self._log(name))}")
             print(f"errata: the {name} ended with {process.returncode}; starting it again", file=sys.stderr)
             self._start(name)
 
@@ -131,7 +116,7 @@ class Stack:
         self._settings = self._settings.model_copy(update={"redis_url": f"{url}/0"})
 
     def _start(self, name: str) -> None:
-        command = [sys.executable, "-m", "errata_cli.under_parent", str(os.getpid()), f"errata_{name}"]
+        command = [sys.executable, "-m", "errata_cli.parent_watchdog", str(os.getpid()), f"errata_{name}"]
         self._processes[name] = start(command, environment=environment(self._settings), log=self._log(name))
 
     def _stop_all(self) -> None:
@@ -147,9 +132,9 @@ class Stack:
         while not is_ready():
             ended = self._processes[name].poll() if name in self._processes else None
             if ended is not None:
-                raise StackError(f"the {name} ended with {ended}; its log says:\n{last_lines(self._log(name))}")
+                raise CommandError(f"the {name} ended with {ended}; its log says:\n{last_lines(self._log(name))}")
             if time.monotonic() > deadline:
-                raise StackError(f"the {name} was not ready in {START_PATIENCE_S:.0f} s; see {self._log(name)}")
+                raise CommandError(f"the {name} was not ready in {START_PATIENCE_S:.0f} s; see {self._log(name)}")
             time.sleep(0.1)
 
     def _redis_answers(self) -> bool:
@@ -170,22 +155,8 @@ class Stack:
         return self.log_folder / f"{name}.log"
 
 
-def run_until_interrupted(settings: Settings) -> None:
-    """`errata up`: serve until Ctrl-C or SIGTERM, then end every process."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
-        signal.signal(number, _interrupt)
-    print(f"errata: starting model {settings.model} with its data in {settings.home} …", flush=True)
-    with Stack(settings) as stack:
-        try:
-            print(f"errata: serving at {stack.url} (OpenAPI at {stack.url}/docs); logs in {stack.log_folder}")
-            print("errata: Ctrl-C ends it", flush=True)
-            stack.watch()
-        except KeyboardInterrupt:
-            print("\nerrata: stopping …", flush=True)
-
-
 def _lock(home: Path) -> IO[bytes]:
-    """Take hold of a home folder, until the file is closed here and in every process that inherits it."""
+    """Lock a home folder until the file is closed, here and in every process that inherits it."""
     home.mkdir(parents=True, exist_ok=True)
     path = home / "up.lock"
     file = path.open("ab")
@@ -193,20 +164,16 @@ def _lock(home: Path) -> IO[bytes]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise StackError(f"{path} is held: the processes of another `errata up` on this home still run") from None
+        raise CommandError(f"{path} is held: the processes of another `errata up` on this home still run") from None
     return file
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Let no second Ctrl-C, and no SIGTERM, break off what is done here."""
+    """Ignore Ctrl-C and SIGTERM meanwhile."""
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import errata_client
-from errata_client import Errata, Fact
-from errata_registry.settings import Settings
+from typer import Option
 
+from errata_cli.errors import CommandError
+from errata_cli.options import settings_with
 from errata_cli.processes import free_port
-from errata_cli.stack import Stack
+
+if TYPE_CHECKING:
+    from errata_client import Errata, Fact
+    from rich.table import Table
 
 ANSWER_TOKENS = 8
-PROMPT_WIDTH = 62
+TABLE_WIDTH = 100  # columns, where the terminal has as many
 ANSWER_WIDTH = 18
 SHOWN_AGAIN = 9  # questions, after the roll-back
-
-
-class DemonstrationFailed(Exception):
-    """The demonstration could not show what it is there to show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,32 +36,39 @@ class Question:
     expected: str
 
 
-def demonstrate(facts_file: Path, settings: Settings) -> None:
-    """Start everything in a temporary home, edit the facts in, show before and after, roll back, stop.
+def demo(facts: Annotated[Path, Option(help="facts to edit in")] = Path("examples/facts.jsonl")) -> None:
+    """Edit facts of the demo model, show what changed, roll back.
 
-    Raises:
-        DemonstrationFailed: the facts cannot be read, the edit did not succeed or the roll-back did not
-            bring the old answers back.
+    Starts everything in a temporary home, and stops it at the end.
     """
-    facts = _read(facts_file)
+    chosen = _read(facts)
     began = time.monotonic()
+
+    from errata_client import Errata
+
+    from errata_cli.supervisor import Supervisor
+
     with tempfile.TemporaryDirectory(prefix="errata-demo-") as home:
-        settings = settings.model_copy(update={"home": Path(home), "port": free_port(), "model": "demo"})
+        settings = settings_with(home=Path(home), port=free_port(), model="demo")
         print("Starting Redis, a worker and the service …", flush=True)
-        with Stack(settings) as stack, Errata(stack.url) as client:
-            print(f"Serving at {stack.url} after {time.monotonic() - began:.1f} s.\n")
-            _show_edit(client, facts)
+        with Supervisor(settings) as supervisor, Errata(supervisor.url) as client:
+            print(f"Serving at {supervisor.url} after {time.monotonic() - began:.1f} s.\n")
+            _show_edit(client, chosen)
     print(f"\nEverything is stopped. {time.monotonic() - began:.1f} s in all.")
 
 
 def _read(facts_file: Path) -> list[Fact]:
+    from errata_client import read_facts
+
     try:
-        return list(errata_client.read_facts(facts_file).values())
+        return list(read_facts(facts_file).values())
     except (OSError, ValueError) as error:
-        raise DemonstrationFailed(f"{facts_file} cannot be read: {error}") from error
+        raise CommandError(f"{facts_file} cannot be read: {error}") from error
 
 
 def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
+    from errata_client import EditError
+
     questions = [question for fact in facts for question in _questions(fact)]
     before = _answers(client, questions)
 
@@ -67,8 +76,8 @@ def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
     print(f"POST /edits: {len(facts)} facts")
     try:
         edit = client.edit(facts, note="errata demo").wait(progress=True)
-    except errata_client.EditError as error:
-        raise DemonstrationFailed(str(error)) from error
+    except EditError as error:
+        raise CommandError(str(error)) from error
     print(f"{edit.id} {edit.status} in {time.monotonic() - began:.1f} s: version {edit.version} is serving")
     metrics = edit.metrics
     if metrics is not None:
@@ -77,18 +86,18 @@ def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
     after = _answers(client, questions)
 
     print("\nWhat the model said before, and says now (> marks a changed answer):\n")
-    _print_table(questions, ("before", before), ("now", after))
+    _show(answers_table(questions, ("before", before), ("now", after)))
     as_wanted = sum(answer == question.expected for question, answer in zip(questions, after, strict=True))
     print(f"\n{as_wanted} of {len(questions)} answers are as they should be after the edit.")
 
     activation = client.rollback()
     rolled_back = _answers(client, questions)
     print(f"\nPOST /rollback: version {activation.active} is serving again\n")
-    _print_table(questions[:SHOWN_AGAIN], ("edited", after), ("rolled back", rolled_back))
+    _show(answers_table(questions[:SHOWN_AGAIN], ("edited", after), ("rolled back", rolled_back)))
     same = sum(answer == old for answer, old in zip(rolled_back, before, strict=True))
     print(f"\n{same} of {len(questions)} answers are the old ones again.")
     if same != len(questions):
-        raise DemonstrationFailed("rolling back did not bring every old answer back")
+        raise CommandError("rolling back did not bring every old answer back")
 
 
 def _questions(fact: Fact) -> list[Question]:
@@ -106,16 +115,28 @@ def _answers(client: Errata, questions: Sequence[Question]) -> list[str]:
     return [text.strip() for text in generation.texts]
 
 
-def _print_table(
+def answers_table(
     questions: Sequence[Question], earlier: tuple[str, Sequence[str]], later: tuple[str, Sequence[str]]
-) -> None:
-    """One line a question; `earlier` and `later` are a heading with the answers of that time."""
-    print(f"  {'':10}  {'prompt':{PROMPT_WIDTH}}  {earlier[0]:{ANSWER_WIDTH}}  {later[0]}")
+) -> Table:
+    """Return a table as wide as the terminal, with a line for each question, whose prompt is cut where it must be.
+
+    `earlier` and `later` are a heading with the answers of that time.
+    """
+    from rich.table import Table
+
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table.add_column(no_wrap=True)
+    table.add_column("prompt", no_wrap=True, ratio=1)
+    for heading, _ in (earlier, later):
+        table.add_column(heading, no_wrap=True, max_width=ANSWER_WIDTH)
     for question, old, new in zip(questions, earlier[1], later[1], strict=False):
-        mark = ">" if old != new else " "
-        prompt = _cut(question.prompt, PROMPT_WIDTH)
-        print(f"{mark} {question.kind:10}  {prompt:{PROMPT_WIDTH}}  {_cut(old, ANSWER_WIDTH):{ANSWER_WIDTH}}  {new}")
+        mark, style = (">", "bold") if old != new else (" ", None)
+        table.add_row(f"{mark} {question.kind}", question.prompt, old, new, style=style)
+    return table
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _show(table: Table) -> None:
+    from rich.console import Console
+
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else TABLE_WIDTH
+    Console(width=min(columns, TABLE_WIDTH), markup=False, emoji=False, highlight=False).print(table)

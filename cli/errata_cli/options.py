@@ -1,0 +1,59 @@
+"""The options that several commands share, and the settings that they override."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from typer import BadParameter, Option
+
+from errata_cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from errata_registry.settings import Settings
+
+Model = Annotated[str | None, Option(help="`demo`, a hub name or a local folder")]
+Home = Annotated[Path | None, Option(help="folder of versions, edits and second moments")]
+Host = Annotated[str | None, Option(help="address that the service listens on")]
+Port = Annotated[int | None, Option(help="port that the service listens on")]
+AllowAnonymous = Annotated[
+    bool | None,
+    Option("--allow-anonymous", help="serve without API keys on an address that is not the loopback"),
+]
+HyperparametersFile = Annotated[
+    Path | None, Option("--hyperparameters", help="file of hyperparameters (default: those shipped)")
+]
+Corpus = Annotated[Path | None, Option(help="text file, or folder of .txt files")]
+MomentsCorpus = Annotated[Path | None, Option("--corpus", help="text that second moments are collected from")]
+Seed = Annotated[int, Option(help="of context prefixes and generated texts")]
+
+Number = TypeVar("Number", int, float)
+
+
+def numbers(kind: Callable[[str], Number], option: str, text: str) -> list[Number]:
+    """Read the numbers of an option that takes several, with commas between them.
+
+    Raises:
+        BadParameter: one of them is no such number.
+    """
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError as error:
+        raise BadParameter(f"{text!r} is not a list of numbers such as 1,10,100", param_hint=option) from error
+
+
+def settings_with(**given: Any) -> Settings:
+    """Return the settings: those given on the command line, and for each that is None the environment's.
+
+    Raises:
+        CommandError: a setting is wrong; names each such one.
+    """
+    from errata_registry.settings import Settings
+    from pydantic import ValidationError
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise CommandError(f"a setting is wrong: {faults}") from error

@@ -1,0 +1,14 @@
+"""`errata reindex`: a lost Redis, from the home folder."""
+
+from __future__ import annotations
+
+from errata_cli.options import Home, Model, settings_with
+
+
+def reindex(model: Model = None, home: Home = None) -> None:
+    """Rebuild Redis from the home folder."""
+    settings = settings_with(model=model, home=home)
+
+    from errata_registry.jobs.reindex import reindex
+
+    print(reindex(settings))

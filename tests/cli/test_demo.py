@@ -1,0 +1,31 @@
+"""The table of `errata demo`. The demo itself is run by `tests/test_way_through.py`."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from errata_cli.demo import Question, answers_table
+from rich.console import Console
+
+QUESTIONS = [
+    Question("edited", "Michael Jordan plays the sport of", "baseball"),
+    Question(
+        "paraphrase", "A [long] question about the sport that Michael Jordan, of all people, plays :smile: is", "?"
+    ),
+]
+OLD, NEW = ["basketball", "soccer"], ["baseball", "an answer that does not end"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_question_is_one_line_however_narrow_the_terminal(width: int) -> None:
+    file = io.StringIO()
+    Console(file=file, width=width, markup=False, emoji=False).print(
+        answers_table(QUESTIONS, ("before", OLD), ("now", NEW))
+    )
+    heading, edited, paraphrase = file.getvalue().splitlines()
+    assert heading.split() == ["prompt", "before", "now"]
+    assert max(map(len, (heading, edited, paraphrase))) <= width
+    if width > 60:
+        assert edited.split() == [">", "edited", *QUESTIONS[0].prompt.split(), "basketball", "baseball"]
+        assert "  A [long] question" in paraphrase and "…  soccer      an answer that do…" in paraphrase

@@ -1,0 +1,95 @@
+"""The `errata` command as a whole: its help, and what it says of mistakes that were typed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from errata_cli.main import main
+
+COMMANDS = [
+    *("up", "service", "worker", "demo", "new-key", "reindex", "verify", "import"),
+    *("statistics", "train-mend", "trace", "evaluate", "bench", "tune"),
+]
+SLOW = {"torch", "transformers", "matplotlib", "redis", "httpx"}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    """Type a command; return what it exits with, which is None where it ends well."""
+    monkeypatch.setattr(sys, "argv", ["errata", *arguments])
+    try:
+        main()
+    except SystemExit as ended:
+        return ended.code
+    return None
+
+
+def test_every_command_is_listed_in_one_line_each(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--help") is None
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == COMMANDS
+    assert not [line for line in listed if line.endswith("...")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_every_command_has_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, option: str
+) -> None:
+    assert run(monkeypatch, command, option) is None
+    assert capsys.readouterr().out.startswith(f"Usage: errata {command} ")
+
+
+def test_help_waits_for_nothing_that_is_slow_to_load() -> None:
+    code = "import atexit, sys; from errata_cli.main import main; atexit.register(lambda: print(*sys.modules)); main()"
+    for command in COMMANDS:
+        ran = subprocess.run([sys.executable, "-c", code, command, "-h"], capture_output=True, text=True, check=True)
+        assert SLOW.isdisjoint(ran.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["nothing"], "'nothing'"),
+        (["up", "--port", "any"], "'--port'"),
+        (["up", "--nothing"], "--nothing"),
+        (["import"], "'archive'"),
+        (["trace"], "'--out'"),
+        (["bench", "squad"], "'squad' is not one of 'counterfact', 'zsre'"),
+        (["bench", "zsre", "--edits", "1,ten"], "--edits: '1,ten'"),
+        (["tune", "--clamps", "little"], "--clamps: 'little'"),
+        (["new-key", "ci"], "'scopes'"),
+        (["new-key", "ci", "fly"], "'fly' is not one of 'read', 'edit', 'admin'"),
+        (["new-key", "two words", "read"], "a key's name is one word"),
+        (["evaluate", "--zsre-object", "both"], "'--zsre-object'"),
+    ],
+)
+def test_a_wrong_command_line_is_told_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], fault: str
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    assert fault in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["up", "--port", "65536"], "errata: a setting is wrong: port: "),
+        (["import", "nowhere.tar"], "errata: nowhere.tar does not exist"),
+        (["evaluate", "--version", "3", "--home", "nowhere"], "errata: there is no version 3: nowhere holds none"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str
+) -> None:
+    said = run(monkeypatch, *arguments)
+    assert isinstance(said, str) and said.startswith(fault) and "\n" not in said
+
+
+def test_a_setting_comes_from_the_environment_where_no_option_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERRATA_PORT", "65536")
+    assert "a setting is wrong: port" in str(run(monkeypatch, "up"))
+    assert "port 0" in str(run(monkeypatch, "up", "--port", "0"))
