@@ -7,13 +7,14 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from errata_client.errors import ConnectionFailed, RequestTimedOut, UnexpectedAnswer, status_error
 from errata_client.records import Problem
 from errata_client.requests import EVENT_STREAM, Request
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -30,16 +31,16 @@ def connection_errors() -> Iterator[None]:
         raise kind(f"{error.request.url}: {reason}", may_have_arrived=may_have_arrived) from error
 
 
-def parse(kind: type[T], content: bytes | str) -> T:
+def parse(kind: type[M], content: bytes | str) -> M:
     """Read a record tolerantly: what a newer service adds to it is kept. Raises `ValidationError`."""
-    return TypeAdapter(kind).validate_json(content, extra="allow")
+    return kind.model_validate_json(content, extra="allow")
 
 
 def read_answer(request: Request[T], response: httpx.Response) -> T:
     """Return the typed answer. Raises `StatusError`, or `UnexpectedAnswer` where it does not fit the contract."""
     check_status(response)
     try:
-        return parse(request.answer, response.content or b"null")
+        return TypeAdapter(request.answer).validate_json(response.content or b"null", extra="allow")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
