@@ -1,7 +1,9 @@
 """Jobs of every kind are waited for, cancelled and followed alike."""
 
 import asyncio
+import copy
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -77,6 +79,14 @@ def test_a_job_is_followed(peer: Peer, call: Call, path: str, get: str, more: di
     shown = events[1].model_dump(mode="json")
     assert set(shown) == {"kind", "id", more["object"]} and shown[more["object"]]["status"] == "succeeded"
     assert StatusEvent.model_validate(shown).job == events[1].job
+
+
+def test_jobs_are_copied_and_kept_as_records_are(peer: Peer) -> None:
+    peer.answers = [Answer(200, body(KINDS[1][2])), Answer(200, body(KINDS[1][2], status="succeeded"))]
+    with Errata(peer.url) as errata:
+        evaluation = errata.evaluations.get("job_1")
+        assert pickle.loads(pickle.dumps(evaluation)).model_dump() == evaluation.model_dump()
+        assert copy.deepcopy(evaluation).wait(progress=False).ended
 
 
 def test_what_an_evaluation_and_a_trace_raise_carries_them(peer: Peer, call: Call) -> None:

@@ -81,7 +81,7 @@ async def job_events(transport: Transport, path: str, last_event_id: str | None)
                         yield event
                     if isinstance(event, StatusEvent) and event.job.ended:
                         return
-            raise ConnectionFailed(f"the events of {path} broke off", may_have_arrived=True)
+            raise ConnectionFailed(f"the events of {path.rpartition('/')[2]} broke off", may_have_arrived=True)
         except (ConnectionFailed, StatusError) as error:
             # A queued job is silent for long; only a new connection tells whether the server lives.
             if not (opened and isinstance(error, RequestTimedOut)):

@@ -3,7 +3,8 @@
 import math
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
+from uuid import uuid4
 
 from pydantic import ConfigDict, PrivateAttr
 
@@ -12,7 +13,7 @@ from errata_client.errors import WaitTimedOut, job_error
 from errata_client.events import Event, job_events
 from errata_client.operations import Asynchronous, Blocking, iteration, transition
 from errata_client.progress import ProgressBar
-from errata_client.requests import Request, creates, lists, quoted
+from errata_client.requests import Request, given, lists, quoted
 from errata_client.transport import Transport
 
 # The service holds an answer back until the end, or this long: short where a bar has to move.
@@ -25,6 +26,10 @@ class FollowedJob(records.Job):
 
     model_config = ConfigDict(ignored_types=(iteration, transition))
     _jobs: "Jobs[Any]" = PrivateAttr()
+
+    def __getstate__(self) -> dict[Any, Any]:
+        # A job that is pickled leaves its connections behind: what is left is the record.
+        return {**super().__getstate__(), "__pydantic_private__": None}
 
     @transition
     async def wait(self, *, progress: bool = True, timeout: float | None = None) -> object:
@@ -85,6 +90,9 @@ class Jobs(Generic[J]):
         self._kind = kind
         self.path = f"/{kind.model_fields['object'].default}s"
 
+    def __deepcopy__(self, memo: object) -> Self:
+        return self  # There is one set of connections, whatever is copied.
+
     def path_of(self, job_id: str) -> str:
         """Return the path of a job."""
         return f"{self.path}/{quoted(job_id)}"
@@ -94,11 +102,19 @@ class Jobs(Generic[J]):
         body: Mapping[str, object] | None,
         idempotency_key: str | None = None,
         *,
-        path: str = "",
+        path: str | None = None,
         query: Mapping[str, str] = {},
     ) -> J:
-        """Queue a job, by a post to its kind's path or to another one."""
-        request = creates(path or self.path, self._kind, body, idempotency_key, query)
+        """Queue a job, by a post to its kind's path or to another one. Of the body, what is None is left out."""
+        request = Request(
+            method="POST",
+            path=path or self.path,
+            answer=self._kind,
+            query=query,
+            body=None if body is None else given(body),
+            # A key is always sent. It makes a retry safe, since the same key never makes a second job.
+            headers={"Idempotency-Key": idempotency_key or str(uuid4())},
+        )
         return self._followed(await self._transport.send(request))
 
     async def get(self, job_id: str, wait_s: int = 0) -> J:

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
-from uuid import uuid4
 
 from errata_client.records import Page
 
@@ -33,22 +32,6 @@ class Request(Generic[T]):
     accepts: str = "application/json"
     repeatable: bool = True
     hold_s: float = 0.0
-
-
-def creates(
-    path: str,
-    answer: type[T],
-    body: Mapping[str, object] | None = None,
-    idempotency_key: str | None = None,
-    query: Mapping[str, str] = {},
-) -> Request[T]:
-    """Return the request for something new.
-
-    It always carries a key, which makes a retry safe: the same key never makes a second one.
-    """
-    headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
-    body = None if body is None else given(body)
-    return Request(method="POST", path=path, answer=answer, query=query, body=body, headers=headers)
 
 
 def lists(path: str, item: type[T], filters: Mapping[str, object] = {}, page_size: int = PAGE_SIZE) -> Request[Page[T]]:
