@@ -164,6 +164,10 @@ class EditingMethod(Record):
     one_after_another: bool = Field(description="Whether it puts facts in one after another, and not all at once.")
     hyperparameters: dict[str, Any]
 
+    def __getitem__(self, name: str) -> Any:
+        """Return a field by its name. Clients knew this record as a mapping."""
+        return getattr(self, name)
+
 
 class Origin(Record):
     """What a stored second moment was made from.
