@@ -1,5 +1,6 @@
 """Calls that go well: waiting, lists over pages, what is sent and what is read."""
 
+import json
 from typing import Any
 
 import pytest
@@ -92,6 +93,16 @@ def test_what_only_a_newer_service_knows_is_kept(peer: Peer, call: Call, edit_bo
     peer.answers = [Answer(200, {**edit_body, "status": "pondered", "gate": gate})]
     edit = call("get_edit", "edit_1")
     assert (edit.status, edit.gate.min_efficacy, edit.gate.model_extra) == ("pondered", 0.5, {"min_wisdom": 0.9})
+
+
+def test_a_status_is_shown_as_the_word_that_it_is(peer: Peer, call: Call, edit_body: dict[str, Any]) -> None:
+    peer.answers = [Answer(200, edit_body)]
+    status = call("get_edit", "edit_1").status
+    assert (repr(status), str(status), f"{status}", json.dumps([status])) == (
+        "'queued'",
+        *2 * ("queued",),
+        '["queued"]',
+    )
 
 
 def test_an_option_that_there_is_not_is_refused_before_anything_is_sent(peer: Peer, call: Call) -> None:
