@@ -94,7 +94,7 @@ def test_each_fact_of_the_new_version_tells_how_it_took(client: Errata) -> None:
     )
     assert jordan.probability_before is not None and jordan.probability_after is not None
     assert jordan.probability_before < 0.1 < 0.5 < jordan.probability_after
-    assert (jordan.paraphrases_followed, jordan.neighbors_lost) == (1, [])
+    assert (jordan.paraphrases_followed, jordan.neighbors_lost) == (1, ())
     assert (sony.object, sony.took, sony.paraphrases_followed) == ("Paris", True, None)
     assert edit.not_taken == 0 and list(client.fact_outcomes(edit.id, took=False)) == []
     assert {fact.id for fact in client.facts()} == {jordan.id, sony.id}
@@ -102,7 +102,7 @@ def test_each_fact_of_the_new_version_tells_how_it_took(client: Errata) -> None:
 
 def test_a_probe_holds_every_version_back_that_fails_it(client: Errata) -> None:
     basketball = Probe(prompt=ASKED, answer="basketball")
-    assert client.set_probes([KOBE_STAYS, basketball]).failing == []
+    assert client.set_probes([KOBE_STAYS, basketball]).failing == ()
     assert [(probe.prompt, probe.answer) for probe in client.probes()] == [
         (KOBE.prompt, "basketball"),
         (ASKED, "basketball"),
@@ -111,11 +111,11 @@ def test_a_probe_holds_every_version_back_that_fails_it(client: Errata) -> None:
     edit = rejected(client, JORDAN)
     assert edit.error is not None
     [miss] = edit.error.misses
-    assert (miss.figure, miss.value, miss.bound, miss.prompts) == ("probes", 0.5, 1, [said_instead])
+    assert (miss.figure, miss.value, miss.bound, miss.prompts) == ("probes", 0.5, 1, (said_instead,))
 
     # What serves may fail a probe already: that is told, and the probe holds all the same.
     put = client.set_probes([Probe(prompt=ASKED, answer="golf")])
-    assert put.failing == [MissedPrompt(prompt=ASKED, expected="golf", said="basketball")]
+    assert put.failing == (MissedPrompt(prompt=ASKED, expected="golf", said="basketball"),)
     with pytest.raises(EditRejected, match="is answered 'basketball', not 'golf'"):
         client.edit([SONY], dry_run=True).wait(progress=False)
     golf = Fact(JORDAN.subject, JORDAN.relation, "golf")

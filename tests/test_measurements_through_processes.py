@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pytest
 from errata_cli.main import main as errata_command
 from errata_cli.supervisor import Supervisor
 from errata_client import (
+    AsyncErrata,
     Errata,
     Evaluation,
     MeasurementCancelled,
@@ -152,8 +154,8 @@ def test_a_trace_gives_what_the_library_gives_with_figures(client: Errata, demo:
     noise = Noise.for_subjects(demo, [KNOWN[0], UNKNOWN[0]], num_samples=2, seed=1)
     expected = trace_facts(demo, [Fact(*KNOWN), Fact(*UNKNOWN)], noise, kinds=())
     assert client.traces.result(trace.id) == json.loads(json.dumps(expected.as_dict()))
-    assert trace.result is not None and (trace.facts, trace.result.traced, trace.result.layers) == (2, 1, [])
-    assert trace.figures == ["severed.svg", "severed.png"]
+    assert trace.result is not None and (trace.facts, trace.result.traced, trace.result.layers) == (2, 1, ())
+    assert trace.figures == ("severed.svg", "severed.png")
     with pytest.raises(NotFound, match="has the figures"):
         client.traces.figure(trace.id, "restored.svg", tmp_path / "restored.svg")
 
@@ -168,6 +170,25 @@ def test_a_trace_gives_what_the_library_gives_with_figures(client: Errata, demo:
     unknown = client.traces.create([UNKNOWN])
     with pytest.raises(MeasurementFailed, match="knows none"):
         client.traces.wait(unknown.id, progress=False)
+
+
+def test_evaluations_and_traces_for_asyncio(stack: Stack, version: int, tmp_path: Path) -> None:
+    async def measure() -> None:
+        async with AsyncErrata(stack.url) as errata:
+            evaluation = await errata.evaluations.create(EDITED[:1], version=version, prose=False)
+            trace = await errata.traces.create(prompt=TEMPLATE, subject=SUBJECT, num_samples=2)
+            evaluation, trace = await asyncio.gather(evaluation.wait(progress=False), trace.wait(progress=False))
+            assert evaluation.result is not None and evaluation.result.estimates["efficacy"].count == 1
+            assert await errata.evaluations.wait(evaluation.id, progress=False) == evaluation
+            cases = await errata.evaluations.cases(evaluation.id, tmp_path / "cases.jsonl")
+            assert len(cases.read_text(encoding="utf-8").splitlines()) == 1
+
+            assert trace.result is not None and trace.result.answer == "Tokyo"
+            assert "restored" in await errata.traces.result(trace.id) and "restored.svg" in trace.figures
+            figure = await errata.traces.figure(trace.id, "restored.svg", tmp_path / "a.svg")
+            assert "<svg" in figure.read_text(encoding="utf-8")
+
+    asyncio.run(measure())
 
 
 def test_a_killed_workers_evaluation_is_done_by_another_one_after_the_edits_that_wait(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -13,9 +14,9 @@ from tests.client.peer import Call, Peer
 def call_sync(url: str, method: str, args: Any, then: str | None, client: Any, options: Any) -> Any:
     with Errata(url, **client) as errata:
         if then is None:
-            result = getattr(errata, method)(*args, **options)
+            result = attrgetter(method)(errata)(*args, **options)
         else:
-            result = getattr(getattr(errata, method)(*args), then)(**options)
+            result = getattr(attrgetter(method)(errata)(*args), then)(**options)
         return list(result) if isinstance(result, Iterator) else result
 
 
@@ -23,9 +24,9 @@ def call_async(url: str, method: str, args: Any, then: str | None, client: Any, 
     async def call() -> Any:
         async with AsyncErrata(url, **client) as errata:
             if then is None:
-                result = getattr(errata, method)(*args, **options)
+                result = attrgetter(method)(errata)(*args, **options)
             else:
-                result = getattr(await getattr(errata, method)(*args), then)(**options)
+                result = getattr(await attrgetter(method)(errata)(*args), then)(**options)
             return [item async for item in result] if isinstance(result, AsyncIterator) else await result
 
     return asyncio.run(call())

@@ -124,7 +124,8 @@ class Peer:
 
 
 class Call(Protocol):
-    """Calls a method of a client, then maybe one of what that gives, and returns all that it yields."""
+    """Calls a method of a client, such as "evaluations.get", then maybe one of what that gives, and returns all that it
+    yields."""
 
     def __call__(
         self, method: str, *args: Any, then: str | None = None, client: Mapping[str, Any] = {}, **options: Any

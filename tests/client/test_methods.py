@@ -1,5 +1,6 @@
 """Calls that go well: waiting, lists over pages, what is sent and what is read."""
 
+import json
 from typing import Any
 
 import pytest
@@ -72,9 +73,7 @@ def test_facts_go_out_in_the_contracts_form_whatever_form_they_came_in(
             {"subject": "s2", "relation": "r", "object": "o"},
             {"subject": "s3", "relation": "r", "object": "o"},
         ],
-        "method": "memit",
         "activate": False,
-        "dry_run": False,
     }
 
 
@@ -87,3 +86,27 @@ def test_generation_and_deletion(peer: Peer, call: Call) -> None:
     assert peer.received[0].body == {"prompt": "p", "version": "base", "max_new_tokens": 1}
     assert peer.received[0].headers["Authorization"] == "Bearer k"
     assert (peer.received[1].method, peer.received[1].path) == ("DELETE", "/versions/3")
+
+
+def test_what_only_a_newer_service_knows_is_kept(peer: Peer, call: Call, edit_body: dict[str, Any]) -> None:
+    gate = {"min_efficacy": 0.5, "min_wisdom": 0.9}
+    peer.answers = [Answer(200, {**edit_body, "status": "pondered", "gate": gate})]
+    edit = call("get_edit", "edit_1")
+    assert (edit.status, edit.gate.min_efficacy, edit.gate.model_extra) == ("pondered", 0.5, {"min_wisdom": 0.9})
+
+
+def test_a_status_is_shown_as_the_word_that_it_is(peer: Peer, call: Call, edit_body: dict[str, Any]) -> None:
+    peer.answers = [Answer(200, edit_body)]
+    status = call("get_edit", "edit_1").status
+    assert (repr(status), str(status), f"{status}", json.dumps([status])) == (
+        "'queued'",
+        *2 * ("queued",),
+        '["queued"]',
+    )
+
+
+def test_an_option_that_there_is_not_is_refused_before_anything_is_sent(peer: Peer, call: Call) -> None:
+    for method in ("edit", "retract", "retry"):
+        with pytest.raises(TypeError, match="acivate"):
+            call(method, "fact_1" if method != "edit" else [("s", "r", "o")], acivate=False)
+    assert peer.received == []

@@ -3,7 +3,35 @@
 import inspect
 
 import errata_client
-from errata_client import AsyncErrata, AsyncEvaluations, AsyncTraces, Errata, Evaluations, Traces
+import pytest
+from errata_client import (
+    AsyncEdit,
+    AsyncErrata,
+    AsyncEvaluationJob,
+    AsyncEvaluations,
+    AsyncTraceJob,
+    AsyncTraces,
+    Edit,
+    EditRecord,
+    EditStatus,
+    Errata,
+    EvaluationJob,
+    Evaluations,
+    JobStatus,
+    TraceJob,
+    Traces,
+    records,
+)
+from errata_client.operations import Asynchronous, Blocking, iteration, operation, transition
+
+BOTH = [
+    (Errata, AsyncErrata),
+    (Evaluations, AsyncEvaluations),
+    (Traces, AsyncTraces),
+    (Edit, AsyncEdit),
+    (EvaluationJob, AsyncEvaluationJob),
+    (TraceJob, AsyncTraceJob),
+]
 
 
 def test_the_public_names_are_these() -> None:
@@ -34,9 +62,16 @@ def test_the_public_names_are_these() -> None:
             "VersionEvaluation",
         ),
         *("Trace", "TraceResult", "MeasurementError", "MeasurementFailed", "MeasurementCancelled"),
+        *("Job", "JobStatus", "JobError", "EditOptions"),
+        *("EvaluationJob", "AsyncEvaluationJob", "TraceJob", "AsyncTraceJob"),
     }
     for name in errata_client.__all__:
         assert hasattr(errata_client, name)
+
+
+def test_the_records_are_those_of_the_wire_under_the_names_that_they_had() -> None:
+    assert EditRecord is records.Edit and EditStatus is JobStatus
+    assert issubclass(Edit, EditRecord) and issubclass(AsyncTraceJob, errata_client.Trace)
 
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
@@ -47,5 +82,21 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
             if not name.startswith("_") or (name == "__init__" and client in (Errata, AsyncErrata))
         }
 
-    for one, other in ((Errata, AsyncErrata), (Evaluations, AsyncEvaluations), (Traces, AsyncTraces)):
+    for one, other in BOTH:
         assert methods(one) == methods(other)
+
+
+@pytest.mark.parametrize(("blocking", "asynchronous"), BOTH, ids=lambda face: face.__name__)
+def test_every_operation_is_there_for_blocking_callers_and_for_asyncio(blocking: type, asynchronous: type) -> None:
+    assert issubclass(blocking, Blocking) and issubclass(asynchronous, Asynchronous)
+    written = {
+        name: found
+        for parent in blocking.__mro__
+        for name, found in vars(parent).items()
+        if isinstance(found, operation | transition | iteration)
+    }
+    assert {"wait", "cancel", "events"} <= written.keys() or {"close", "cancel", "events"} <= written.keys()
+    for name, found in written.items():
+        assert inspect.getdoc(getattr(blocking, name)), f"{name} has no docstring"
+        assert not inspect.iscoroutinefunction(getattr(blocking, name))
+        assert inspect.iscoroutinefunction(getattr(asynchronous, name)) is not isinstance(found, iteration)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from errata_client import Conflict, NotFound, Unprocessable
+from errata_client import Conflict, MeasurementCancelled, NotFound, Unprocessable, WaitTimedOut
 from errata_client.cli import main
 from errata_registry.records import EditStatus
 from errata_registry.registry import Registry
@@ -27,7 +28,7 @@ def call(request: pytest.FixtureRequest, client: httpx.Client) -> Callable[..., 
     """Calls a method of `Errata`, or of `AsyncErrata`, of the service."""
 
     def call(method: str, *args: Any, **options: Any) -> Any:
-        return request.param(str(client.base_url), method, args, None, {}, options)
+        return request.param(str(client.base_url), method, args, options.pop("then", None), {}, options)
 
     return call
 
@@ -103,7 +104,7 @@ def test_edits_withdraw_and_tell_what_they_replace(call: Any, serving: int) -> N
 def test_names_dropped_weights_and_what_served(call: Any, registry: Registry, publish: Any, serving: int) -> None:
     named, dropped = publish(registry, PARIS), publish(registry, OSLO)
     publish(registry, OSLO)
-    assert call("name_version", "production", named).aliases == ["production"]
+    assert call("name_version", "production", named).aliases == ("production",)
     assert call("aliases") == {"production": named}
     assert call("generate", PROMPT, version="production", max_new_tokens=1).version == named
     assert {event.version for event in call("stream", PROMPT, version="production", max_new_tokens=1)} == {named}
@@ -124,6 +125,40 @@ def test_names_dropped_weights_and_what_served(call: Any, registry: Registry, pu
     newest, before = call("activations")[:2]
     assert (newest.active, newest.previous, newest.by) == (0, serving, "rollback")
     assert (before.active, before.id) == (serving, newest.id - 1)
+
+
+def test_evaluations_and_traces_are_queued_and_cancelled(
+    call: Any, registry: Registry, publish: Any, serving: int, tmp_path: Path
+) -> None:
+    """Without a worker, so that they stay as they were queued."""
+    evaluation = call("evaluations.create", version=serving, prose=False, note="its own facts", idempotency_key=None)
+    assert (evaluation.status, evaluation.own_facts, evaluation.records) == ("queued", True, 2)
+    assert (evaluation.prose, evaluation.generation, evaluation.zsre_object) == (False, False, "alt")
+    assert [listed.id for listed in call("evaluations.list", version=serving)] == [evaluation.id]
+    with pytest.raises(WaitTimedOut, match=f"evaluation {evaluation.id} is still queued"):
+        call("evaluations.get", evaluation.id, then="wait", timeout=0.1, progress=False)
+    with pytest.raises(Conflict):
+        call("evaluations.cases", evaluation.id, tmp_path / "cases.jsonl")
+    assert call("evaluations.get", evaluation.id, then="cancel").status == "cancelled"
+    with pytest.raises(MeasurementCancelled) as caught:
+        call("evaluations.wait", evaluation.id, progress=False)
+    assert caught.value.measurement.id == evaluation.id
+
+    trace = call("traces.create", [(PARIS.subject, PARIS.relation, PARIS.object)], severed_only=True, seed=5)
+    assert (trace.status, trace.facts, trace.seed, trace.noise_level, trace.num_samples) == ("queued", 1, 5, 3.0, 10)
+    assert call("traces.list")[0].id == trace.id
+    for method, arguments in (("traces.result", ()), ("traces.figure", ("severed.svg", tmp_path / "severed.svg"))):
+        with pytest.raises(Conflict):
+            call(method, trace.id, *arguments)
+    assert call("traces.cancel", trace.id).status == "cancelled"
+    with pytest.raises(MeasurementCancelled, match=f"trace {trace.id} was cancelled"):
+        call("traces.get", trace.id, then="wait", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+    with pytest.raises(Unprocessable, match="/prompt"):
+        call("traces.create", prompt="no place for it", subject="x")
+    with pytest.raises(NotFound):
+        call("evaluations.get", "../edits")
 
 
 def test_the_command_line(

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from errata_client.record_forms import facts_of_records
+from errata_client.dataset_formats import facts_of_records
 
 from errata.errors import FactProblem, InvalidFacts
 from errata.evaluation import Case, read_records, reference_texts

@@ -7,9 +7,8 @@
 `AsyncErrata` is the same for asyncio.
 """
 
-from errata_client.async_client import AsyncErrata
-from errata_client.client import Errata
-from errata_client.edits import AsyncEdit, Edit
+from errata_client.client import AsyncErrata, Errata
+from errata_client.dataset_formats import facts_of_records
 from errata_client.errors import (
     Conflict,
     ConnectionFailed,
@@ -21,6 +20,7 @@ from errata_client.errors import (
     FactProblem,
     Forbidden,
     InvalidFacts,
+    JobError,
     MeasurementCancelled,
     MeasurementError,
     MeasurementFailed,
@@ -37,17 +37,23 @@ from errata_client.errors import (
 )
 from errata_client.events import Event, LogEvent, ProgressEvent, StatusEvent
 from errata_client.fact_files import read_facts, read_probes
-from errata_client.facts import Fact, FactInput, FactReference, Neighbor
+from errata_client.facts import Fact, FactInput, FactReference, Neighbor, ProbeInput
 from errata_client.generation import GeneratedToken, GenerationEnd, GenerationEvent
-from errata_client.measurements import AsyncEvaluations, AsyncTraces, Evaluations, Traces, ZsreObject
-from errata_client.models import (
+from errata_client.jobs import (
+    AsyncEdit,
+    AsyncEvaluationJob,
+    AsyncTraceJob,
+    Edit,
+    EvaluationJob,
+    TraceJob,
+)
+from errata_client.measurements import AsyncEvaluations, AsyncTraces, Evaluations, Traces
+from errata_client.options import EditOptions, ExportFormat, GenerationSettings, OnConflict, ZsreObject
+from errata_client.records import (
     Activation,
     ChangeKind,
     Completion,
-    Diff,
     Dropped,
-    EditRecord,
-    EditStatus,
     Estimate,
     Evaluation,
     EvaluationResult,
@@ -59,6 +65,8 @@ from errata_client.models import (
     FieldProblem,
     Gate,
     Generation,
+    Job,
+    JobStatus,
     LayerChange,
     Measurement,
     MeasurementStatus,
@@ -83,15 +91,17 @@ from errata_client.models import (
     VersionEvaluation,
     VersionStatus,
 )
-from errata_client.probes import ProbeInput
-from errata_client.record_forms import facts_of_records
-from errata_client.routes import ExportFormat, GenerationSettings, OnConflict
+from errata_client.records import Edit as EditRecord
+from errata_client.records import JobStatus as EditStatus
+from errata_client.versions import Diff
 
 __all__ = [
     "Activation",
     "AsyncEdit",
     "AsyncErrata",
+    "AsyncEvaluationJob",
     "AsyncEvaluations",
+    "AsyncTraceJob",
     "AsyncTraces",
     "ChangeKind",
     "Completion",
@@ -103,6 +113,7 @@ __all__ = [
     "EditCancelled",
     "EditError",
     "EditFailed",
+    "EditOptions",
     "EditRecord",
     "EditRejected",
     "EditStatus",
@@ -110,6 +121,7 @@ __all__ = [
     "ErrataError",
     "Estimate",
     "Evaluation",
+    "EvaluationJob",
     "EvaluationResult",
     "Evaluations",
     "Event",
@@ -132,6 +144,9 @@ __all__ = [
     "GenerationEvent",
     "GenerationSettings",
     "InvalidFacts",
+    "Job",
+    "JobError",
+    "JobStatus",
     "LayerChange",
     "LogEvent",
     "Measurement",
@@ -164,6 +179,7 @@ __all__ = [
     "StoredNeighbor",
     "TooManyRequests",
     "Trace",
+    "TraceJob",
     "TraceResult",
     "Traces",
     "Unauthorized",

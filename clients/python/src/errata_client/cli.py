@@ -6,24 +6,34 @@ import sys
 from collections.abc import Sequence
 
 from errata_client.client import DEFAULT_URL, Errata
-from errata_client.commands import edits, facts, generation, measurements, probes, versions
-from errata_client.commands.command import EXIT_CODES, Command, Exit
+from errata_client.commands import edits, facts, generation, jobs, measurements, probes, versions
+from errata_client.commands.command import EXIT_CODES, Exit
 from errata_client.commands.output import say, say_each
-from errata_client.errors import EditError, ErrataError, InvalidFacts, MeasurementError, ServerError, StatusError
+from errata_client.errors import ErrataError, InvalidFacts, JobError, ServerError, StatusError
+
+COMMANDS = (
+    *(edits.edit, edits.retract, edits.rebuild, edits.retry, jobs.watch, edits.outcomes, jobs.cancel),
+    *(facts.facts, facts.fact, generation.generate),
+    *(measurements.evaluate, measurements.evaluations, measurements.evaluation),
+    *(measurements.trace, measurements.traces, measurements.traced),
+    *(versions.versions, versions.version, versions.diff),
+    *(versions.activate, versions.rollback, versions.activations),
+    *(versions.aliases, versions.alias, versions.unalias, versions.prune, versions.export),
+    probes.probes,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command, and return its exit code."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     try:
         client = Errata(arguments.url, arguments.api_key)
     except ValueError as error:
         parser.error(str(error))
-    command: Command = arguments.command
     try:
         with client:
-            return command(client, arguments)
+            return arguments.run(client, arguments) or Exit.DONE
     except ErrataError as error:
         return _report(error)
     except OSError as error:
@@ -35,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(error: ErrataError) -> Exit:
-    """Say what went wrong; the exit code for it."""
+    """Say what went wrong, and return the exit code for it."""
     match error:
         case InvalidFacts():
             say_each([str(problem) for problem in error.problems])
             return Exit.USAGE
-        case EditError() | MeasurementError():
+        case JobError():
             code = Exit.NO_EDIT
         case ServerError():
             code = Exit.NO_SERVICE
@@ -68,18 +78,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def add(name: str, command: Command, does: str) -> argparse.ArgumentParser:
-        of_command = commands.add_parser(name, help=does, description=does, parents=[_options_anywhere()])
-        of_command.set_defaults(command=command, usage_error=of_command.error)
-        return of_command
-
-    for subject in (edits, facts, generation, measurements, versions, probes):
-        subject.add_commands(add)
+    for command in COMMANDS:
+        subparser = commands.add_parser(
+            command.name, help=command.does, description=command.does, parents=[_options_anywhere()]
+        )
+        for argument in command.arguments:
+            subparser.add_argument(*argument.names, **argument.settings)
+        subparser.set_defaults(run=command.run, usage_error=subparser.error)
     return parser
 
 
 def _options_anywhere() -> argparse.ArgumentParser:
-    """The options that stand before or after the command; suppressed, the second do not undo the first."""
+    """Return the options that stand before or after the command; suppressed, the second do not undo the first."""
     options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     options.add_argument("--url", help=f"where the service is (ERRATA_URL, else {DEFAULT_URL})")
     options.add_argument("--api-key", help="the API key (ERRATA_API_KEY)")

@@ -7,25 +7,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
-
-from errata_client.answers import check_status
-from errata_client.errors import ConnectionFailed, StatusError, UnexpectedAnswer
-from errata_client.retries import Attempts
-
 
 class Download:
-    """A file of one `kind` that is written beside `to` and takes that name at the end. Use it as a context manager.
+    """A file that is written beside `to` and takes that name at the end. Use it as a context manager.
 
     A file that is there under that name stays as it is until the new one is whole. Raises `OSError` where nothing can
-    be written there, before anything is asked for.
+    be written there, before anything is asked for. `begun` is set once a part of it is written.
     """
 
-    def __init__(self, to: str | PathLike[str], kind: str, attempts: Attempts) -> None:
+    def __init__(self, to: str | PathLike[str]) -> None:
         self._to = Path(to)
-        self._kind = kind
-        self._attempts = attempts
-        self._written = False
+        self.begun = False
 
     def __enter__(self) -> Self:
         if self._to.is_dir():
@@ -40,16 +32,9 @@ class Download:
         self._file.close()
         self._scratch.unlink(missing_ok=True)
 
-    def open(self, response: httpx.Response) -> None:
-        """Look at the head of the answer. Raises `StatusError` or `UnexpectedAnswer`."""
-        check_status(response)
-        kind = response.headers.get("Content-Type", "")
-        if not kind.startswith(self._kind):
-            raise UnexpectedAnswer(f"{response.url} answered {kind or 'no content type'}, not {self._kind}")
-
     def write(self, chunk: bytes) -> None:
         """Append a piece of the file."""
-        self._written = True
+        self.begun = True
         self._file.write(chunk)
 
     def finish(self) -> Path:
@@ -59,9 +44,3 @@ class Download:
         self._file.close()
         self._scratch.replace(self._to)
         return self._to
-
-    def pause_after(self, error: ConnectionFailed | StatusError) -> float:
-        """Seconds to sleep before asking again. Raises `error` where that is given up, or a part is written already."""
-        if self._written:
-            raise error
-        return self._attempts.pause_after(error)

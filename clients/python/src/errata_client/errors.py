@@ -14,14 +14,15 @@
     │   ├── TooManyRequests      429, the queue is full
     │   └── ServerError          any 5xx
     │       └── Unavailable      503 and 504, not able to serve, or not in time
-    ├── EditError                an edit that was waited for did not succeed; carries the edit
-    │   ├── EditFailed
-    │   ├── EditRejected         the version was built and kept, but did not pass its gate
-    │   └── EditCancelled
-    ├── MeasurementError         an evaluation or a trace that was waited for did not succeed; carries it
-    │   ├── MeasurementFailed
-    │   └── MeasurementCancelled
-    └── WaitTimedOut             what was waited for goes on, the waiting does not (also a TimeoutError)
+    ├── JobError                 a job that was waited for did not succeed; carries the job
+    │   ├── EditError            an edit
+    │   │   ├── EditFailed
+    │   │   ├── EditRejected     the version was built and kept, but did not pass its gate
+    │   │   └── EditCancelled
+    │   └── MeasurementError     an evaluation or a trace
+    │       ├── MeasurementFailed
+    │       └── MeasurementCancelled
+    └── WaitTimedOut             the job goes on, the waiting does not (also a TimeoutError)
 
 An error says in its message all that a person needs, and in its attributes all that a program needs.
 """
@@ -29,7 +30,7 @@ An error says in its message all that a person needs, and in its attributes all 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from errata_client.models import EditRecord, FieldProblem, Measurement, Problem
+from errata_client.records import Edit, FieldProblem, Job, JobStatus, Measurement, Problem
 
 
 class ErrataError(Exception):
@@ -92,8 +93,8 @@ class StatusError(ErrataError):
         super().__init__(f"{problem.status} {problem.title}" + (f": {detail}" if detail else ""))
 
     @property
-    def problems(self) -> list[FieldProblem]:
-        """What is at fault in what was sent, where the service names it: JSON pointers, with what is wrong there."""
+    def problems(self) -> tuple[FieldProblem, ...]:
+        """The places at fault in what was sent, where the service names them, as JSON pointers."""
         return self.problem.errors
 
     @property
@@ -137,13 +138,24 @@ class Unavailable(ServerError):
     """503 or 504: the service is not able to serve, or not every replica followed in time."""
 
 
-class EditError(ErrataError):
-    """An edit that was waited for did not succeed. `edit` is its final state."""
+class JobError(ErrataError):
+    """A job that was waited for did not succeed. `job` is its final state."""
 
-    def __init__(self, edit: EditRecord) -> None:
-        self.edit = edit
-        reason = edit.error and (edit.error.detail or edit.error.title)
-        super().__init__(f"edit {edit.id} {_OUTCOMES[edit.status]}" + (f": {reason}" if reason else ""))
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        outcome = {"rejected": "was rejected by its gate", "cancelled": "was cancelled"}.get(job.status, job.status)
+        reason = job.error and (job.error.detail or job.error.title)
+        super().__init__(f"{job.object} {job.id} {outcome}" + (f": {reason}" if reason else ""))
+
+
+class EditError(JobError):
+    """An edit that was waited for did not succeed."""
+
+    @property
+    def edit(self) -> Edit:
+        """The edit's final state."""
+        assert isinstance(self.job, Edit)
+        return self.job
 
 
 class EditFailed(EditError):
@@ -158,14 +170,14 @@ class EditCancelled(EditError):
     """The edit was cancelled."""
 
 
-class MeasurementError(ErrataError):
-    """An evaluation or a trace that was waited for did not succeed. `measurement` is its final state."""
+class MeasurementError(JobError):
+    """An evaluation or a trace that was waited for did not succeed."""
 
-    def __init__(self, measurement: Measurement) -> None:
-        self.measurement = measurement
-        reason = measurement.error and (measurement.error.detail or measurement.error.title)
-        said = f"{measurement.object} {measurement.id} {_OUTCOMES[measurement.status]}"
-        super().__init__(said + (f": {reason}" if reason else ""))
+    @property
+    def measurement(self) -> Measurement:
+        """The final state of the evaluation or trace."""
+        assert isinstance(self.job, Measurement)
+        return self.job
 
 
 class MeasurementFailed(MeasurementError):
@@ -177,19 +189,13 @@ class MeasurementCancelled(MeasurementError):
 
 
 class WaitTimedOut(ErrataError, TimeoutError):
-    """An edit, an evaluation or a trace did not end within the timeout of `wait`; it goes on. `job` is its last known
-    state."""
+    """A job did not end within the timeout of `wait`; it goes on. `job` is its last known state."""
 
-    def __init__(self, job: EditRecord | Measurement, timeout: float) -> None:
+    def __init__(self, job: Job, timeout: float) -> None:
         self.job = job
         super().__init__(f"{job.object} {job.id} is still {job.status} after {timeout:g} s")
 
 
-_OUTCOMES = {
-    "failed": "failed",
-    "rejected": "was rejected by its gate",
-    "cancelled": "was cancelled",
-}
 _BY_STATUS: dict[int, type[StatusError]] = {
     401: Unauthorized,
     403: Forbidden,
@@ -200,32 +206,24 @@ _BY_STATUS: dict[int, type[StatusError]] = {
     503: Unavailable,
     504: Unavailable,
 }
-_BY_OUTCOME: dict[str, type[EditError]] = {
-    "failed": EditFailed,
-    "rejected": EditRejected,
-    "cancelled": EditCancelled,
-}
 
 
 def status_error(problem: Problem, retry_after: float | None) -> StatusError:
-    """The error for a problem document, by its status."""
+    """Return the error for a problem document, by its status."""
     kind = _BY_STATUS.get(problem.status, ServerError if problem.status >= 500 else StatusError)
     return kind(problem, retry_after)
 
 
-def edit_error(edit: EditRecord) -> EditError | None:
-    """The error for an edit that ended, or None where it succeeded."""
-    kind = _BY_OUTCOME.get(edit.status)
-    return kind(edit) if kind else None
-
-
-def measurement_error(measurement: Measurement) -> MeasurementError | None:
-    """The error for an evaluation or a trace that ended, or None where it succeeded."""
-    match measurement.status:
-        case "failed":
-            return MeasurementFailed(measurement)
-        case "cancelled":
-            return MeasurementCancelled(measurement)
+def job_error(job: Job) -> JobError | None:
+    """Return the error for a job that has ended, or None where it succeeded."""
+    of_edit = isinstance(job, Edit)
+    match job.status:
+        case JobStatus.FAILED:
+            return EditFailed(job) if of_edit else MeasurementFailed(job)
+        case JobStatus.CANCELLED:
+            return EditCancelled(job) if of_edit else MeasurementCancelled(job)
+        case JobStatus.REJECTED:
+            return EditRejected(job)
     return None
 
 

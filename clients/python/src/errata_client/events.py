@@ -1,16 +1,21 @@
-"""The events of an edit, read from the service's event stream."""
+"""The events of a job, read from the service's event stream."""
 
 import json
-from typing import Literal, TypeAlias
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any, Literal, TypeAlias
 
-from errata_client import routes
+from pydantic import AliasChoices, Field, SerializerFunctionWrapHandler, model_serializer
+
 from errata_client.errors import ConnectionFailed, RequestTimedOut, StatusError
-from errata_client.event_streams import EventStream
-from errata_client.models import EditRecord, Progress, Record
+from errata_client.event_streams import as_agreed, read_events
+from errata_client.records import Edit, Evaluation, Progress, Record, Trace
+from errata_client.requests import EVENT_STREAM, Request
+from errata_client.transport import Transport
 
 
 class ProgressEvent(Record):
-    """A stage of the edit has moved on."""
+    """A stage of the job has moved on."""
 
     kind: Literal["progress"] = "progress"
     id: str
@@ -27,47 +32,69 @@ class LogEvent(Record):
 
 
 class StatusEvent(Record):
-    """The edit has a new status. After one with `edit.ended` no more events come."""
+    """The job has a new status. After one with `job.ended` no more events come.
+
+    In JSON, the job bears the name of its kind: `edit`, `evaluation` or `trace`.
+    """
 
     kind: Literal["status"] = "status"
     id: str
-    edit: EditRecord
+    job: Edit | Evaluation | Trace = Field(
+        discriminator="object", validation_alias=AliasChoices("job", "edit", "evaluation", "trace")
+    )
+
+    @property
+    def edit(self) -> Edit:
+        """The job, of the events of an edit."""
+        assert isinstance(self.job, Edit)
+        return self.job
+
+    @model_serializer(mode="wrap")
+    def _with_its_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        shown: dict[str, Any] = handler(self)
+        shown[self.job.object] = shown.pop("job")
+        return shown
 
 
 Event: TypeAlias = ProgressEvent | LogEvent | StatusEvent
 
 
-class EditEvents(EventStream[Event]):
-    """The events of one edit, taken up again after the last one seen."""
+async def job_events(transport: Transport, path: str, last_event_id: str | None) -> AsyncGenerator[Event, None]:
+    """Yield what happens to the job at `path` until it ends.
 
-    def __init__(self, edit_id: str, last_event_id: str | None, max_retries: int) -> None:
-        super().__init__(f"the events of {edit_id}", max_retries)
-        self._edit_id = edit_id
-        self._last_event_id = last_event_id
+    Where the stream breaks off, connect again and go on after the last event seen.
+    """
+    request = Request(path=f"{path}/events", answer=object, accepts=EVENT_STREAM)
+    attempts = transport.attempts(request)
+    while True:
+        opened = False
+        resumed = {} if last_event_id is None else {"Last-Event-ID": last_event_id}
+        try:
+            async with transport.open(replace(request, headers=resumed)) as response:
+                opened = True
+                async for event_id, name, data in read_events(transport, response):
+                    with as_agreed(name, data):
+                        event = _event(event_id, name, data)
+                    last_event_id = event_id or last_event_id
+                    attempts = transport.attempts(request)
+                    if event is not None:
+                        yield event
+                    if isinstance(event, StatusEvent) and event.job.ended:
+                        return
+            raise ConnectionFailed(f"the events of {path.rpartition('/')[2]} broke off", may_have_arrived=True)
+        except (ConnectionFailed, StatusError) as error:
+            # A queued job is silent for long; only a new connection tells whether the server lives.
+            if not (opened and isinstance(error, RequestTimedOut)):
+                await attempts.pause_after(error)
 
-    def pause_after(self, error: ConnectionFailed | StatusError) -> float:
-        if self._open and isinstance(error, RequestTimedOut):
-            return 0.0  # A queued edit is silent for long; only a new connection tells whether the server lives.
-        return super().pause_after(error)
 
-    def _request(self) -> routes.Request[None]:
-        return routes.edit_events(self._edit_id, self._last_event_id)
-
-    def _read(self, event_id: str, name: str, data: str) -> Event | None:
-        event = _to_event(event_id, name, data)
-        self._last_event_id = event_id or self._last_event_id
-        self._attempts = self._new_attempts()
-        self.ended = isinstance(event, StatusEvent) and event.edit.ended
-        return event
-
-
-def _to_event(event_id: str, name: str, data: str) -> Event | None:
+def _event(event_id: str, name: str, data: str) -> Event | None:
+    """Return the typed event, or None for one that only a newer service knows."""
     match name:
         case "progress":
-            return ProgressEvent(id=event_id, progress=Progress.model_validate_json(data))
+            return ProgressEvent.model_validate({"id": event_id, "progress": json.loads(data)}, extra="allow")
         case "log":
-            return LogEvent.model_validate({"id": event_id, **json.loads(data)})
+            return LogEvent(id=event_id, **json.loads(data))
         case "status":
-            return StatusEvent(id=event_id, edit=EditRecord.model_validate_json(data))
-        case _:
-            return None
+            return StatusEvent.model_validate({"id": event_id, "job": json.loads(data)}, extra="allow")
+    return None

@@ -13,11 +13,10 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from errata_client.dataset_formats import fact_of_record
 from errata_client.errors import FactProblem, InvalidFacts
-from errata_client.facts import Fact, check_each
-from errata_client.models import Probe
-from errata_client.probes import to_probe
-from errata_client.record_forms import fact_of_record
+from errata_client.facts import Fact, check_each, to_probe
+from errata_client.records import Probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ def read_facts(path: str | PathLike[str]) -> dict[int, Fact]:
 
 
 def read_placed_facts(path: str | PathLike[str]) -> dict[Place, Fact]:
-    """As `read_facts`, each fact under the place that a person finds it by."""
+    """Read a file as `read_facts` does, each fact under the place that a person finds it by."""
     facts = _read(Path(path), _READERS, fact_of_record)
     if not facts:
         raise InvalidFacts([FactProblem(f"{path}, {_line(1)}", "the file holds no fact")])
@@ -56,7 +55,7 @@ def read_placed_facts(path: str | PathLike[str]) -> dict[Place, Fact]:
 
 
 def read_placed_records(path: str | PathLike[str]) -> dict[Place, Any]:
-    """The records of a `.jsonl` or `.json` file as they are, each under its place. Raises as `read_facts`."""
+    """Read the records of a `.jsonl` or `.json` file as they are, each under its place. Raises as `read_facts`."""
     records = _read(Path(path), _WITHOUT_COLUMNS, lambda record: record)
     if not records:
         raise InvalidFacts([FactProblem(f"{path}, {_line(1)}", "the file holds no record")])
@@ -72,7 +71,7 @@ def read_probes(path: str | PathLike[str]) -> list[Probe]:
 
 
 def _read(file: Path, readers: Mapping[str, Reader], make: Callable[[Any], Made]) -> dict[Place, Made]:
-    """What is made of each record of a file. Raises `InvalidFacts`, naming every bad one."""
+    """Return what is made of each record of a file. Raises `InvalidFacts`, naming every bad one."""
     read = readers.get(file.suffix.lower())
     if read is None:
         *all_but_last, last = readers
@@ -118,7 +117,7 @@ def _read_json(text: str, faults: Faults) -> Iterator[tuple[Place, Any]]:
 
 
 def _places_in_array(text: str) -> Iterator[Place]:
-    """Where each record of an array stands, whose text is known to be JSON."""
+    """Yield the place of each record of an array, whose text is known to be JSON."""
     decoder = json.JSONDecoder()
     begin = text.index("[") + 1
     line, counted = 1, 0

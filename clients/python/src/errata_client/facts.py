@@ -1,4 +1,4 @@
-"""Facts as they are sent: a `Fact`, a mapping with the same names, or a (subject, relation, object) tuple.
+"""Facts and probes as they are sent: a `Fact`, a mapping with the same names, or a (subject, relation, object) tuple.
 
 Only the shape is looked at here. What makes a fact a good one is the service's to say, in a 422.
 """
@@ -11,7 +11,7 @@ from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from errata_client.errors import FactProblem, InvalidFacts
-from errata_client.models import FactChange, FactName, StoredFact
+from errata_client.records import FactChange, FactName, Probe, StoredFact
 
 MAX_FACTS = 10_000
 """As many as the service takes in one edit."""
@@ -53,12 +53,14 @@ FactInput: TypeAlias = Fact | Mapping[str, Any] | tuple[str, str, str]
 FactReference: TypeAlias = str | StoredFact | FactChange | FactName
 """A fact that the service knows: its id, or a record of it."""
 
+ProbeInput: TypeAlias = Probe | Mapping[str, Any] | tuple[str, str]
+
 _FACT = TypeAdapter(Fact)
 _FACTS = TypeAdapter(list[Fact])
 
 
 def to_fact(given: FactInput) -> Fact:
-    """The fact that is given in one of its three shapes. Raises `ValueError` where it has none of them."""
+    """Return the fact that is given in one of its three shapes. Raises `ValueError` where it has none of them."""
     if isinstance(given, tuple | list):
         if len(given) != 3:
             raise ValueError(f"has {len(given)} parts, not subject, relation and object")
@@ -66,9 +68,20 @@ def to_fact(given: FactInput) -> Fact:
     return _FACT.validate_python(given)
 
 
+def to_probe(given: ProbeInput) -> Probe:
+    """Return the probe that is given in one of its three shapes. Raises `ValueError` where it has none of them."""
+    if isinstance(given, tuple | list):
+        if len(given) != 2:
+            raise ValueError(f"has {len(given)} parts, not prompt and answer")
+        return Probe(prompt=given[0], answer=given[1])
+    return Probe.model_validate(given)
+
+
 def check_each(placed: Iterable[tuple[P, Any]], make: Callable[[Any], Made]) -> tuple[dict[P, Made], dict[P, str]]:
-    """What is made of the good ones, and what is wrong with the bad ones, each under its place; `make` raises
-    `ValueError`."""
+    """Return what is made of the good ones, and what is wrong with those for which `make` raises `ValueError`.
+
+    Each is under its place.
+    """
     made: dict[P, Made] = {}
     faults: dict[P, str] = {}
     for place, given in placed:
@@ -80,7 +93,7 @@ def check_each(placed: Iterable[tuple[P, Any]], make: Callable[[Any], Made]) -> 
 
 
 def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
-    """The facts as the service takes them.
+    """Return the facts as the service takes them.
 
     Raises `InvalidFacts`, naming every bad one by its index, or where there are more than the service takes.
     """
@@ -95,15 +108,23 @@ def fact_bodies(inputs: Iterable[FactInput]) -> list[dict[str, Any]]:
     return bodies
 
 
+def probe_bodies(inputs: Iterable[ProbeInput]) -> list[dict[str, Any]]:
+    """Return the probes as the service takes them. Raises `InvalidFacts`, naming every bad one by its index."""
+    probes, faults = check_each(enumerate(inputs), to_probe)
+    if faults:
+        raise InvalidFacts([FactProblem(f"probe {index}", detail) for index, detail in faults.items()])
+    return [{"prompt": probe.prompt, "answer": probe.answer} for probe in probes.values()]
+
+
 def fact_ids(references: FactReference | Iterable[FactReference]) -> list[str]:
-    """The ids of one fact or of several. Raises `TypeError` for what stands for none."""
+    """Return the ids of one fact or of several. Raises `TypeError` for what stands for none."""
     # Looked at first: a text, and a record too, is itself something that can be iterated over.
     several = [references] if isinstance(references, FactReference) else references
     return [_fact_id(reference) for reference in several]
 
 
 def describe(error: ValueError) -> str:
-    """What the error says, each fault with the name of its field."""
+    """Return what the error says, each fault with the name of its field."""
     if not isinstance(error, ValidationError):
         return str(error)
     return "; ".join(_describe_one(tuple(found["loc"]), found["msg"]) for found in error.errors())

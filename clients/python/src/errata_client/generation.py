@@ -1,71 +1,81 @@
 """Generation token by token, read from the service's event stream."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
-from errata_client import routes
 from errata_client.errors import ConnectionFailed, StatusError, status_error
-from errata_client.event_streams import EventStream
-from errata_client.models import Problem, Record, Usage
+from errata_client.event_streams import as_agreed, read_events
+from errata_client.options import GenerationSettings, checked
+from errata_client.records import EndEvent, Generation, Problem, TokenEvent
+from errata_client.requests import EVENT_STREAM, Request
+from errata_client.responses import parse
+from errata_client.transport import Transport
 
 
-class GeneratedToken(Record):
-    """Prompt number `index` goes on by a token, under this version.
+class GeneratedToken(TokenEvent):
+    """One more token for prompt number `index`, and the version that generated it.
 
     `text` is empty where a character is not whole yet, or where it may become a stop text.
     """
 
     kind: Literal["token"] = "token"
-    index: int
-    text: str
-    version: int
 
 
-class GenerationEnd(Record):
+class GenerationEnd(EndEvent):
     """Prompt number `index` has ended. `text` is what was held back: all `text` together is the completion.
 
     `finish_reason` is "stop" or "length".
     """
 
     kind: Literal["end"] = "end"
-    index: int
-    text: str
-    finish_reason: str
-    usage: Usage
-    version: int
 
 
 GenerationEvent: TypeAlias = GeneratedToken | GenerationEnd
 
 
-class GenerationEvents(EventStream[GenerationEvent]):
-    """The events of one generation. It is asked for again only until its first event: later, it would begin anew."""
+def generate_request(prompt: str | Sequence[str], settings: GenerationSettings) -> Request[Generation]:
+    """Return the request for whole completions."""
+    prompts = {"prompt": prompt} if isinstance(prompt, str) else {"prompts": list(prompt)}
+    body = {**prompts, **checked(settings, GenerationSettings)}
+    return Request(method="POST", path="/generate", answer=Generation, body=body)
 
-    def __init__(self, prompt: str | Sequence[str], settings: routes.GenerationSettings, max_retries: int) -> None:
-        super().__init__("the generation", max_retries)
-        self._generation = routes.stream(prompt, settings)
-        self._unended = 1 if isinstance(prompt, str) else len(prompt)
-        self._begun = False
 
-    def pause_after(self, error: ConnectionFailed | StatusError) -> float:
-        if self._begun:
-            raise error
-        return super().pause_after(error)
+async def generation_events(
+    transport: Transport, request: Request[Generation], num_prompts: int
+) -> AsyncGenerator[GenerationEvent, None]:
+    """Yield the events of a generation until every prompt has ended.
 
-    def _request(self) -> routes.Request[None]:
-        return self._generation
+    It is asked for again only until its first event: later, it would begin anew.
+    """
+    request = replace(request, body={**(request.body or {}), "stream": True}, accepts=EVENT_STREAM)
+    attempts, begun = transport.attempts(request), False
+    while True:
+        try:
+            async with transport.open(request) as response:
+                async for _, name, data in read_events(transport, response):
+                    begun = True
+                    with as_agreed(name, data):
+                        event = _event(name, data)
+                    if event is not None:
+                        yield event
+                    num_prompts -= isinstance(event, GenerationEnd)
+                    if not num_prompts:
+                        return
+            raise ConnectionFailed("the generation broke off", may_have_arrived=True)
+        except (ConnectionFailed, StatusError) as error:
+            if begun:
+                raise
+            await attempts.pause_after(error)
 
-    def _read(self, event_id: str, name: str, data: str) -> GenerationEvent | None:
-        self._begun = True
-        match name:
-            case "token":
-                return GeneratedToken.model_validate_json(data)
-            case "end":
-                end = GenerationEnd.model_validate_json(data)
-                self._unended -= 1
-                self.ended = self._unended == 0
-                return end
-            case "error":
-                raise status_error(Problem.model_validate_json(data), retry_after=None)
-            case _:
-                return None
+
+def _event(name: str, data: str) -> GenerationEvent | None:
+    """Return the typed event, or None for one that only a newer service knows. Raises what an `error` event tells."""
+    match name:
+        case "token":
+            return parse(GeneratedToken, data)
+        case "end":
+            return parse(GenerationEnd, data)
+        case "error":
+            raise status_error(parse(Problem, data), retry_after=None)
+    return None

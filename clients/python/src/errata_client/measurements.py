@@ -1,270 +1,145 @@
 """Evaluations and traces: measuring versions, and tracing which layers recall a fact."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from types import NoneType
+from typing import Any, Generic, Unpack
 
-from errata_client import routes
-from errata_client.errors import measurement_error
-from errata_client.facts import FactInput
-from errata_client.models import Evaluation, Trace
-from errata_client.transport import AsyncTransport, Transport
-from errata_client.vigil import Vigil
+from errata_client.events import Event
+from errata_client.facts import FactInput, fact_bodies
+from errata_client.jobs import (
+    AsyncEvaluationJob,
+    AsyncTraceJob,
+    EvaluationJob,
+    J,
+    Jobs,
+    TraceJob,
+)
+from errata_client.operations import Asynchronous, Blocking, iteration, operation
+from errata_client.options import EvaluationOptions, TraceOptions, checked
+from errata_client.requests import Request, quoted
+from errata_client.transport import Transport
 
-ZsreObject = Literal["alt", "answers"]
 
+class MeasurementOperations(Generic[J]):
+    """What can be asked of evaluations and of traces."""
 
-class Evaluations:
-    """`errata.evaluations`: how versions answer about records. Every method may raise `ErrataError`."""
-
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, kind: type[J]) -> None:
         self._transport = transport
+        self._jobs = Jobs(transport, kind)
 
-    def create(
+    @operation
+    async def get(self, job_id: str) -> J:
+        """Return it as it is now."""
+        return await self._jobs.get(job_id)
+
+    @operation
+    async def wait(self, job_id: str, *, progress: bool = True, timeout: float | None = None) -> J:
+        """Wait until it ends, and return its final state, as its own `wait` does."""
+        return await self._jobs.wait(await self._jobs.get(job_id), progress, timeout)
+
+    @operation
+    async def cancel(self, job_id: str) -> J:
+        """Ask it to stop. One that runs ends at its next step."""
+        return await self._jobs.cancel(job_id)
+
+    @iteration
+    def events(self, job_id: str, last_event_id: str | None = None) -> AsyncGenerator[Event, None]:
+        """Yield what happens to it until it ends, as its own `events` does."""
+        return self._jobs.events(job_id, last_event_id)
+
+
+class EvaluationOperations(MeasurementOperations[J]):
+    """How versions answer about records. Every method may raise `ErrataError`."""
+
+    @operation
+    async def create(
         self,
         records: Iterable[Mapping[str, Any]] | None = None,
         *,
-        version: int | None = None,
         references: Iterable[Mapping[str, Any]] | None = None,
-        zsre_object: ZsreObject = "alt",
-        generation: bool = False,
-        prose: bool = True,
-        seed: int = 0,
-        note: str | None = None,
         idempotency_key: str | None = None,
-    ) -> Evaluation:
-        """Queue an evaluation; give its id to `wait`.
+        **options: Unpack[EvaluationOptions],
+    ) -> J:
+        """Queue an evaluation; `.wait()` on what is returned follows it to its end.
 
-        `records`: CounterFact's or zsRE's; without them the version's own facts are measured. `version`: the active one
-        by default, 0 is the base. `references`: entries of CounterFact's `attribute_snippets.json`, for consistency.
-        `zsre_object`: what zsRE's records are edited in with. `generation`: generate texts, for fluency and
-        consistency, with `seed`. `prose`: the perplexity on running text. Raises `Unprocessable` naming each bad
+        `records`: CounterFact's or zsRE's; without them the version's own facts are measured. `references`: entries of
+        CounterFact's `attribute_snippets.json`, for consistency. `options`: any of `version`, `zsre_object`,
+        `generation`, `prose`, `seed` and `note`, as `EvaluationOptions` tells. Raises `Unprocessable` naming each bad
         record, `Conflict` where the version's weights are not there, `TooManyRequests` where the queue stays full.
         """
-        request = routes.create_evaluation(
-            records,
-            references,
-            idempotency_key,
-            version=version,
-            zsre_object=zsre_object,
-            generation=generation,
-            prose=prose,
-            seed=seed,
-            note=note,
-        )
-        return self._transport.send(request)
+        body = {
+            "records": None if records is None else list(records),
+            "references": None if references is None else list(references),
+            **checked(options, EvaluationOptions),
+        }
+        return await self._jobs.create(body, idempotency_key)
 
-    def get(self, evaluation_id: str) -> Evaluation:
-        """The evaluation as it stands now."""
-        return self._transport.send(routes.get_evaluation(evaluation_id))
+    @iteration
+    def list(self, version: int | None = None) -> AsyncGenerator[J, None]:
+        """Yield all evaluations, or those of one version, newest first."""
+        return self._jobs.list(version=version)
 
-    def list(self, version: int | None = None) -> Iterator[Evaluation]:
-        """All evaluations, or those of one version, newest first."""
-        return self._transport.items(routes.list_evaluations(version))
-
-    def wait(self, evaluation_id: str, *, progress: bool = True, timeout: float | None = None) -> Evaluation:
-        """Wait until it ends, and return its final state.
-
-        `progress` and `timeout` are as for an edit. Raises `MeasurementFailed` or `MeasurementCancelled` where it did
-        not succeed, and `WaitTimedOut`.
-        """
-        with Vigil(progress, timeout) as vigil:
-            evaluation = self.get(evaluation_id)
-            while not evaluation.ended:
-                evaluation = self._transport.send(routes.get_evaluation(evaluation_id, vigil.hold_s(evaluation)))
-            return vigil.outcome(evaluation, measurement_error(evaluation))
-
-    def cancel(self, evaluation_id: str) -> Evaluation:
-        """Ask it to stop. One that runs ends at its next step."""
-        return self._transport.send(routes.cancel_evaluation(evaluation_id))
-
-    def cases(self, evaluation_id: str, to: str | PathLike[str]) -> Path:
+    @operation
+    async def cases(self, evaluation_id: str, to: str | PathLike[str]) -> Path:
         """Write what was measured of each record to the file `to`, a line of JSON for each, and return its path.
 
         As with `export`, it takes that name once it is whole. Raises `Conflict` until the evaluation has succeeded.
         """
-        return self._transport.download(routes.evaluation_cases(evaluation_id), to)
+        path = f"{self._jobs.path_of(evaluation_id)}/cases"
+        return await self._transport.download(Request(path=path, answer=NoneType, accepts="application/x-ndjson"), to)
 
 
-class Traces:
-    """`errata.traces`: causal traces of the base model. Every method may raise `ErrataError`."""
+class TraceOperations(MeasurementOperations[J]):
+    """Causal traces of the base model. Every method may raise `ErrataError`."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def create(
+    @operation
+    async def create(
         self,
         facts: Iterable[FactInput] | None = None,
         *,
-        prompt: str | None = None,
-        subject: str | None = None,
-        answer: str | None = None,
-        window: int | None = None,
-        noise_level: float = 3.0,
-        num_samples: int = 10,
-        severed_only: bool = False,
-        seed: int = 0,
-        note: str | None = None,
         idempotency_key: str | None = None,
-    ) -> Trace:
-        """Queue a trace; give its id to `wait`.
+        **options: Unpack[TraceOptions],
+    ) -> J:
+        """Queue a trace; `.wait()` on what is returned follows it to its end.
 
-        Either `prompt`, with `{}` where the `subject` stands, and maybe its `answer`; or `facts` that the model should
-        know, over which effects are averaged and layers proposed. `window`: layers restored together (a third).
-        `noise_level`: in standard deviations of the subjects' embeddings. `num_samples`: corrupted runs of each prompt.
-        `severed_only`: only what the proposal needs. Raises `Unprocessable`, `TooManyRequests`.
+        Either a `prompt` about a `subject`, or `facts` that the model should know, over which effects are averaged and
+        layers proposed. `options`: those, `answer`, `window`, `noise_level`, `num_samples`, `severed_only`, `seed` and
+        `note`, as `TraceOptions` tells. Raises `Unprocessable`, `TooManyRequests`.
         """
-        request = routes.create_trace(
-            facts,
-            idempotency_key,
-            prompt=prompt,
-            subject=subject,
-            answer=answer,
-            window=window,
-            noise_level=noise_level,
-            num_samples=num_samples,
-            severed_only=severed_only,
-            seed=seed,
-            note=note,
-        )
-        return self._transport.send(request)
+        body = {"facts": None if facts is None else fact_bodies(facts), **checked(options, TraceOptions)}
+        return await self._jobs.create(body, idempotency_key)
 
-    def get(self, trace_id: str) -> Trace:
-        """The trace as it stands now."""
-        return self._transport.send(routes.get_trace(trace_id))
+    @iteration
+    def list(self) -> AsyncGenerator[J, None]:
+        """Yield all traces, newest first."""
+        return self._jobs.list()
 
-    def list(self) -> Iterator[Trace]:
-        """All traces, newest first."""
-        return self._transport.items(routes.list_traces())
+    @operation
+    async def result(self, trace_id: str) -> dict[str, Any]:
+        """Return all that was found, as `errata trace` writes it. Raises `Conflict` until the trace has succeeded."""
+        return await self._transport.send(Request(path=f"{self._jobs.path_of(trace_id)}/result", answer=dict[str, Any]))
 
-    def wait(self, trace_id: str, *, progress: bool = True, timeout: float | None = None) -> Trace:
-        """As `Evaluations.wait`."""
-        with Vigil(progress, timeout) as vigil:
-            trace = self.get(trace_id)
-            while not trace.ended:
-                trace = self._transport.send(routes.get_trace(trace_id, vigil.hold_s(trace)))
-            return vigil.outcome(trace, measurement_error(trace))
-
-    def cancel(self, trace_id: str) -> Trace:
-        """Ask it to stop. One that runs ends at its next step."""
-        return self._transport.send(routes.cancel_trace(trace_id))
-
-    def result(self, trace_id: str) -> dict[str, Any]:
-        """All that was found, as `errata trace` writes it. Raises `Conflict` until the trace has succeeded."""
-        return self._transport.send(routes.trace_result(trace_id))
-
-    def figure(self, trace_id: str, name: str, to: str | PathLike[str]) -> Path:
+    @operation
+    async def figure(self, trace_id: str, name: str, to: str | PathLike[str]) -> Path:
         """Write one of the trace's `figures`, such as "severed.svg", to the file `to`, and return its path."""
-        return self._transport.download(routes.trace_figure(trace_id, name), to)
+        path = f"{self._jobs.path_of(trace_id)}/figures/{quoted(name)}"
+        kind = "image/png" if name.endswith(".png") else "image/svg+xml"
+        return await self._transport.download(Request(path=path, answer=NoneType, accepts=kind), to)
 
 
-class AsyncEvaluations:
+class Evaluations(EvaluationOperations[EvaluationJob], Blocking):
+    """`errata.evaluations`."""
+
+
+class AsyncEvaluations(EvaluationOperations[AsyncEvaluationJob], Asynchronous):
     """`Evaluations` for asyncio."""
 
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
 
-    async def create(
-        self,
-        records: Iterable[Mapping[str, Any]] | None = None,
-        *,
-        version: int | None = None,
-        references: Iterable[Mapping[str, Any]] | None = None,
-        zsre_object: ZsreObject = "alt",
-        generation: bool = False,
-        prose: bool = True,
-        seed: int = 0,
-        note: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Evaluation:
-        request = routes.create_evaluation(
-            records,
-            references,
-            idempotency_key,
-            version=version,
-            zsre_object=zsre_object,
-            generation=generation,
-            prose=prose,
-            seed=seed,
-            note=note,
-        )
-        return await self._transport.send(request)
-
-    async def get(self, evaluation_id: str) -> Evaluation:
-        return await self._transport.send(routes.get_evaluation(evaluation_id))
-
-    def list(self, version: int | None = None) -> AsyncIterator[Evaluation]:
-        return self._transport.items(routes.list_evaluations(version))
-
-    async def wait(self, evaluation_id: str, *, progress: bool = True, timeout: float | None = None) -> Evaluation:
-        with Vigil(progress, timeout) as vigil:
-            evaluation = await self.get(evaluation_id)
-            while not evaluation.ended:
-                evaluation = await self._transport.send(routes.get_evaluation(evaluation_id, vigil.hold_s(evaluation)))
-            return vigil.outcome(evaluation, measurement_error(evaluation))
-
-    async def cancel(self, evaluation_id: str) -> Evaluation:
-        return await self._transport.send(routes.cancel_evaluation(evaluation_id))
-
-    async def cases(self, evaluation_id: str, to: str | PathLike[str]) -> Path:
-        return await self._transport.download(routes.evaluation_cases(evaluation_id), to)
+class Traces(TraceOperations[TraceJob], Blocking):
+    """`errata.traces`."""
 
 
-class AsyncTraces:
+class AsyncTraces(TraceOperations[AsyncTraceJob], Asynchronous):
     """`Traces` for asyncio."""
-
-    def __init__(self, transport: AsyncTransport) -> None:
-        self._transport = transport
-
-    async def create(
-        self,
-        facts: Iterable[FactInput] | None = None,
-        *,
-        prompt: str | None = None,
-        subject: str | None = None,
-        answer: str | None = None,
-        window: int | None = None,
-        noise_level: float = 3.0,
-        num_samples: int = 10,
-        severed_only: bool = False,
-        seed: int = 0,
-        note: str | None = None,
-        idempotency_key: str | None = None,
-    ) -> Trace:
-        request = routes.create_trace(
-            facts,
-            idempotency_key,
-            prompt=prompt,
-            subject=subject,
-            answer=answer,
-            window=window,
-            noise_level=noise_level,
-            num_samples=num_samples,
-            severed_only=severed_only,
-            seed=seed,
-            note=note,
-        )
-        return await self._transport.send(request)
-
-    async def get(self, trace_id: str) -> Trace:
-        return await self._transport.send(routes.get_trace(trace_id))
-
-    def list(self) -> AsyncIterator[Trace]:
-        return self._transport.items(routes.list_traces())
-
-    async def wait(self, trace_id: str, *, progress: bool = True, timeout: float | None = None) -> Trace:
-        with Vigil(progress, timeout) as vigil:
-            trace = await self.get(trace_id)
-            while not trace.ended:
-                trace = await self._transport.send(routes.get_trace(trace_id, vigil.hold_s(trace)))
-            return vigil.outcome(trace, measurement_error(trace))
-
-    async def cancel(self, trace_id: str) -> Trace:
-        return await self._transport.send(routes.cancel_trace(trace_id))
-
-    async def result(self, trace_id: str) -> dict[str, Any]:
-        return await self._transport.send(routes.trace_result(trace_id))
-
-    async def figure(self, trace_id: str, name: str, to: str | PathLike[str]) -> Path:
-        return await self._transport.download(routes.trace_figure(trace_id, name), to)

@@ -4,14 +4,13 @@ import shutil
 import sys
 from typing import TextIO
 
-from errata_client.models import EditRecord, Measurement
+from errata_client.records import Edit, Job, JobStatus
 
 BAR_WIDTH = 24
 
 
 class ProgressBar:
-    """Shows how an edit, an evaluation or a trace gets on. `close` must be called, so that what follows begins on a
-    line of its own."""
+    """Shows how far a job is. `close` must be called, so that what follows begins on a line of its own."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -19,8 +18,8 @@ class ProgressBar:
         self._stage = ""
         self._drawn = 0
 
-    def show(self, job: EditRecord | Measurement) -> None:
-        """Draw its present state."""
+    def show(self, job: Job) -> None:
+        """Draw the state of the job."""
         if self._on_terminal:
             self._draw(f"{job.id}  {_bar(job)}")
             return
@@ -55,17 +54,17 @@ class ProgressBar:
             self._drawn = 0
 
 
-def _stage(job: EditRecord | Measurement) -> str:
-    if job.status == "running" and job.progress:
+def _stage(job: Job) -> str:
+    if job.status == JobStatus.RUNNING and job.progress:
         return job.progress.stage
-    if job.status == "succeeded" and isinstance(job, EditRecord) and job.version is not None:
+    if job.status == JobStatus.SUCCEEDED and isinstance(job, Edit) and job.version is not None:
         return f"succeeded: version {job.version}"
     return job.status
 
 
-def _bar(job: EditRecord | Measurement) -> str:
+def _bar(job: Job) -> str:
     progress = job.progress
-    if job.status != "running" or progress is None:
+    if job.status != JobStatus.RUNNING or progress is None:
         return _stage(job)
     filled = BAR_WIDTH * progress.done // progress.total if progress.total else 0
     bar = ("#" * filled).ljust(BAR_WIDTH, ".")

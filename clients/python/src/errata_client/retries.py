@@ -1,6 +1,7 @@
 """Whether a request is tried again, and when."""
 
 import random
+from collections.abc import Awaitable, Callable
 
 from errata_client.errors import ConnectionFailed, StatusError
 
@@ -17,22 +18,24 @@ class Attempts:
     A request that is not repeatable is tried again only while it surely never reached the server.
     """
 
-    def __init__(self, *, repeatable: bool, max_retries: int) -> None:
+    def __init__(self, sleep: Callable[[float], Awaitable[None]], *, repeatable: bool, max_retries: int) -> None:
+        self._sleep = sleep
         self._repeatable = repeatable
         self._retries_left = max_retries
         self._longest_pause_s = FIRST_PAUSE_S
 
-    def pause_after(self, error: ConnectionFailed | StatusError) -> float:
-        """Seconds to sleep before the next try. Raises `error` where there is to be none."""
+    async def pause_after(self, error: ConnectionFailed | StatusError) -> None:
+        """Sleep until the next try. Raises `error` where there is to be none."""
         if not self._retries_left or not self._may_follow(error):
             raise error
         self._retries_left -= 1
         if isinstance(error, StatusError) and error.retry_after is not None:
-            return error.retry_after
+            await self._sleep(error.retry_after)
+            return
         # Jitter, so that clients which failed together do not come back together.
         pause = self._longest_pause_s * random.uniform(0.5, 1.0)
         self._longest_pause_s = min(2 * self._longest_pause_s, LONGEST_PAUSE_S)
-        return pause
+        await self._sleep(pause)
 
     def _may_follow(self, error: ConnectionFailed | StatusError) -> bool:
         if isinstance(error, ConnectionFailed):

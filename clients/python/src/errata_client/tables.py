@@ -8,7 +8,7 @@ GAP = "  "
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A line for the header and one for each row; columns of numbers are aligned to the right."""
+    """Return a line for the header and one for each row; columns of numbers are aligned to the right."""
     cells = [list(header), *([cell(value) for value in row] for row in rows)]
     widths = [max(_width(line[column]) for line in cells) for column in range(len(header))]
     to_right = [
@@ -22,13 +22,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def pairs(values: Mapping[str, object]) -> str:
-    """A line for each name and its value."""
+    """Return a line for each name and its value."""
     width = max(_width(name) for name in values)
     return "\n".join(f"{_pad(name, width, False)}{GAP}{cell(value)}" for name, value in values.items())
 
 
 def cell(value: object) -> str:
-    """One value on one line: "-" for none, three decimals for fractions, escapes for control characters."""
+    """Return a value on one line: "-" for none, three decimals for fractions, escapes for control characters."""
     if value is None:
         return "-"
     if isinstance(value, float):
@@ -39,7 +39,7 @@ def cell(value: object) -> str:
 
 
 def escaped(text: str, but: str = "") -> str:
-    """Escapes for control characters `but` these: text from the service must not move a terminal's cursor."""
+    """Replace control characters `but` these by escapes: text from the service must not move a terminal's cursor."""
     return "".join(c if c.isprintable() or c in but else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -49,5 +49,5 @@ def _pad(text: str, width: int, to_right: bool) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns on a terminal: wide East Asian characters take two, combining marks none."""
+    """Return the columns that a text takes on a terminal: wide East Asian characters take two, combining marks none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

@@ -1,12 +1,7 @@
-"""Sending: the only code that knows whether it runs synchronously or not.
+"""Sending requests over a network, and reading their answers: whole, item by item or piece by piece."""
 
-What to send is in `routes`, what an answer means in `answers`, whether to try again in `retries`.
-"""
-
-import asyncio
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from os import PathLike
@@ -15,19 +10,15 @@ from typing import Any, TypeVar
 
 import httpx
 
-from errata_client.answers import connection_errors, read_answer
 from errata_client.downloads import Download
 from errata_client.errors import ConnectionFailed, StatusError
-from errata_client.event_streams import EventStream
-from errata_client.events import EditEvents, Event
-from errata_client.generation import GenerationEvent, GenerationEvents
-from errata_client.models import Page, Record
+from errata_client.network import Network
+from errata_client.records import Page
+from errata_client.requests import Request, page_after
+from errata_client.responses import check_kind, check_status, connection_errors, read_answer
 from errata_client.retries import Attempts
-from errata_client.routes import GenerationSettings, Request, page_after
 
 T = TypeVar("T")
-R = TypeVar("R", bound=Record)
-E = TypeVar("E", bound=Record)
 
 LONGEST_CONNECT_S = 5.0
 
@@ -49,195 +40,96 @@ class Connection:
         if self.timeout <= 0 or self.max_retries < 0:
             raise ValueError("timeout must be above 0 and max_retries not below 0")
 
-    def httpx_options(self) -> dict[str, Any]:
-        """What an httpx client is made with."""
-        headers = {"User-Agent": f"errata-client/{version('errata-client')}", "Accept": "application/json"}
+    def headers(self) -> dict[str, str]:
+        """Return the headers of every request."""
+        headers = {"User-Agent": f"errata-client/{version('errata-client')}"}
         if self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
-        return {"base_url": self.base_url, "headers": headers}
-
-    def build(self, http: httpx.Client | httpx.AsyncClient, request: Request[Any]) -> httpx.Request:
-        """The request in httpx's form."""
-        timeout = httpx.Timeout(self.timeout + request.hold_s, connect=min(self.timeout, LONGEST_CONNECT_S))
-        return http.build_request(
-            request.method,
-            request.path,
-            params=dict(request.query),
-            json=request.body,
-            headers=dict(request.headers),
-            timeout=timeout,
-        )
-
-    def attempts(self, request: Request[Any]) -> Attempts:
-        """The tries that a request has."""
-        return Attempts(repeatable=request.repeatable, max_retries=self.max_retries)
+        return headers
 
 
 class Transport:
-    """Sends requests and waits for their answers."""
+    """Sends requests and reads their answers. Every method may raise `ErrataError`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, network_type: type[Network]) -> None:
         self._connection = connection
-        self._http = httpx.Client(**connection.httpx_options())
-
-    def close(self) -> None:
-        self._http.close()
-
-    def send(self, request: Request[T]) -> T:
-        """The answer, after as many tries as are safe. Raises `ErrataError`."""
-        attempts = self._connection.attempts(request)
-        while True:
-            try:
-                with connection_errors():
-                    response = self._http.send(self._connection.build(self._http, request))
-                return read_answer(request, response)
-            except (ConnectionFailed, StatusError) as error:
-                pause = attempts.pause_after(error)
-            time.sleep(pause)
-
-    def succeeds(self, request: Request[Any]) -> bool:
-        """Whether one try gets an answer of success."""
-        try:
-            with connection_errors():
-                return self._http.send(self._connection.build(self._http, request)).is_success
-        except ConnectionFailed:
-            return False
-
-    def items(self, first: Request[Page[R]]) -> Iterator[R]:
-        """The items of a list, page after page as they are asked for."""
-        request: Request[Page[R]] | None = first
-        while request:
-            page = self.send(request)
-            yield from page.data
-            request = page_after(request, page)
-
-    def events(self, edit_id: str, last_event_id: str | None) -> Iterator[Event]:
-        """The events of an edit until it ends, connecting again where the stream breaks off."""
-        return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
-
-    def download(self, request: Request[None], to: str | PathLike[str]) -> Path:
-        """Write the file that is answered, of the kind that is accepted, to `to`, piece by piece.
-
-        Raises `ErrataError` and `OSError`.
-        """
-        with Download(to, request.headers["Accept"], self._connection.attempts(request)) as download:
-            while True:
-                try:
-                    with connection_errors():
-                        sent = self._connection.build(self._http, request)
-                        with closing(self._http.send(sent, stream=True)) as response:
-                            if not response.is_success:
-                                response.read()
-                            download.open(response)
-                            for chunk in response.iter_bytes():
-                                download.write(chunk)
-                    return download.finish()
-                except (ConnectionFailed, StatusError) as error:
-                    pause = download.pause_after(error)
-                time.sleep(pause)
-
-    def stream(
-        self, prompt: str | Sequence[str], settings: GenerationSettings
-    ) -> Generator[GenerationEvent, None, None]:
-        """The events of a generation until every prompt has ended."""
-        return self._follow(GenerationEvents(prompt, settings, self._connection.max_retries))
-
-    def _follow(self, stream: EventStream[E]) -> Generator[E, None, None]:
-        """The events of a stream. Closed early, it closes the connection too."""
-        while True:
-            try:
-                with connection_errors():
-                    request = self._connection.build(self._http, stream.request())
-                    with closing(self._http.send(request, stream=True)) as response:
-                        if not response.is_success:
-                            response.read()
-                        stream.open(response)
-                        for chunk in response.iter_bytes():
-                            yield from stream.feed(chunk)
-                            if stream.ended:
-                                return
-                raise stream.broken_off()
-            except (ConnectionFailed, StatusError) as error:
-                pause = stream.pause_after(error)
-            time.sleep(pause)
-
-
-class AsyncTransport:
-    """The same for asyncio."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._http = httpx.AsyncClient(**connection.httpx_options())
-
-    async def close(self) -> None:
-        await self._http.aclose()
+        self.network: Network = network_type(connection.base_url, connection.headers())
 
     async def send(self, request: Request[T]) -> T:
-        attempts = self._connection.attempts(request)
+        """Return the answer, after as many tries as are safe."""
+        attempts = self.attempts(request)
         while True:
             try:
-                with connection_errors():
-                    response = await self._http.send(self._connection.build(self._http, request))
-                return read_answer(request, response)
+                return read_answer(request, await self._response(request))
             except (ConnectionFailed, StatusError) as error:
-                pause = attempts.pause_after(error)
-            await asyncio.sleep(pause)
+                await attempts.pause_after(error)
 
-    async def succeeds(self, request: Request[Any]) -> bool:
+    async def succeeds(self, path: str) -> bool:
+        """Return True if one try gets an answer of success."""
         try:
-            with connection_errors():
-                return (await self._http.send(self._connection.build(self._http, request))).is_success
+            return (await self._response(Request(path=path, answer=object))).is_success
         except ConnectionFailed:
             return False
 
-    async def items(self, first: Request[Page[R]]) -> AsyncIterator[R]:
-        request: Request[Page[R]] | None = first
+    async def items(self, first: Request[Page[T]]) -> AsyncGenerator[T, None]:
+        """Yield the items of a list, page after page as they are asked for."""
+        request: Request[Page[T]] | None = first
         while request:
             page = await self.send(request)
             for item in page.data:
                 yield item
             request = page_after(request, page)
 
-    def events(self, edit_id: str, last_event_id: str | None) -> AsyncIterator[Event]:
-        return self._follow(EditEvents(edit_id, last_event_id, self._connection.max_retries))
-
-    async def download(self, request: Request[None], to: str | PathLike[str]) -> Path:
-        with Download(to, request.headers["Accept"], self._connection.attempts(request)) as download:
+    async def download(self, request: Request[Any], to: str | PathLike[str]) -> Path:
+        """Write the file that is answered to `to`, piece by piece. Raises `OSError`, too."""
+        attempts = self.attempts(request)
+        with Download(to) as download:
             while True:
                 try:
-                    with connection_errors():
-                        sent = self._connection.build(self._http, request)
-                        async with aclosing(await self._http.send(sent, stream=True)) as response:
-                            if not response.is_success:
-                                await response.aread()
-                            download.open(response)
-                            async for chunk in response.aiter_bytes():
-                                await asyncio.to_thread(download.write, chunk)
-                    return await asyncio.to_thread(download.finish)
+                    async with self.open(request) as response:
+                        async for chunk in self.network.chunks(response):
+                            await self.network.in_thread(download.write, chunk)
+                    return await self.network.in_thread(download.finish)
                 except (ConnectionFailed, StatusError) as error:
-                    pause = download.pause_after(error)
-                await asyncio.sleep(pause)
+                    if download.begun:
+                        raise
+                    await attempts.pause_after(error)
 
-    def stream(
-        self, prompt: str | Sequence[str], settings: GenerationSettings
-    ) -> AsyncGenerator[GenerationEvent, None]:
-        return self._follow(GenerationEvents(prompt, settings, self._connection.max_retries))
-
-    async def _follow(self, stream: EventStream[E]) -> AsyncGenerator[E, None]:
-        while True:
+    @asynccontextmanager
+    async def open(self, request: Request[Any]) -> AsyncIterator[httpx.Response]:
+        """Send a request once, and give its answer for its content to be read from the network in pieces."""
+        with connection_errors():
+            response = await self.network.send(self._build(request))
             try:
-                with connection_errors():
-                    request = self._connection.build(self._http, stream.request())
-                    async with aclosing(await self._http.send(request, stream=True)) as response:
-                        if not response.is_success:
-                            await response.aread()
-                        stream.open(response)
-                        async for chunk in response.aiter_bytes():
-                            for event in stream.feed(chunk):
-                                yield event
-                            if stream.ended:
-                                return
-                raise stream.broken_off()
-            except (ConnectionFailed, StatusError) as error:
-                pause = stream.pause_after(error)
-            await asyncio.sleep(pause)
+                if not response.is_success:
+                    await self.network.read(response)
+                check_status(response)
+                check_kind(request, response)
+                yield response
+            finally:
+                await self.network.release(response)
+
+    def attempts(self, request: Request[Any]) -> Attempts:
+        """Return the tries that a request has."""
+        max_retries = self._connection.max_retries
+        return Attempts(self.network.sleep, repeatable=request.repeatable, max_retries=max_retries)
+
+    async def _response(self, request: Request[Any]) -> httpx.Response:
+        with connection_errors():
+            response = await self.network.send(self._build(request))
+            try:
+                await self.network.read(response)
+            finally:
+                await self.network.release(response)
+        return response
+
+    def _build(self, request: Request[Any]) -> httpx.Request:
+        patience = self._connection.timeout
+        return self.network.http.build_request(
+            request.method,
+            request.path,
+            params=dict(request.query),
+            json=request.body,
+            headers={"Accept": request.accepts, **request.headers},
+            timeout=httpx.Timeout(patience + request.hold_s, connect=min(patience, LONGEST_CONNECT_S)),
+        )

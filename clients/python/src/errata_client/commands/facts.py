@@ -3,9 +3,9 @@
 import argparse
 
 from errata_client.client import Errata
-from errata_client.commands.command import AddCommand, Exit
+from errata_client.commands.command import argument, command
 from errata_client.commands.output import show, show_all
-from errata_client.views import fact_view, facts_view
+from errata_client.formatting import format_fact, format_facts
 
 FILTERS = {
     "subject": "facts about this subject",
@@ -17,24 +17,20 @@ FILTERS = {
 }
 
 
-def add_commands(add: AddCommand) -> None:
-    """`facts` and `fact`."""
-    facts = add("facts", _facts, "list the facts of the active version")
-    for name, finds in FILTERS.items():
-        facts.add_argument(f"--{name}", help=f"only {finds}")
-    facts.add_argument("--version", type=int, metavar="N", help="not the active version")
-
-    fact = add("fact", _fact, "show one fact and its history")
-    fact.add_argument("fact_id", metavar="FACT_ID", help="as `errata-client facts` shows it")
-    fact.add_argument("--version", type=int, metavar="N", help="as this version holds it, not the active one")
-
-
-def _facts(client: Errata, arguments: argparse.Namespace) -> Exit:
+@command(
+    "list the facts of the active version",
+    *(argument(f"--{name}", help=f"only {finds}") for name, finds in FILTERS.items()),
+    argument("--version", type=int, metavar="N", help="not the active version"),
+)
+def facts(client: Errata, arguments: argparse.Namespace) -> None:
     filters = {name: getattr(arguments, name) for name in FILTERS}
-    show_all(arguments, client.facts(version=arguments.version, **filters), facts_view)
-    return Exit.DONE
+    show_all(arguments, client.facts(version=arguments.version, **filters), format_facts)
 
 
-def _fact(client: Errata, arguments: argparse.Namespace) -> Exit:
-    show(arguments, client.fact(arguments.fact_id, arguments.version), fact_view)
-    return Exit.DONE
+@command(
+    "show one fact and its history",
+    argument("fact_id", metavar="FACT_ID", help="as `errata-client facts` shows it"),
+    argument("--version", type=int, metavar="N", help="as this version holds it, not the active one"),
+)
+def fact(client: Errata, arguments: argparse.Namespace) -> None:
+    show(arguments, client.fact(arguments.fact_id, arguments.version), format_fact)

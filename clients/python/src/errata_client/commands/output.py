@@ -7,25 +7,26 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from errata_client.models import Record
+from pydantic import BaseModel
+
 from errata_client.tables import cell
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", bound=BaseModel)
 
 MOST_PROBLEMS_SHOWN = 20
 
 
-def show(arguments: argparse.Namespace, record: R, view: Callable[[R], str]) -> None:
-    """Write a record, as `view` shows it."""
-    print(record.model_dump_json() if arguments.json else view(record))
+def show(arguments: argparse.Namespace, record: R, format: Callable[[R], str]) -> None:
+    """Write a record."""
+    print(record.model_dump_json() if arguments.json else format(record))
 
 
-def show_all(arguments: argparse.Namespace, records: Iterable[R], view: Callable[[Iterable[R]], str]) -> None:
+def show_all(arguments: argparse.Namespace, records: Iterable[R], format: Callable[[Iterable[R]], str]) -> None:
     """Write a list of records."""
     if arguments.json:
         print(json.dumps([record.model_dump(mode="json") for record in records]))
     else:
-        print(view(records))
+        print(format(records))
 
 
 def say(message: str) -> None:
@@ -42,7 +43,7 @@ def say_each(messages: Sequence[str]) -> None:
 
 
 def place_of(pointer: str, places: Mapping[str, str]) -> str:
-    """Where the user finds what a JSON pointer into the request points at.
+    """Return where the user finds what a JSON pointer into the request points at.
 
     `places` has it under the pointer to a whole entry of a list.
     """

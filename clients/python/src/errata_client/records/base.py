@@ -39,7 +39,9 @@ class Given(BaseModel):
 
 
 class OpenEnum(StrEnum):
-    """Words of which a newer service may know more."""
+    """Words of which a newer service may know more. They are words wherever they are shown."""
+
+    __repr__ = str.__repr__
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from errata_client.records.base import Record
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Annotated[str, WithJsonSchema({"enum": ["stop", "length"], "type": "string"})]
+"""What ended a completion. A newer service may have more words for it."""
 
 
 class Usage(Record):

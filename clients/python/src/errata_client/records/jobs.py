@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from errata_client.records.base import Figure, Given, OpenEnum, Record
 from errata_client.records.facts import FactChange, FactName
@@ -189,9 +189,13 @@ class VersionEvaluation(EvaluationResult):
     created_at: datetime
 
 
-MeasurementStatus = Literal[
-    JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED
+MeasurementStatus = Annotated[
+    JobStatus,
+    WithJsonSchema(
+        {"enum": ["queued", "running", "succeeded", "failed", "cancelled"], "title": "Status", "type": "string"}
+    ),
 ]
+"""A measurement has no gate, so that it is never rejected."""
 
 
 class Measurement(Job):

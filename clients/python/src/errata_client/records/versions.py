@@ -163,3 +163,37 @@ class EditingMethod(Record):
     one_layer: bool = Field(description="Whether it edits exactly one layer.")
     one_after_another: bool = Field(description="Whether it puts facts in one after another, and not all at once.")
     hyperparameters: dict[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field by its name. Clients knew this record as a mapping."""
+        return getattr(self, name)
+
+
+class Origin(Record):
+    """What a stored second moment was made from.
+
+    Attributes:
+        count: key vectors that were seen.
+        corpus_sha256: of the token ids that were read; None where it was published.
+        model_digest: of the base model.
+        published: the file that it was published in; None where it was collected here.
+    """
+
+    layer: int
+    count: int
+    corpus_sha256: str | None
+    model_digest: str
+    published: str | None = None
+
+
+class Model(Record):
+    """The base model of this service."""
+
+    name: str
+    architecture: str
+    digest: str = Field(description="SHA-256 over the checkpoint's tensors.")
+    layers: tuple[int, ...] = Field(description="Blocks whose MLP down-projection is edited, by MEMIT.")
+    hyperparameters: dict[str, Any] | None = Field(description="MEMIT's defaults; null where none are known.")
+    methods: dict[str, EditingMethod] = Field(description="The methods whose defaults for this model are known.")
+    statistics: tuple[Origin, ...] = Field(description="The second moments there are; a worker collects the others.")
+    replicas: tuple[Replica, ...]

@@ -1,10 +1,10 @@
-"""Records of facts as others have them, each known by a key that no other form has.
+"""Facts in the formats of published data sets, each known by a key that no other format has.
 
     requested_rewrite   CounterFact, as the authors of ROME and MEMIT publish it
     src                 zsRE, as the authors of MEND, ROME and MEMIT publish it
     target_new          a request of EasyEdit, or a record of the data sets that come with it (KnowEdit among them)
 
-Every other record is a fact in this package's own form. Fields that make no part of a fact are left alone.
+Every other record is a fact in this package's own format. Fields that make no part of a fact are left alone.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +18,7 @@ from errata_client.facts import Fact, Neighbor, Text, check_each, describe, to_f
 
 
 def facts_of_records(records: Iterable[Any]) -> list[Fact]:
-    """The facts of records already loaded, each a fact or a record in one of the forms above, in their order.
+    """Return the facts of records already loaded, each a fact or a record in one of the formats above, in their order.
 
     Raises `InvalidFacts`, naming every bad record by its index.
     """
@@ -29,12 +29,12 @@ def facts_of_records(records: Iterable[Any]) -> list[Fact]:
 
 
 def fact_of_record(record: Any) -> Fact:
-    """The fact of one record in whatever form. Raises `ValueError`, saying all that is wrong with it."""
+    """Return the fact of one record in whatever format. Raises `ValueError`, saying all that is wrong with it."""
     if isinstance(record, Mapping):
-        for key, (name, form) in _FORMS.items():
+        for key, (name, format) in _FORMATS.items():
             if key in record:
                 try:
-                    return form.model_validate(dict(record)).fact()
+                    return format.model_validate(dict(record)).fact()
                 except ValueError as error:
                     raise ValueError(f"read as {name}, {describe(error)}") from error
     return to_fact(record)
@@ -57,7 +57,7 @@ class _CounterFact(BaseModel):
     neighborhood_prompts: tuple[Text, ...] = ()
 
     def fact(self) -> Fact:
-        """The rewrite, measured on the prompts; those of the neighbourhood keep the answer that was true before."""
+        """Return the rewrite. The prompts of the neighbourhood keep the answer that was true before."""
         rewrite = self.requested_rewrite
         return Fact(
             rewrite.subject,
@@ -77,13 +77,13 @@ class _ZsRE(BaseModel):
     loc_ans: Text
 
     def fact(self) -> Fact:
-        """The question with its new answer. `loc` is asked as MEMIT's evaluation does: its prefix kept, with a "?"."""
+        """Return the question with its new answer. As in MEMIT's evaluation, `loc` keeps its prefix and gets a "?"."""
         template = _template(self.src, self.subject)
         return Fact(self.subject, template, self.alt, (self.rephrase,), (Neighbor(f"{self.loc}?", self.loc_ans),))
 
 
 def _first_accepted(answer: Any) -> Any:
-    """Where several spellings of an answer are accepted, the first; "" where there is none."""
+    """Return the first of the accepted spellings of an answer, or "" where there is none."""
     while isinstance(answer, list):
         answer = answer[0] if answer else ""
     return answer
@@ -128,7 +128,7 @@ class _EasyEdit(BaseModel):
     locality_ground_truth: _AcceptedAnswer | None = None
 
     def fact(self) -> Fact:
-        """The request; what it asks for portability follows from the fact and is another one, so it is left out."""
+        """Return the request. What it asks for portability follows from the fact and is another one: it is left out."""
         return Fact(
             self.subject,
             _template(self.prompt, self.subject),
@@ -145,7 +145,7 @@ class _EasyEdit(BaseModel):
         yield self.locality_prompt, self.locality_ground_truth
 
 
-_FORMS: dict[str, tuple[str, type[_CounterFact | _ZsRE | _EasyEdit]]] = {
+_FORMATS: dict[str, tuple[str, type[_CounterFact | _ZsRE | _EasyEdit]]] = {
     "requested_rewrite": ("a CounterFact record", _CounterFact),
     "src": ("a zsRE record", _ZsRE),
     "target_new": ("an EasyEdit request", _EasyEdit),
@@ -153,7 +153,7 @@ _FORMS: dict[str, tuple[str, type[_CounterFact | _ZsRE | _EasyEdit]]] = {
 
 
 def _template(prompt: str, subject: str) -> str:
-    """The prompt with `{}` where the subject stands. Raises `ValueError` where that is not one place."""
+    """Return the prompt with `{}` where the subject stands. Raises `ValueError` where that is not one place."""
     if "{}" in prompt:
         return prompt
     places = prompt.count(subject)

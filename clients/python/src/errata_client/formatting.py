@@ -3,10 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from errata_client.models import (
+from errata_client.records import (
     Activation,
-    Diff,
-    EditRecord,
+    Edit,
     Evaluation,
     EvaluationResult,
     FactChange,
@@ -14,6 +13,7 @@ from errata_client.models import (
     FactOutcome,
     FactRecord,
     Generation,
+    Job,
     Metrics,
     Miss,
     MissedPrompt,
@@ -26,10 +26,23 @@ from errata_client.models import (
     Version,
 )
 from errata_client.tables import GAP, cell, pairs, table
+from errata_client.versions import Diff
 
 
-def edit_view(edit: EditRecord) -> str:
-    """What came of an edit, what it replaces, and what its version lacks."""
+def format_job(job: Job) -> str:
+    """Show an edit, an evaluation or a trace."""
+    match job:
+        case Edit():
+            return _format_edit(job)
+        case Evaluation():
+            return _format_evaluation(job)
+        case Trace():
+            return _format_trace(job)
+    raise TypeError(f"{job.object} is no kind of job that is known here")
+
+
+def _format_edit(edit: Edit) -> str:
+    """Show what came of an edit, what it replaces, and what its version lacks."""
     values: dict[str, object] = {"edit": edit.id, "status": edit.status}
     values |= {"rebuild": "yes"} if edit.rebuild else {"facts": edit.facts}
     for name in ("added", "changed", "retracted", "base", "version", "note"):
@@ -49,8 +62,8 @@ def edit_view(edit: EditRecord) -> str:
     return "\n\n".join(parts)
 
 
-def outcomes_view(outcomes: Iterable[FactOutcome]) -> str:
-    """A line for each fact."""
+def format_outcomes(outcomes: Iterable[FactOutcome]) -> str:
+    """Show a line for each fact."""
     header = ["fact", "subject", "relation", "object", "took", "before", "after", "paraphrases", "neighbors lost"]
     rows = [
         [
@@ -62,33 +75,32 @@ def outcomes_view(outcomes: Iterable[FactOutcome]) -> str:
     return table(header, rows)
 
 
-def probes_view(probes: Iterable[Probe]) -> str:
-    """A line for each probe."""
+def format_probes(probes: Iterable[Probe]) -> str:
+    """Show a line for each probe."""
     return table(["prompt", "answer"], [[probe.prompt, probe.answer] for probe in probes])
 
 
-def probes_put_view(put: ProbesPut) -> str:
-    """How many there are, and those that fail already."""
+def format_probes_put(put: ProbesPut) -> str:
+    """Show how many there are, and those that fail already."""
     said = f"{put.probes} probes; version {put.version}, which serves, fails {len(put.failing)} of them"
     return f"{said}\n\n{_missed_prompts(put.failing)}" if put.failing else said
 
 
-def versions_view(versions: Iterable[Version]) -> str:
-    """A line for each version."""
+def format_versions(versions: Iterable[Version]) -> str:
+    """Show a line for each version."""
     header = ["version", "parent", "status", "facts", "added", "changed", "retracted"]
     header += ["score", "efficacy", "specificity", "created", "names", "note"]
     rows = []
     for version in versions:
-        metrics = version.metrics or Metrics()
         counts = [version.facts, version.added, version.changed, version.retracted]
-        measured = [metrics.score, metrics.efficacy, metrics.specificity]
+        measured = [version.metrics.score, version.metrics.efficacy, version.metrics.specificity]
         rest = [version.created_at, _names(version), version.note]
-        rows.append([version.id, version.parent, _standing(version), *counts, *measured, *rest])
+        rows.append([version.id, version.parent, _status(version), *counts, *measured, *rest])
     return table(header, rows)
 
 
-def version_tree_view(versions: Iterable[Version]) -> str:
-    """A line for each version, below the one that it was made from; an only child stands right below its parent.
+def format_version_tree(versions: Iterable[Version]) -> str:
+    """Show a line for each version, below the one that it was made from; an only child stands right below its parent.
 
     One whose parent is not there any more stands by itself.
     """
@@ -103,7 +115,7 @@ def version_tree_view(versions: Iterable[Version]) -> str:
     while waiting:
         version, branch, indent = waiting.pop()
         facts = "1 fact" if version.facts == 1 else f"{version.facts} facts"
-        parts = [str(version.id), _standing(version), facts, _names(version), version.note]
+        parts = [str(version.id), _status(version), facts, _names(version), version.note]
         lines.append(branch + GAP.join(cell(part) for part in parts if part))
         below = children[version.id]
         for child in reversed(below):
@@ -116,9 +128,9 @@ def version_tree_view(versions: Iterable[Version]) -> str:
     return "\n".join(lines)
 
 
-def version_view(version: Version) -> str:
-    """All about one version, with its layers."""
-    values: dict[str, object] = {"version": version.id, "status": _standing(version), "names": _names(version)}
+def format_version(version: Version) -> str:
+    """Show all about one version, with its layers."""
+    values: dict[str, object] = {"version": version.id, "status": _status(version), "names": _names(version)}
     for name in ("parent", "edit", "by", "method", "facts", "added", "changed", "retracted"):
         values[name] = getattr(version, name)
     values |= _measured(version.metrics)
@@ -134,15 +146,15 @@ def version_view(version: Version) -> str:
     return f"{pairs(values)}\n\n{table(['layer', 'rank', 'norm', 'relative norm'], rows)}"
 
 
-def evaluation_view(evaluation: Evaluation) -> str:
-    """How an evaluation stands, and each metric with its interval."""
+def _format_evaluation(evaluation: Evaluation) -> str:
+    """Show the status of an evaluation, and each metric with its interval."""
     values: dict[str, object] = {"evaluation": evaluation.id, "status": evaluation.status}
     values |= {"version": evaluation.version, "records": evaluation.records, "note": evaluation.note}
     return _with_result(values, evaluation.result)
 
 
-def evaluations_view(evaluations: Iterable[Evaluation]) -> str:
-    """A line for each evaluation."""
+def format_evaluations(evaluations: Iterable[Evaluation]) -> str:
+    """Show a line for each evaluation."""
     header = ["evaluation", "status", "version", "records", "score", "efficacy", "specificity", "created", "note"]
     rows = []
     for e in evaluations:
@@ -152,8 +164,8 @@ def evaluations_view(evaluations: Iterable[Evaluation]) -> str:
     return table(header, rows)
 
 
-def trace_view(trace: Trace) -> str:
-    """How a trace stands, and its gist."""
+def _format_trace(trace: Trace) -> str:
+    """Show the status of a trace, and the gist of it."""
     values: dict[str, object] = {"trace": trace.id, "status": trace.status}
     values |= {"facts": trace.facts} if trace.prompt is None else {"prompt": trace.prompt, "subject": trace.subject}
     if result := trace.result:
@@ -164,8 +176,8 @@ def trace_view(trace: Trace) -> str:
     return pairs(values | {"figures": ", ".join(trace.figures) or None, "note": trace.note})
 
 
-def traces_view(traces: Iterable[Trace]) -> str:
-    """A line for each trace."""
+def format_traces(traces: Iterable[Trace]) -> str:
+    """Show a line for each trace."""
     header = ["trace", "status", "facts", "prompt", "subject", "layers", "created", "note"]
     rows = []
     for t in traces:
@@ -174,13 +186,13 @@ def traces_view(traces: Iterable[Trace]) -> str:
     return table(header, rows)
 
 
-def facts_view(facts: Iterable[StoredFact]) -> str:
-    """A line for each fact."""
+def format_facts(facts: Iterable[StoredFact]) -> str:
+    """Show a line for each fact."""
     return table(["fact", "subject", "relation", "object"], [[f.id, f.subject, f.relation, f.object] for f in facts])
 
 
-def fact_view(fact: FactRecord) -> str:
-    """All about one fact, with what became of it."""
+def format_fact(fact: FactRecord) -> str:
+    """Show all about one fact, with what became of it."""
     values: dict[str, object] = {"fact": fact.id}
     for name in ("subject", "relation", "object", "replaced", "edit", "by", "at"):
         values[name] = getattr(fact, name)
@@ -193,21 +205,21 @@ def fact_view(fact: FactRecord) -> str:
     return f"{pairs(values)}\n\n{table(header, rows)}"
 
 
-def diff_view(diff: Diff) -> str:
-    """How many facts differ in which way, and a line for each of them."""
+def format_diff(diff: Diff) -> str:
+    """Show how many facts differ in which way, and a line for each of them."""
     counts = pairs({"added": len(diff.added), "changed": len(diff.changed), "retracted": len(diff.retracted)})
     changes = (*diff.added, *diff.changed, *diff.retracted)
     return f"{counts}\n\n{_changes(changes)}" if changes else counts
 
 
-def generation_view(generation: Generation) -> str:
-    """A line for each prompt, with the version that continued it."""
+def format_generation(generation: Generation) -> str:
+    """Show a line for each prompt, with the version that continued it."""
     rows = [[c.prompt, c.text, c.finish_reason, str(generation.version)] for c in generation.data]
     return table(["prompt", "text", "finish", "version"], rows)
 
 
-def activation_view(activation: Activation) -> str:
-    """What serves now, and on which replicas."""
+def format_activation(activation: Activation) -> str:
+    """Show what serves now, and on which replicas."""
     said = f"version {activation.active} serves; before it was {cell(activation.previous)}"
     if not activation.replicas:
         return said
@@ -215,19 +227,19 @@ def activation_view(activation: Activation) -> str:
     return f"{said}\n\n{table(['replica', 'version', 'swap ms'], rows)}"
 
 
-def activations_view(activations: Iterable[PastActivation]) -> str:
-    """A line for each activation."""
+def format_activations(activations: Iterable[PastActivation]) -> str:
+    """Show a line for each activation."""
     rows = [[a.id, a.active, a.previous, a.at, a.who, a.by] for a in activations]
     return table(["number", "version", "before", "at", "who", "by"], rows)
 
 
-def aliases_view(aliases: Mapping[str, int]) -> str:
-    """A line for each name."""
+def format_aliases(aliases: Mapping[str, int]) -> str:
+    """Show a line for each name."""
     return table(["version", "name"], [[number, name] for name, number in aliases.items()])
 
 
-def pruned_view(pruned: Pruned) -> str:
-    """A line for each version, and all of them together."""
+def format_pruned(pruned: Pruned) -> str:
+    """Show a line for each version, and all of them together."""
     rows: list[list[object]] = [[str(dropped.version), dropped.bytes] for dropped in pruned.dropped]
     return table(["dropped", "bytes"], [*rows, ["together", pruned.bytes]])
 
@@ -241,7 +253,7 @@ def _missed_prompts(prompts: Iterable[MissedPrompt]) -> str:
     return table(["prompt", "expected", "said", "fact"], rows)
 
 
-def _standing(version: Version) -> str:
+def _status(version: Version) -> str:
     return f"{version.status}, dropped" if version.dropped else version.status
 
 
@@ -255,7 +267,7 @@ def _changes(changes: Iterable[FactChange]) -> str:
 
 
 def _objects(change: FactChange) -> str:
-    """The object of a fact, with an arrow where another took its place."""
+    """Return the object of a fact, with an arrow where another took its place."""
     return " -> ".join(text for text in (change.before, change.after) if text is not None)
 
 

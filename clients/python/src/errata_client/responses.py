@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from errata_client.errors import ConnectionFailed, RequestTimedOut, UnexpectedAnswer, status_error
-from errata_client.models import Problem
-from errata_client.routes import Request
+from errata_client.records import Problem
+from errata_client.requests import EVENT_STREAM, Request
 
 T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -30,11 +31,16 @@ def connection_errors() -> Iterator[None]:
         raise kind(f"{error.request.url}: {reason}", may_have_arrived=may_have_arrived) from error
 
 
+def parse(kind: type[M], content: bytes | str) -> M:
+    """Read a record tolerantly: what a newer service adds to it is kept. Raises `ValidationError`."""
+    return kind.model_validate_json(content, extra="allow")
+
+
 def read_answer(request: Request[T], response: httpx.Response) -> T:
-    """The typed answer. Raises `StatusError`, or `UnexpectedAnswer` where it does not fit the contract."""
+    """Return the typed answer. Raises `StatusError`, or `UnexpectedAnswer` where it does not fit the contract."""
     check_status(response)
     try:
-        return TypeAdapter(request.answer).validate_json(response.content or b"null")
+        return TypeAdapter(request.answer).validate_json(response.content or b"null", extra="allow")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -49,9 +55,17 @@ def check_status(response: httpx.Response) -> None:
     raise status_error(_read_problem(response), _retry_after(response.headers.get("Retry-After")))
 
 
+def check_kind(request: Request[Any], response: httpx.Response) -> None:
+    """Raise `UnexpectedAnswer` for an answer of another media type than was asked for."""
+    kind = response.headers.get("Content-Type", "")
+    if not kind.startswith(request.accepts):
+        wanted = "an event stream" if request.accepts == EVENT_STREAM else request.accepts
+        raise UnexpectedAnswer(f"{response.url} answered {kind or 'no content type'}, not {wanted}")
+
+
 def _read_problem(response: httpx.Response) -> Problem:
     try:
-        problem = Problem.model_validate_json(response.content)
+        problem = parse(Problem, response.content)
     except ValidationError:
         # Not ours: a proxy's page, for instance.
         return Problem(title=response.reason_phrase or "Error", status=response.status_code)
@@ -60,7 +74,7 @@ def _read_problem(response: httpx.Response) -> Problem:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds to wait, from either form of the header; None where it says nothing that can be read."""
+    """Return the seconds to wait, from either form of the header, or None where it cannot be read."""
     if value is None:
         return None
     try:

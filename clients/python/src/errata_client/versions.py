@@ -1,0 +1,156 @@
+"""Operations on versions: looking at them, serving, naming, comparing, dropping and exporting them."""
+
+from collections.abc import AsyncGenerator, Iterable
+from os import PathLike
+from pathlib import Path
+from types import NoneType
+from typing import Self
+
+from errata_client.operations import iteration, operation
+from errata_client.options import ExportFormat
+from errata_client.records import (
+    Activation,
+    Alias,
+    ChangeKind,
+    FactChange,
+    PastActivation,
+    Pruned,
+    Record,
+    Version,
+)
+from errata_client.requests import Request, lists, quoted
+from errata_client.transport import Transport
+
+# A comparison is always read to its end, and made anew for each part of it.
+DIFF_PAGE_SIZE = 1000
+# An activation is answered once every replica has followed, or has been waited for this long.
+ACTIVATION_HOLD_S = 60.0
+
+
+class Diff(Record):
+    """How the facts of version `after` differ from those of version `before`."""
+
+    before: int
+    after: int
+    added: tuple[FactChange, ...]
+    changed: tuple[FactChange, ...]
+    retracted: tuple[FactChange, ...]
+
+    @classmethod
+    def of(cls, before: int, after: int, changes: Iterable[FactChange]) -> Self:
+        """Sort all changes by their kind."""
+        kinds: dict[ChangeKind, list[FactChange]] = {kind: [] for kind in ChangeKind}
+        for change in changes:
+            kinds.setdefault(change.change, []).append(change)
+        return cls.model_validate({"before": before, "after": after, **kinds})
+
+
+class VersionOperations:
+    """What both clients can do with versions."""
+
+    _transport: Transport
+
+    @iteration
+    def versions(self) -> AsyncGenerator[Version, None]:
+        """Yield all versions; pages are fetched as they are needed."""
+        return self._transport.items(lists("/versions", Version))
+
+    @operation
+    async def version(self, number: int) -> Version:
+        """Return one version; 0 is the base model."""
+        return await self._transport.send(Request(path=f"/versions/{number:d}", answer=Version))
+
+    @operation
+    async def activate(self, number: int) -> Activation:
+        """Serve this version from now on. Raises `Unavailable` where a replica does not follow in time."""
+        path = f"/versions/{number:d}/activate"
+        return await self._transport.send(
+            Request(method="POST", path=path, answer=Activation, hold_s=ACTIVATION_HOLD_S)
+        )
+
+    @operation
+    async def rollback(self, to: int | None = None) -> Activation:
+        """Serve the version that was active before, or version `to`.
+
+        Without `to` it is sent again only while it surely did not arrive, since each call goes further back. After a
+        `ConnectionFailed` with `may_have_arrived`, look which of `versions` is active.
+        """
+        request = Request(
+            method="POST",
+            path="/rollback",
+            answer=Activation,
+            body={} if to is None else {"to": to},
+            repeatable=to is not None,
+            hold_s=ACTIVATION_HOLD_S,
+        )
+        return await self._transport.send(request)
+
+    @operation
+    async def delete_version(self, number: int) -> None:
+        """Drop a version's weights. Raises `Conflict` for the active one and for one with a name.
+
+        A try after a lost answer may find the version gone already: `NotFound`.
+        """
+        await self._transport.send(Request(method="DELETE", path=f"/versions/{number:d}", answer=NoneType))
+
+    @operation
+    async def prune(self, keep_last: int, *, dry_run: bool = False) -> Pruned:
+        """Drop the weights of all versions but the `keep_last` newest, the active one, the one that `rollback` would go
+        to, and those with a name. Their facts stay, and `rebuild` builds their weights again.
+
+        `dry_run`: only tell what would be dropped. A try after a lost answer tells only what was left to drop.
+        """
+        body = {"keep_last": keep_last, "dry_run": dry_run}
+        return await self._transport.send(Request(method="POST", path="/versions/prune", answer=Pruned, body=body))
+
+    @operation
+    async def diff(self, before: int, after: int) -> Diff:
+        """Return what must be done to the facts of version `before` to get those of `after`, whichever came first."""
+        first = lists(f"/versions/{before:d}/diff/{after:d}", FactChange, page_size=DIFF_PAGE_SIZE)
+        return Diff.of(before, after, [change async for change in self._transport.items(first)])
+
+    @operation
+    async def export(self, number: int, to: str | PathLike[str], format: ExportFormat = "delta") -> Path:
+        """Write a version to the tar file `to`, and return its path.
+
+        `format`: "delta" (the update as low-rank factors), "lora" (a PEFT adapter) or "merged" (the whole checkpoint).
+        It is written piece by piece beside `to` and takes that name once it is whole; what was there is replaced then.
+        `timeout` holds for each piece. Raises `ConnectionFailed` where the connection breaks, after new tries only if
+        nothing was written yet, and `OSError` where `to` cannot be written.
+        """
+        request = Request(
+            path=f"/versions/{number:d}/export",
+            answer=NoneType,
+            query={"format": format},
+            accepts="application/x-tar",
+            # Weights do not become smaller when they are packed.
+            headers={"Accept-Encoding": "identity"},
+        )
+        return await self._transport.download(request, to)
+
+    @iteration
+    def activations(self) -> AsyncGenerator[PastActivation, None]:
+        """Yield which version served when, newest first. The base served before the first of them."""
+        return self._transport.items(lists("/activations", PastActivation))
+
+    @operation
+    async def aliases(self) -> dict[str, int]:
+        """Return the version that each name stands for."""
+        return {alias.name: alias.version async for alias in self._transport.items(lists("/aliases", Alias))}
+
+    @operation
+    async def name_version(self, name: str, number: int) -> Version:
+        """Let a name stand for a version, whatever it stood for before. What has a name is never dropped.
+
+        A name is a letter, then letters, digits, - and _; not "base" or "active".
+        """
+        path = f"/aliases/{quoted(name)}"
+        return await self._transport.send(Request(method="PUT", path=path, answer=Version, body={"version": number}))
+
+    @operation
+    async def take_name(self, name: str) -> None:
+        """Take a name away; the version stays.
+
+        A try after a lost answer may find the name gone already: `NotFound`.
+        """
+        await self._transport.send(Request(method="DELETE", path=f"/aliases/{quoted(name)}", answer=NoneType))
