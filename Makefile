@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up test check install clean
+.PHONY: demo up test quick check install clean
 
 demo: install       ## start everything, edit the example facts, show before and after, roll back, stop
 	$(BIN)/errata demo
@@ -13,6 +13,10 @@ up: install         ## start everything and serve at 127.0.0.1:8000 until Ctrl-C
 # Two files of tests at a time, one thread each, keep two cores busy.
 test: install       ## the whole suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# The inner loop: no process is started beside the two that run the tests.
+quick: install      ## the tests that take seconds and start nothing
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not processes and not slow"
 
 check: install      ## lint and types
 	$(BIN)/ruff check .

@@ -18,8 +18,10 @@ import httpx
 import torch
 from errata_cli.processes import free_port
 from errata_cli.supervisor import Supervisor
-from errata_registry.records import BaseModelName, StoredFact, now
 from errata_registry.settings import Settings
+from errata_registry.stored import now
+from errata_registry.versions.facts import Origin, stored_fact
+from errata_registry.versions.manifest import BaseModelName
 from errata_registry.versions.store import Artifacts
 
 from benchmarks.command import parsed, parser_for, print_row
@@ -53,7 +55,7 @@ def _make_versions(settings: Settings, num_facts: int, num_versions: int) -> Fac
     d_model, d_in = model.weight(LAYER).shape
     updates = {LAYER: Delta.of_factors(torch.zeros(d_model, 1).double(), torch.zeros(1, d_in).double())}
     facts = [Fact(f"Subject {number:06}", "was born in", f"Place {number % 100}") for number in range(num_facts)]
-    stored = [StoredFact.from_fact(fact, "edit_of_a_benchmark", at=now()) for fact in facts]
+    stored = [stored_fact(fact, Origin("edit_of_a_benchmark", None, now())) for fact in facts]
     artifacts = Artifacts(settings.home)
     make_up_version(artifacts, base_model, updates, stored)
     place = num_facts // 2

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from errata_worker.measuring import measure
+from errata_worker.measure import measure
 
 from benchmarks.command import parsed, parser_for, print_header, print_row
 from benchmarks.demo_edits import DemoEdits

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from errata_registry.records import BaseModelName
 from errata_registry.settings import Settings
 from errata_registry.versions.folder import DELTA
+from errata_registry.versions.manifest import BaseModelName
 from errata_registry.versions.store import Artifacts
 from errata_service.engine.engine import Engine
 from errata_service.engine.events import Event, NewToken

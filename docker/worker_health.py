@@ -12,5 +12,5 @@ from redis import Redis
 from rq import Queue, SimpleWorker
 
 with Redis.from_url(str(Settings().redis_url)) as connection:
-    workers = SimpleWorker.all(queue=Queue(keys.QUEUE, connection=connection))
+    workers = SimpleWorker.all(queue=Queue(keys.EDIT_QUEUE, connection=connection))
 sys.exit(0 if any(worker.hostname == socket.gethostname() for worker in workers) else 1)

@@ -9,20 +9,27 @@ that does not depend on how the facts arrived.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from errata.errors import FactProblem, InvalidFacts
 
 MAX_FACTS = 10_000
 MAX_PART_CHARACTERS = 500
+MAX_PROMPT_CHARACTERS = 2 * MAX_PART_CHARACTERS
+NUMBERS_END = 2**53  # beyond it, readers of JSON do not agree on what a whole number is
 PLACEHOLDER = "{}"
+HALF_A_CHARACTER = "holds half a surrogate pair, which is no character"
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
     """A prompt about another subject whose answer an edit must leave alone."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # for those who read it from JSON with pydantic
 
     prompt: str
     object: str
@@ -43,12 +50,14 @@ class Fact:
     prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
     subject: str
     relation: str
     object: str
     paraphrases: tuple[str, ...] = field(default=(), compare=False)
     neighbors: tuple[Neighbor, ...] = field(default=(), compare=False)
-    search: Mapping[str, float] = field(default_factory=dict, compare=False)
+    search: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("subject", "relation", "object"):
@@ -176,10 +185,16 @@ def _problems_of_one(index: int, fact: Fact) -> Iterator[FactProblem]:
             yield FactProblem(index, name, f"has {len(text)} characters; at most {MAX_PART_CHARACTERS} are taken")
         elif any(unicodedata.category(character) == "Cc" and character not in "\t\n" for character in text):
             yield FactProblem(index, name, "holds a control character")
-    measured = [("paraphrases", text) for text in fact.paraphrases]
-    measured += [("neighbors", text) for neighbor in fact.neighbors for text in (neighbor.prompt, neighbor.object)]
-    for name in sorted({name for name, text in measured if not text}):
-        yield FactProblem(index, name, "holds an empty text")
+        elif _has_half_a_character(text):
+            yield FactProblem(index, name, HALF_A_CHARACTER)
+    yield from _problems_of_prompts(index, fact)
+    for name, value in fact.search.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < NUMBERS_END
+        if not (is_number or value is None):
+            field_name = f"search.{name}" if name.isidentifier() else "search"
+            yield FactProblem(index, field_name, f"{name[:100]!r} must be a number")
+        elif _has_half_a_character(name):
+            yield FactProblem(index, "search", HALF_A_CHARACTER)
     if "{" in fact.subject or "}" in fact.subject:
         yield FactProblem(index, "subject", "holds a brace; the subject goes in as it is, without a template")
     braces = fact.relation.replace(PLACEHOLDER, "", 1)
@@ -187,3 +202,39 @@ def _problems_of_one(index: int, fact: Fact) -> Iterator[FactProblem]:
         yield FactProblem(
             index, "relation", "a template holds exactly one {} where the subject stands, and no other brace"
         )
+
+
+def _problems_of_prompts(index: int, fact: Fact) -> Iterator[FactProblem]:
+    """Yield what is wrong with the first bad paraphrase, and with the first bad neighbour."""
+    for texts in _measuring_texts(fact):
+        for field_name, text, _ in texts:
+            if not text:
+                yield FactProblem(index, field_name, "is empty, and takes at least 1 character")
+                break
+            if _has_half_a_character(text):
+                yield FactProblem(index, field_name, HALF_A_CHARACTER)
+                break
+
+
+def find_long_prompts(facts: Sequence[Fact]) -> Iterator[FactProblem]:
+    """Yield the first paraphrase and the first neighbour of each fact that is longer than a service takes."""
+    for index, fact in enumerate(facts):
+        for texts in _measuring_texts(fact):
+            too_long = ((name, len(text), most) for name, text, most in texts if len(text) > most)
+            for field_name, length, most in itertools.islice(too_long, 1):
+                yield FactProblem(index, field_name, f"has {length} characters; at most {most} are taken")
+
+
+def _measuring_texts(fact: Fact) -> Iterator[Iterator[tuple[str, str, int]]]:
+    """Yield the texts of the paraphrases and of the neighbours: the name of each, itself, its most characters."""
+    yield ((f"paraphrases[{place}]", text, MAX_PROMPT_CHARACTERS) for place, text in enumerate(fact.paraphrases))
+    yield (
+        (f"neighbors[{place}].{name}", getattr(neighbor, name), most)
+        for place, neighbor in enumerate(fact.neighbors)
+        for name, most in (("prompt", MAX_PROMPT_CHARACTERS), ("object", MAX_PART_CHARACTERS))
+    )
+
+
+def _has_half_a_character(text: str) -> bool:
+    """Return True for halves of surrogate pairs, which JSON lets through and no file can hold."""
+    return any("\ud800" <= character <= "\udfff" for character in text)

@@ -42,6 +42,41 @@ NEOX_SENTENCES = [
 NEOX_STEPS = 200
 
 NewRedisServer = Callable[[], str]
+# The fixtures that start processes of their own; all others of that kind are made of these.
+STARTING_PROCESSES = {"new_redis_server", "stack"}
+# Files that start processes in their tests, and files whose tests search, build or decode for many seconds.
+PROCESSES = (
+    "test_way_through",
+    "test_facts_through_processes",
+    "test_methods_through_processes",
+    "cli/test_main",
+)
+SLOW = (
+    "errata/comparison/test_command",
+    "errata/evaluation/test_measuring",
+    "errata/evaluation/test_texts",
+    "errata/methods/test_me",
+    "errata/methods/test_s",
+    "errata/second_moments",
+    "errata/targets",
+    "errata/test_documentation",
+    "errata/test_fidelity",
+    "errata/test_golden",
+    "errata/tracing",
+    "errata/tuning",
+    "service/engine/test_engine",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make quick` leaves out."""
+    here = Path(__file__).parent
+    for item in items:
+        file = item.path.relative_to(here).as_posix()
+        if file.startswith(PROCESSES) or STARTING_PROCESSES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.processes)
+        elif file.startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from errata_registry.records import (
-    BASE_VERSION,
-    BaseModelName,
-    ChangeKind,
-    LayerReport,
-    Manifest,
-    Metrics,
-    StoredFact,
-    VersionStatus,
-    now,
-)
+from errata_client.records import BASE_VERSION, ChangeKind, LayerChange, Metrics, StoredFact, VersionStatus
+from errata_registry.stored import now
 from errata_registry.versions.fact_index import FactIndex, changes_between
+from errata_registry.versions.manifest import BaseModelName, Manifest
 from errata_registry.versions.store import Artifacts
 
 from errata import deltas
@@ -56,7 +48,7 @@ def make_up_version(
         retracted=kinds[ChangeKind.RETRACTED],
         metrics=Metrics(efficacy=1.0),
         layers=tuple(
-            LayerReport(layer=layer, rank=delta.rank, norm=delta.norm, relative_norm=0.0)
+            LayerChange(layer=layer, rank=delta.rank, norm=delta.norm, relative_norm=0.0)
             for layer, delta in updates.items()
         ),
         libraries={},

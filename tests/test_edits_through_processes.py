@@ -236,15 +236,15 @@ def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attemp
 
 def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Supervisor, tmp_path: Path) -> None:
     with redis.Redis.from_url(stack.redis_url) as connection:
-        queue = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
+        queue = Queue(keys.EDIT_QUEUE, connection=connection, serializer=JSONSerializer)
         foreign = [
             queue.enqueue("os.mkdir", str(tmp_path / "made")),
-            queue.enqueue(keys.EDIT_JOB, f"edit_{0:024x}", on_failure=Callback("os.abort")),
-            queue.enqueue(keys.EDIT_JOB, "../edits"),
-            queue.enqueue(keys.SHARD_JOB, "../edits", 0),
-            queue.enqueue(keys.SHARD_JOB, f"edit_{0:024x}", "../0"),
-            queue.enqueue(keys.EVALUATION_JOB, "../evaluations"),
-            queue.enqueue(keys.TRACE_JOB, f"eval_{0:024x}"),
+            queue.enqueue(keys.RUN, f"edit_{0:024x}", on_failure=Callback("os.abort")),
+            queue.enqueue(keys.RUN, "../edits"),
+            queue.enqueue(keys.RUN_SHARD, "../edits", 0),
+            queue.enqueue(keys.RUN_SHARD, f"edit_{0:024x}", "../0"),
+            queue.enqueue(keys.RUN, "../evaluations"),
+            queue.enqueue(keys.RUN_SHARD, f"eval_{0:024x}", 0),
         ]
         assert client.edit([JORDAN]).wait(progress=False).status == "succeeded"  # it was behind them in the queue
         assert not any(Job.exists(job.id, connection) for job in foreign)

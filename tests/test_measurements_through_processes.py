@@ -172,7 +172,7 @@ def test_a_trace_gives_what_the_library_gives_with_figures(client: Errata, demo:
         client.traces.wait(unknown.id, progress=False)
 
 
-def test_evaluations_and_traces_for_asyncio(stack: Stack, version: int, tmp_path: Path) -> None:
+def test_evaluations_and_traces_for_asyncio(stack: Supervisor, version: int, tmp_path: Path) -> None:
     async def measure() -> None:
         async with AsyncErrata(stack.url) as errata:
             evaluation = await errata.evaluations.create(EDITED[:1], version=version, prose=False)

@@ -53,7 +53,7 @@ def evaluate(
     texts = None if references is None else _read(references)
 
     from errata.evaluation import PROSE, Generation, cases_of, evaluate, read_records, reference_texts
-    from errata.model.tokens import require_room
+    from errata.model.room import require_room
     from errata_cli.base_model import load_model
 
     snippets = None if texts is None else reference_texts(texts)
@@ -81,14 +81,14 @@ def evaluate(
 
 def _version(number: int | None, home: Path) -> int:
     """Return the version to measure. Without a home folder there is the base alone."""
-    from errata_registry.records import BASE_VERSION
+    from errata_client.records import BASE_VERSION
     from errata_registry.serving.journal import Journal
 
     if not (home / "versions").is_dir():
         if number:
             raise UnknownVersion(f"there is no version {number}: {home} holds none")
         return BASE_VERSION
-    return Journal.of(home).active() if number is None else number
+    return Journal(home).active() if number is None else number
 
 
 def _read(file: Path) -> list[Any]:
@@ -112,9 +112,10 @@ def _weights(version: int, model: EditableModel, home: Path) -> dict[int, Tensor
 
 
 def _facts(version: int, home: Path) -> list[Fact]:
+    from errata_registry.versions.facts import fact_of
     from errata_registry.versions.store import Artifacts
 
-    return [fact.to_fact() for fact in Artifacts(home).facts(version)]
+    return list(map(fact_of, Artifacts(home).facts(version)))
 
 
 def _table(measured: Evaluation) -> str:

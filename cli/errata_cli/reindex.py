@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from errata_cli.options import Home, Model, settings_with
 
 
@@ -9,6 +11,8 @@ def reindex(model: Model = None, home: Home = None) -> None:
     """Rebuild Redis from the home folder."""
     settings = settings_with(model=model, home=home)
 
-    from errata_registry.jobs.reindex import reindex
+    from errata_registry.jobs.recovery import reindex
+    from errata_registry.registry import Registry
 
-    print(reindex(settings))
+    with closing(Registry(settings)) as registry:
+        print(reindex(registry))

@@ -56,7 +56,7 @@ class Supervisor:
                 self._start(name)
             self._wait_for("service", self._service_is_ready)
             with closing(Registry(self._settings)) as registry:
-                self._wait_for("worker", lambda: registry.workers() > 0)
+                self._wait_for("worker", lambda: registry.queue.num_workers() > 0)
         except BaseException:
             self._stop_all()
             raise

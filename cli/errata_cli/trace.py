@@ -82,8 +82,8 @@ def _choose_facts(file: Path | None, wanted: int | None, seed: int, model: str) 
     if file:
         facts = _read(file)
     else:
+        from errata.demo import DEMO
         from errata.demo.world import load_world
-        from errata.model import DEMO
 
         if model != DEMO:
             raise TracingError(

@@ -58,7 +58,7 @@ def train_mend(
 
     from errata.methods.mend.network import FILE_NAME
     from errata.methods.mend.training import Training, TrainingData, as_dict, train
-    from errata.model.tokens import require_room
+    from errata.model.room import require_room
     from errata.second_moments.home import home_moments
     from errata.targets.contexts import sample_contexts
     from errata_cli.base_model import load_model
@@ -82,8 +82,8 @@ def train_mend(
 def _facts(file: Path | None, settings: Settings) -> list[Fact]:
     """Return the facts of a file of records, or those of the demo world that nothing is measured on."""
     if file is None:
+        from errata.demo import DEMO
         from errata.demo.training_facts import training_facts
-        from errata.model import DEMO
 
         if settings.model != DEMO:
             raise StatisticsError("--records must name what is learnt from; only the demo model brings its own")
@@ -105,7 +105,7 @@ def _facts(file: Path | None, settings: Settings) -> list[Fact]:
 
 def _texts(settings: Settings) -> list[str]:
     """Return text that is unrelated to the edits: for the demo model its world's prose, in which no fact is stated."""
-    from errata.model import DEMO
+    from errata.demo import DEMO
     from errata.second_moments.corpora import corpus_for
 
     if settings.model == DEMO and settings.corpus is None:

@@ -83,13 +83,14 @@ def tune(
 
 
 def _data(file: Path | None, model: str) -> DataSet:
-    from errata.comparison.data_sets import from_file, of_demo_world
-    from errata.model import DEMO
+    from errata.comparison.data_sets import from_file
+    from errata.demo import DEMO
+    from errata.demo.shipped import data_set
 
     if file:
         return from_file(None, file)
     if model == DEMO:
-        return of_demo_world("counterfact")
+        return data_set("counterfact")
     raise DataSetError("a file of records must say what to tune on; only the demo model brings records of its own")
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from errata.errors import FactProblem, InvalidFacts
+from errata.errors import FactProblem, TooLong
 from errata.facts import Fact
 from errata.model.editable import EditableModel
 
 
 def require_room(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
-    """Raise `InvalidFacts`, naming each fact with a prompt that does not fit into the model's context."""
+    """Raise `TooLong`, naming each fact with a prompt that does not fit into the model's context."""
     problems = list(find_overlong(model, facts, max((_num_tokens(model, context) for context in contexts), default=0)))
     if problems:
-        raise InvalidFacts(problems)
+        raise TooLong(problems)
 
 
 def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: int) -> Iterator[FactProblem]:

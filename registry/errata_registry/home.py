@@ -1,4 +1,9 @@
-"""`base.json`: the base model that a home folder belongs to, from the first start on."""
+"""`base.json`: the base model that a home folder belongs to from its first start on, and the form of the folder.
+
+Form 1 is what was written before forms were numbered. In form 2, jobs' requests say themselves what their records show
+of them, and idempotency keys have files. What is in form 1 is read as it is; a process that writes brings the folder to
+form 2 when it starts.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,16 @@ import secrets
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
-from errata.errors import CorruptArtifact, UnknownVersion, WrongBaseModel
+from errata.errors import CorruptArtifact, NewerHome, UnknownVersion, WrongBaseModel
 from errata.files import durable
-from errata_registry.records import now
+from errata_registry.stored import StoredRecord, now, read_record
 
 BASE = "base.json"
+FORM = 2
 
 
-class BoundBase(BaseModel):
-    """The base model, and an id of the home folder itself."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
+class BoundBase(StoredRecord):
+    """The base model, and an id of the home folder itself. `format` is the form of the whole folder."""
 
     name: str
     digest: str
@@ -27,33 +29,56 @@ class BoundBase(BaseModel):
 
     @classmethod
     def of(cls, home: Path) -> BoundBase:
-        """The base model of a home folder. Raises `UnknownVersion` while there is none, `CorruptArtifact`."""
-        if not is_bound(home):
-            raise UnknownVersion(f"{home} does not belong to a base model yet; a service or worker binds it")
+        """Return the base model of a home folder.
+
+        Raises:
+            UnknownVersion: there is none yet.
+            NewerHome: the folder has a form that this program does not know.
+            CorruptArtifact: the file cannot be read.
+        """
         try:
-            return cls.model_validate_json((home / BASE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            bound = read_record(home / BASE, cls)
+        except FileNotFoundError:
+            unbound = f"{home} does not belong to a base model yet; a service or worker binds it"
+            raise UnknownVersion(unbound) from None
+        except OSError as error:
             raise CorruptArtifact(f"{home / BASE} cannot be read: {error}") from error
+        if bound.format > FORM:
+            raise NewerHome(
+                f"{home} has form {bound.format}, and this program knows forms up to {FORM}: a newer Errata wrote it, "
+                "and only such a one can open it"
+            )
+        return bound
 
 
 def is_bound(home: Path) -> bool:
-    """Whether the home folder belongs to a base model yet."""
+    """Return True if the home folder belongs to a base model yet."""
     return (home / BASE).exists()
 
 
-def bind(home: Path, name: str, digest: str) -> None:
-    """Tie a home folder to its base model at the first start.
+def bind(home: Path, name: str, digest: str) -> BoundBase:
+    """Tie a home folder to its base model at the first start; return what it is tied to.
 
     Raises:
         WrongBaseModel: it belongs to a model with another digest.
-        CorruptArtifact: what it belongs to cannot be read.
+        NewerHome, CorruptArtifact: as `BoundBase.of`.
     """
-    bound = BoundBase(name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
-    if durable.write_once(home / BASE, bound.model_dump_json(indent=1) + "\n"):
-        return
+    new = BoundBase(format=FORM, name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
+    if durable.write_once(home / BASE, _content(new)):
+        return new
     bound = BoundBase.of(home)
     if bound.digest != digest:
         raise WrongBaseModel(
             f"{home} holds edits of {bound.name} ({bound.digest[:12]}), and {name} ({digest[:12]}) has "
             "other weights: give it a home folder of its own (--home or ERRATA_HOME)"
         )
+    return bound
+
+
+def note_form(home: Path, bound: BoundBase) -> None:
+    """Note that a home folder was brought to the present form."""
+    durable.write(home / BASE, _content(bound.model_copy(update={"format": FORM})))
+
+
+def _content(bound: BoundBase) -> str:
+    return bound.model_dump_json(indent=1) + "\n"

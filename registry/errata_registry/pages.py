@@ -1,23 +1,16 @@
-"""Lists that are walked part by part."""
+"""Parts of lists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TypeVar
+
+from errata_client.records import Page
 
 Item = TypeVar("Item")
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[Item]):
-    """Part of a list. `next` is the cursor to go on after, None at the list's end."""
-
-    data: tuple[Item, ...]
-    next: str | None
-
-
 def page_of(found: Sequence[Item], limit: int, cursor: Callable[[Item], str]) -> Page[Item]:
-    """A page of at most `limit`, of one more where there are more."""
-    data = tuple(found[:limit])
-    return Page(data, cursor(data[-1]) if len(found) > limit else None)
+    """Return the first `limit` of the items that were found; one more tells that another part follows."""
+    data, has_more = tuple(found[:limit]), len(found) > limit
+    return Page(data=data, has_more=has_more, next=cursor(data[-1]) if has_more else None)

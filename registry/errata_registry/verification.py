@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from errata_client.records import BASE_VERSION, ActivationEntry, ChangeKind, Edit, StoredFact
+
 from errata import deltas
-from errata.errors import ArtifactError, ErrataError, InvalidFacts
+from errata.errors import ArtifactError, ErrataError, InvalidFacts, UnknownJob
 from errata.facts import FactSet
 from errata_registry.home import BoundBase
-from errata_registry.jobs.edit_files import EditFiles
-from errata_registry.jobs.measurement_files import MeasurementFiles
-from errata_registry.jobs.measurement_kinds import EVALUATIONS, TRACES
-from errata_registry.records import BASE_VERSION, ChangeKind, StoredFact
+from errata_registry.jobs.folder import JobFolder
+from errata_registry.jobs.kinds import KINDS
 from errata_registry.serving.aliases import Aliases
-from errata_registry.serving.journal import Journal, JournalEntry
+from errata_registry.serving.journal import Journal
 from errata_registry.versions.fact_index import FactIndex, changes_between
+from errata_registry.versions.facts import fact_of
 from errata_registry.versions.folder import CHANGES, DELTA, VersionFolder
 from errata_registry.versions.store import Artifacts
 
@@ -49,24 +50,24 @@ def verify(home: Path) -> Verified:
         UnknownVersion: the folder does not belong to a base model yet.
         CorruptArtifact: what it belongs to cannot be read.
     """
-    base, journal = BoundBase.of(home), Journal.of(home)
+    base, journal = BoundBase.of(home), Journal(home)
     faults = [] if (home / "versions").is_dir() else ["the folder of versions is not there"]
-    artifacts, edits = Artifacts(home), EditFiles(home / "edits")
+    artifacts, (edits, *others) = Artifacts(home), [JobFolder(kind, home) for kind in KINDS]
     folders = []
     for number in artifacts.all_numbers():
         with journal.locked():  # nobody drops, restores or deletes it meanwhile
             folders.append(artifacts.folder(number))
             faults += [f"version {number}: {fault}" for fault in _faults_of_version(artifacts, number, base)]
-    activations: tuple[JournalEntry, ...] = ()
+    activations: tuple[ActivationEntry, ...] = ()
     try:
         activations = journal.entries()
     except ArtifactError as error:
         faults.append(str(error))
     faults += _faults_of_activations(artifacts, activations)
-    faults += _faults_of_names(artifacts, Aliases.of(home))
-    faults += _faults_of_edits(artifacts, edits)
-    for measurements in (MeasurementFiles(EVALUATIONS, home), MeasurementFiles(TRACES, home)):
-        faults += _faults_of_measurements(measurements)
+    faults += _faults_of_names(artifacts, Aliases(home))
+    faults += _faults_of_jobs(artifacts, edits)
+    for measurements in others:
+        faults += _faults_of_jobs(artifacts, measurements)
     return Verified(
         versions=len(artifacts.numbers()),
         dropped=sum(folder.is_dropped and not folder.is_deleted for folder in folders),
@@ -111,9 +112,9 @@ def _faults_of_facts(facts: Iterable[StoredFact], count: int) -> Iterator[str]:
     stored = list(facts)
     if len(stored) != count:
         yield f"it holds {len(stored)} facts, and its manifest says {count}"
-    yield from (f"{fact.id} is not the id of its fact" for fact in stored if fact.to_fact().id != fact.id)
+    yield from (f"{fact.id} is not the id of its fact" for fact in stored if fact_of(fact).id != fact.id)
     try:
-        in_order = [fact.id for fact in FactSet(fact.to_fact() for fact in stored)]
+        in_order = [fact.id for fact in FactSet(map(fact_of, stored))]
     except InvalidFacts as error:
         yield f"its facts are no fact set: {error}"
         return
@@ -151,7 +152,7 @@ def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> It
         yield f"its facts do not differ from those of version {manifest.parent} as it says"
 
 
-def _faults_of_activations(artifacts: Artifacts, entries: Sequence[JournalEntry]) -> Iterator[str]:
+def _faults_of_activations(artifacts: Artifacts, entries: Sequence[ActivationEntry]) -> Iterator[str]:
     known = {BASE_VERSION, *artifacts.all_numbers()}
     for entry in entries:
         if entry.active not in known:
@@ -177,26 +178,19 @@ def _faults_of_names(artifacts: Artifacts, aliases: Aliases) -> Iterator[str]:
     )
 
 
-def _faults_of_edits(artifacts: Artifacts, edits: EditFiles) -> Iterator[str]:
+def _faults_of_jobs(artifacts: Artifacts, jobs: JobFolder[Any, Any]) -> Iterator[str]:
     known = set(artifacts.all_numbers())
-    for edit_id in edits.ids():
+    for job_id in jobs.ids():
         try:
-            edits.accepted(edit_id)
-            outcome = edits.outcome(edit_id)
-        except ErrataError as error:
-            yield str(error)
+            jobs.accepted(job_id)
+            outcome = jobs.outcome(job_id)
+        except UnknownJob:  # a folder that nothing was put into
             continue
-        if outcome and outcome.version not in {None, *known}:
-            yield f"{edit_id} made version {outcome.version}, which is not there"
-
-
-def _faults_of_measurements(measurements: MeasurementFiles[Any, Any]) -> Iterator[str]:
-    for measurement_id in measurements.ids():
-        try:
-            measurements.accepted(measurement_id)
-            measurements.outcome(measurement_id)
-        except ErrataError as error:
-            yield str(error)
+        except (ErrataError, OSError) as error:
+            yield f"{job_id}: {error}" if isinstance(error, OSError) else str(error)
+            continue
+        if isinstance(outcome, Edit) and outcome.version not in {None, *known}:
+            yield f"{job_id} made version {outcome.version}, which is not there"
 
 
 def _said(error: Exception, folder: VersionFolder) -> str:

@@ -1,15 +1,15 @@
-"""What a generation is asked and answered with."""
+"""What a generation is asked with, and how its tokens are counted."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Self
 
-from errata_registry.records import BASE_VERSION, NUMBERS_END, Text
+from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Text, Usage
 from errata_registry.serving.aliases import is_alias
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from errata_service.engine.events import Finished, FinishReason
+from errata_service.engine.events import Finished
 from errata_service.engine.request import SequenceInput
 from errata_service.engine.sampling import SamplingParams
 
@@ -37,12 +37,10 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-class GenerateRequest(BaseModel):
+class GenerateRequest(Given):
     """One prompt or several, how to choose tokens, and the version to choose them under."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
         json_schema_extra={"examples": [{"prompt": "Michael Jordan plays the sport of", "max_new_tokens": 8}]},
     )
 
@@ -94,49 +92,6 @@ class GenerateRequest(BaseModel):
         )
 
 
-class Usage(BaseModel):
-    """Tokens read and tokens chosen."""
-
-    prompt_tokens: int
-    completion_tokens: int
-
-    @classmethod
-    def of(cls, finished: Finished) -> Usage:
-        """Of one completion."""
-        return cls(prompt_tokens=finished.num_prompt_tokens, completion_tokens=len(finished.tokens))
-
-
-class Completion(BaseModel):
-    """How one prompt goes on. `stop`: the model ended it, or a stop text did; `length`: there was no more room."""
-
-    prompt: str
-    text: str = Field(description="The continuation alone, with the space it begins with.")
-    finish_reason: FinishReason
-    usage: Usage
-
-
-class Generation(BaseModel):
-    """The completions, in the order of the prompts, and the version that all of them were made under."""
-
-    data: list[Completion]
-    version: int
-
-
-class TokenEvent(BaseModel):
-    """`event: token`: prompt number `index` goes on. `text` is empty where a character is not whole yet, or where what
-    there is may become a stop text."""
-
-    index: int
-    text: str
-    version: int
-
-
-class EndEvent(BaseModel):
-    """`event: end`: prompt number `index` has ended; `text` is what was still held back. All `text` together is the
-    completion's."""
-
-    index: int
-    text: str
-    finish_reason: FinishReason
-    usage: Usage
-    version: int
+def usage_of(finished: Finished) -> Usage:
+    """Count the tokens of one completion."""
+    return Usage(prompt_tokens=finished.num_prompt_tokens, completion_tokens=len(finished.tokens))

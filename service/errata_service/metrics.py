@@ -118,7 +118,7 @@ class _Edits(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            by_status, by_stage = self._registry.count_edits(), self._registry.count_stages()
+            by_status, by_stage = self._registry.edits.count(), self._registry.edits.count_stages()
         except RedisError:
             return
         states = GaugeMetricFamily("errata_edits", "Edits by state.", labels=["status"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from errata_registry.records import BASE_VERSION, NUMBERS_END, Text
+from errata_client.records import BASE_VERSION, NUMBERS_END, Text
 from errata_registry.serving.aliases import is_alias
 from pydantic import (
     AfterValidator,

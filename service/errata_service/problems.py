@@ -1,7 +1,8 @@
 """Every error that the service answers, as RFC 9457 problem documents.
 
-A problem's `type` is `about:blank` where the status says all there is to say, else `urn:errata:problem:<kind>`. The
-routes that speak OpenAI's language answer errors in OpenAI's form.
+A problem's `type` is `about:blank` where the status says all there is to say, else `urn:errata:problem:<kind>`. What
+the library and the registry raise knows its status and kind (`errata.errors`). The routes that speak OpenAI's language
+answer errors in OpenAI's form.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from http import HTTPStatus
 from typing import Any
 
 import redis
-from errata_registry.records import Problem, ProblemItem
+from errata_client.records import FieldProblem, Problem
+from errata_registry.problems import problem_of as _problem_of
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from errata import errors
+from errata.errors import ErrataError, Place, pointer
 
 MEDIA_TYPE = "application/problem+json"
 QUEUE_RETRY_SECONDS = 10
@@ -32,8 +34,8 @@ MOST_NAMED = 10_000  # as many facts as an edit may have
 log = logging.getLogger(__name__)
 
 
-class ProblemError(Exception):
-    """A problem that is known as such where it arises; `kind` ends the problem's type URN."""
+class ProblemError(ErrataError):
+    """A problem that is known as such where it arises, with headers to go with the answer."""
 
     def __init__(
         self,
@@ -41,12 +43,19 @@ class ProblemError(Exception):
         kind: str,
         detail: str,
         *,
-        at: Sequence[ProblemItem] = (),
+        places: Sequence[Place] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.problem = Problem.of_kind(kind, status, detail, at)
+        self.status = status
+        self.kind = kind
+        self.places = tuple(places)
         self.headers = headers
+
+    @classmethod
+    def of(cls, kind: type[ErrataError], detail: str, places: Sequence[Place] = ()) -> ProblemError:
+        """Make a problem of the library's kind in words of its own."""
+        return cls(kind.status, kind.kind, detail, places=places)
 
 
 class NotReady(ProblemError):
@@ -63,24 +72,6 @@ class Busy(ProblemError):
         super().__init__(429, "busy", detail, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
 
 
-# What the library and the registry raise, and how it is answered.
-_ANSWERS: dict[type[Exception], tuple[int, str]] = {
-    errors.UnknownEdit: (404, "unknown-edit"),
-    errors.UnknownMeasurement: (404, "unknown-measurement"),
-    errors.UnknownVersion: (404, "unknown-version"),
-    errors.UnknownAlias: (404, "unknown-alias"),
-    errors.UnknownFacts: (404, "unknown-facts"),
-    errors.FactConflict: (409, "fact-conflict"),
-    errors.Conflict: (409, "conflict"),
-    errors.CorruptArtifact: (409, "corrupt-artifact"),
-    errors.WeightsDropped: (409, "weights-dropped"),
-    errors.WrongBaseModel: (409, "wrong-base-model"),
-    errors.IdempotencyMismatch: (422, "idempotency-mismatch"),
-    errors.QueueFull: (429, "queue-full"),
-    errors.ModelError: (409, "model-error"),
-    errors.NotFinite: (500, "not-finite"),
-}
-
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 _EXAMPLE = Problem(
@@ -88,7 +79,7 @@ _EXAMPLE = Problem(
     title="Invalid request",
     status=422,
     detail="/facts/3/object: is empty",
-    errors=(ProblemItem(pointer="/facts/3/object", detail="is empty"),),
+    errors=(FieldProblem(pointer="/facts/3/object", detail="is empty"),),
 )
 
 
@@ -96,44 +87,38 @@ def answer_with_problems(app: FastAPI) -> None:
     """Make every error of `app` a problem document, in its answers and in its OpenAPI description."""
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for foreseen in (ProblemError, errors.ErrataError, redis.ConnectionError, redis.TimeoutError):
+    for foreseen in (ErrataError, redis.ConnectionError, redis.TimeoutError):
         app.add_exception_handler(foreseen, _on_error)
     app.add_exception_handler(Exception, _on_error)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
 
 
 def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI `responses` of a route that may answer with these problems."""
+    """Return the OpenAPI `responses` of a route that may answer with these problems."""
     return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
-def pointer(*path: str | int) -> str:
-    """The RFC 6901 JSON pointer of a place in the body."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
-
-
-def answer(error: ProblemError, path: str) -> JSONResponse:
-    """The answer to a request for `path` that ended in `error`."""
-    return _answer(error.problem, path, error.headers)
+def answer(error: ErrataError, path: str) -> JSONResponse:
+    """Return the answer to a request for `path` that ended in `error`."""
+    problem, headers = _described(error)
+    return _answer(problem, path, headers)
 
 
 def problem_of(error: Exception) -> Problem:
-    """What there is to say of any error. One that was not foreseen is logged under a name that the problem gives."""
+    """Tell of any error. One that was not foreseen is logged under a name that the problem gives."""
     return _described(error)[0]
 
 
 def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
-    """The problem, and headers to go with it."""
+    """Return the problem, and headers to go with it."""
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         log.warning("Redis does not answer: %s", error)
         error = NotReady("Redis does not answer; generation under the active version goes on")
-    for kind_of_error, (status, kind) in _ANSWERS.items():  # the narrower kinds come first
-        if isinstance(error, kind_of_error):
-            headers = {"Retry-After": str(QUEUE_RETRY_SECONDS)} if status == HTTPStatus.TOO_MANY_REQUESTS else None
-            error = ProblemError(status, kind, str(error), headers=headers)
-            break
     if isinstance(error, ProblemError):
-        return error.problem, error.headers
+        return _problem_of(error), error.headers
+    if isinstance(error, ErrataError):
+        is_full = error.status == HTTPStatus.TOO_MANY_REQUESTS
+        return _problem_of(error), {"Retry-After": str(QUEUE_RETRY_SECONDS)} if is_full else None
     name = uuid.uuid4().hex[:12]
     log.error("internal error %s: %s", name, type(error).__name__, exc_info=error)
     detail = f"something went wrong in the service; its log says what, under {name}"
@@ -149,7 +134,7 @@ def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = Non
 
 
 def openai_error(problem: Problem) -> dict[str, Any]:
-    """The problem in the form that clients of OpenAI's interface read."""
+    """Return the problem in the form that clients of OpenAI's interface read."""
     status = _openai_status(problem)
     place = problem.errors[0].pointer.removeprefix("/").partition("/")[0] if problem.errors else None
     return {
@@ -163,7 +148,7 @@ def openai_error(problem: Problem) -> dict[str, Any]:
 
 
 def _openai_status(problem: Problem) -> int:
-    """Theirs for a body at fault is 400."""
+    """Return the status that OpenAI's interface has for a problem; for a body at fault it is 400."""
     return 400 if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY else problem.status
 
 
@@ -178,16 +163,16 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     for item in error.errors()[:MOST_NAMED]:
         place, *path = item["loc"]
         if item["type"] == "json_invalid":
-            in_body.append(ProblemItem(pointer="", detail=f"is not JSON: {item['ctx']['error']} at {path[0]}"))
+            in_body.append(Place("", f"is not JSON: {item['ctx']['error']} at {path[0]}"))
         elif place == "body":
-            in_body.append(ProblemItem(pointer=pointer(*path), detail=item["msg"]))
+            in_body.append(Place(pointer(*path), item["msg"]))
         else:
             elsewhere.append(f"{place} parameter {'.'.join(map(str, path))}: {item['msg']}")
-    problem = ProblemError(422, "invalid-request", _summary(in_body, elsewhere), at=in_body)
+    problem = ProblemError(422, "invalid-request", _summary(in_body, elsewhere), places=in_body)
     return answer(problem, request.url.path)
 
 
-def _summary(in_body: Sequence[ProblemItem], elsewhere: Iterable[str]) -> str:
+def _summary(in_body: Sequence[Place], elsewhere: Iterable[str]) -> str:
     said = list(elsewhere)
     if in_body:
         first = f"{in_body[0].pointer or 'the body'}: {in_body[0].detail}"
@@ -203,7 +188,7 @@ def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's description, with problem documents where it would put its own error bodies."""
+    """Return FastAPI's description, with problem documents where it would put its own error bodies."""
     if app.openapi_schema:
         return app.openapi_schema
     schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)

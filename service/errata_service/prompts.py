@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from errata_registry.records import ProblemItem
 from tokenizers.decoders import DecodeStream
 
+from errata.errors import Place
 from errata.model import EditableModel
 from errata_service.problems import ProblemError
 
@@ -32,7 +32,7 @@ def prompt_ids(model: EditableModel, prompt: str | Sequence[int], place: str, ro
         detail = f"has {len(token_ids)} tokens and leaves no room in a context of {model.max_length}"
     else:
         return token_ids
-    raise ProblemError(422, "bad-prompt", f"the prompt {detail}", at=[ProblemItem(pointer=place, detail=detail)])
+    raise ProblemError(422, "bad-prompt", f"the prompt {detail}", places=[Place(place, detail)])
 
 
 def prompt_offsets(model: EditableModel, prompt: str | Sequence[int]) -> list[int]:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import redis
 import torch
+from errata_client.records import BASE_VERSION, Replica
 from errata_registry.jobs.recovery import recover
-from errata_registry.records import BASE_VERSION, Replica
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
@@ -124,7 +124,7 @@ class ServingReplica:
         if self._engine is not None:
             self._engine.close()
         try:
-            self.registry.withdraw_replica(self.id)
+            self.registry.replicas.withdraw(self.id)
         except redis.RedisError as error:
             log.warning("this replica could not be withdrawn: %s", error)
         self.registry.close()
@@ -162,14 +162,14 @@ class ServingReplica:
         gc.freeze()
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
-            model, lambda version: registry.load_deltas(version, model.digest), settings, self.metrics
+            model, lambda version: registry.versions.load_deltas(version, model.digest), settings, self.metrics
         )
 
     def _recover_once(self) -> None:
         """Put the registry in order as soon as Redis answers. Raises `Conflict`."""
         while not self.stopping.is_set():
             try:
-                recover(self.registry, at_start=True)
+                recover(self.registry)
                 return
             except redis.RedisError as error:
                 self._obstacle = f"Redis does not answer: {error}"
@@ -184,11 +184,11 @@ class ServingReplica:
         while not self.stopping.is_set():
             try:
                 if cursor is None:
-                    cursor = self.registry.activation_cursor()
-                if self._switch_to(self.registry.active()):
+                    cursor = self.registry.activations.cursor()
+                if self._switch_to(self.registry.activations.active()):
                     self._announce()
                 self._lost_track = None
-                cursor = self.registry.follow_activations(cursor, WAIT_FOR_ACTIVATION_MS)
+                cursor = self.registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
             except redis.RedisError as error:
                 log.warning("activations cannot be followed: %s", error)
                 cursor = None
@@ -222,7 +222,7 @@ class ServingReplica:
         with self._announcing:
             if (version := self.engine.active) is not None:
                 load_ms, swap_ms = (self._swap.load_ms, self._swap.swap_ms) if self._swap else (None, None)
-                self.registry.announce_replica(Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms))
+                self.registry.replicas.announce(Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms))
 
     def _send_heartbeats(self) -> None:
         while not self.stopping.wait(self.settings.replica_ttl_s / 3):

@@ -70,4 +70,4 @@ def test_accidents_of_typing_make_no_second_fact_and_no_second_prompt() -> None:
 def test_an_empty_prompt_to_measure_is_a_problem() -> None:
     with pytest.raises(InvalidFacts) as caught:
         FactSet([Fact("A", "is", "b", paraphrases=(" ",), neighbors=(Neighbor("C is", " "),))])
-    assert [problem.field for problem in caught.value.problems] == ["neighbors", "paraphrases"]
+    assert [problem.field for problem in caught.value.problems] == ["paraphrases[0]", "neighbors[0].object"]

@@ -9,18 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from errata_client.records import VersionStatus
 from errata_registry import keys
+from errata_registry.jobs.kinds import kind_of
 from errata_registry.jobs.recovery import recover
-from errata_registry.records import (
-    BaseModelName,
-    EditRequest,
-    FactBody,
-    Manifest,
-    StoredFact,
-    VersionStatus,
-)
+from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
+from errata_registry.stored import now
+from errata_registry.versions.facts import Origin, stored_fact
+from errata_registry.versions.manifest import BaseModelName, Manifest
 from redis import Redis
 from rq import Queue
 
@@ -65,7 +63,8 @@ def hold(settings: Settings) -> Iterator[Hold]:
     with Redis.from_url(str(settings.redis_url)) as connection:
 
         def hold(job: str, lease_s: float | None = 60, fails: bool = False) -> None:
-            queue = Queue(keys.SHARD_QUEUE if "-shard-" in job else keys.QUEUE, connection=connection)
+            kind = kind_of(job)
+            queue = Queue(keys.SHARD_QUEUE if kind is None else kind.queue, connection=connection)
             ids = [waiting for waiting in queue.get_job_ids() if waiting == job or waiting.startswith(f"{job}-go-on-")]
             for job_id in ids or [job]:
                 queue.remove(job_id)
@@ -91,16 +90,15 @@ def publish_version(
         registry.artifacts,
         BaseModelName(name="base", digest=digest, dtype="float32"),
         {2: Delta.of_factors(torch.ones(8, 1).double(), torch.ones(1, 16).double())},
-        [StoredFact.from_fact(fact, edit) for fact in FactSet(facts)],
-        parent=registry.active() if parent is None else parent,
+        [stored_fact(fact, Origin(edit, None, now())) for fact in FactSet(facts)],
+        parent=registry.activations.active() if parent is None else parent,
         edit=edit,
         status=status,
     )
-    registry.put_version(made_up.id)
     return made_up
 
 
 @pytest.fixture
 def request_body() -> EditRequest:
     """An edit of one fact."""
-    return EditRequest(facts=(FactBody(subject="Ada Lovelace", relation="was born in", object="Paris"),))
+    return EditRequest(facts=(Fact(subject="Ada Lovelace", relation="was born in", object="Paris"),))

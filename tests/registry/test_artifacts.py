@@ -23,9 +23,9 @@ def test_a_published_version_reads_back(registry: Registry, publish: Publish) ->
     assert manifest.id == 1
     assert registry.artifacts.manifest(1) == manifest
     assert registry.artifacts.of_edit("edit_7") == manifest
-    assert [(fact.object, fact.edit) for fact in registry.facts(1)] == [("Paris", "edit_7")]
-    assert registry.load_deltas(1, BASE_DIGEST)[2].dense().shape == (8, 16)
-    assert registry.load_deltas(0, BASE_DIGEST) == {}
+    assert [(fact.object, fact.edit) for fact in registry.versions.facts(1)] == [("Paris", "edit_7")]
+    assert registry.versions.load_deltas(1, BASE_DIGEST)[2].dense().shape == (8, 16)
+    assert registry.versions.load_deltas(0, BASE_DIGEST) == {}
 
 
 def test_the_rename_allocates_the_number(registry: Registry, publish: Publish) -> None:
@@ -70,7 +70,7 @@ def test_a_truncated_delta_is_refused(registry: Registry, publish: Publish) -> N
     os.truncate(path, size // 2)
 
     with pytest.raises(CorruptArtifact, match=f"version 1: delta.safetensors has {size // 2} bytes instead of {size}"):
-        registry.load_deltas(1, BASE_DIGEST)
+        registry.versions.load_deltas(1, BASE_DIGEST)
 
 
 @pytest.mark.parametrize("name", [DELTA, FACTS])
@@ -83,9 +83,9 @@ def test_an_altered_file_is_refused(registry: Registry, publish: Publish, name: 
 
     with pytest.raises(CorruptArtifact, match=f"{name} does not have the checksum"):
         if name == DELTA:
-            registry.load_deltas(1, BASE_DIGEST)
+            registry.versions.load_deltas(1, BASE_DIGEST)
         else:
-            registry.facts(1)
+            registry.versions.facts(1)
 
 
 def test_a_missing_delta_is_refused(registry: Registry, publish: Publish) -> None:
@@ -93,7 +93,7 @@ def test_a_missing_delta_is_refused(registry: Registry, publish: Publish) -> Non
     (folder_of(registry, 1) / DELTA).unlink()
 
     with pytest.raises(CorruptArtifact, match=r"delta\.safetensors is missing"):
-        registry.load_deltas(1, BASE_DIGEST)
+        registry.versions.load_deltas(1, BASE_DIGEST)
 
 
 def test_an_unreadable_manifest_is_named(registry: Registry, publish: Publish) -> None:
@@ -108,18 +108,18 @@ def test_a_version_of_other_base_weights_is_refused(registry: Registry, publish:
     publish(digest="c" * 64)
 
     with pytest.raises(WrongBaseModel, match="version 1 was built on base"):
-        registry.load_deltas(1, BASE_DIGEST)
+        registry.versions.load_deltas(1, BASE_DIGEST)
 
 
 def test_a_deleted_version_leaves_its_history_and_its_number(registry: Registry, publish: Publish) -> None:
     publish()
-    registry.delete_version(1)
+    registry.versions.delete(1)
 
     assert (folder_of(registry, 1) / MANIFEST).exists()
     assert (folder_of(registry, 1) / FACTS).exists()
     assert not (folder_of(registry, 1) / DELTA).exists()
     with pytest.raises(UnknownVersion, match="version 1 was deleted"):
-        registry.facts(1)
+        registry.versions.facts(1)
     assert publish().id == 2
 
 

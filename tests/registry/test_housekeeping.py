@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from errata_registry.jobs.recovery import rebuild, recover
-from errata_registry.records import EditRequest, RebuildRequest
+from errata_registry.jobs.recovery import recover
+from errata_registry.jobs.requests import EditRequest, RebuildRequest
 from errata_registry.registry import Registry
 from errata_registry.verification import verify
 from errata_registry.versions.folder import CHANGES, DELTA, MANIFEST
@@ -26,9 +26,9 @@ def test_the_history_of_a_fact_goes_through_all_versions(registry: Registry, pub
     publish(BERN, ROME, edit="edit_3", parent=2)
     publish(ROME, edit="edit_4", parent=3)
     publish(BERN, edit="edit_5", parent=1)  # a branch
-    registry.delete_version(3)
+    registry.versions.delete(3)
 
-    history = registry.fact_sets.history(PARIS.id)
+    history = registry.versions.fact_sets.history(PARIS.id)
 
     assert [(e.version, e.parent, e.edit, e.change, e.before, e.after) for e in history] == [
         (5, 1, "edit_5", "changed", "Paris", "Bern"),
@@ -36,77 +36,77 @@ def test_the_history_of_a_fact_goes_through_all_versions(registry: Registry, pub
         (3, 2, "edit_3", "changed", "Paris", "Bern"),
         (1, 0, "edit_1", "added", None, "Paris"),
     ]
-    assert registry.fact_sets.history(Fact("Nobody", "is", "here").id) == ()
+    assert registry.versions.fact_sets.history(Fact("Nobody", "is", "here").id) == ()
 
 
 def test_a_name_stands_for_one_version_and_keeps_it(registry: Registry, publish: Publish) -> None:
     publish()
     publish()
-    registry.name_version("production", 1)
-    registry.name_version("best", 1)
-    assert registry.version(1).aliases == ("best", "production")
+    registry.versions.name("production", 1)
+    registry.versions.name("best", 1)
+    assert registry.versions.get(1).aliases == ("best", "production")
     with pytest.raises(Conflict, match="best, production"):
-        registry.delete_version(1)
-    registry.name_version("production", 2)
-    registry.take_name("best")
+        registry.versions.delete(1)
+    registry.versions.name("production", 2)
+    registry.versions.take_name("best")
     assert registry.aliases.all() == {"production": 2}
-    registry.delete_version(1)
+    registry.versions.delete(1)
     with pytest.raises(UnknownVersion):
-        registry.name_version("production", 1)
+        registry.versions.name("production", 1)
     with pytest.raises(UnknownAlias, match="best"):
-        registry.take_name("best")
+        registry.versions.take_name("best")
 
 
 def test_weights_that_nobody_needs_are_dropped_and_others_never(
     registry: Registry, publish: Publish, request_body: EditRequest
 ) -> None:
-    edit, _ = registry.create_edit(request_body)
+    edit = registry.edits.create_edit(request_body)
     for _ in range(7):
         publish()
     publish(edit=edit.id)  # its worker died before it could settle what becomes of it
     publish()
-    registry.name_version("keep", 1)
-    registry.activate(3)
-    registry.activate(5)
+    registry.versions.name("keep", 1)
+    registry.activations.activate(3)
+    registry.activations.activate(5)
 
     assert drop_weights(registry, 10, dry_run=True) == drop_weights(registry, 100, dry_run=True) == ()
     foreseen = drop_weights(registry, 1, dry_run=True)
     assert [dropped.version for dropped in foreseen] == [2, 4, 6, 7] and foreseen[0].bytes > 0
-    assert not registry.version(2).dropped
+    assert not registry.versions.get(2).dropped
     assert drop_weights(registry, 1) == foreseen
     assert drop_weights(registry, 1) == ()
 
-    assert [version.id for version in registry.versions().data if version.dropped] == [7, 6, 4, 2]
-    assert len(registry.facts(2)) == 1
+    assert [version.id for version in registry.versions.page().data if version.dropped] == [7, 6, 4, 2]
+    assert len(registry.versions.facts(2)) == 1
     for use in (
-        lambda: registry.activate(2),
-        lambda: registry.load_deltas(2, BASE_DIGEST),
-        lambda: registry.name_version("best", 2),
+        lambda: registry.activations.activate(2),
+        lambda: registry.versions.load_deltas(2, BASE_DIGEST),
+        lambda: registry.versions.name("best", 2),
     ):
         with pytest.raises(WeightsDropped, match="rebuild"):
             use()
     registry.redis.flushdb()
-    rebuild(registry)
-    assert registry.version(2).dropped
+    recover(registry)
+    assert registry.versions.get(2).dropped
 
 
 def test_dropped_weights_are_put_back(registry: Registry, publish: Publish) -> None:
     publish()
-    before = registry.load_deltas(1, BASE_DIGEST)
+    before = registry.versions.load_deltas(1, BASE_DIGEST)
     with pytest.raises(Conflict, match="are there"):
-        registry.create_edit(RebuildRequest(rebuild=1))
+        registry.edits.create_edit(RebuildRequest(rebuild=1))
     drop_weights(registry, 0)
-    edit, _ = registry.create_edit(RebuildRequest(rebuild=1))
+    edit = registry.edits.create_edit(RebuildRequest(rebuild=1))
     assert (edit.rebuild, edit.version, edit.facts) == (True, 1, 0)
-    assert registry.create_edit(RebuildRequest(rebuild=1)) == (edit, False)
+    assert registry.edits.create_edit(RebuildRequest(rebuild=1)) == edit
 
     written = registry.artifacts.draft((), (), lambda path: deltas.write(path, before))
-    with written as draft, registry.deciding():
-        restored = registry.restore(registry.artifacts.manifest(1), draft)
+    with written as draft, registry.activations.deciding():
+        restored = registry.artifacts.restore(registry.artifacts.manifest(1), draft)
 
     assert restored.files[DELTA] == draft.files[DELTA] and not draft.folder.exists()
-    assert not registry.version(1).dropped
-    assert registry.activate(1).active == 1
+    assert not registry.versions.get(1).dropped
+    assert registry.activations.activate(1).active == 1
 
 
 def test_what_redis_was_not_told_is_seen_all_the_same(registry: Registry, publish: Publish) -> None:
@@ -115,12 +115,12 @@ def test_what_redis_was_not_told_is_seen_all_the_same(registry: Registry, publis
         publish()
     registry.artifacts.drop(1)
     registry.artifacts.delete(2)
-    assert registry.version(1).dropped
-    assert registry.create_edit(RebuildRequest(rebuild=1))[0].rebuild
+    assert registry.versions.get(1).dropped
+    assert registry.edits.create_edit(RebuildRequest(rebuild=1)).rebuild
     with pytest.raises(UnknownVersion):
-        registry.version(2)
+        registry.versions.get(2)
     recover(registry)
-    assert [version.id for version in registry.versions().data] == [3, 1, 0]
+    assert [version.id for version in registry.versions.page().data] == [3, 1, 0]
 
 
 def test_a_version_that_cannot_be_read_hides_no_history(registry: Registry, publish: Publish) -> None:
@@ -129,7 +129,7 @@ def test_a_version_that_cannot_be_read_hides_no_history(registry: Registry, publ
     publish(PARIS, parent=2)
     folder = registry.artifacts.folder(2).path
     (folder / CHANGES).write_text('damaged: "id":"' + PARIS.id + '"\n')
-    assert [event.version for event in registry.fact_sets.history(PARIS.id)] == [3, 1]
+    assert [event.version for event in registry.versions.fact_sets.history(PARIS.id)] == [3, 1]
 
 
 def test_versions_from_before_changes_were_kept_have_a_history(registry: Registry, publish: Publish) -> None:
@@ -141,6 +141,9 @@ def test_versions_from_before_changes_were_kept_have_a_history(registry: Registr
         without = {name: file for name, file in folder.manifest.files.items() if name != CHANGES}
         (folder.path / MANIFEST).write_text(folder.manifest.model_copy(update={"files": without}).model_dump_json())
         (folder.path / CHANGES).unlink()
-    assert [(e.version, e.change) for e in registry.fact_sets.history(PARIS.id)] == [(2, "changed"), (1, "added")]
-    assert [e.version for e in registry.fact_sets.history(ROME.id)] == [3]
+    assert [(e.version, e.change) for e in registry.versions.fact_sets.history(PARIS.id)] == [
+        (2, "changed"),
+        (1, "added"),
+    ]
+    assert [e.version for e in registry.versions.fact_sets.history(ROME.id)] == [3]
     assert verify(registry.settings.home).faults == ()

@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Journal:
-    return Journal(path)
+    return Journal(path.parent)
 
 
 def test_an_empty_journal_serves_the_base(journal: Journal) -> None:
@@ -91,7 +91,7 @@ def test_the_lock_holds_between_processes(journal: Journal, path: Path) -> None:
         "with journal.locked(): journal.append(2, by='other')\n"
     )
     with journal.locked():
-        other = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+        other = subprocess.Popen([sys.executable, "-c", program, str(path.parent)], stdout=subprocess.PIPE)
         assert other.stdout is not None
         other.stdout.readline()
         with pytest.raises(subprocess.TimeoutExpired):

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from contextlib import closing
 from typing import Any
 
 import pytest
+from errata_client.records import JobStatus, VersionStatus
 from errata_registry import keys
-from errata_registry.jobs import lost_jobs
-from errata_registry.jobs.recovery import recover
-from errata_registry.jobs.reindex import reindex
-from errata_registry.records import EditRequest, EditStatus, VersionStatus, now
+from errata_registry.jobs import recovery
+from errata_registry.jobs.recovery import recover, reindex
+from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
-from errata_worker.attempt import claim
-from errata_worker.work import EditWork
+from errata_registry.stored import now
+from errata_worker.running import claim
 
 from errata.errors import Conflict, CorruptArtifact
 from tests.registry.conftest import Hold, Publish
@@ -21,33 +23,33 @@ from tests.registry.conftest import Hold, Publish
 def everything(registry: Registry) -> tuple[object, ...]:
     """What a client can see of a registry."""
     return (
-        registry.edits(100),
-        registry.versions(100),
-        registry.active(),
-        registry.activations(),
-        registry.jobs.waiting(),
+        registry.edits.page(100),
+        registry.versions.page(100),
+        registry.activations.active(),
+        registry.activations.journal.entries(),
+        registry.queue.waiting(),
     )
 
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that is in neither place is taken for lost at the second look, however soon."""
-    monkeypatch.setattr(lost_jobs, "CLAIM_S", 0.0)
+    monkeypatch.setattr(recovery, "CLAIM_S", 0.0)
 
 
 @pytest.fixture
 def busy_registry(registry: Registry, publish: Publish, request_body: EditRequest) -> Registry:
     """Three versions, one rejected, one deleted; one edit that has ended, one that waits."""
-    ended, _ = registry.create_edit(request_body, "ended")
+    ended = registry.edits.create_edit(request_body, "ended")
     publish(edit=ended.id)
     publish()
     publish(status=VersionStatus.REJECTED)
-    registry.activate(2)
-    registry.activate(1, by=ended.id)
-    registry.delete_version(2)
-    registry.jobs.forget_edit(ended.id)
-    registry.update_edit(ended.id, status=EditStatus.SUCCEEDED, version=1)
-    registry.create_edit(request_body, "waiting")
+    registry.activations.activate(2)
+    registry.activations.activate(1, by=ended.id)
+    registry.versions.delete(2)
+    registry.queue.forget(ended.id)
+    registry.edits.update(ended.id, status=JobStatus.SUCCEEDED, version=1)
+    registry.edits.create_edit(request_body, "waiting")
     return registry
 
 
@@ -55,7 +57,7 @@ def test_a_wiped_redis_is_rebuilt(busy_registry: Registry, settings: Settings) -
     before = everything(busy_registry)
     busy_registry.redis.flushdb()
 
-    rebuilt = reindex(settings)
+    rebuilt = reindex(busy_registry)
 
     assert str(rebuilt) == "2 versions (1 is active), 2 edits, 1 of them queued again"
     assert everything(busy_registry) == before
@@ -63,29 +65,29 @@ def test_a_wiped_redis_is_rebuilt(busy_registry: Registry, settings: Settings) -
 
 def test_reindexing_again_changes_nothing(busy_registry: Registry, settings: Settings) -> None:
     busy_registry.redis.flushdb()
-    reindex(settings)
+    reindex(busy_registry)
     before = everything(busy_registry)
-    events = [busy_registry.events(edit.id) for edit in busy_registry.edits().data]
+    events = [busy_registry.edits.events(edit.id) for edit in busy_registry.edits.page().data]
 
-    assert reindex(settings).queued_again == 0
+    assert reindex(busy_registry).edits_queued_again == 0
     assert everything(busy_registry) == before
-    assert [busy_registry.events(edit.id) for edit in busy_registry.edits().data] == events
+    assert [busy_registry.edits.events(edit.id) for edit in busy_registry.edits.page().data] == events
 
 
 def test_idempotency_keys_survive(busy_registry: Registry, request_body: EditRequest) -> None:
-    ids = [edit.id for edit in busy_registry.edits().data]
+    ids = [edit.id for edit in busy_registry.edits.page().data]
     busy_registry.redis.flushdb()
     recover(busy_registry)
 
-    assert [busy_registry.create_edit(request_body, key) for key in ("waiting", "ended")] == [
-        (busy_registry.edit(edit_id), False) for edit_id in ids
+    assert [busy_registry.edits.create_edit(request_body, key) for key in ("waiting", "ended")] == [
+        busy_registry.edits.record(edit_id) for edit_id in ids
     ]
 
 
 def test_recovery_notices_the_wipe_itself(busy_registry: Registry) -> None:
     before = everything(busy_registry)
     busy_registry.redis.flushdb()
-    assert busy_registry.active() == 1  # the journal knows, even before
+    assert busy_registry.activations.active() == 1  # the journal knows, even before
 
     recover(busy_registry)
 
@@ -96,7 +98,7 @@ def test_an_unreadable_version_does_not_stop_the_others(busy_registry: Registry,
     (settings.home / "versions/000003/manifest.json").write_text("")
     busy_registry.redis.flushdb()
 
-    rebuilt = reindex(settings)
+    rebuilt = reindex(busy_registry)
 
     assert rebuilt.versions == 1
     assert "version 3: manifest.json cannot be read" in str(rebuilt)
@@ -104,46 +106,44 @@ def test_an_unreadable_version_does_not_stop_the_others(busy_registry: Registry,
 
 @pytest.mark.parametrize("name", ["request.json", "outcome.json"])
 def test_an_unreadable_edit_does_not_stop_the_others(busy_registry: Registry, settings: Settings, name: str) -> None:
-    waiting, ended = (edit.id for edit in busy_registry.edits().data)
+    waiting, ended = (edit.id for edit in busy_registry.edits.page().data)
     (settings.home / "edits" / ended / name).write_bytes(b"\xff")
     busy_registry.redis.flushdb()
 
-    rebuilt = reindex(settings)
+    rebuilt = reindex(busy_registry)
 
     assert (rebuilt.versions, rebuilt.active, rebuilt.edits) == (2, 1, 1)
     assert f"left out: {ended}: {name} cannot be read" in str(rebuilt)
-    assert busy_registry.jobs.waiting() == [waiting]
+    assert busy_registry.queue.waiting() == [waiting]
 
 
-def test_an_unreadable_journal_is_the_last_thing_that_stops_a_rebuild(
-    busy_registry: Registry, settings: Settings
-) -> None:
-    before = busy_registry.edits(100)
+def test_an_unreadable_journal_stops_no_recovery(busy_registry: Registry, settings: Settings) -> None:
+    before = busy_registry.edits.page(100)
     (settings.home / "activations.jsonl").write_text("{\n")
     busy_registry.redis.flushdb()
 
+    recover(busy_registry)
     with pytest.raises(CorruptArtifact, match="journal"):
-        recover(busy_registry)
-    assert busy_registry.edits(100) == before
-    assert busy_registry.queued() == 1
+        busy_registry.activations.active()
+    assert busy_registry.edits.page(100) == before
+    assert busy_registry.queue.num_waiting(keys.EDIT_QUEUE) == 1
 
 
 @pytest.mark.usefixtures("no_patience")
 def test_what_a_redis_that_knows_the_home_has_forgotten_is_told_again_at_a_start(busy_registry: Registry) -> None:
     before = everything(busy_registry)
-    waiting, ended = (edit.id for edit in busy_registry.edits().data)
+    waiting, ended = (edit.id for edit in busy_registry.edits.page().data)
     redis = busy_registry.redis
-    busy_registry.jobs.forget_edit(waiting)
-    redis.delete(keys.edit(waiting), keys.idempotency("edit", "waiting"), keys.version(3))
-    redis.srem(keys.UNFINISHED, waiting)
-    redis.zrem(keys.EDITS, waiting)
-    redis.zrem(keys.VERSIONS, "3")
-    redis.zadd(keys.VERSIONS, {"2": 2})  # it was deleted
+    busy_registry.queue.forget(waiting)
+    redis.delete(*keys.live_state(waiting))
+    redis.srem(keys.JOBS, waiting)
+    redis.sadd(keys.JOBS, ended)
     redis.set(
-        keys.edit(ended), busy_registry.edit(ended).model_copy(update={"status": EditStatus.RUNNING}).model_dump_json()
+        keys.job(ended),
+        busy_registry.edits.record(ended).model_copy(update={"status": JobStatus.RUNNING}).model_dump_json(),
     )
 
-    recover(busy_registry, at_start=True)
+    recover(busy_registry)
     recover(busy_registry)
 
     assert everything(busy_registry) == before
@@ -153,16 +153,16 @@ def test_what_a_redis_that_knows_the_home_has_forgotten_is_told_again_at_a_start
 def test_a_lost_edit_that_cannot_be_read_does_not_keep_others_waiting(
     registry: Registry, settings: Settings, request_body: EditRequest
 ) -> None:
-    bad, good = (registry.create_edit(request_body)[0].id for _ in range(2))
+    bad, good = (registry.edits.create_edit(request_body).id for _ in range(2))
     for edit_id in (bad, good):
         lose(registry, edit_id)
     (settings.home / "edits" / bad / "outcome.json").write_text("{")
     for _ in range(2):
         recover(registry)
 
-    assert registry.jobs.waiting() == [good]
-    ended = registry.edit(bad)
-    assert ended.status is EditStatus.FAILED and ended.error is not None
+    assert registry.queue.waiting() == [good]
+    ended = registry.edits.record(bad)
+    assert ended.status is JobStatus.FAILED and ended.error is not None
     assert "outcome.json cannot be read" in ended.error.detail
 
 
@@ -170,15 +170,15 @@ def test_a_lost_edit_that_cannot_be_read_does_not_keep_others_waiting(
 def test_a_lost_edit_whose_folder_is_gone_ends_where_it_can_be_seen(
     registry: Registry, settings: Settings, request_body: EditRequest
 ) -> None:
-    edit, _ = registry.create_edit(request_body)
+    edit = registry.edits.create_edit(request_body)
     lose(registry, edit.id)
     shutil.rmtree(settings.home / "edits" / edit.id)
     for _ in range(2):
         recover(registry)
 
-    ended = registry.edit(edit.id)
-    assert ended.status is EditStatus.FAILED and ended.error is not None and "gone" in ended.error.detail
-    assert registry.unfinished() == [] == registry.jobs.waiting()
+    ended = registry.edits.record(edit.id)
+    assert ended.status is JobStatus.FAILED and ended.error is not None and "gone" in ended.error.detail
+    assert registry.edits.folder.unfinished() == [] == registry.queue.waiting()
 
 
 def test_the_redis_of_another_home_is_refused(registry: Registry, settings: Settings) -> None:
@@ -190,15 +190,59 @@ def test_the_redis_of_another_home_is_refused(registry: Registry, settings: Sett
     other.close()
 
 
-def test_redis_follows_the_journal(registry: Registry, publish: Publish) -> None:
+def test_the_journal_alone_decides_what_serves(registry: Registry, publish: Publish) -> None:
     publish()
-    cursor = registry.activation_cursor()
-    registry.journal.append(1, by="a process that died before it told Redis")
+    cursor = registry.activations.cursor()
+    registry.activations.journal.append(1, by="a process that died before it woke the replicas")
 
+    assert registry.activations.active() == 1  # which they look at by themselves every now and then
+    assert registry.activations.follow(cursor, 1) == cursor
+
+
+@pytest.mark.usefixtures("no_patience")
+def test_what_is_accepted_while_recovery_looks_is_left_alone(settings: Settings, request_body: EditRequest) -> None:
+    with closing(Registry(settings.model_copy(update={"max_queued_edits": 1000}))) as registry:
+        registry.redis.flushdb()
+        registry.bind_base("base", "b" * 64)
+        over = threading.Event()
+
+        def look_all_the_time() -> None:
+            while not over.is_set():
+                recover(registry)
+
+        looking = threading.Thread(target=look_all_the_time)
+        looking.start()
+        ids = [registry.edits.create_edit(request_body).id for _ in range(100)]
+        over.set()
+        looking.join()
+        assert {registry.edits.record(edit_id).status for edit_id in ids} == {JobStatus.QUEUED}
+
+
+def test_a_disk_that_cannot_be_read_for_a_moment_ends_nothing(
+    registry: Registry, settings: Settings, request_body: EditRequest
+) -> None:
+    edit = registry.edits.create_edit(request_body)
+    outcome = settings.home / "edits" / edit.id / "outcome.json"
+    outcome.mkdir()  # to read a folder is an OSError
     recover(registry)
+    outcome.rmdir()
+    recover(registry)
+    assert registry.edits.record(edit.id).status is JobStatus.QUEUED
+    assert registry.edits.folder.unfinished() == [edit.id] == registry.queue.waiting()
 
-    assert registry.active() == 1
-    assert registry.follow_activations(cursor, 1000) != cursor
+
+def test_an_edit_of_which_nothing_can_be_read_ends_where_it_can_be_seen(
+    registry: Registry, settings: Settings, request_body: EditRequest
+) -> None:
+    edit = registry.edits.create_edit(request_body)
+    (settings.home / "edits" / edit.id / "request.json").write_text("{")
+    registry.redis.flushdb()
+    recover(registry)
+    ended = registry.edits.record(edit.id)
+    assert ended.status is JobStatus.FAILED and ended.error is not None
+    assert "request.json cannot be read" in ended.error.detail
+    assert ended.created_at.replace(microsecond=0) == edit.created_at.replace(microsecond=0)
+    assert registry.edits.count()[JobStatus.FAILED] == 1
 
 
 # Edits whose worker is gone
@@ -206,7 +250,7 @@ def test_redis_follows_the_journal(registry: Registry, publish: Publish) -> None
 
 def lose(registry: Registry, edit_id: str) -> None:
     """The edit's job leaves the queue, and its worker is never heard of again."""
-    registry.jobs.forget_edit(edit_id)
+    registry.queue.forget(edit_id)
 
 
 @pytest.mark.usefixtures("no_patience")
@@ -214,87 +258,87 @@ def lose(registry: Registry, edit_id: str) -> None:
 def test_an_edit_that_loses_workers_is_queued_again_and_ends_at_the_last(
     registry: Registry, request_body: EditRequest, hold: Hold, ending: dict[str, Any]
 ) -> None:
-    edit, _ = registry.create_edit(request_body)
-    other, _ = registry.create_edit(request_body)
+    edit = registry.edits.create_edit(request_body)
+    other = registry.edits.create_edit(request_body)
     for attempt in range(1, registry.settings.max_attempts + 1):
-        assert registry.jobs.waiting() == [edit.id, other.id]
+        assert registry.queue.waiting() == [edit.id, other.id]
         hold(edit.id, **ending)
-        registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=attempt, started_at=now())
+        registry.edits.update(edit.id, status=JobStatus.RUNNING, attempts=attempt, started_at=now())
         for _ in range(2):
             recover(registry)
-        assert registry.queued() == 1  # one that has begun goes first, and does not count
+        assert registry.queue.num_waiting(keys.EDIT_QUEUE) == 1  # one that has begun goes first, and does not count
 
-    ended = registry.edit(edit.id)
-    assert (ended.status, ended.attempts) == (EditStatus.FAILED, 2)
+    ended = registry.edits.record(edit.id)
+    assert (ended.status, ended.attempts) == (JobStatus.FAILED, 2)
     assert ended.error is not None
     assert "2 times with the edit in hand" in ended.error.detail
-    assert registry.jobs.waiting() == [other.id]
-    assert registry.jobs.abandoned() == registry.jobs.failed() == set()
+    assert registry.queue.waiting() == [other.id]
+    assert registry.queue.whereabouts().abandoned == registry.queue.whereabouts().failed == set()
 
 
 @pytest.mark.usefixtures("no_patience")
 def test_an_edit_that_left_no_trace_is_queued_again_and_has_lost_no_worker(
     registry: Registry, request_body: EditRequest, hold: Hold
 ) -> None:
-    edit, _ = registry.create_edit(request_body)
-    registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
+    edit = registry.edits.create_edit(request_body)
+    registry.edits.update(edit.id, status=JobStatus.RUNNING, attempts=1)
     for _ in range(registry.settings.max_attempts + 1):
         hold(edit.id, lease_s=None)
         recover(registry)
-        assert registry.jobs.waiting() == []  # it may just be on its way to a worker
+        assert registry.queue.waiting() == []  # it may just be on its way to a worker
         recover(registry)
-        assert registry.jobs.waiting() == [edit.id]
+        assert registry.queue.waiting() == [edit.id]
 
-    running = registry.edit(edit.id)
-    assert (running.status, running.attempts) == (EditStatus.RUNNING, 1)
+    running = registry.edits.record(edit.id)
+    assert (running.status, running.attempts) == (JobStatus.RUNNING, 1)
 
 
 @pytest.mark.usefixtures("no_patience")
 def test_what_has_made_its_version_is_not_cancelled_any_more(
     registry: Registry, request_body: EditRequest, hold: Hold, publish: Publish
 ) -> None:
-    edit, _ = registry.create_edit(request_body)
-    registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
+    edit = registry.edits.create_edit(request_body)
+    registry.edits.update(edit.id, status=JobStatus.RUNNING, attempts=1)
     publish(edit=edit.id)
     hold(edit.id, lease_s=-1)
 
-    assert registry.request_cancel(edit.id).status is EditStatus.RUNNING
+    assert registry.edits.cancel(edit.id).status is JobStatus.RUNNING
     recover(registry)
-    assert registry.edit(edit.id).status is EditStatus.QUEUED
-    assert registry.jobs.waiting() == [edit.id]
-    assert claim(EditWork(registry, edit.id)).status is EditStatus.RUNNING
+    assert registry.edits.record(edit.id).status is JobStatus.QUEUED
+    assert registry.queue.waiting() == [edit.id]
+    assert claim(registry.edits, edit.id).status is JobStatus.RUNNING
 
 
 @pytest.mark.usefixtures("no_patience")
 def test_a_waiting_edit_is_left_alone(registry: Registry, request_body: EditRequest) -> None:
-    edit, _ = registry.create_edit(request_body)
+    edit = registry.edits.create_edit(request_body)
     for _ in range(3):
         recover(registry)
 
-    assert registry.jobs.waiting() == [edit.id]
-    assert len(registry.events(edit.id)) == 1
+    assert registry.queue.waiting() == [edit.id]
+    assert len(registry.edits.events(edit.id)) == 1
 
 
 @pytest.mark.usefixtures("no_patience")
 def test_a_lost_edit_that_was_cancelled_has_ended(registry: Registry, request_body: EditRequest) -> None:
-    edit, _ = registry.create_edit(request_body)
+    edit = registry.edits.create_edit(request_body)
     lose(registry, edit.id)
-    registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
-    registry.request_cancel(edit.id)
+    registry.edits.update(edit.id, status=JobStatus.RUNNING, attempts=1)
+    registry.edits.cancel(edit.id)
     for _ in range(2):
         recover(registry)
 
-    assert registry.edit(edit.id).status is EditStatus.CANCELLED
+    assert registry.edits.record(edit.id).status is JobStatus.CANCELLED
 
 
 @pytest.mark.usefixtures("no_patience")
 def test_an_outcome_that_redis_was_not_told_of_counts(registry: Registry, request_body: EditRequest) -> None:
-    edit, _ = registry.create_edit(request_body)
+    edit = registry.edits.create_edit(request_body)
     lose(registry, edit.id)
-    running = registry.update_edit(edit.id, status=EditStatus.RUNNING, attempts=1)
-    registry.edit_files.finish(running.model_copy(update={"status": EditStatus.SUCCEEDED, "version": 1}))
+    running = registry.edits.update(edit.id, status=JobStatus.RUNNING, attempts=1)
+    registry.edits.folder.finish(running.model_copy(update={"status": JobStatus.SUCCEEDED, "version": 1}))
     for _ in range(2):
         recover(registry)
 
-    assert registry.edit(edit.id).status is EditStatus.SUCCEEDED
-    assert registry.queued() == 0
+    assert registry.edits.record(edit.id).status is JobStatus.SUCCEEDED
+    assert registry.queue.num_waiting(keys.EDIT_QUEUE) == 0

@@ -57,15 +57,15 @@ def test_an_exported_version_is_taken_in_elsewhere(registry: Registry, archive: 
     assert verify(home).faults == ()
 
     other = Registry(registry.settings.model_copy(update={"home": home}))
-    assert [(fact.object, fact.edit) for fact in other.facts(1)] == [("Bern", "edit_2"), ("Rome", "edit_2")]
+    assert [(fact.object, fact.edit) for fact in other.versions.facts(1)] == [("Bern", "edit_2"), ("Rome", "edit_2")]
     other.close()
 
 
 def test_what_was_taken_in_is_soon_known(registry: Registry, archive: Path) -> None:
     number = import_version(registry.settings.home, archive).id
     recover(registry)
-    assert [version.id for version in registry.versions().data] == [number, 2, 1, 0]
-    assert registry.activate(number).active == number
+    assert [version.id for version in registry.versions.page().data] == [number, 2, 1, 0]
+    assert registry.activations.activate(number).active == number
 
 
 def test_a_version_of_other_weights_is_not_taken_in(archive: Path, tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_a_whole_home_is_found_whole(registry: Registry, publish: Publish) -> No
     publish(PARIS)
     publish(BERN, ROME, parent=1)
     publish(ROME, parent=2)
-    registry.activate(2)
-    registry.name_version("best", 2)
-    registry.delete_version(1)
+    registry.activations.activate(2)
+    registry.versions.name("best", 2)
+    registry.versions.delete(1)
     drop_weights(registry, 0)
     verified = verify(registry.settings.home)
     assert verified.faults == ()
@@ -178,8 +178,8 @@ def test_damage_is_found_and_named(
 ) -> None:
     publish(PARIS)
     publish(BERN, ROME, parent=1)
-    registry.activate(2)
-    registry.name_version("best", 1)
+    registry.activations.activate(2)
+    registry.versions.name("best", 1)
     damage(registry.settings.home / place)
     faults = verify(registry.settings.home).faults
     assert any(complaint in fault for fault in faults), faults

@@ -13,9 +13,11 @@ import httpx
 import pytest
 import torch
 from errata_cli.processes import environment, free_port, last_lines, start, stop
-from errata_registry.records import BaseModelName, StoredFact, now
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
+from errata_registry.stored import now
+from errata_registry.versions.facts import Origin, stored_fact
+from errata_registry.versions.manifest import BaseModelName
 
 from errata.deltas import Delta
 from errata.facts import Fact
@@ -115,9 +117,8 @@ def publish(model: EditableModel) -> Publish:
             scale = size * float(weight.norm() / (left.norm() * right.norm()))
             updates[layer] = Delta.of_factors(left * scale, right)
         base_model = BaseModelName(name=model.name, digest=model.digest, dtype="float32")
-        stored = [StoredFact.from_fact(fact, "edit_made_up", at=now()) for fact in facts]
+        stored = [stored_fact(fact, Origin("edit_made_up", None, now())) for fact in facts]
         made_up = make_up_version(registry.artifacts, base_model, updates, stored, parent=parent)
-        registry.put_version(made_up.id)
         return made_up.id
 
     return make

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_registry.records import EditStatus, FactOutcome, Progress, Stage
+from errata_client.records import FactOutcome, JobStatus, Progress, Stage
 from errata_registry.registry import Registry
 
 from errata.facts import MAX_FACTS, Fact
@@ -108,7 +108,7 @@ def test_a_queued_edit_is_cancelled_at_once(client: httpx.Client, edit: str) -> 
 
 
 def test_an_edit_that_has_ended_cannot_be_cancelled(client: httpx.Client, registry: Registry, edit: str) -> None:
-    registry.update_edit(edit, status=EditStatus.FAILED)
+    registry.edits.update(edit, status=JobStatus.FAILED)
     assert client.post(f"/edits/{edit}/cancel").status_code == 409
 
 
@@ -125,11 +125,11 @@ def test_events_are_told_as_they_happen_and_resumed(client: httpx.Client, regist
         assert answer.headers["content-type"].startswith("text/event-stream")
         stream = events(answer.iter_lines())
         told.append(next(stream))
-        registry.update_edit(edit, status=EditStatus.RUNNING)
-        registry.progress(edit, Progress(stage=Stage.TARGETS, done=1, total=4))
-        registry.log(edit, "info", "one\nof four")
+        registry.edits.update(edit, status=JobStatus.RUNNING)
+        registry.edits.progress(edit, Progress(stage=Stage.TARGETS, done=1, total=4))
+        registry.live.log(edit, "info", "one\nof four")
         told += [next(stream), next(stream), next(stream)]
-        registry.update_edit(edit, status=EditStatus.FAILED)
+        registry.edits.update(edit, status=JobStatus.FAILED)
         told += list(stream)
     assert [(name, data.get("status")) for _, name, data in told] == [
         ("status", "queued"),
@@ -165,8 +165,8 @@ def test_a_new_try_of_more_facts_than_a_version_may_hold_is_refused(
     edit = client.post("/edits", json={"facts": posted}).json()["id"]
     missed: dict[str, Any] = {"took": False, "known": False, "likelier": False}
     missed |= {"probability_before": 0.1, "probability_after": 0.1}
-    registry.edit_files.keep_fact_outcomes(edit, [FactOutcome(id=ada.id, **posted[0], **missed)])
-    registry.update_edit(edit, status=EditStatus.SUCCEEDED, version=publish(registry, ada, alan))
+    registry.edits.keep_fact_outcomes(edit, [FactOutcome(id=ada.id, **posted[0], **missed)])
+    registry.edits.update(edit, status=JobStatus.SUCCEEDED, version=publish(registry, ada, alan))
     full = publish(registry, ada, *(Fact(f"S{number:05}", "is", "b") for number in range(MAX_FACTS - 1)))
     answer = client.post(f"/edits/{edit}/retry", json={"base": full, "activate": False})
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:errata:problem:too-many-facts"), answer.text

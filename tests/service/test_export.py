@@ -46,7 +46,7 @@ def test_an_adapter_computes_what_is_served(
     assert model.folder is not None
     base = AutoModelForCausalLM.from_pretrained(model.folder, dtype=torch.float32)
     adapted = PeftModel.from_pretrained(base, folder)
-    with model.using(edited_weights(model, registry.load_deltas(version, model.digest))):
+    with model.using(edited_weights(model, registry.versions.load_deltas(version, model.digest))):
         served = logits(model.network, model)
     assert (logits(adapted, model) - served).abs().max() < 1e-3
 
@@ -58,7 +58,7 @@ def test_a_checkpoint_computes_what_is_served_but_for_its_number_type(
     folder = exported(client, version, "merged", tmp_path)
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     assert AutoTokenizer.from_pretrained(folder)(PROMPT).input_ids == model.tokenizer(PROMPT).input_ids
-    weights = edited_weights(model, registry.load_deltas(version, model.digest))
+    weights = edited_weights(model, registry.versions.load_deltas(version, model.digest))
     with model.using({layer: weight.half().float() for layer, weight in weights.items()}):
         served = logits(model.network, model)
     assert (logits(network, model) - served).abs().max() < 1e-3

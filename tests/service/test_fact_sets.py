@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_registry.records import EditStatus
+from errata_client.records import JobStatus
 from errata_registry.registry import Registry
 
 from errata.facts import Fact
@@ -27,9 +27,9 @@ def body(*facts: Fact, **more: Any) -> dict[str, Any]:
 def _back_to_the_base(client: httpx.Client, registry: Registry) -> Iterator[None]:
     yield
     assert client.post("/versions/0/activate").status_code == 200
-    for edit in registry.edits(limit=1000).data:
+    for edit in registry.edits.page(limit=1000).data:
         if not edit.status.final:
-            registry.update_edit(edit.id, status=EditStatus.CANCELLED)
+            registry.edits.update(edit.id, status=JobStatus.CANCELLED)
 
 
 @pytest.fixture

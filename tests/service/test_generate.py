@@ -45,7 +45,7 @@ def test_greedy_text_is_that_of_transformers(client: httpx.Client, model: Editab
 def test_a_version_answers_with_its_own_weights(
     client: httpx.Client, model: EditableModel, registry: Registry, version: int
 ) -> None:
-    weights = edited_weights(model, registry.load_deltas(version, model.digest))
+    weights = edited_weights(model, registry.versions.load_deltas(version, model.digest))
     expected = [by_transformers(model, prompt, weights) for prompt in PROMPTS]
     assert expected != [by_transformers(model, prompt, {}) for prompt in PROMPTS]
     generation = generate(client, prompts=PROMPTS, max_new_tokens=12, version=version)

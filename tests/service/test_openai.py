@@ -60,7 +60,7 @@ def test_the_models_are_the_active_version_the_base_and_every_version(
 def test_each_model_answers_with_its_own_weights(
     openai_client: openai.OpenAI, model: EditableModel, registry: Registry, version: int
 ) -> None:
-    weights = edited_weights(model, registry.load_deltas(version, model.digest))
+    weights = edited_weights(model, registry.versions.load_deltas(version, model.digest))
     for name, used in (("errata@base", {}), (f"errata@{version}", weights)):
         completion = complete(openai_client, model=name, prompt=PROMPTS)
         assert completion.model == name

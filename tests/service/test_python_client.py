@@ -10,7 +10,7 @@ import httpx
 import pytest
 from errata_client import Conflict, MeasurementCancelled, NotFound, Unprocessable, WaitTimedOut
 from errata_client.cli import main
-from errata_registry.records import EditStatus
+from errata_client.records import JobStatus
 from errata_registry.registry import Registry
 
 from errata.facts import Fact
@@ -37,9 +37,9 @@ def call(request: pytest.FixtureRequest, client: httpx.Client) -> Callable[..., 
 def _back_to_the_base(client: httpx.Client, registry: Registry) -> Iterator[None]:
     yield
     assert client.post("/versions/0/activate").status_code == 200
-    for edit in registry.edits(limit=1000).data:
+    for edit in registry.edits.page(limit=1000).data:
         if not edit.status.final:
-            registry.update_edit(edit.id, status=EditStatus.CANCELLED)
+            registry.edits.update(edit.id, status=JobStatus.CANCELLED)
 
 
 @pytest.fixture

@@ -16,9 +16,8 @@ import httpx
 import pytest
 from errata_cli.processes import environment
 from errata_client import Version
-from errata_registry import keys
-from errata_registry.jobs.measurement_records import EvaluationRequest
-from errata_registry.records import EditStatus, EvaluationResult, Replica
+from errata_client.records import EvaluationResult, JobStatus, Replica
+from errata_registry.jobs.requests import EvaluationRequest
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
@@ -185,11 +184,11 @@ def test_a_replica_that_does_not_follow_is_named(serve: Any, new_settings: Any, 
     _until_ready(client)
     registry = Registry(settings)
     number = publish(registry)
-    registry.announce_replica(Replica(id="slow-one", version=0))
+    registry.replicas.announce(Replica(id="slow-one", version=0))
     answer = client.post(f"/versions/{number}/activate")
     assert answer.status_code == 504
     assert "slow-one" in answer.json()["detail"]
-    registry.withdraw_replica("slow-one")
+    registry.replicas.withdraw("slow-one")
     assert client.post(f"/versions/{number}/activate").status_code == 200
     registry.close()
 
@@ -199,7 +198,7 @@ def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, pu
     registry = Registry(settings)
     registry.bind_base(model.name, model.digest)
     number = publish(registry)
-    registry.activate(number)
+    registry.activations.activate(number)
     truncate(delta_file(settings, number))
 
     client = serve(settings)
@@ -228,7 +227,6 @@ def test_a_journal_that_cannot_be_read_is_a_reason_not_to_be_ready_until_it_can(
     journal = settings.home / "activations.jsonl"
     content = journal.read_bytes()
     journal.write_bytes(b"{\n" + content)
-    registry.redis.delete(keys.ACTIVE)
     _until(lambda: "journal" in client.get("/readyz").json().get("detail", ""))
     assert client.get("/readyz").status_code == 503
     assert answer_of(client)[0] == number  # what was served goes on
@@ -249,14 +247,13 @@ def test_a_replica_counts_while_it_loads_a_version(serve: Any, new_settings: Any
     content = manifest.read_text()
     manifest.unlink()
     os.mkfifo(manifest)  # who opens it to read waits for what is written to it
-    registry.journal.append(number, by="test")
-    registry.put_active(number, by="test")
+    registry.activations.journal.append(number, by="test")
     deadline = time.monotonic() + 2 * settings.replica_ttl_s
     while time.monotonic() < deadline:
-        assert [replica.version for replica in registry.replicas()] == [0]
+        assert [replica.version for replica in registry.replicas.live()] == [0]
         time.sleep(0.05)
     manifest.write_text(content)
-    assert [replica.version for replica in registry.await_replicas(number, 20)] == [number]
+    assert [replica.version for replica in registry.replicas.wait_for(number, 20)] == [number]
     registry.close()
 
 
@@ -329,7 +326,7 @@ def test_figures_that_are_no_finite_numbers_are_shown_as_null(
     evaluation = registry.evaluations.create(EvaluationRequest(), shown)
     measured = Evaluated(results=(), estimates={"fluency": mean_over([math.nan])}, drift=math.nan, prose=None)
     result = EvaluationResult.model_validate(measured.as_dict())
-    registry.evaluations.update(evaluation.id, status=EditStatus.SUCCEEDED, result=result)
+    registry.evaluations.update(evaluation.id, status=JobStatus.SUCCEEDED, result=result)
     listed = client.get(f"/evaluations?version={version}").json()["data"][0]
     assert listed["result"]["drift"] is None and listed["result"]["estimates"]["fluency"]["mean"] is None
     for path in ("/versions", f"/versions/{version}", f"/evaluations/{evaluation.id}"):

@@ -14,12 +14,14 @@ from typing import Any
 
 import pytest
 from errata_cli.processes import environment, last_lines, start, stop
-from errata_registry.records import Edit, EditRequest, FactBody, Gate
+from errata_client.records import Edit, Gate
+from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
+from errata.facts import Fact
 
 DATABASE = 14
 PATIENCE_S = 120.0
@@ -34,7 +36,7 @@ class Crew:
         self._processes: list[subprocess.Popen[bytes]] = []
         rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
         self._facts = iter(
-            FactBody(subject=rewrite["subject"], relation=rewrite["prompt"], object=rewrite["target_new"]["str"])
+            Fact(subject=rewrite["subject"], relation=rewrite["prompt"], object=rewrite["target_new"]["str"])
             for rewrite in rewrites
         )
 
@@ -45,7 +47,7 @@ class Crew:
         self._processes = [process for process in self._processes if process.poll() is None]
         while len(self._processes) < count:
             self._processes.append(start(command, environment=variables, log=self._log))
-        self.wait(lambda: self.registry.workers() >= count, f"not all of {count} workers got ready")
+        self.wait(lambda: self.registry.queue.num_workers() >= count, f"not all of {count} workers got ready")
 
     def signal_one(self, number: signal.Signals) -> str:
         """Send a signal to the worker that started first, and wait until it has ended; gives a part of its name."""
@@ -69,20 +71,20 @@ class Crew:
             hparams=hparams,
             dry_run=dry_run,
         )
-        return self.registry.create_edit(request)[0]
+        return self.registry.edits.create_edit(request)
 
     def again(self, edit: Edit) -> Edit:
         """Send the same edit once more."""
-        return self.registry.create_edit(self.registry.edit_files.accepted(edit.id).request)[0]
+        return self.registry.edits.create_edit(self.registry.edits.folder.accepted(edit.id).request)
 
     def ended(self, edit: Edit) -> Edit:
         """The edit when it has ended."""
-        self.wait(lambda: self.registry.edit(edit.id).status.final, "the edit did not end")
-        return self.registry.edit(edit.id)
+        self.wait(lambda: self.registry.edits.record(edit.id).status.final, "the edit did not end")
+        return self.registry.edits.record(edit.id)
 
     def messages(self, edit: Edit) -> list[str]:
         """What the edit's events say in words."""
-        return [event.data["message"] for event in self.registry.events(edit.id) if event.name == "log"]
+        return [event.data["message"] for event in self.registry.edits.events(edit.id) if event.name == "log"]
 
     def found(self) -> dict[str, int]:
         """The files of the targets that were found up to now, and when each was written, in nanoseconds."""

@@ -3,24 +3,17 @@ from __future__ import annotations
 import json
 
 import pytest
-from errata_registry.records import (
-    EvaluationResult,
-    FactOutcome,
-    Gate,
-    Metrics,
-    MissedPrompt,
-    NeighborBody,
-    Probe,
-)
+from errata_client.records import EvaluationResult, FactOutcome, Gate, Metrics, MissedPrompt, Probe, StoredNeighbor
+from errata_registry.jobs.requests import completed_gate
 from errata_worker.gate import Measured, problem_of
-from errata_worker.measuring import measure
+from errata_worker.measure import measure
 from pydantic import ValidationError
 
 from errata.evaluation import PROSE, cases_of, evaluate
 from errata.facts import Fact, Neighbor
 from errata.model import EditableModel
 
-KOBE = NeighborBody(prompt="Kobe Bryant plays the sport of", object="basketball")
+KOBE = StoredNeighbor(prompt="Kobe Bryant plays the sport of", object="basketball")
 JORDAN = FactOutcome(
     id="fact_0000000000000001",
     subject="Michael Jordan",
@@ -88,7 +81,7 @@ def test_a_version_without_facts_passes_any_gate_but_the_probes() -> None:
 
 def test_what_a_request_does_not_ask_is_asked_by_the_defaults() -> None:
     defaults = Gate(min_efficacy=0.9, max_drift=0.5)
-    assert Gate(max_drift=None, min_specificity=0.7).completed_by(defaults) == Gate(
+    assert completed_gate(Gate(max_drift=None, min_specificity=0.7), defaults) == Gate(
         min_efficacy=0.9, min_specificity=0.7
     )
 

@@ -7,18 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from errata_registry.records import (
-    Edit,
-    EditRequest,
-    EditStatus,
-    FactBody,
-    Gate,
-    Metrics,
-    Probe,
-    RebuildRequest,
-    Stage,
-    VersionStatus,
-)
+from errata_client.records import Edit, Gate, JobStatus, Metrics, Probe, Stage, VersionStatus
+from errata_registry.jobs.requests import EditRequest, RebuildRequest
 
 from errata import deltas
 from errata.deltas import Delta
@@ -35,15 +25,15 @@ def between(crew: Crew) -> Iterator[Crew]:
     """The crew, with its home bound and nobody at work."""
     crew.grow_to(1)
     crew.stop()
-    crew.registry.activate(0)
+    crew.registry.activations.activate(0)
     yield crew
     crew.stop()
 
 
 def published_by_the_dead(crew: Crew, base: int | None = None) -> tuple[Edit, int]:
     """An edit and its version, which was to go live."""
-    fact = FactBody(subject=PARIS.subject, relation=PARIS.relation, object=PARIS.object)
-    edit, _ = crew.registry.create_edit(EditRequest(facts=(fact,), base=base, gate=Gate(min_efficacy=None)))
+    fact = Fact(subject=PARIS.subject, relation=PARIS.relation, object=PARIS.object)
+    edit = crew.registry.edits.create_edit(EditRequest(facts=(fact,), base=base, gate=Gate(min_efficacy=None)))
     return edit, made_up(crew, PARIS, edit=edit.id)
 
 
@@ -59,61 +49,64 @@ def settled(crew: Crew, edit: Edit) -> Edit:
 def test_it_goes_live_and_no_second_one_is_made(between: Crew) -> None:
     edit, version = published_by_the_dead(between)
     ended = settled(between, edit)
-    assert (ended.status, ended.version, ended.base, ended.added) == (EditStatus.SUCCEEDED, version, 0, 1)
-    assert between.registry.active() == version == between.registry.artifacts.numbers()[-1]
+    assert (ended.status, ended.version, ended.base, ended.added) == (JobStatus.SUCCEEDED, version, 0, 1)
+    assert between.registry.activations.active() == version == between.registry.artifacts.numbers()[-1]
 
 
 def test_it_is_built_anew_where_something_else_went_live(between: Crew) -> None:
     edit, version = published_by_the_dead(between)
     other = made_up(between, ROME)
-    between.registry.activate(other)
+    between.registry.activations.activate(other)
     ended = settled(between, edit)
-    assert ended.status is EditStatus.SUCCEEDED and ended.version not in (None, version)
-    assert (ended.base, between.registry.active()) == (other, ended.version)
+    assert ended.status is JobStatus.SUCCEEDED and ended.version not in (None, version)
+    assert (ended.base, between.registry.activations.active()) == (other, ended.version)
     assert version not in between.registry.artifacts.numbers()
-    assert {fact.object for fact in between.registry.facts(between.registry.active())} == {"Paris", "Rome"}
+    assert {fact.object for fact in between.registry.versions.facts(between.registry.activations.active())} == {
+        "Paris",
+        "Rome",
+    }
 
 
 @pytest.mark.parametrize("named_base", [True, False])
 def test_it_is_kept_and_told_of_where_somebody_has_use_for_it(between: Crew, named_base: bool) -> None:
     edit, version = published_by_the_dead(between, base=0 if named_base else None)
     if not named_base:
-        between.registry.name_version("candidate", version)
-    between.registry.activate(other := made_up(between, ROME))
+        between.registry.versions.name("candidate", version)
+    between.registry.activations.activate(other := made_up(between, ROME))
     ended = settled(between, edit)
-    assert (ended.status, ended.version) == (EditStatus.REJECTED, version)
+    assert (ended.status, ended.version) == (JobStatus.REJECTED, version)
     assert ended.error is not None and ended.error.status == 409 and f"version {other}" in ended.error.detail
-    assert between.registry.active() == other and version in between.registry.artifacts.numbers()
+    assert between.registry.activations.active() == other and version in between.registry.artifacts.numbers()
 
 
 def test_it_has_gone_live_where_it_was_activated_by_hand(between: Crew) -> None:
     edit, version = published_by_the_dead(between)
-    between.registry.activate(version)
-    between.registry.activate(other := made_up(between, ROME))
+    between.registry.activations.activate(version)
+    between.registry.activations.activate(other := made_up(between, ROME))
     ended = settled(between, edit)
-    assert (ended.status, ended.version) == (EditStatus.SUCCEEDED, version)
-    assert between.registry.active() == other
+    assert (ended.status, ended.version) == (JobStatus.SUCCEEDED, version)
+    assert between.registry.activations.active() == other
 
 
 def test_probes_that_are_put_while_a_version_is_built_hold_for_it(between: Crew) -> None:
     registry = between.registry
-    fact = FactBody(subject=PARIS.subject, relation=PARIS.relation, object=PARIS.object)
+    fact = Fact(subject=PARIS.subject, relation=PARIS.relation, object=PARIS.object)
     between.grow_to(1)
-    edit, _ = registry.create_edit(EditRequest(facts=(fact,), hparams={"num_steps": 60, "stop_loss": 0}))
+    edit = registry.edits.create_edit(EditRequest(facts=(fact,), hparams={"num_steps": 60, "stop_loss": 0}))
 
     def is_at(*stages: Stage) -> bool:
-        progress = registry.edit(edit.id).progress
+        progress = registry.edits.record(edit.id).progress
         return progress is not None and progress.stage in stages
 
     between.wait(lambda: is_at(*Stage), "the edit was not begun")
-    with registry.deciding():  # the version has been measured, and can be published when this ends
+    with registry.activations.deciding():  # the version has been measured, and can be published when this ends
         between.wait(lambda: is_at(Stage.PUBLISH), "the version was not built")
         registry.probes.replace([Probe(prompt=PARIS.prompt, answer="Rome")])
     ended = between.ended(edit)
     registry.probes.replace([])
-    assert ended.status is EditStatus.REJECTED and ended.error is not None
+    assert ended.status is JobStatus.REJECTED and ended.error is not None
     assert "is answered 'Paris', not 'Rome'" in ended.error.detail
-    assert registry.active() == 0
+    assert registry.activations.active() == 0
 
 
 def test_a_version_built_again_to_other_bits_is_measured_anew_and_stays_as_it_was_decided(between: Crew) -> None:
@@ -128,9 +121,9 @@ def test_a_version_built_again_to_other_bits_is_measured_anew_and_stays_as_it_wa
         artifacts.restore(built.model_copy(update=of_another_day), draft)
     artifacts.drop(number)
 
-    edit, _ = between.registry.create_edit(RebuildRequest(rebuild=number))
+    edit = between.registry.edits.create_edit(RebuildRequest(rebuild=number))
     ended = between.ended(edit)
     rebuilt = artifacts.manifest(number)
-    assert ended.status is EditStatus.SUCCEEDED and "they are measured anew" in " ".join(between.messages(edit))
+    assert ended.status is JobStatus.SUCCEEDED and "they are measured anew" in " ".join(between.messages(edit))
     assert (rebuilt.metrics, rebuilt.not_taken) == (built.metrics, built.not_taken)
     assert rebuilt.status is VersionStatus.REJECTED

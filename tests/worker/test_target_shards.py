@@ -7,10 +7,11 @@ import signal
 
 import pytest
 import torch
+from errata_client.records import Edit, JobStatus
 from errata_registry import keys
-from errata_registry.jobs.queue import shard_job
-from errata_registry.records import Edit, EditStatus
-from errata_worker.resident import Resident
+from errata_registry.jobs.queue import shard_task
+from errata_registry.versions.facts import fact_of
+from errata_worker.resident_model import ResidentModel
 from errata_worker.target_shard import MAX_SHARDS, cut
 
 from errata.facts import Fact, FactSet
@@ -39,9 +40,11 @@ def shards_done(crew: Crew, edit: Edit) -> dict[int, str]:
 def begun(crew: Crew, edit: Edit) -> set[int]:
     """The shards that workers have in hand and have begun to search for."""
     registry = crew.registry
-    noted, held = registry.redis.hgetall(keys.edit_searching(edit.id)), registry.jobs.held()
+    noted, held = registry.redis.hgetall(keys.searching(edit.id)), registry.queue.whereabouts().held
     return {
-        shard for shard in registry.shards.pending(edit.id) if str(shard) in noted and shard_job(edit.id, shard) in held
+        shard
+        for shard in registry.edits.shards.pending(edit.id)
+        if str(shard) in noted and shard_task(edit.id, shard) in held
     }
 
 
@@ -73,34 +76,34 @@ def test_two_workers_share_the_search_and_one_builds_what_one_alone_would_build(
     crew = two_workers
     edit = crew.edit(9, SLOW)
     ended = crew.ended(edit)
-    assert (ended.status, ended.attempts) == (EditStatus.SUCCEEDED, 1)
+    assert (ended.status, ended.attempts) == (JobStatus.SUCCEEDED, 1)
     assert ended.version is not None
-    versions = map(crew.registry.version, crew.registry.artifacts.numbers())
+    versions = map(crew.registry.versions.get, crew.registry.artifacts.numbers())
     assert [version.id for version in versions if version.edit == edit.id] == [ended.version]
     done = shards_done(crew, edit)
     assert sorted(done) == [1, 2, 3]
     assert len(set(done.values())) == 2
     progress = [
         event.data["done"]
-        for event in crew.registry.events(edit.id)
+        for event in crew.registry.edits.events(edit.id)
         if event.name == "progress" and event.data["stage"] == "targets"
     ]
     assert progress == sorted(set(progress))
     assert (progress[0], progress[-1]) == (0, 9)
     assert any(3 < done < 9 for done in progress)
 
-    resident = Resident.load(crew.settings)
+    resident = ResidentModel.load(crew.settings)
     hyperparameters = resident.defaults("memit").overridden(SLOW)
     assert isinstance(hyperparameters, MemitHyperparameters)
     alone = memit.build(
         resident.model,
-        FactSet(stored.to_fact() for stored in crew.registry.facts(ended.version)),
+        FactSet(map(fact_of, crew.registry.versions.facts(ended.version))),
         hyperparameters,
         resident.second_moments(hyperparameters),
     )
     manifest = crew.registry.artifacts.manifest(ended.version)
     assert manifest.contexts == alone.contexts
-    deltas = crew.registry.load_deltas(ended.version, resident.model.digest)
+    deltas = crew.registry.versions.load_deltas(ended.version, resident.model.digest)
     assert deltas.keys() == alone.deltas.keys()
     for layer, delta in deltas.items():
         assert relative_distance(delta.dense(), alone.deltas[layer].dense()) < ROUNDING
@@ -109,11 +112,11 @@ def test_two_workers_share_the_search_and_one_builds_what_one_alone_would_build(
 def test_what_was_found_for_one_edit_is_not_searched_for_again(two_workers: Crew) -> None:
     crew = two_workers
     edit = crew.edit(4, QUICK)
-    assert crew.ended(edit).status is EditStatus.SUCCEEDED
+    assert crew.ended(edit).status is JobStatus.SUCCEEDED
     assert sorted(shards_done(crew, edit)) == [1, 2]
     found = crew.found()
     again = crew.again(edit)
-    assert crew.ended(again).status is EditStatus.SUCCEEDED
+    assert crew.ended(again).status is JobStatus.SUCCEEDED
     assert crew.messages(again) == ["4 of 4 targets are known"]
     assert crew.found() == found
 
@@ -122,7 +125,7 @@ def test_a_dry_run_that_is_cut_measures_and_makes_no_version(two_workers: Crew) 
     crew = two_workers
     edit = crew.edit(5, QUICK, dry_run=True)
     ended = crew.ended(edit)
-    assert (ended.status, ended.version) == (EditStatus.SUCCEEDED, None)
+    assert (ended.status, ended.version) == (JobStatus.SUCCEEDED, None)
     assert ended.metrics is not None and ended.metrics.efficacy is not None
     assert sorted(shards_done(crew, edit)) == [1, 2]
     assert crew.registry.artifacts.of_edit(edit.id) is None
@@ -132,9 +135,9 @@ def test_two_edits_that_are_the_same_are_searched_for_side_by_side(two_workers: 
     crew = two_workers
     edit = crew.edit(7, SLOW)
     both = [crew.ended(sent) for sent in (edit, crew.again(edit))]
-    assert [ended.status for ended in both] == [EditStatus.SUCCEEDED] * 2
+    assert [ended.status for ended in both] == [JobStatus.SUCCEEDED] * 2
     first, second = (
-        crew.registry.load_deltas(ended.version, crew.registry.bound_base().digest)
+        crew.registry.versions.load_deltas(ended.version, crew.registry.bound_base().digest)
         for ended in both
         if ended.version is not None
     )
@@ -148,7 +151,7 @@ def test_a_wiped_redis_costs_no_shard_that_is_done(two_workers: Crew) -> None:
     edit = crew.edit(12, SLOW)
     found = wait_for_a_shard(crew, edit)
     crew.registry.redis.flushdb()
-    assert crew.ended(edit).status is EditStatus.SUCCEEDED
+    assert crew.ended(edit).status is JobStatus.SUCCEEDED
     assert found.items() <= crew.found().items()
 
 
@@ -156,24 +159,24 @@ def test_an_edit_is_cancelled_while_its_shards_run(two_workers: Crew) -> None:
     crew = two_workers
     edit = crew.edit(12, SLOW)
     wait_for_a_shard(crew, edit)
-    crew.registry.request_cancel(edit.id)
+    crew.registry.edits.cancel(edit.id)
     ended = crew.ended(edit)
-    assert (ended.status, ended.version) == (EditStatus.CANCELLED, None)
-    assert crew.registry.shards.pending(edit.id) == []
-    assert crew.ended(crew.edit(1, QUICK)).status is EditStatus.SUCCEEDED
+    assert (ended.status, ended.version) == (JobStatus.CANCELLED, None)
+    assert crew.registry.edits.shards.pending(edit.id) == []
+    assert crew.ended(crew.edit(1, QUICK)).status is JobStatus.SUCCEEDED
 
 
 def test_what_goes_wrong_in_a_shard_ends_the_edit(two_workers: Crew) -> None:
     crew = two_workers
     edit = crew.edit(15, SLOW)
     wait_for_a_shard(crew, edit)
-    last = max(crew.registry.shards.pending(edit.id))
+    last = max(crew.registry.edits.shards.pending(edit.id))
     (crew.settings.home / "edits" / edit.id / "shards" / f"{last}.json").write_text("{")
     ended = crew.ended(edit)
-    assert ended.status is EditStatus.FAILED
+    assert ended.status is JobStatus.FAILED
     assert ended.error is not None
     assert f"the order of shard {last} cannot be read" in ended.error.detail
-    assert crew.ended(crew.edit(1, QUICK)).status is EditStatus.SUCCEEDED
+    assert crew.ended(crew.edit(1, QUICK)).status is JobStatus.SUCCEEDED
 
 
 def test_a_killed_worker_costs_its_shard_only(two_workers: Crew) -> None:
@@ -183,7 +186,7 @@ def test_a_killed_worker_costs_its_shard_only(two_workers: Crew) -> None:
     killed = crew.signal_one(signal.SIGKILL)
     before = shards_done(crew, edit)
     ended = crew.ended(edit)
-    assert (ended.status, ended.attempts) == (EditStatus.SUCCEEDED, 2)
+    assert (ended.status, ended.attempts) == (JobStatus.SUCCEEDED, 2)
     assert found.items() <= crew.found().items()
     done = shards_done(crew, edit)
     assert sorted(done) == list(range(1, 5))
@@ -198,5 +201,5 @@ def test_a_stopped_worker_puts_its_shard_back_and_that_was_no_attempt(two_worker
     wait_for_a_shard(crew, edit)
     stopped = crew.signal_one(signal.SIGTERM)
     ended = crew.ended(edit)
-    assert (ended.status, ended.attempts) == (EditStatus.SUCCEEDED, 1)
+    assert (ended.status, ended.attempts) == (JobStatus.SUCCEEDED, 1)
     assert any(stopped in message and "goes back into the queue" in message for message in crew.messages(edit))

@@ -16,10 +16,10 @@ from rq.exceptions import StopRequested
 
 from errata.errors import ErrataError
 from errata.targets.store import BuildStore
-from errata_worker import jobs
-from errata_worker.edit_worker import EditWorker
-from errata_worker.equipment import Equipment
-from errata_worker.resident import Resident
+from errata_worker import tasks
+from errata_worker.resident_model import ResidentModel
+from errata_worker.resident_worker import ResidentWorker
+from errata_worker.resources import Resources
 
 RETRY_S = 2.0
 
@@ -34,7 +34,7 @@ def main() -> None:
         settings = Settings()
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
-        resident = Resident.load(settings)
+        resident = ResidentModel.load(settings)
         registry.bind_base(resident.model.name, resident.model.digest)
         _recover_once(registry)
         resident.prepare()
@@ -49,7 +49,7 @@ def _recover_once(registry: Registry) -> None:
     """Put the registry in order, as soon as Redis answers. Raises `Conflict`, `CorruptArtifact`."""
     while True:
         try:
-            return recover(registry, at_start=True)
+            return recover(registry)
         except RedisError as error:
             logger.warning("Redis does not answer; waiting for it: %s", error)
             time.sleep(RETRY_S)
@@ -67,14 +67,14 @@ def _keep_house(registry: Registry) -> None:
         time.sleep(registry.settings.maintenance_s)
 
 
-def _work(registry: Registry, resident: Resident) -> None:
+def _work(registry: Registry, resident: ResidentModel) -> None:
     """Run jobs. While Redis is away the model stays and the worker waits."""
     targets = BuildStore(resident.settings.home / "targets")
-    worker: EditWorker | None = None
+    worker: ResidentWorker | None = None
     while worker is None or not worker.is_stopping:
         try:
-            worker = EditWorker(resident.settings)
-            jobs.equip(Equipment(registry, resident, targets, worker.name, worker.must_stop))
+            worker = ResidentWorker(resident.settings)
+            tasks.provide(Resources(registry, resident, targets, worker.name, worker.must_stop))
             worker.work(logging_level="WARNING")
         except StopRequested:  # told to stop outside of `work`
             return

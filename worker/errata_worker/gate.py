@@ -6,24 +6,22 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from errata_registry.records import (
-    MOST_SHOWN,
-    FactOutcome,
-    Gate,
-    Metrics,
-    Miss,
-    MissedPrompt,
-    Probe,
-    Problem,
-)
+from errata_client.records import FactOutcome, Gate, Metrics, Miss, MissedPrompt, Probe, Problem, finite_or_none
+from errata_registry.problems import problem
+from errata_registry.versions.change import MOST_SHOWN
 
-from errata.files.json_figures import finite_or_none
+from errata.facts import Fact
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured of a version: its figures, how each fact took, and what it says instead of the answers of those
-    probes that it fails, by their places."""
+    """What was measured of a version.
+
+    Attributes:
+        metrics: its figures.
+        facts: how each fact took.
+        wrong_answers: what it says instead of the answers of those probes that it fails, by their places.
+    """
 
     metrics: Metrics
     facts: tuple[FactOutcome, ...]
@@ -32,14 +30,20 @@ class Measured:
 
     @property
     def num_not_taken(self) -> int:
-        """How many facts the version does not say."""
+        """Number of facts that the version does not say."""
         return sum(not fact.took for fact in self.facts)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """On a figure: the side on which it must lie, how it is said, and which prompts count against it. `words` tell of a
-    miss where figure and bound would not."""
+    """A bound on a figure.
+
+    Attributes:
+        is_least: whether the figure must not lie below the bound; else it must not lie above it.
+        said: writes the figure.
+        against: the prompts that count against the version.
+        words: tell of a miss where figure and bound would not.
+    """
 
     name: str
     figure: float | None
@@ -71,7 +75,7 @@ class _Bound:
 
 
 def problem_of(gate: Gate, measured: Measured) -> Problem | None:
-    """What keeps a version from going live, with the facts and prompts to blame; None where the gate is passed.
+    """Return what keeps a version from going live, with the facts and prompts to blame; None where it may.
 
     A bound on something that was not measured, or that is no finite number, is missed. A version without facts is the
     base, of which no figure is asked; the probes hold for it, too.
@@ -82,14 +86,14 @@ def problem_of(gate: Gate, measured: Measured) -> Problem | None:
     missed = [bound.miss() for bound in bounds if bound.is_missed]
     if not missed:
         return None
-    problem = Problem.of_kind("gate-missed", 422, "; ".join(words for _, words in missed))
-    return problem.model_copy(update={"misses": tuple(miss for miss, _ in missed)})
+    detail = "; ".join(words for _, words in missed)
+    return problem(422, "gate-missed", detail, misses=[miss for miss, _ in missed])
 
 
 def _figures(gate: Gate, measured: Measured) -> list[_Bound]:
     metrics = measured.metrics
     not_likelier = [
-        MissedPrompt(prompt=fact.prompt, expected=fact.object, fact=fact.id)
+        MissedPrompt(prompt=Fact(fact.subject, fact.relation, fact.object).prompt, expected=fact.object, fact=fact.id)
         for fact in measured.facts
         if not fact.likelier
     ]

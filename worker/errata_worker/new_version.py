@@ -1,40 +1,32 @@
-"""How the facts of an edit become a version: plan, build, measure, publish. `NewVersion.carry_out` tells it."""
+"""Making a version of the facts of an edit: plan, build, measure, publish. `NewVersion.carry_out` tells it."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 
-from errata_registry.jobs.edit_files import AcceptedRequest
+from errata_client.records import ChangeKind, Edit, JobStatus, Metrics, Problem, Stage, VersionStatus
+from errata_registry.jobs.requests import EditRequest, RebuildRequest
 from errata_registry.jobs.retries import refuse_outdated
-from errata_registry.records import (
-    BaseModelName,
-    ChangeKind,
-    Edit,
-    EditRequest,
-    EditStatus,
-    Manifest,
-    Metrics,
-    Problem,
-    Stage,
-    VersionStatus,
-    now,
-)
-from errata_registry.versions.change import Amendment, Origin, amend
+from errata_registry.problems import problem_of
+from errata_registry.stored import now
+from errata_registry.versions.change import FactSetChange, change_facts
+from errata_registry.versions.facts import Origin, fact_of
+from errata_registry.versions.manifest import BaseModelName, Manifest
 from errata_registry.versions.retention import drop_weights
 from errata_registry.versions.store import Draft
 
 from errata import deltas
-from errata.errors import Cancelled
+from errata.errors import Cancelled, Conflict
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.methods.method import Built
 from errata_worker import gate
-from errata_worker.building import Blueprint, Builder, libraries
-from errata_worker.equipment import Equipment
+from errata_worker.build import Blueprint, Builder, libraries
 from errata_worker.gate import Measured
+from errata_worker.running import Turn
 
-NOTED_BEFORE = ("base", "added", "changed", "retracted", "changes", "duplicates", "attempts", "started_at")
+NOTED_BEFORE = ("base", "added", "changed", "retracted", "changes", "duplicates")
 NOTED_OF_VERSION = ("added", "changed", "retracted")
 
 logger = logging.getLogger(__name__)
@@ -45,14 +37,18 @@ class Plan:
     """What an edit makes of its base: the new fact set and how it differs, and what is built of it."""
 
     base: int
-    amendment: Amendment
+    change: FactSetChange
     blueprint: Blueprint
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """The version that came of an edit. `overtaken_by` is the version that serves instead of the one it was made of,
-    and that it would have taken out of service without anybody having said so."""
+    """The version that came of an edit.
+
+    Attributes:
+        overtaken_by: the version that serves instead of the one it was made of, and that it would have taken out of
+            service without anybody having said so.
+    """
 
     version: Manifest
     overtaken_by: int | None = None
@@ -61,18 +57,19 @@ class Published:
 class NewVersion:
     """One turn at an edit that adds, changes or withdraws facts."""
 
-    def __init__(self, edit: Edit, accepted: AcceptedRequest, request: EditRequest, equipment: Equipment) -> None:
-        self._edit = edit
-        self._accepted = accepted
+    def __init__(self, turn: Turn[EditRequest | RebuildRequest, Edit], request: EditRequest) -> None:
+        self._turn = turn
+        self._edit = turn.record
+        self._accepted = turn.accepted
         self._request = request
-        self._registry = equipment.registry
-        self._resident = equipment.resident
-        self._builder = Builder(edit.id, equipment)
+        self._registry = turn.registry
+        self._resident = turn.resident
+        self._builder = Builder(turn)
 
     def carry_out(self) -> None:
         """Plan, build, measure, publish; again where another version went live in between, so that none is lost."""
         hyperparameters = self._resident.defaults(self._request.method).overridden(self._request.hparams)
-        published = self._settle_earlier_attempt()
+        published = self._published_before()
         while published is None:
             plan = self._plan(hyperparameters)
             second_moments = self._builder.second_moments(plan.blueprint)
@@ -81,7 +78,7 @@ class NewVersion:
             built = self._builder.build(plan.blueprint, second_moments)
             asked = self._request.gate
             measured = self._builder.measure(plan.blueprint, built, perplexity=asked.max_perplexity_rise is not None)
-            self._registry.edit_files.keep_fact_outcomes(self._edit.id, measured.facts)
+            self._registry.edits.keep_fact_outcomes(self._edit.id, measured.facts)
             if self._request.dry_run:
                 self._end(measured.metrics, measured.num_not_taken, gate.problem_of(asked, measured))
                 return
@@ -93,44 +90,44 @@ class NewVersion:
 
     # The steps
 
-    def _settle_earlier_attempt(self) -> Published | None:
-        """The version that an earlier attempt published before its worker died, activated if that was left to do."""
+    def _published_before(self) -> Published | None:
+        """Return the version that an earlier attempt published before its worker died; activate it if that is left."""
         registry = self._registry
-        with registry.deciding() as active:
+        with registry.activations.deciding() as active:
             published = registry.artifacts.of_edit(self._edit.id)
             if published is None:
                 return None
-            registry.put_version(published.id)
-            went_live = any(activation.active == published.id for activation in registry.activations())
+            went_live = any(entry.active == published.id for entry in registry.activations.journal.entries())
             if went_live or not self._goes_live(published):
                 return Published(published)
             if active == published.parent:
-                registry.activate(published.id, by=self._edit.id, who=self._accepted.by)
+                registry.activations.activate(published.id, by=self._edit.id, who=self._accepted.by)
                 return Published(published)
             if self._request.base is not None or registry.aliases.names(published.id):  # or somebody has use for it
                 return Published(published, overtaken_by=active)
-            registry.delete_version(published.id)  # it lacks what went live since
+            registry.versions.delete(published.id)  # it lacks what went live since
             return None
 
     def _plan(self, hyperparameters: Hyperparameters) -> Plan:
-        """The facts of the base with the edit's put in and taken out.
+        """Put the edit's facts into those of the base, and take out what it withdraws.
 
         Raises `Conflict` where the edit is another try, and not at what would be tried on this base.
         """
-        base = self._registry.active() if self._request.base is None else self._request.base
-        if self._accepted.retries:
-            refuse_outdated(self._registry, self._accepted.retries, self._request, base)
+        base = self._registry.activations.active() if self._request.base is None else self._request.base
+        if self._edit.retries:
+            refuse_outdated(self._registry, self._edit.retries, self._request, base)
         origin = Origin(self._edit.id, self._accepted.by, self._accepted.created_at)
-        amendment = amend(
-            self._registry.facts(base), base, self._request, origin, refuse_conflicts=self._accepted.refuse_conflicts
+        facts_before = self._registry.versions.facts(base)
+        change = change_facts(
+            facts_before, base, self._request, origin, refuse_conflicts=self._accepted.refuse_conflicts
         )
-        self._edit = self._registry.update_edit(self._edit.id, base=base, **amendment.as_shown())
-        facts = FactSet(fact.to_fact() for fact in amendment.facts)
+        self._edit = self._registry.edits.update(self._edit.id, base=base, **change.as_shown())
+        facts = FactSet(map(fact_of, change.facts))
         contexts = self._builder.contexts(base, hyperparameters.seed)
-        return Plan(base, amendment, self._builder.draw_up(facts, contexts, hyperparameters))
+        return Plan(base, change, self._builder.draw_up(facts, contexts, hyperparameters))
 
     def _manifest(self, plan: Plan, built: Built, measured: Measured) -> Manifest:
-        """All that is known of the version but its number and its files."""
+        """Return all that is known of the version but its number and its files."""
         model = self._resident.model
         problem = gate.problem_of(self._request.gate, measured)
         return Manifest(
@@ -143,10 +140,10 @@ class NewVersion:
             base_model=BaseModelName(name=model.name, digest=model.digest, dtype=self._resident.settings.dtype),
             hparams=plan.blueprint.hyperparameters.as_dict(),
             contexts=built.contexts,
-            facts=len(plan.amendment.facts),
-            added=plan.amendment.count(ChangeKind.ADDED),
-            changed=plan.amendment.count(ChangeKind.CHANGED),
-            retracted=plan.amendment.count(ChangeKind.RETRACTED),
+            facts=len(plan.change.facts),
+            added=plan.change.count(ChangeKind.ADDED),
+            changed=plan.change.count(ChangeKind.CHANGED),
+            retracted=plan.change.count(ChangeKind.RETRACTED),
             metrics=measured.metrics,
             not_taken=measured.num_not_taken,
             gate=self._request.gate,
@@ -165,35 +162,33 @@ class NewVersion:
         would undo it. Raises `Cancelled` where the edit has ended meanwhile by another hand.
         """
         self._builder.report(Stage.PUBLISH, 0, 1)
-        registry, amendment = self._registry, plan.amendment
-        written = registry.artifacts.draft(
-            amendment.facts, amendment.changes, lambda path: deltas.write(path, built.deltas)
-        )
+        registry, change = self._registry, plan.change
+        written = registry.artifacts.draft(change.facts, change.changes, lambda path: deltas.write(path, built.deltas))
         with written as draft:
             while True:
                 manifest = self._manifest(plan, built, measured)
-                with registry.deciding() as active:
+                with registry.activations.deciding() as active:
                     if registry.probes.all() == measured.probes:
                         return self._decide(plan.base, active, draft, manifest)
-                registry.log(self._edit.id, "info", "the probes were changed meanwhile; asking them as they are now")
+                self._turn.log("the probes were changed meanwhile; asking them as they are now")
                 measured = self._builder.with_probes_as_they_are(measured, built)
 
     def _decide(self, base: int, active: int, draft: Draft, manifest: Manifest) -> Published | None:
-        """As `_publish`, while nobody else changes what serves or the probes."""
+        """Do what `_publish` says, while nobody else changes what serves or the probes."""
         registry = self._registry
-        if registry.edit_files.outcome(self._edit.id):
+        if registry.edits.folder.outcome(self._edit.id):
             raise Cancelled
         if published := registry.artifacts.of_edit(self._edit.id):  # by a worker given up for lost too soon
             return Published(published)
         overtaken = self._goes_live(manifest) and active != base
         if overtaken and self._request.base is None:
-            registry.log(self._edit.id, "info", f"version {active} went live meanwhile; building anew, on it")
+            self._turn.log(f"version {active} went live meanwhile; building anew, on it")
             return None
-        published = registry.publish(draft, manifest)
+        published = registry.artifacts.publish(draft, manifest)
         if overtaken:
             return Published(published, overtaken_by=active)
         if self._goes_live(published):
-            registry.activate(published.id, by=self._edit.id, who=self._accepted.by)
+            registry.activations.activate(published.id, by=self._edit.id, who=self._accepted.by)
         return Published(published)
 
     def _goes_live(self, version: Manifest) -> bool:
@@ -201,13 +196,13 @@ class NewVersion:
 
     def _await_replicas(self, version: Manifest) -> None:
         """Whoever sees the edit succeed is to be answered with it: wait for the replicas to have swapped."""
-        if self._registry.active() != version.id:
+        if self._registry.activations.active() != version.id:
             return
-        replicas = self._registry.await_replicas(version.id, self._resident.settings.activation_timeout_s)
+        replicas = self._registry.replicas.wait_for(version.id, self._resident.settings.activation_timeout_s)
         behind = [replica.id for replica in replicas if replica.version != version.id]
         if behind:
             message = f"version {version.id} is active, but not yet served by {', '.join(behind)}"
-            self._registry.log(self._edit.id, "warning", message)
+            self._turn.log(message, "warning")
 
     # The end
 
@@ -218,21 +213,14 @@ class NewVersion:
         nothing."""
         if problem is None and published and published.overtaken_by is not None:
             problem = _overtaken(published.version, published.overtaken_by)
-        logger.info("%s: done, version %s", self._edit.id, published and published.version.id)
-        # Said again in case that Redis has lost its memory since the edit was claimed.
+        # Said again in case that Redis has lost its memory since the plan was made.
         noted = {name: getattr(self._edit, name) for name in NOTED_BEFORE}
         if published:  # maybe by an earlier attempt, whose plan nobody knows any more
             version = published.version
             noted |= {"base": version.parent, "version": version.id}
             noted |= {name: getattr(version, name) for name in NOTED_OF_VERSION}
-        self._registry.update_edit(
-            self._edit.id,
-            status=EditStatus.REJECTED if problem else EditStatus.SUCCEEDED,
-            error=problem,
-            metrics=metrics,
-            not_taken=not_taken,
-            **noted,
-        )
+        status = JobStatus.REJECTED if problem else JobStatus.SUCCEEDED
+        self._turn.end(status, error=problem, metrics=metrics, not_taken=not_taken, **noted)
 
     def _drop_old_weights(self) -> None:
         if (keep_last := self._resident.settings.keep_versions) is not None:
@@ -246,4 +234,4 @@ def _overtaken(version: Manifest, active: int) -> Problem:
         f"{version.parent}, is kept and does not serve: activate it to have it in place of version {active}, or send "
         f"the edit again with base {active} to have both"
     )
-    return Problem.of_kind("conflict", 409, detail)
+    return problem_of(Conflict(detail))

@@ -1,49 +1,45 @@
-"""Progress of an edit or a measurement, and the points at which it can be stopped."""
+"""Progress of a job, and the points at which it can be stopped."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any
 
+from errata_client.records import Progress, Stage
+from errata_registry.jobs.edits import Edits
 from errata_registry.jobs.shards import ShardOrder
-from errata_registry.records import Progress, Stage, now
-from errata_registry.registry import Registry
+from errata_registry.jobs.store import JobStore
+from errata_registry.stored import now
 from redis import RedisError
 
 from errata.errors import Cancelled
-from errata_worker.attempt import WorkerStopping
 
 REPORT_EVERY_S = 0.1
+LOOK_EVERY_S = 5.0
 REDIS_PAUSE_S = 2.0
 
 logger = logging.getLogger(__name__)
 
 
-class Ledger(Protocol):
-    """Where the progress of edits is noted, or that of measurements."""
-
-    def cancel_requested(self, work_id: str, /) -> bool:
-        """Whether it is to stop."""
-
-    def progress(self, work_id: str, progress: Progress, /) -> None:
-        """Note how far it is."""
+class WorkerStopping(Exception):
+    """The worker was told to stop: what it has in hand goes back into the queue."""
 
 
 class ProgressReport:
-    """Tells those who follow an edit or a measurement how far it is; each call is also a point where it may be
-    stopped."""
+    """Tells those who follow a job how far it is; each call is also a point where the job may be stopped."""
 
-    def __init__(self, ledger: Ledger, work_id: str, must_stop: Callable[[], bool]) -> None:
-        """`must_stop` says whether the worker has no more time for it."""
-        self._ledger = ledger
-        self._work_id = work_id
+    def __init__(self, store: JobStore[Any, Any], job_id: str, must_stop: Callable[[], bool]) -> None:
+        """`must_stop` says whether the worker has no more time for the job."""
+        self._store = store
+        self._job_id = job_id
         self._must_stop = must_stop
         self._stage: str | None = None
         self._stage_began = 0.0
         self._done_before = 0
         self._reported = 0.0
+        self._looked = time.monotonic()
         self._redis_away_until = 0.0
 
     def __call__(self, stage: str, done: int, total: int) -> None:
@@ -62,13 +58,17 @@ class ProgressReport:
         if moment < self._redis_away_until:
             return
         try:
-            if self._ledger.cancel_requested(self._work_id):
-                raise Cancelled(f"{self._work_id} was cancelled")
+            if self._store.cancel_requested(self._job_id):
+                raise Cancelled(f"{self._job_id} was cancelled")
+            if moment - self._looked >= LOOK_EVERY_S:
+                self._looked = moment
+                if self._store.folder.outcome(self._job_id):
+                    raise Cancelled(f"{self._job_id} has ended by another hand")
             if done == total or moment - self._reported >= REPORT_EVERY_S:
                 self._reported = moment
-                self._ledger.progress(self._work_id, self._progress(stage, done, total))
+                self._store.progress(self._job_id, self._progress(stage, done, total))
         except RedisError as error:  # the work does not depend on being followed
-            logger.warning("%s: progress could not be told: %s", self._work_id, error)
+            logger.warning("%s: progress could not be told: %s", self._job_id, error)
             self._redis_away_until = time.monotonic() + REDIS_PAUSE_S
 
     def _progress(self, stage: str, done: int, total: int) -> Progress:
@@ -78,16 +78,16 @@ class ProgressReport:
 class ShardProgressReport(ProgressReport):
     """Tells how far the search for the targets of a whole edit is, from within the job of one of its shards."""
 
-    def __init__(self, registry: Registry, order: ShardOrder, must_stop: Callable[[], bool]) -> None:
-        super().__init__(registry, order.edit, must_stop)
-        self._registry = registry
+    def __init__(self, edits: Edits, order: ShardOrder, must_stop: Callable[[], bool]) -> None:
+        super().__init__(edits, order.edit, must_stop)
+        self._edits = edits
         self._order = order
 
     def _progress(self, stage: str, done: int, total: int) -> Progress:
         order = self._order
-        if self._registry.edit_files.outcome(order.edit):
+        if self._edits.folder.outcome(order.edit):
             raise Cancelled(f"{order.edit} has ended with another of its shards")
-        done_of_edit = self._registry.note_search(order, done)
+        done_of_edit = self._edits.note_search(order, done)
         done_since = done_of_edit - (order.total - sum(order.sizes))
         return _progress(Stage(stage), done_of_edit, order.total, done_since, (now() - order.cut_at).total_seconds())
 

@@ -1,26 +1,29 @@
-"""How a version whose weights were dropped gets them back: built again from its facts."""
+"""Giving a version back the weights that were dropped: they are built again from its facts."""
 
 from __future__ import annotations
 
-from errata_registry.records import Edit, EditStatus, Manifest, RebuildRequest, Stage
+from errata_client.records import Edit, Stage
+from errata_registry.jobs.requests import EditRequest, RebuildRequest
+from errata_registry.versions.facts import fact_of
 from errata_registry.versions.folder import DELTA
+from errata_registry.versions.manifest import Manifest
 
 from errata import deltas
 from errata.errors import Cancelled
 from errata.facts import FactSet
 from errata.hyperparameters import of_method
-from errata_worker.building import Builder, libraries
-from errata_worker.equipment import Equipment
+from errata_worker.build import Builder, libraries
+from errata_worker.running import Turn
 
 
 class RebuiltVersion:
     """One turn at building a version again."""
 
-    def __init__(self, edit: Edit, request: RebuildRequest, equipment: Equipment) -> None:
-        self._edit = edit
-        self._number = request.rebuild
-        self._registry = equipment.registry
-        self._builder = Builder(edit.id, equipment)
+    def __init__(self, turn: Turn[EditRequest | RebuildRequest, Edit], number: int) -> None:
+        self._turn = turn
+        self._number = number
+        self._registry = turn.registry
+        self._builder = Builder(turn)
 
     def carry_out(self) -> None:
         """Build with the method, hyperparameters and contexts that the manifest tells, unless the weights are there.
@@ -32,7 +35,7 @@ class RebuiltVersion:
         if not self._registry.artifacts.folder(self._number).is_dropped:
             self._end(manifest)
             return
-        facts = FactSet(fact.to_fact() for fact in self._registry.facts(self._number))
+        facts = FactSet(map(fact_of, self._registry.versions.facts(self._number)))
         hyperparameters = of_method(manifest.method, manifest.hparams)
         blueprint = self._builder.draw_up(facts, manifest.contexts, hyperparameters)
         second_moments = self._builder.second_moments(blueprint)
@@ -45,7 +48,7 @@ class RebuiltVersion:
                     "the weights are equal to those that were dropped up to rounding, not bit for bit (built with "
                     f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
                 )
-                self._registry.log(self._edit.id, "info", message)
+                self._turn.log(message)
                 perplexity = manifest.metrics.perplexity_after is not None
                 metrics, not_taken = self._builder.measure_figures(blueprint, built, perplexity=perplexity)
                 # Its status and problem stay as they were decided when the version was made: a rebuild gives weights
@@ -58,16 +61,15 @@ class RebuiltVersion:
                 }
                 manifest = manifest.model_copy(update=changes)
             self._builder.report(Stage.PUBLISH, 0, 1)
-            with self._registry.deciding():
-                if self._registry.edit_files.outcome(self._edit.id):
+            with self._registry.activations.deciding():
+                if self._registry.edits.folder.outcome(self._turn.record.id):
                     raise Cancelled
                 if self._registry.artifacts.folder(self._number).is_dropped:  # nobody was quicker
-                    self._registry.restore(manifest, draft)
+                    self._registry.artifacts.restore(manifest, draft)
         self._end(manifest)
 
     def _end(self, version: Manifest) -> None:
-        changes = {"method": version.method, "metrics": version.metrics}
-        self._registry.update_edit(self._edit.id, status=EditStatus.SUCCEEDED, **changes)
+        self._turn.end(method=version.method, metrics=version.metrics)
 
 
 def _named(versions: dict[str, str]) -> str:

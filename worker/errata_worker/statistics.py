@@ -8,14 +8,14 @@ import sys
 from errata_registry.settings import Settings
 
 from errata.errors import ErrataError
-from errata_worker.resident import Resident
+from errata_worker.resident_model import ResidentModel
 
 
 def main() -> None:
     """Collect what is missing; exit with 1 and one line where the settings or the model cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        resident = Resident.load(Settings())
+        resident = ResidentModel.load(Settings())
         layers = resident.prepare()
     except ErrataError as error:
         sys.exit(f"errata: {error}")

@@ -1,42 +1,99 @@
-"""What a client's Idempotency-Key stands for: what its request made, for a day."""
+"""Idempotency keys: for a day, a client's key stands for the job that came with it.
+
+The file of a key is the accepted request itself, under a second name. So a key is taken and its job made known in one
+step, whatever becomes of Redis, and whoever comes second with a key finishes what the first may have been killed in.
+"""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
-from typing import cast
-
-from redis import Redis
+import hashlib
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Generic
 
 from errata.errors import IdempotencyMismatch
-from errata_registry import keys
-from errata_registry.records import now
+from errata.files import durable
+from errata_registry.jobs.folder import AcceptedJob, JobFolder
+from errata_registry.jobs.kinds import Asked, Shown
+from errata_registry.stored import read_record
 
-IDEMPOTENCY_TTL_S = 24 * 3600
+LIFETIME_S = 24 * 3600
 
 
-class IdempotencyKeys:
-    """The keys of one kind of requests, such as `edit`."""
+class IdempotencyKeys(Generic[Asked, Shown]):
+    """The keys of one kind of jobs. Each client, by the name of its API key, has keys of its own."""
 
-    def __init__(self, redis: Redis, kind: str) -> None:
-        self._redis = redis
-        self._kind = kind
+    def __init__(self, folder: JobFolder[Asked, Shown], home: Path) -> None:
+        self._folder = folder
+        self._path = home / "idempotency"
+        self._path.mkdir(parents=True, exist_ok=True)
 
-    def known(self, key: str, body_sha256: str) -> str | None:
-        """The id of what was made for a key, None where it is new. Raises `IdempotencyMismatch`."""
-        found = self._redis.get(keys.idempotency(self._kind, key))
-        if found is None:
+    def job_of(self, key: str, by: str | None, body_sha256: str) -> str | None:
+        """Return the id of the job that came with a key, None where the key is new.
+
+        Raises:
+            IdempotencyMismatch: it came with another body.
+        """
+        path = self._file(key, by)
+        try:
+            if is_past(path):
+                _forget(path)
+            accepted = read_record(path, self._folder.form, f"the request of the idempotency key {key!r}")
+        except FileNotFoundError:
             return None
-        remembered = json.loads(cast(str, found))
-        if remembered["body"] != body_sha256:
-            raise IdempotencyMismatch(f"this idempotency key belongs to {remembered['id']}, which has another body")
-        return str(remembered["id"])
+        # In form 1 bodies were told apart by another hash: the key counts all the same.
+        if accepted.format > 1 and accepted.body_sha256 != body_sha256:
+            raise IdempotencyMismatch(f"this idempotency key belongs to {accepted.id}, which has another body")
+        self._folder.accept_from(path, accepted.id)
+        return accepted.id
 
-    def remember(self, key: str | None, body_sha256: str, made: str, created_at: datetime) -> bool:
-        """Let a key stand for what was made, by its id. False where it stands for something else already."""
-        seconds_left = IDEMPOTENCY_TTL_S - int((now() - created_at).total_seconds())
-        if key is None or seconds_left <= 0:
-            return True
-        name = keys.idempotency(self._kind, key)
-        value = json.dumps({"id": made, "body": body_sha256})
-        return bool(self._redis.set(name, value, nx=True, ex=seconds_left)) or self._redis.get(name) == value
+    def accept(self, accepted: AcceptedJob[Asked]) -> str:
+        """Accept a request under its key; return the id of the job that the key stands for, which may be another one.
+
+        Raises:
+            IdempotencyMismatch: the key came with another body, at this very moment.
+        """
+        assert accepted.idempotency_key is not None
+        path = self._file(accepted.idempotency_key, accepted.by)
+        if durable.write_once(path, accepted.model_dump_json()):
+            self._folder.accept_from(path, accepted.id)
+            return accepted.id
+        return self.job_of(accepted.idempotency_key, accepted.by, accepted.body_sha256) or self.accept(accepted)
+
+    def remember(self, accepted: AcceptedJob[Asked]) -> None:
+        """Let the key of a job that was accepted before keys had files stand for it."""
+        if accepted.idempotency_key is not None:
+            with suppress(FileExistsError):
+                os.link(
+                    self._folder.of(accepted.id) / "request.json", self._file(accepted.idempotency_key, accepted.by)
+                )
+
+    def _file(self, key: str, by: str | None) -> Path:
+        said = "\x1f".join((self._folder.kind.name, by or "", key))
+        return self._path / f"{hashlib.sha256(said.encode()).hexdigest()}.json"
+
+
+def is_past(path: Path) -> bool:
+    """Return True if a request was written so long ago that its key has had its day. Raises `FileNotFoundError`."""
+    return path.stat().st_mtime < time.time() - LIFETIME_S
+
+
+def forget_old_keys(home: Path) -> None:
+    """Remove the keys that have had their day, and what a killed process left half written."""
+    for path in (home / "idempotency").iterdir():
+        with suppress(FileNotFoundError):
+            if is_past(path):
+                _forget(path)
+
+
+def _forget(path: Path) -> None:
+    """Remove the file of a key, unless a new one has just taken its place."""
+    scratch = durable.scratch_beside(path)
+    with suppress(FileNotFoundError):
+        path.rename(scratch)
+        if not is_past(scratch):
+            with suppress(FileExistsError):
+                os.link(scratch, path)
+        scratch.unlink()

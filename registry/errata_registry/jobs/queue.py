@@ -1,12 +1,12 @@
-"""The queues of jobs, kept by RQ: one of edits, one of the target shards of edits that were cut, one of measurements.
+"""The queues of tasks, kept by RQ: one of edits, one of the target shards of edits that were cut, one of measurements.
 
 Workers turn to the edits first: those that have begun, then the others in the order in which they came. Shards wait in
 a queue of their own, first come first, so that a small edit need not wait for the many shards of a large one.
 Evaluations and traces wait behind both, so that measuring holds an edit up for the job at hand at most.
 
-A job is known by its name. That of an edit is the edit's id, and it stands for several jobs of RQ's: the one that
-begins the edit, and those that go on with it. (A job cannot put itself into the queue again: RQ forgets at a job's end
-whatever has its id.)
+A task (RQ calls it a job) is known by its name. The name of a job's own task is the job's id, and stands for several
+tasks of RQ's: the one that begins the job, and those that go on with it. (A task cannot put itself into the queue
+again: RQ forgets at a task's end whatever has its id.)
 """
 
 from __future__ import annotations
@@ -26,169 +26,172 @@ from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
 from errata_registry import keys
+from errata_registry.jobs.kinds import kind_of
 
 _GO_ON = "-go-on-"
+QUEUES = (keys.EDIT_QUEUE, keys.SHARD_QUEUE, keys.MEASUREMENT_QUEUE)
+"""In the order in which workers turn to them."""
 
 
-def shard_job(edit_id: str, shard: int) -> str:
-    """Name of the job that finds the targets of one shard."""
+def shard_task(edit_id: str, shard: int) -> str:
+    """Return the name of the task that finds the targets of one shard."""
     return f"{edit_id}-shard-{shard}"
 
 
-def shard_of(job: str) -> int:
-    """Number of the shard that a job finds the targets of, from its name."""
-    return int(job.rpartition("-")[2])
+def shard_of(task: str) -> int:
+    """Return the number of the shard that a task finds the targets of, from the task's name."""
+    return int(task.rpartition("-")[2])
 
 
-def edit_of(job: str) -> str:
-    """The edit that a job works for; an evaluation or a trace, whose job has its id, stands for itself."""
-    return job.partition("-")[0]
+def job_of(task: str) -> str:
+    """Return the id of the job that a task works for, from the task's name or RQ's id."""
+    return task.partition("-")[0]
 
 
-class JobQueue:
-    """Jobs that wait, and those that a live worker holds. RQ's connection must not decode responses."""
+class Whereabouts(NamedTuple):
+    """The places of tasks, by their names.
+
+    One that is needed and neither waiting nor deferred nor held is missing; it has cost a worker where it is abandoned
+    or failed.
+
+    Attributes:
+        deferred: wait for others to be done.
+        held: in the hands of a worker that sent its heartbeat in time.
+        abandoned: in the hands of a worker that fell silent. (RQ's own cleaning, which is not used, would drop them.)
+        failed: could not even say how they ended; what a task raises counts here, not what ends its job.
+    """
+
+    waiting: set[str]
+    deferred: set[str]
+    held: set[str]
+    abandoned: set[str]
+    failed: set[str]
+
+
+class TaskQueue:
+    """Tasks that wait, and those that a live worker holds. RQ's connection must not decode responses."""
 
     def __init__(self, connection: Redis, job_timeout_s: int) -> None:
         self._connection = connection
-        self._edits = Queue(keys.QUEUE, connection=connection, serializer=JSONSerializer)
-        self._shards = Queue(keys.SHARD_QUEUE, connection=connection, serializer=JSONSerializer)
-        self._measurements = Queue(keys.MEASUREMENT_QUEUE, connection=connection, serializer=JSONSerializer)
-        # What a job gives back lies in the home folder, so RQ keeps no result, and it is told of no retry: the
-        # registry decides about lost jobs.
+        self._queues = {name: Queue(name, connection=connection, serializer=JSONSerializer) for name in QUEUES}
+        # What a task gives back lies in the home folder, so RQ keeps no result, and it is told of no retry: recovery
+        # decides about lost tasks.
         self._limits = {"job_timeout": job_timeout_s, "result_ttl": 0, "failure_ttl": 3600}
 
     # Putting in and taking out
 
-    def put_edit(self, edit_id: str) -> None:
-        """Queue an edit that is to be begun, behind those that wait, in place of any earlier job of its own."""
-        self._forget(self._own_jobs(edit_id))
-        self._note(edit_id, edit_id)
-        self._edits.enqueue(keys.EDIT_JOB, edit_id, job_id=edit_id, **self._limits)
+    def put(self, job_id: str) -> None:
+        """Queue a job that is to be begun, behind those that wait, in place of any earlier task of its own."""
+        self._forget(self._own_tasks(job_id))
+        self._note(job_id, job_id)
+        self._queue_of(job_id).enqueue(keys.RUN, job_id, job_id=job_id, **self._limits)
 
-    def put_begun_edit(self, edit_id: str, shards: Sequence[int] = ()) -> None:
-        """Queue an edit that is to be gone on with when the jobs of `shards` are done, before those that wait, in
-        place of any earlier job of its own; but the one that a worker holds, which may be the caller's, stays."""
-        self._forget(self._own_jobs(edit_id))
-        job = f"{edit_id}{_GO_ON}{secrets.token_hex(4)}"
-        shard_jobs = [shard_job(edit_id, shard) for shard in shards]
-        after = Dependency(shard_jobs, enqueue_at_front=True) if shard_jobs else None
-        self._note(edit_id, job)
-        self._edits.enqueue(keys.EDIT_JOB, edit_id, job_id=job, depends_on=after, at_front=True, **self._limits)
+    def put_begun(self, job_id: str, shards: Sequence[int] = ()) -> None:
+        """Queue a job that is to be gone on with once its `shards` are done, before those that wait.
+
+        It takes the place of any earlier task of the job's own; but the one that a worker holds, which may be the
+        caller's, stays.
+        """
+        self._forget(self._own_tasks(job_id))
+        task = f"{job_id}{_GO_ON}{secrets.token_hex(4)}"
+        before = [shard_task(job_id, shard) for shard in shards]
+        after = Dependency(before, enqueue_at_front=True) if before else None
+        self._note(job_id, task)
+        queue = self._queue_of(job_id)
+        queue.enqueue(keys.RUN, job_id, job_id=task, depends_on=after, at_front=True, **self._limits)
 
     def put_shards(self, edit_id: str, shards: Iterable[int], at_front: bool = False) -> None:
-        """Queue jobs for shards, in place of earlier ones, behind those that wait or before them."""
+        """Queue tasks for shards, in place of earlier ones, behind those that wait or before them."""
         in_order = sorted(shards, reverse=at_front)
-        self._forget({shard_job(edit_id, shard) for shard in in_order})
+        self._forget({shard_task(edit_id, shard) for shard in in_order})
+        queue = self._queues[keys.SHARD_QUEUE]
         for shard in in_order:
-            job = shard_job(edit_id, shard)
-            self._note(edit_id, job)
-            self._shards.enqueue(keys.SHARD_JOB, edit_id, shard, job_id=job, at_front=at_front, **self._limits)
+            task = shard_task(edit_id, shard)
+            self._note(edit_id, task)
+            queue.enqueue(keys.RUN_SHARD, edit_id, shard, job_id=task, at_front=at_front, **self._limits)
 
-    def put_measurement(self, function: str, measurement_id: str, at_front: bool = False) -> None:
-        """Queue an evaluation or a trace behind those that wait, or before them, in place of any earlier job of it.
+    def forget(self, job_id: str) -> None:
+        """Forget all tasks of a job that has ended, but for those that a worker holds: RQ forgets them at their end."""
+        if tasks := self._tasks_of(job_id):
+            self._forget(tasks)
+            dependents = [self._job(task).dependents_key for task in tasks]
+            self._connection.delete(keys.queued(job_id), *dependents)
 
-        Args:
-            function: `keys.EVALUATION_JOB` or `keys.TRACE_JOB`.
-        """
-        self._forget({measurement_id})
-        self._note(measurement_id, measurement_id)
-        self._measurements.enqueue(function, measurement_id, job_id=measurement_id, at_front=at_front, **self._limits)
+    def _queue_of(self, job_id: str) -> Queue:
+        kind = kind_of(job_id)
+        assert kind is not None, f"{job_id} is no job's id"
+        return self._queues[kind.queue]
 
-    def forget_edit(self, edit_id: str) -> None:
-        """Forget all jobs of an edit, or of a measurement, that has ended, but for those that a worker holds: RQ
-        forgets them at their end. Nothing happens where there are none."""
-        if job_ids := self._jobs_of(edit_id):
-            self._forget(job_ids)
-            dependents = [self._job(job_id).dependents_key for job_id in job_ids]
-            self._connection.delete(keys.jobs(edit_id), *dependents)
+    def _note(self, job_id: str, task: str) -> None:
+        self._connection.sadd(keys.queued(job_id), task)
 
-    def _note(self, edit_id: str, job_id: str) -> None:
-        self._connection.sadd(keys.jobs(edit_id), job_id)
+    def _tasks_of(self, job_id: str) -> set[str]:
+        noted = {task.decode() for task in cast(set[bytes], self._connection.smembers(keys.queued(job_id)))}
+        ended_badly = {lease.task for lease in self._leases()} | self._in_registries("failed")
+        return noted | {task for task in ended_badly if job_of(task) == job_id}
 
-    def _jobs_of(self, edit_id: str) -> set[str]:
-        noted = {job_id.decode() for job_id in cast(set[bytes], self._connection.smembers(keys.jobs(edit_id)))}
-        ended_badly = {lease.job_id for lease in self._leases()} | self._in_registries("failed")
-        return noted | {job_id for job_id in ended_badly if edit_of(job_id) == edit_id}
+    def _own_tasks(self, job_id: str) -> set[str]:
+        return {task for task in self._tasks_of(job_id) if _name(task) == job_id}
 
-    def _own_jobs(self, edit_id: str) -> set[str]:
-        return {job_id for job_id in self._jobs_of(edit_id) if _name(job_id) == edit_id}
-
-    def _forget(self, job_ids: set[str]) -> None:
-        """Forget jobs that no worker holds, but for the jobs that depend on them, which may then depend on those put
+    def _forget(self, tasks: set[str]) -> None:
+        """Forget tasks that no worker holds, but for the tasks that depend on them, which may then depend on those put
         in their place.
 
-        RQ's own `Job.delete` fails for a job whose worker died: its run has expired before the list of its runs.
+        RQ's own `Job.delete` fails for a task whose worker died: its run has expired before the list of its runs.
         """
         leases = self._leases()
-        gone = job_ids - {lease.job_id for lease in leases if lease.holds}
-        ended = [lease.name for lease in leases if lease.job_id in gone]
+        gone = tasks - {lease.task for lease in leases if lease.holds}
+        ended = [lease.name for lease in leases if lease.task in gone]
         with self._connection.pipeline() as pipeline:
-            for queue in self._queues:
-                for job_id in gone:
-                    queue.remove(job_id, pipeline=pipeline)
+            for queue in self._queues.values():
+                for task in gone:
+                    queue.remove(task, pipeline=pipeline)
                 for registry in (queue.failed_job_registry, queue.deferred_job_registry, queue.ready_job_registry):
                     _take_out(pipeline, registry, gone)
                 _take_out(pipeline, queue.started_job_registry, ended)
-            for job_id in gone:
-                job = self._job(job_id)
-                pipeline.delete(job.key, job.dependencies_key, ExecutionRegistry(job_id, self._connection).key)
-                pipeline.srem(keys.jobs(edit_of(job_id)), job_id)
+            for task in gone:
+                job = self._job(task)
+                pipeline.delete(job.key, job.dependencies_key, ExecutionRegistry(task, self._connection).key)
+                pipeline.srem(keys.queued(job_of(task)), task)
             pipeline.execute()
 
-    def _job(self, job_id: str) -> Job:
-        return Job(job_id, connection=self._connection, serializer=JSONSerializer)
+    def _job(self, task: str) -> Job:
+        return Job(task, connection=self._connection, serializer=JSONSerializer)
 
     # Looking
 
     def waiting(self) -> list[str]:
-        """Jobs that wait, first come first."""
-        return [_name(job_id) for queue in self._queues for job_id in queue.get_job_ids()]
+        """Return the names of the tasks that wait, first come first, queue by queue."""
+        return [_name(task) for queue in self._queues.values() for task in queue.get_job_ids()]
 
-    def num_edits_waiting(self) -> int:
-        """How many edits wait to be begun."""
-        return sum(job_id == edit_of(job_id) for job_id in self._edits.get_job_ids())
-
-    def num_measurements_waiting(self) -> int:
-        """How many evaluations and traces wait."""
-        return len(self._measurements.get_job_ids())
-
-    def deferred(self) -> set[str]:
-        """Jobs that wait for others to be done."""
-        return set(map(_name, self._in_registries("deferred")))
-
-    def held(self) -> set[str]:
-        """Jobs that a worker holds which sent its heartbeat in time."""
-        return {_name(lease.job_id) for lease in self._leases() if lease.holds}
-
-    def abandoned(self) -> set[str]:
-        """Jobs that a worker held and fell silent. (RQ's own cleaning, which is not used, would drop them.)"""
+    def whereabouts(self) -> Whereabouts:
+        """Look at all queues."""
+        # In the order of a task's way: one that goes on meanwhile is seen in the next place.
+        deferred = set(map(_name, self._in_registries("deferred")))
+        waiting = set(self.waiting())
         leases = self._leases()
-        held = {_name(lease.job_id) for lease in leases if lease.holds}
-        return {_name(lease.job_id) for lease in leases} - held
+        held = {_name(lease.task) for lease in leases if lease.holds}
+        abandoned = {_name(lease.task) for lease in leases} - held
+        return Whereabouts(waiting, deferred, held, abandoned, set(map(_name, self._in_registries("failed"))))
 
-    def failed(self) -> set[str]:
-        """Jobs that could not even say how they ended: what a job raises counts here, not what ends its edit."""
-        return set(map(_name, self._in_registries("failed")))
+    def num_waiting(self, queue: str) -> int:
+        """Return how many jobs wait in a queue to be begun."""
+        return sum(task == job_of(task) for task in self._queues[queue].get_job_ids())
 
     def num_workers(self) -> int:
-        """How many live workers have their model loaded and take jobs."""
-        return len(SimpleWorker.all(queue=self._edits))
-
-    @property
-    def _queues(self) -> tuple[Queue, ...]:
-        """In the order in which workers turn to them."""
-        return self._edits, self._shards, self._measurements
+        """Return how many live workers have their model loaded and take tasks."""
+        return len(SimpleWorker.all(queue=self._queues[keys.EDIT_QUEUE]))
 
     def _in_registries(self, kind: Literal["failed", "deferred"]) -> set[str]:
         found: list[bytes] = []
-        for queue in self._queues:
+        for queue in self._queues.values():
             registry = queue.failed_job_registry if kind == "failed" else queue.deferred_job_registry
             found += cast(list[bytes], self._connection.zrange(registry.key, 0, -1))
-        return {job_id.decode() for job_id in found}
+        return {task.decode() for task in found}
 
     def _leases(self) -> list[_Lease]:
         leases = []
-        for queue in self._queues:
+        for queue in self._queues.values():
             started = queue.started_job_registry
             found = cast(list[tuple[bytes, float]], self._connection.zrange(started.key, 0, -1, withscores=True))
             for name, ends in found:
@@ -197,10 +200,10 @@ class JobQueue:
 
 
 class _Lease(NamedTuple):
-    """A worker's hold on a job of RQ's. It `holds` while the worker sends its heartbeats."""
+    """A worker's hold on a task. It `holds` while the worker sends its heartbeats."""
 
     name: str
-    job_id: str
+    task: str
     holds: bool
 
 
@@ -209,5 +212,5 @@ def _take_out(pipeline: Pipeline, registry: BaseRegistry, members: Collection[st
         pipeline.zrem(registry.key, *members)
 
 
-def _name(job_id: str) -> str:
-    return job_id.partition(_GO_ON)[0]
+def _name(task: str) -> str:
+    return task.partition(_GO_ON)[0]

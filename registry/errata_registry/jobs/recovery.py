@@ -1,39 +1,55 @@
-"""Putting right what a crash left behind: a Redis that lost its memory, edits whose worker is gone."""
+"""Putting right what a crash left behind: jobs that no worker has in hand, whatever became of their worker or of Redis.
+
+What is to be done is read from the home folder: a job that was accepted and has not ended needs its target shards that
+have an order, or else its own task. Whoever keeps house queues a needed task that is neither waiting nor held by a live
+worker. RQ's own cleaning with `Retry` would do this for tasks whose worker fell silent, and for nothing else:
+docs/architecture.md says what it cannot do.
+"""
 
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+import time
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any
 
+from errata_client.records import Job, JobStatus
 from redis.exceptions import LockError
-from redis.lock import Lock
 
-from errata.errors import Conflict, CorruptArtifact, UnknownEdit, UnknownVersion
+from errata.errors import Conflict, CorruptArtifact, UnknownJob, WorkerDied
 from errata_registry import keys
-from errata_registry.jobs.lost_jobs import Whereabouts, count_loss, each_in_turn, files_gone, lost_of, worker_died
-from errata_registry.jobs.measurement_recovery import rebuild_measurements, take_up_lost_measurements
-from errata_registry.jobs.queue import edit_of, shard_job, shard_of
-from errata_registry.records import Edit, EditStatus, now
+from errata_registry.jobs.folder import REQUEST
+from errata_registry.jobs.idempotency import forget_old_keys
+from errata_registry.jobs.queue import Whereabouts, job_of, shard_of, shard_task
+from errata_registry.jobs.store import JobStore, files_gone
 from errata_registry.registry import Registry
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
-RECOVERY_LOCK_S = 10
-REBUILD_LOCK_S = 120
+LOCK_S = 30
+# Between leaving the queue and being leased to its worker, a task is in neither place for a few milliseconds.
+CLAIM_S = 2.0
 
 logger = logging.getLogger(__name__)
 
+AnyStore = JobStore[Any, Any]
+
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """What a Redis was rebuilt with."""
+class Recovered:
+    """What a look at the home folder found, and put right.
+
+    Attributes:
+        queued_again: the edits, and the evaluations and traces, that no worker had in hand.
+        unreadable: why some things were left out, a line for each.
+    """
 
     versions: int
     active: int
     edits: int
-    queued_again: int
+    edits_queued_again: int
     measurements: int
     measurements_queued_again: int
     unreadable: tuple[str, ...]
@@ -41,7 +57,7 @@ class Rebuilt:
     def __str__(self) -> str:
         lines = [
             f"{self.versions} versions ({self.active} is active), {self.edits} edits, "
-            f"{self.queued_again} of them queued again"
+            f"{self.edits_queued_again} of them queued again"
         ]
         if self.measurements:
             lines.append(
@@ -50,269 +66,247 @@ class Rebuilt:
         return "\n".join([*lines, *(f"left out: {problem}" for problem in self.unreadable)])
 
 
-def recover(registry: Registry, at_start: bool = False) -> None:
+def recover(registry: Registry, *, wait: bool = False) -> None:
     """Put right what a crash left behind, here or elsewhere. To be called at the start and then every
-    `settings.maintenance_s` seconds, by any number of processes; but for the start, it is quick.
+    `settings.maintenance_s` seconds, by any number of processes.
 
-    Redis is rebuilt if it does not know this home folder, and at the start of each process, since it may know the
-    folder and yet have lost what it was told last; jobs whose worker is gone are queued again, and an edit ends as
-    failed once one of its jobs has lost `settings.max_attempts` workers.
+    Jobs that nobody has in hand are queued again, and a job ends as failed once one of its tasks has lost
+    `settings.max_attempts` workers.
+
+    Args:
+        wait: whether to wait for another process that is at it, and then to look all the same.
 
     Raises:
-        Conflict: Redis holds the state of another home folder.
-        CorruptArtifact: the activation journal cannot be read. All else has been put right.
+        Conflict: Redis works for another home folder.
         OSError: of the home folder's disk. No part that fails keeps the others from their turn.
     """
     if not registry.is_bound():
         return
-    home = registry.bound_base().home
-    known = registry.redis.get(keys.HOME)
-    if known is not None and known != home:
-        raise Conflict(
-            f"the Redis of ERRATA_REDIS_URL belongs to another home folder than {registry.settings.home}; "
-            "give each home a Redis, or a database number, of its own"
-        )
-    if known is None or at_start:
-        logger.info("Redis was brought into line with the home folder: %s", rebuild(registry))
-    lock = registry.redis.lock(keys.RECOVERY_LOCK, timeout=RECOVERY_LOCK_S)
-    if not lock.acquire(blocking=False):  # another process is at it
+    is_new = _claim_redis(registry)
+    lock = registry.redis.lock(keys.RECOVERY_LOCK, timeout=LOCK_S)
+    if not lock.acquire(blocking=wait):
         return
     try:
-        each_in_turn(
-            partial(_agree_on_versions, registry),
-            partial(_take_up_lost_work, registry),
-            partial(_restore_active, registry),
+        where = registry.queue.whereabouts()
+        _each_in_turn(
+            *(partial(_take_up_lost_jobs, registry, store, where, is_new) for store in registry.stores),
+            partial(_forget_ended, registry, where),
+            partial(_sweep, registry),
         )
     finally:
-        _release(lock)
+        try:
+            lock.release()
+        except LockError:
+            logger.warning("a recovery took longer than its lock holds; another process may have begun one")
 
 
-def rebuild(registry: Registry) -> Rebuilt:
-    """Write to Redis everything that the home folder holds. What Redis holds of it already stays as it is.
+def reindex(registry: Registry) -> Recovered:
+    """Look through the whole home folder, and queue what nobody has in hand; doing it again changes nothing.
 
     Raises:
-        CorruptArtifact: the activation journal cannot be read. All else has been written.
+        Conflict: Redis works for another home folder.
+        CorruptArtifact: the activation journal cannot be read.
     """
-    lock = registry.redis.lock(keys.RECOVERY_LOCK, timeout=REBUILD_LOCK_S)
-    lock.acquire()
-    try:
-        unreadable: list[str] = []
-        num_versions = _rebuild_versions(registry, unreadable)
-        # A Redis that knows the home folder is in use: what is nowhere may be on its way into the queue, or from there
-        # to a worker. `_take_up_lost_work` has the patience to tell.
-        in_use = bool(registry.redis.exists(keys.HOME))
-        jobs = Whereabouts.of(registry.jobs)
-        num_edits, queued_again = _rebuild_edits(registry, jobs, in_use, unreadable)
-        measurements = [
-            rebuild_measurements(of_kind, jobs, in_use, unreadable)
-            for of_kind in (registry.evaluations, registry.traces)
-        ]
-        if registry.is_bound():
-            registry.redis.set(keys.HOME, registry.bound_base().home)
-        _restore_active(registry)
-    finally:
-        _release(lock)
-    return Rebuilt(
+    before = registry.queue.whereabouts()
+    recover(registry, wait=True)
+    after = registry.queue.whereabouts()
+    again = {job_of(task) for task in (after.waiting | after.deferred) - (before.waiting | before.deferred)}
+    unreadable = _unreadable_versions(registry)
+    num_versions = len(registry.artifacts.numbers()) - len(unreadable)
+    there: Counter[str] = Counter()
+    queued: Counter[str] = Counter()
+    for store in registry.stores:
+        ids = [job_id for job_id in store.folder.ids() if _is_readable(store, job_id, unreadable)]
+        what = "edits" if store is registry.edits else "measurements"
+        there[what] += len(ids)
+        queued[what] += len(again.intersection(ids))
+    return Recovered(
         versions=num_versions,
-        active=registry.journal.active(),
-        edits=num_edits,
-        queued_again=queued_again,
-        measurements=sum(there for there, _ in measurements),
-        measurements_queued_again=sum(queued for _, queued in measurements),
+        active=registry.activations.active(),
+        edits=there["edits"],
+        edits_queued_again=queued["edits"],
+        measurements=there["measurements"],
+        measurements_queued_again=queued["measurements"],
         unreadable=tuple(unreadable),
     )
 
 
-def _agree_on_versions(registry: Registry) -> None:
-    """Redis hears of versions that came into the home folder by another way (`errata import` needs no Redis), and of
-    those that were deleted there by a process that could not tell it."""
-    known = {int(number) for number in cast(list[str], registry.redis.zrange(keys.VERSIONS, 0, -1))}
-    there = set(registry.artifacts.numbers())
-    for number in known - there:
-        registry.forget_version(number)
-    for number in there - known:
-        with suppress(CorruptArtifact, UnknownVersion):  # `errata verify` says what is wrong with it
-            registry.put_version(number)
+def _claim_redis(registry: Registry) -> bool:
+    """Make sure that Redis works for this home folder; return True if it is new to it."""
+    home = registry.bound_base().home
+    if registry.redis.set(keys.HOME, home, nx=True):
+        return True
+    if registry.redis.get(keys.HOME) != home:
+        raise Conflict(
+            f"the Redis of ERRATA_REDIS_URL belongs to another home folder than {registry.settings.home}; "
+            "give each home a Redis, or a database number, of its own"
+        )
+    return False
 
 
-def _rebuild_versions(registry: Registry, unreadable: list[str]) -> int:
-    """Gives how many versions there are; what cannot be read is added to `unreadable`."""
-    with registry.journal.locked():  # none is published or deleted meanwhile
-        numbers = registry.artifacts.numbers()
-        known = {int(number) for number in cast(list[str], registry.redis.zrange(keys.VERSIONS, 0, -1))}
-        for number in known.difference(numbers):
-            registry.forget_version(number)
-        readable = 0
-        for number in numbers:
-            try:
-                registry.put_version(number)
-                readable += 1
-            except CorruptArtifact as error:
-                unreadable.append(str(error))
-    return readable
-
-
-def _rebuild_edits(registry: Registry, jobs: Whereabouts, in_use: bool, unreadable: list[str]) -> tuple[int, int]:
-    """Gives how many edits there are, and how many were queued again; what cannot be read is added to `unreadable`."""
-    readable = queued_again = 0
-    for edit_id in registry.edit_files.ids():
+def _each_in_turn(*parts: Callable[[], object]) -> None:
+    """Run all of them, whatever becomes of the others. Raises what the first one to fail has raised."""
+    failures: list[Exception] = []
+    for part in parts:
         try:
-            unfinished = _rebuild_edit(registry, edit_id)
-        except UnknownEdit:  # withdrawn at this moment
-            continue
-        except CorruptArtifact as error:
-            unreadable.append(str(error))
-            continue
-        readable += 1
-        if unfinished and not in_use and edit_id not in jobs.waiting | jobs.deferred | jobs.held:
-            _queue_again(registry, edit_id)
-            queued_again += 1
-    return readable, queued_again
+            part()
+        except Exception as error:
+            if failures:  # the first one is for the caller to tell
+                logger.exception("one more part of the recovery failed")
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
-def _queue_again(registry: Registry, edit_id: str) -> None:
-    if registry.shards.pending(edit_id):
-        registry.queue_pending_shards(edit_id)
-    else:
-        registry.jobs.put_edit(edit_id)
+def _sweep(registry: Registry) -> None:
+    """Once an hour, forget the idempotency keys that have had their day."""
+    if registry.redis.set(keys.SWEPT, 1, nx=True, ex=3600):
+        forget_old_keys(registry.settings.home)
 
 
-def _rebuild_edit(registry: Registry, edit_id: str) -> bool:
-    """Whether the edit is yet to be finished. Raises `UnknownEdit`, `CorruptArtifact`."""
-    accepted = registry.edit_files.accepted(edit_id)
-    outcome = registry.edit_files.outcome(edit_id)
-    registry.remember_key(accepted)
-    recorded = bool(registry.redis.exists(keys.edit(edit_id)))
-    if outcome is not None:
-        if not recorded or registry.edit(edit_id) != outcome:
-            registry.put_edit(outcome)
-        return False
-    if not recorded or not registry.redis.sismember(keys.UNFINISHED, edit_id):
-        registry.put_edit(registry.edit(edit_id))
-    return True
-
-
-def _restore_active(registry: Registry) -> None:
-    """Redis follows the journal, should a process have died, or Redis have been away, between the two."""
-    if registry.redis.get(keys.ACTIVE) == str(registry.journal.active()):
-        return
-    with registry.deciding() as active:
-        registry.put_active(active, by="recovery")
-
-
-def _take_up_lost_work(registry: Registry) -> None:
-    """Of edits, and of evaluations and traces. What has ended has no use for its jobs."""
-    unfinished = {*registry.unfinished(), *registry.evaluations.unfinished(), *registry.traces.unfinished()}
-    jobs = Whereabouts.of(registry.jobs)
-    each_in_turn(
-        partial(_take_up_lost_edits, registry, jobs),
-        partial(take_up_lost_measurements, registry.evaluations, jobs),
-        partial(take_up_lost_measurements, registry.traces, jobs),
-    )
-    for ended in set(map(edit_of, jobs.abandoned | jobs.failed)) - unfinished:
-        registry.jobs.forget_edit(ended)
-
-
-def _take_up_lost_edits(registry: Registry, jobs: Whereabouts) -> None:
-    for edit_id in registry.unfinished():
+def _forget_ended(registry: Registry, where: Whereabouts) -> None:
+    """Forget the live state and the tasks of jobs that have ended, and end those whose request is gone."""
+    live = registry.live.ids()  # first: what is accepted after this look is nobody's to forget
+    unfinished = {job_id for store in registry.stores for job_id in store.folder.unfinished()}
+    for job_id in set(live) - unfinished:
+        store = registry.store_of(job_id)
         try:
-            if lost := _lost_jobs(registry, edit_id, jobs):
-                _take_up(registry, edit_id, lost, jobs)
-        except (CorruptArtifact, UnknownEdit, FileNotFoundError) as error:
-            logger.error("an edit that no worker has in hand is given up: %s", error)
-            _end_without_files(registry, edit_id, error)
+            if outcome := store.folder.outcome(job_id):
+                store.let_go(outcome)
+            elif not store.folder.is_accepted(job_id) and _is_missing_for_long(registry, job_id):
+                store.give_up(job_id, files_gone(UnknownJob(f"the request of {job_id} is not there any more")))
+        except CorruptArtifact:  # it has ended, and failed for those who ask
+            registry.queue.forget(job_id)
+            registry.live.forget(job_id)
+    for job_id in {job_of(task) for task in where.abandoned | where.failed} - unfinished - set(registry.live.ids()):
+        registry.queue.forget(job_id)
+
+
+def _is_missing_for_long(registry: Registry, job_id: str) -> bool:
+    """Return True if a job's request was missing at an earlier look, too: a file system may be slow to show it."""
+    moment = time.time()
+    since = registry.live.missing_since(job_id).get(REQUEST)
+    if since is None:
+        registry.live.note_missing(job_id, {REQUEST: moment}, keep_s=registry.settings.lease_s * 10)
+    return since is not None and moment - since > CLAIM_S
+
+
+def _take_up_lost_jobs(registry: Registry, store: AnyStore, where: Whereabouts, is_new: bool) -> None:
+    for job_id in store.folder.unfinished():
+        try:
+            if lost := _lost_tasks(registry, job_id, where, is_new):
+                _take_up(registry, store, job_id, lost, where)
+        except (CorruptArtifact, UnknownJob, FileNotFoundError) as error:
+            logger.error("a job that no worker has in hand is given up: %s", error)
+            _give_up(store, job_id, files_gone(error))
         except OSError as error:  # of the disk: the next look may find it well
-            logger.error("%s cannot be taken up now: %s", edit_id, error)
+            logger.error("%s cannot be taken up now: %s", job_id, error)
 
 
-def _end_without_files(registry: Registry, edit_id: str, error: Exception) -> None:
-    """Let Redis show that an edit has ended which cannot be read, or be told of, in the home folder."""
-    try:
-        edit = registry.edit(edit_id)
-    except (CorruptArtifact, UnknownEdit):  # nothing is left of it
-        registry.redis.srem(keys.UNFINISHED, edit_id)
-        return
-    ended = {"status": EditStatus.FAILED, "error": files_gone(error), "progress": None, "finished_at": now()}
-    registry.put_edit(edit.model_copy(update=ended))
+def _lost_tasks(registry: Registry, job_id: str, where: Whereabouts, is_new: bool) -> set[str]:
+    """Return those of a job's tasks that are needed and that nobody will run.
 
-
-def _lost_jobs(registry: Registry, edit_id: str, jobs: Whereabouts) -> set[str]:
-    """Those of the edit's jobs that are needed and that nobody will run.
-
-    Shards that are not done are needed, and the edit's own job behind them; no shard, while a worker has the edit
-    itself in hand: it may be about to queue them.
+    Shards that are not done are needed, and the job's own task behind them; no shard, while a worker has the job
+    itself in hand: it may be about to queue them. A task that left no trace may be on its way to a worker, so it is
+    lost at a later look only; but nothing can be on its way in a Redis that is new to the home folder.
     """
-    pending = [] if edit_id in jobs.held else registry.shards.pending(edit_id)
-    well = jobs.waiting | jobs.held
-    missing = {shard_job(edit_id, shard) for shard in pending} - well
-    if edit_id not in (well | jobs.deferred if pending else well):
-        missing.add(edit_id)
-    return lost_of(registry.redis, edit_id, missing, jobs, registry.settings.lease_s)
+    pending = [] if job_id in where.held else registry.edits.shards.pending(job_id)
+    well = where.waiting | where.held
+    missing = {shard_task(job_id, shard) for shard in pending} - well
+    if job_id not in (well | where.deferred if pending else well):
+        missing.add(job_id)
+    moment, before = time.time(), registry.live.missing_since(job_id)
+    since = {task: before.get(task, moment) for task in missing}
+    lost = {task for task in missing if task in where.abandoned or is_new or moment - since[task] > CLAIM_S}
+    still_missing = {task: since[task] for task in missing - lost}
+    if still_missing != before:
+        registry.live.note_missing(job_id, still_missing, keep_s=registry.settings.lease_s * 10)
+    return lost
 
 
-def _take_up(registry: Registry, edit_id: str, lost: set[str], jobs: Whereabouts) -> None:
-    """Queue lost jobs of an edit again, unless it has ended, is to end, or one of them has lost too many workers."""
-    edit = registry.edit(edit_id)
-    if outcome := registry.edit_files.outcome(edit_id):
-        registry.put_edit(outcome)
+def _take_up(registry: Registry, store: AnyStore, job_id: str, lost: set[str], where: Whereabouts) -> None:
+    """Queue lost tasks of a job again, unless it is to stop, or one of them has lost too many workers."""
+    store.folder.accepted(job_id)  # without its request no worker can do anything
+    if store.cancel_requested(job_id) and store.end_as_cancelled(job_id).ended:
         return
-    registry.edit_files.accepted(edit_id)  # without its request no worker can do anything
-    if registry.cancel_requested(edit_id) and registry.end_as_cancelled(edit_id).status.final:
-        return
-    # A job that a stopping worker put back, or that left because others are to be done first, was not lost by it.
-    cost_a_worker = lost & (jobs.abandoned | jobs.failed)
-    pending = registry.shards.pending(edit_id)
-    for job in sorted(cost_a_worker):
-        if count_loss(registry.redis, edit_id, job) >= registry.settings.max_attempts:
-            _give_up(registry, edit, job)
+    # A task that a stopping worker put back, or that left because others are to be done first, was not lost by it.
+    cost_a_worker = lost & (where.abandoned | where.failed)
+    for task in sorted(cost_a_worker):
+        if registry.live.count_loss(job_id, task) >= registry.settings.max_attempts:
+            _give_up(store, job_id, _worker_died(store, job_id, task, registry.settings.max_attempts))
             return
-    if pending:
-        _take_up_shards(registry, edit, pending, lost, jobs, len(cost_a_worker))
+    record = store.record(job_id)
+    if pending := registry.edits.shards.pending(job_id):
+        _queue_shards_again(registry, record, pending, lost, where, len(cost_a_worker))
     else:
-        _take_up_edit(registry, edit, bool(cost_a_worker))
+        _queue_again(registry, store, record, bool(cost_a_worker))
 
 
-def _take_up_edit(registry: Registry, edit: Edit, cost_a_worker: bool) -> None:
-    logger.warning("%s is in no worker's hands and is queued again", edit.id)
-    registry.log(edit.id, "warning", "no worker has the edit in hand any more; it is queued again")
+def _queue_again(registry: Registry, store: AnyStore, record: Job, cost_a_worker: bool) -> None:
+    logger.warning("%s is in no worker's hands and is queued again", record.id)
+    registry.live.log(record.id, "warning", f"no worker has the {store.kind.name} in hand any more; it is queued again")
+    # Before it is queued: a worker that gets the task at once must not find its own status overwritten.
     if cost_a_worker:
-        # Before it is queued: a worker that gets the job at once must not find its own status overwritten.
-        registry.update_edit(edit.id, status=EditStatus.QUEUED)
-    if edit.started_at:
-        registry.jobs.put_begun_edit(edit.id)
+        store.update(record.id, status=JobStatus.QUEUED)
     else:
-        registry.jobs.put_edit(edit.id)
+        registry.live.put(record)
+    if record.started_at:
+        registry.queue.put_begun(record.id)
+    else:
+        registry.queue.put(record.id)
 
 
-def _take_up_shards(
-    registry: Registry, edit: Edit, pending: list[int], lost: set[str], jobs: Whereabouts, workers_lost: int
+def _queue_shards_again(
+    registry: Registry, edit: Job, pending: list[int], lost: set[str], where: Whereabouts, workers_lost: int
 ) -> None:
-    """Queue lost jobs of an edit again that is being searched for in shards. It stays an attempt, so it is here that
+    """Queue lost tasks of an edit again that is being searched for in shards. It stays an attempt, so it is here that
     each lost worker counts as one more."""
     if edit.id in lost:  # its worker may have died before it had queued the shards
-        lost_shards = [shard for shard in pending if shard_job(edit.id, shard) not in jobs.waiting | jobs.held]
+        lost_shards = [shard for shard in pending if shard_task(edit.id, shard) not in where.waiting | where.held]
     else:
-        lost_shards = [shard for shard in pending if shard_job(edit.id, shard) in lost]
+        lost_shards = [shard for shard in pending if shard_task(edit.id, shard) in lost]
     if lost_shards:
         message = f"no worker has {len(lost_shards)} of the target shards in hand; they are queued again"
         logger.warning("%s: %s", edit.id, message)
-        registry.log(edit.id, "warning", message)
+        registry.live.log(edit.id, "warning", message)
     if workers_lost:
-        registry.update_edit(edit.id, attempts=edit.attempts + workers_lost)
-    registry.jobs.put_shards(edit.id, lost_shards, at_front=True)
+        registry.edits.update(edit.id, attempts=edit.attempts + workers_lost)
+    registry.queue.put_shards(edit.id, lost_shards, at_front=True)
     if edit.id in lost:
-        registry.jobs.put_begun_edit(edit.id, pending)
+        registry.queue.put_begun(edit.id, pending)
 
 
-def _give_up(registry: Registry, edit: Edit, job: str) -> None:
-    what = "the edit" if job == edit.id else f"target shard {shard_of(job) + 1} of the edit"
-    problem = worker_died(what, registry.settings.max_attempts)
-    logger.error("%s: %s", edit.id, problem.detail)
-    registry.update_edit(edit.id, status=EditStatus.FAILED, error=problem)
+def _give_up(store: AnyStore, job_id: str, error: CorruptArtifact | WorkerDied) -> None:
+    logger.error("%s: %s", job_id, error)
+    store.give_up(job_id, error)
 
 
-def _release(lock: Lock) -> None:
+def _worker_died(store: AnyStore, job_id: str, task: str, times: int) -> WorkerDied:
+    name = store.kind.name
+    what = f"the {name}" if task == job_id else f"target shard {shard_of(task) + 1} of the {name}"
+    return WorkerDied(
+        f"the worker died, stopped answering or could not say how it ended, {times} times "
+        f"with {what} in hand; its log may say why (running out of memory is the usual reason)"
+    )
+
+
+def _unreadable_versions(registry: Registry) -> list[str]:
+    unreadable = []
+    for number in registry.artifacts.numbers():
+        try:
+            registry.artifacts.manifest(number)
+        except CorruptArtifact as error:
+            unreadable.append(str(error))
+    return unreadable
+
+
+def _is_readable(store: AnyStore, job_id: str, unreadable: list[str]) -> bool:
     try:
-        lock.release()
-    except LockError:
-        logger.warning("a recovery took longer than its lock holds; another process may have begun one")
+        store.folder.accepted(job_id)
+        store.folder.outcome(job_id)
+    except UnknownJob:  # an empty folder
+        return False
+    except CorruptArtifact as error:
+        unreadable.append(str(error))
+        return False
+    return True

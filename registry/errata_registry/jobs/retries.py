@@ -10,24 +10,21 @@ version by then.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from errata_client.records import BASE_VERSION, Edit, Gate, StoredFact
 
 from errata.errors import Conflict, InvalidHyperparameters
+from errata.facts import Fact
 from errata.hyperparameters import TargetHyperparameters, of_method
-from errata_registry.jobs.edit_files import AcceptedRequest, body_sha256
-from errata_registry.records import (
-    BASE_VERSION,
-    MOST_SHOWN,
-    Edit,
-    EditRequest,
-    FactBody,
-    Gate,
-    Manifest,
-    RetryRequest,
-    StoredFact,
-)
+from errata_registry.jobs.edits import AcceptedEdit
+from errata_registry.jobs.folder import body_sha256
+from errata_registry.jobs.requests import EditRequest, RetryRequest, completed_gate
 from errata_registry.registry import Registry
+from errata_registry.versions.change import MOST_SHOWN
 from errata_registry.versions.fact_index import FactIndex
+from errata_registry.versions.facts import fact_of
+from errata_registry.versions.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +48,17 @@ def retry_edit(
         Conflict: it has not ended or made no version, all of its facts took, some were changed since, or the search
             would be the one that they had.
         InvalidHyperparameters: its method searches for no targets, or not by those that are given.
-        IdempotencyMismatch, QueueFull: as `Registry.create_edit`, which may refuse what comes of it, too.
+        IdempotencyMismatch, QueueFull: as `Edits.create_edit`, which may refuse what comes of it, too.
     """
     sha256 = body_sha256(retry, "retry", edit_id)
-    if idempotency_key is not None and (known := registry.edit_of_key(idempotency_key, sha256)):
+    if known := registry.edits.of_key(idempotency_key, by, sha256):
         return known
-    edit = registry.edit(edit_id)
-    accepted = registry.edit_files.accepted(edit_id)
+    edit, accepted = registry.edits.record(edit_id), registry.edits.folder.accepted(edit_id)
     manifest = _version_of(registry, edit, accepted)
     request, refuse_conflicts = _request(registry, edit, accepted, manifest, retry)
-    return registry.create_edit(
+    return registry.edits.create_edit(
         request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts, retries=edit_id, sha256=sha256
-    )[0]
+    )
 
 
 def refuse_outdated(registry: Registry, edit_id: str, request: EditRequest, number: int) -> None:
@@ -72,9 +68,9 @@ def refuse_outdated(registry: Registry, edit_id: str, request: EditRequest, numb
         Conflict: facts that did not take are others there, or it has the edit's changes and had not, or the reverse.
         UnknownVersion: the edit's version was deleted.
     """
-    edit, accepted = registry.edit(edit_id), registry.edit_files.accepted(edit_id)
+    edit, accepted = registry.edits.record(edit_id), registry.edits.folder.accepted(edit_id)
     tried = _tried(registry, edit, accepted, _version_of(registry, edit, accepted), number)
-    if {body.to_fact().id for body in request.facts} == tried.facts.keys() and request.retract == tried.retract:
+    if {fact.id for fact in request.facts} == tried.facts.keys() and request.retract == tried.retract:
         return
     has = "has" if tried.builds_on_it else "does not have"
     raise Conflict(
@@ -83,8 +79,8 @@ def refuse_outdated(registry: Registry, edit_id: str, request: EditRequest, numb
     )
 
 
-def _version_of(registry: Registry, edit: Edit, accepted: AcceptedRequest) -> Manifest:
-    if not edit.status.final:
+def _version_of(registry: Registry, edit: Edit, accepted: AcceptedEdit) -> Manifest:
+    if not edit.ended:
         raise Conflict(f"{edit.id} is {edit.status}; it can be tried again once it has ended")
     if not isinstance(accepted.request, EditRequest):
         raise Conflict(f"{edit.id} builds weights again and has no facts to be tried again")
@@ -95,27 +91,27 @@ def _version_of(registry: Registry, edit: Edit, accepted: AcceptedRequest) -> Ma
 
 
 def _request(
-    registry: Registry, edit: Edit, accepted: AcceptedRequest, manifest: Manifest, retry: RetryRequest
+    registry: Registry, edit: Edit, accepted: AcceptedEdit, manifest: Manifest, retry: RetryRequest
 ) -> tuple[EditRequest, bool]:
-    """The edit to be queued, and whether it must not change facts that are there."""
+    """Return the edit to be queued, and whether it must not change facts that are there."""
     asked = accepted.request
     assert isinstance(asked, EditRequest)
-    active = registry.active()
+    active = registry.activations.active()
     activate = asked.activate if retry.activate is None else retry.activate
     base = retry.base
     if base is None and not activate and not _is_made_of(registry, active, manifest.id):
         base = asked.base
     number = active if base is None else base
     tried = _tried(registry, edit, accepted, manifest, number)
-    held = registry.facts(number) if tried.builds_on_it else registry.facts(manifest.id)
+    held = registry.versions.facts(number) if tried.builds_on_it else registry.versions.facts(manifest.id)
     searches = _searches(manifest, tried.missing, held, retry)
     request = EditRequest(
-        facts=tuple(_body(fact, searches) for fact in tried.facts.values()),
+        facts=tuple(_with_search(fact, searches) for fact in tried.facts.values()),
         retract=tried.retract,
         base=base,
         method=asked.method,
         activate=activate,
-        gate=retry.gate.completed_by(edit.gate or Gate()),
+        gate=completed_gate(retry.gate, edit.gate or Gate()),
         hparams=asked.hparams,
         note=retry.note,
         dry_run=retry.dry_run,
@@ -123,13 +119,13 @@ def _request(
     return request, tried.builds_on_it or accepted.refuse_conflicts
 
 
-def _tried(registry: Registry, edit: Edit, accepted: AcceptedRequest, manifest: Manifest, number: int) -> _Tried:
-    """What is tried again on version `number`. Raises `Conflict` where nothing is to be, or facts are others there."""
+def _tried(registry: Registry, edit: Edit, accepted: AcceptedEdit, manifest: Manifest, number: int) -> _Tried:
+    """Return what is tried again on version `number`. Raises `Conflict` where nothing is, or facts are others there."""
     asked = accepted.request
     assert isinstance(asked, EditRequest)
-    made, present = registry.facts(manifest.id), registry.facts(number)
+    made, present = registry.versions.facts(manifest.id), registry.versions.facts(number)
     builds_on_it = _is_made_of(registry, number, manifest.id)
-    outcomes = registry.fact_outcomes(edit.id)
+    outcomes = registry.edits.fact_outcomes(edit.id)
     missing = tuple(fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id)))
     if not missing:
         raise Conflict(f"all {len(outcomes)} facts of {edit.id} took")
@@ -137,13 +133,13 @@ def _tried(registry: Registry, edit: Edit, accepted: AcceptedRequest, manifest: 
     again = {fact.id: fact for fact in missing}
     retract: tuple[str, ...] = ()
     if not builds_on_it:  # all that the edit was to do is to be done
-        again |= {fact.id: fact for body in asked.facts if (fact := made.get(body.to_fact().id))}
+        again |= {stored.id: stored for fact in asked.facts if (stored := made.get(fact.id))}
         retract = tuple(fact_id for fact_id in asked.retract if fact_id in present)
     return _Tried(missing, again, retract, builds_on_it)
 
 
 def _is_made_of(registry: Registry, number: int, ancestor: int) -> bool:
-    """Whether a version is another one or was made from it, so that it has its changes."""
+    """Return True if a version is another one or was made from it, so that it has its changes."""
     while number > ancestor and number != BASE_VERSION:
         number = registry.artifacts.folder(number).manifest.parent
     return number == ancestor
@@ -171,8 +167,10 @@ def _refuse_changed(missing: Sequence[StoredFact], present: FactIndex, number: i
 def _searches(
     manifest: Manifest, missing: Sequence[StoredFact], held: FactIndex, retry: RetryRequest
 ) -> dict[str, dict[str, object]]:
-    """What to search with for each subject of which a fact did not take. `held` are the facts with the searches that
-    they have; raises `Conflict` where none of these would be another one."""
+    """Return what to search with for each subject of which a fact did not take.
+
+    `held` are the facts with the searches that they have. Raises `Conflict` where none of these would be another one.
+    """
     hyperparameters = of_method(manifest.method, manifest.hparams)
     if not isinstance(hyperparameters, TargetHyperparameters):
         raise InvalidHyperparameters(
@@ -189,6 +187,6 @@ def _searches(
     return searches
 
 
-def _body(fact: StoredFact, searches: dict[str, dict[str, object]]) -> FactBody:
-    body = FactBody.from_fact(fact.to_fact())
-    return body.model_copy(update={"search": searches.get(fact.subject, body.search)})
+def _with_search(stored: StoredFact, searches: Mapping[str, dict[str, object]]) -> Fact:
+    fact = fact_of(stored)
+    return replace(fact, search=searches.get(fact.subject, fact.search))

@@ -14,17 +14,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
-from errata.errors import CorruptArtifact
+from errata.errors import CorruptArtifact, UnknownEdit
+from errata.facts import Fact
 from errata.files import durable
-from errata_registry.jobs.edit_files import edit_folder
-from errata_registry.records import FactBody
+from errata_registry.jobs.kinds import kind_of
+from errata_registry.stored import StoredRecord, read_record
 
 _FILE_NAME = re.compile(r"(0|[1-9][0-9]*)\.json")
 
 
-class ShardOrder(BaseModel):
+class ShardOrder(StoredRecord):
     """`shards/<number>.json`: all that a worker must know to find the targets of one shard.
 
     Attributes:
@@ -35,12 +34,9 @@ class ShardOrder(BaseModel):
         cut_at: when the edit was cut.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format: int = 1
     edit: str
     shard: int
-    facts: tuple[FactBody, ...]
+    facts: tuple[Fact, ...]
     contexts: tuple[str, ...]
     method: str = "memit"
     hparams: dict[str, Any]
@@ -49,15 +45,15 @@ class ShardOrder(BaseModel):
     cut_at: datetime
 
 
-class ShardFiles:
-    """The work orders in the folder of edits."""
+class ShardOrders:
+    """The work orders in the folder of edits, `edits/<id>/shards/`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, edits: Path) -> None:
+        self._edits = edits
 
     def write(self, orders: Sequence[ShardOrder]) -> None:
         """Put the orders of one edit there, all of them or none; none where it has orders that are not done."""
-        folder = edit_folder(self._folder, orders[0].edit)
+        folder = self._folder(orders[0].edit)
         scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=folder))
         try:
             for order in orders:
@@ -73,41 +69,42 @@ class ShardFiles:
                 raise
         durable.sync(folder)
 
-    def pending(self, edit_id: str) -> list[int]:
-        """The shards of an edit that are not done, ascending."""
+    def pending(self, job_id: str) -> list[int]:
+        """Return the shards of an edit that are not done, ascending; a job of another kind has none."""
         try:
-            names = os.listdir(edit_folder(self._folder, edit_id) / "shards")
+            names = os.listdir(self._folder(job_id) / "shards")
         except FileNotFoundError:
             return []
         return sorted(int(name.removesuffix(".json")) for name in names if _FILE_NAME.fullmatch(name))
 
     def order(self, edit_id: str, shard: int) -> ShardOrder | None:
-        """What is to be done for a shard; None where it is done. Raises `CorruptArtifact`."""
-        path = self._file(edit_id, shard)
+        """Return what is to be done for a shard, None where it is done. Raises `CorruptArtifact`."""
+        called = f"{edit_id}: the order of shard {shard}"
         try:
-            order = ShardOrder.model_validate_json(path.read_text(encoding="utf-8"))
+            order = read_record(self._file(edit_id, shard), ShardOrder, called)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            raise CorruptArtifact(f"{edit_id}: the order of shard {shard} cannot be read: {error}") from error
         if (order.edit, order.shard) != (edit_id, shard):
-            raise CorruptArtifact(
-                f"{edit_id}: the order of shard {shard} is one for shard {order.shard} of {order.edit}"
-            )
+            raise CorruptArtifact(f"{called} is one for shard {order.shard} of {order.edit}")
         return order
 
     def done(self, order: ShardOrder) -> None:
-        """The targets of a shard are found."""
+        """Note that the targets of a shard are found."""
         self._file(order.edit, order.shard).unlink(missing_ok=True)
 
-    def drop(self, edit_id: str) -> None:
-        """The edit has ended; none of its shards is needed any more, nor what a dying worker left half written."""
-        folder = edit_folder(self._folder, edit_id)
+    def drop(self, job_id: str) -> None:
+        """Remove all orders of an edit that has ended, and what a dying worker left half written."""
+        folder = self._folder(job_id)
         for orders in (folder / "shards", *folder.glob(".shards-*")):
             shutil.rmtree(orders, ignore_errors=True)
 
     def _file(self, edit_id: str, shard: int) -> Path:
-        return edit_folder(self._folder, edit_id) / "shards" / _file_name(shard)
+        return self._folder(edit_id) / "shards" / _file_name(shard)
+
+    def _folder(self, job_id: str) -> Path:
+        if kind_of(job_id) is None:  # it would lead elsewhere
+            raise UnknownEdit(f"there is no edit {job_id[:100]!r}")
+        return self._edits / job_id
 
 
 def _file_name(shard: int) -> str:

@@ -14,24 +14,19 @@ RESERVED = ("base", "active")
 
 
 def is_alias(name: str) -> bool:
-    """Whether a version may be called that: a letter, then at most 63 letters, digits, `-` and `_`; not what means
-    something else already."""
+    """Return True if a version may be called that: a letter, then at most 63 letters, digits, `-` and `_`; not what
+    means something else already."""
     return ALIAS.fullmatch(name) is not None and name not in RESERVED
 
 
 class Aliases:
     """The file of aliases. Whoever changes it holds the journal's lock."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    @classmethod
-    def of(cls, home: Path) -> Aliases:
-        """Those of a home folder."""
-        return cls(home / "aliases.json")
+    def __init__(self, home: Path) -> None:
+        self._path = home / "aliases.json"
 
     def all(self) -> dict[str, int]:
-        """The version that each name stands for, by name. Raises `CorruptArtifact`."""
+        """Return the version that each name stands for, by name. Raises `CorruptArtifact`."""
         if not self._path.exists():
             return {}
         try:
@@ -41,14 +36,14 @@ class Aliases:
             raise CorruptArtifact(f"the file of aliases {self._path} cannot be read: {error}") from error
 
     def version(self, name: str) -> int:
-        """The version that a name stands for. Raises `UnknownAlias`."""
+        """Return the version that a name stands for. Raises `UnknownAlias`."""
         try:
             return self.all()[name]
         except KeyError:
             raise UnknownAlias(f"no version is called {name[:100]!r}") from None
 
     def names(self, number: int) -> tuple[str, ...]:
-        """The names of a version."""
+        """Return the names of a version."""
         return tuple(name for name, named in self.all().items() if named == number)
 
     def put(self, name: str, number: int) -> None:

@@ -8,34 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
-from errata.errors import FactConflict, FactProblem, InvalidFacts, UnknownFacts
+from errata_client.records import ChangeKind, FactChange, FactName, StoredFact
+
+from errata.errors import FactConflict, FactProblem, Place, TooManyFacts, UnknownFacts, pointer
 from errata.facts import MAX_FACTS, Fact, FactSet, folded
-from errata_registry.records import (
-    MOST_ALIKE_SHOWN,
-    MOST_SHOWN,
-    ChangeKind,
-    EditRequest,
-    FactChange,
-    FactName,
-    ProblemItem,
-    StoredFact,
-)
+from errata_registry.jobs.requests import EditRequest
 from errata_registry.versions.fact_index import FactIndex, change_of
+from errata_registry.versions.facts import Origin, fact_of, name_of, stored_fact
+
+MOST_SHOWN = 50
+MOST_ALIKE_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where facts come from: an edit, who sent it, and when."""
-
-    edit: str
-    by: str | None
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Amendment:
+class FactSetChange:
     """A fact set, and how it differs from the one it was made from.
 
     Attributes:
@@ -49,11 +36,11 @@ class Amendment:
     duplicates: tuple[tuple[FactName, ...], ...]
 
     def count(self, kind: ChangeKind) -> int:
-        """How many facts were changed in that way."""
+        """Return how many facts were changed in that way."""
         return sum(change.change is kind for change in self.changes)
 
     def as_shown(self) -> dict[str, object]:
-        """The fields of an `Edit` that tell of it."""
+        """Return the fields of an `Edit` that tell of it, the first `MOST_SHOWN` changes and groups of duplicates."""
         replaced = [change for change in self.changes if change.change is not ChangeKind.ADDED]
         return {
             "added": self.count(ChangeKind.ADDED),
@@ -64,9 +51,9 @@ class Amendment:
         }
 
 
-def amend(
+def change_facts(
     before: FactIndex, base: int, request: EditRequest, origin: Origin, *, refuse_conflicts: bool = False
-) -> Amendment:
+) -> FactSetChange:
     """Put facts into a set and take others out of it. What stays, stays with the origin that it had.
 
     A fact that is there keeps the prompts that measure it, unless it comes with others, and its search while its object
@@ -78,51 +65,57 @@ def amend(
     Raises:
         UnknownFacts: a fact is to be withdrawn that the set does not hold.
         FactConflict: `refuse_conflicts`, and facts would be changed.
-        InvalidFacts: the facts contradict one another, or would be more than a set may hold.
+        TooManyFacts: the set would hold more than it may.
+        InvalidFacts: the facts contradict one another.
     """
-    if unknown := [fact_id for fact_id in request.retract if fact_id not in before]:
-        raise UnknownFacts(unknown, base)
-    searches = {fact.subject: fact.search for fact in (body.to_fact() for body in request.facts if body.search)}
-    arriving = FactSet(_completed(body.to_fact(), before, searches) for body in request.facts)
+    _refuse_unknown(request, before, base)
+    searches = {fact.subject: fact.search for fact in request.facts if fact.search}
+    arriving = FactSet(_completed(fact, before, searches) for fact in request.facts)
     arrived = {fact.id: _stored(fact, before.get(fact.id), origin) for fact in arriving}
     withdrawn = {fact_id: None for fact_id in request.retract}
     found = [change_of(before.get(fact_id), after) for fact_id, after in {**arrived, **withdrawn}.items()]
     changes = tuple(change for change in found if change is not None)
     if refuse_conflicts:
-        _refuse_conflicts(changes)
+        _refuse_conflicts(request, changes)
     gone = arrived.keys() | withdrawn.keys()
     entries = [(key, fact) for key, fact in zip(before.keys, before, strict=True) if fact.id not in gone]
     entries += [(fact.key, arrived[fact.id]) for fact in arriving]
     if len(entries) > MAX_FACTS:
         detail = f"at most {MAX_FACTS} facts in one set, and with these it would hold {len(entries)}"
-        raise InvalidFacts([FactProblem(0, "subject", detail)])
+        raise TooManyFacts([FactProblem(0, "subject", detail)])
     facts = FactIndex(_agreeing([fact for _, fact in sorted(entries, key=lambda entry: entry[0])], searches))
-    return Amendment(facts, changes, _duplicates(before, arriving, arrived, withdrawn))
+    return FactSetChange(facts, changes, _duplicates(before, arriving, arrived, withdrawn))
 
 
-def places_of(
-    error: FactConflict | UnknownFacts, request: EditRequest, ids_at: str = "retract"
-) -> tuple[ProblemItem, ...]:
-    """Where a request holds the facts that an amendment was refused for; `ids_at` is its field of withdrawn ids."""
-    if isinstance(error, UnknownFacts):
-        index_of = {fact_id: index for index, fact_id in enumerate(request.retract)}
-        detail = f"is not among the facts of version {error.version}"
-        return tuple(
-            ProblemItem(pointer=f"/{ids_at}/{index_of[fact_id]}", detail=f"{fact_id} {detail}") for fact_id in error.ids
+def _refuse_unknown(request: EditRequest, before: FactIndex, base: int) -> None:
+    unknown = [(index, fact_id) for index, fact_id in enumerate(request.retract) if fact_id not in before]
+    if unknown:
+        detail = f"is not among the facts of version {base}"
+        places = [Place(pointer("retract", index), f"{fact_id} {detail}") for index, fact_id in unknown]
+        raise UnknownFacts([fact_id for _, fact_id in unknown], base, places)
+
+
+def _refuse_conflicts(request: EditRequest, changes: Sequence[FactChange]) -> None:
+    index_of = {fact.id: index for index, fact in enumerate(request.facts)}
+    conflicts = [
+        Place(
+            pointer("facts", index_of[change.id], "object"),
+            f"{change.subject!r}, {change.relation!r} is {change.before!r} and would become {change.after!r}",
         )
-    index_of = {body.to_fact().id: index for index, body in enumerate(request.facts)}
-    return tuple(
-        ProblemItem(pointer=f"/facts/{index_of[fact_id]}/object", detail=detail) for fact_id, detail in error.facts
-    )
+        for change in changes
+        if change.change is ChangeKind.CHANGED
+    ]
+    if conflicts:
+        raise FactConflict(conflicts)
 
 
 def _completed(fact: Fact, before: FactIndex, searches: Mapping[str, Mapping[str, float]]) -> Fact:
-    """The fact with what is known of it; `searches` are those that arrive, by subject."""
+    """Return the fact with what is known of it; `searches` are those that arrive, by subject."""
     old = before.get(fact.id)
     search = fact.search or searches.get(fact.subject, {})
     if old is None:
         return replace(fact, search=search)
-    known = old.to_fact()
+    known = fact_of(old)
     return replace(
         fact,
         paraphrases=fact.paraphrases or known.paraphrases,
@@ -132,7 +125,7 @@ def _completed(fact: Fact, before: FactIndex, searches: Mapping[str, Mapping[str
 
 
 def _agreeing(facts: Sequence[StoredFact], arriving: Mapping[str, Mapping[str, float]]) -> list[StoredFact]:
-    """The facts, those about one subject with one search."""
+    """Return the facts, those about one subject with one search."""
     searches: dict[str, dict[str, float]] = {fact.subject: fact.search for fact in reversed(facts) if fact.search}
     searches |= {subject: dict(search) for subject, search in arriving.items()}
     agreeing = []
@@ -143,19 +136,10 @@ def _agreeing(facts: Sequence[StoredFact], arriving: Mapping[str, Mapping[str, f
 
 
 def _stored(fact: Fact, old: StoredFact | None, origin: Origin) -> StoredFact:
-    if old is not None and old.object == fact.object:
-        return StoredFact.from_fact(fact, old.edit, old.by, old.at, old.replaced)
-    return StoredFact.from_fact(fact, origin.edit, origin.by, origin.at, old.object if old else None)
-
-
-def _refuse_conflicts(changes: Sequence[FactChange]) -> None:
-    conflicts = [
-        (change.id, f"{change.subject!r}, {change.relation!r} is {change.before!r} and would become {change.after!r}")
-        for change in changes
-        if change.change is ChangeKind.CHANGED
-    ]
-    if conflicts:
-        raise FactConflict(conflicts)
+    if old is None or old.object != fact.object:
+        return stored_fact(fact, origin, old.object if old else None)
+    kept = {"edit": old.edit, "by": old.by, "at": old.at, "replaced": old.replaced}
+    return stored_fact(fact, origin).model_copy(update=kept)
 
 
 def _duplicates(
@@ -165,6 +149,6 @@ def _duplicates(
     for fact in arriving:
         group = groups.setdefault(folded(fact), {})
         stays = (one for one in before.alike(fact) if one.id not in withdrawn and one.id not in arrived)
-        group.update({one.id: one.name for one in stays})
-        group[fact.id] = arrived[fact.id].name
+        group.update({one.id: name_of(one) for one in stays})
+        group[fact.id] = name_of(arrived[fact.id])
     return tuple(tuple(group.values())[-MOST_ALIKE_SHOWN:] for group in groups.values() if len(group) > 1)

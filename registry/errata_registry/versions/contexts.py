@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from errata.errors import CorruptArtifact
 from errata.files import durable
+from errata_registry.stored import StoredRecord, read_record
 
 logger = logging.getLogger(__name__)
 
 
-class _Sampled(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    format: int = 1
+class _Sampled(StoredRecord):
     contexts: tuple[str, ...] = Field(min_length=1)
 
 
@@ -26,19 +25,19 @@ class ContextFiles:
         self._folder = folder
 
     def load(self, digest: str, seed: int) -> tuple[str, ...] | None:
-        """The prefixes that were sampled with a seed; None where there are none that can be used."""
+        """Return the prefixes that were sampled with a seed, None where there are none that can be used."""
         path = self._file(digest, seed)
         try:
-            return _Sampled.model_validate_json(path.read_text(encoding="utf-8")).contexts
+            return read_record(path, _Sampled).contexts
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
-            logger.warning("context prefixes are sampled again, since %s cannot be read: %s", path, error)
+        except (CorruptArtifact, OSError) as error:
+            logger.warning("context prefixes are sampled again: %s", error)
             path.unlink(missing_ok=True)
             return None
 
     def keep(self, digest: str, seed: int, contexts: tuple[str, ...]) -> tuple[str, ...]:
-        """Keep prefixes that were just sampled. Those that count are returned: the ones that were kept first."""
+        """Keep prefixes that were just sampled; return those that count, the ones that were kept first."""
         path = self._file(digest, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
         durable.write_once(path, _Sampled(contexts=contexts).model_dump_json(indent=1) + "\n")

@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from errata_client.records import ChangeKind, FactChange, StoredFact
+
 from errata.facts import Fact, folded, normalised
-from errata_registry.records import ChangeKind, FactChange, StoredFact
+from errata_registry.versions.facts import fact_of
 
 
 @dataclass(frozen=True, slots=True)
 class FactFilter:
-    """Which facts are wanted; None is any. How the parts are spaced does not matter, and `text` may be in any case and
-    anywhere in subject, relation or object."""
+    """The facts that are wanted; None is any. Spacing does not matter; `text` is looked for in any case, anywhere in
+    subject, relation or object."""
 
     subject: str | None = None
     relation: str | None = None
@@ -42,16 +44,16 @@ class FactIndex:
 
     @cached_property
     def keys(self) -> list[tuple[str, str]]:
-        """The key of each fact (`Fact.key`), which they are in the order of."""
-        return [fact.to_fact().key for fact in self._facts]
+        """The key of each fact (`Fact.key`), by which they are ordered."""
+        return [fact_of(fact).key for fact in self._facts]
 
     def get(self, fact_id: str) -> StoredFact | None:
-        """The fact of that id, where the version holds it."""
+        """Return the fact of that id, None where the version does not hold it."""
         place = self._places.get(fact_id)
         return None if place is None else self._facts[place]
 
     def select(self, wanted: FactFilter, limit: int, after: str | None = None) -> tuple[list[StoredFact], bool]:
-        """The first `limit` wanted facts behind the one with the id `after`, and whether there are more.
+        """Return the first `limit` wanted facts behind the one with the id `after`, and whether there are more.
 
         Raises:
             KeyError: there is no fact of the id `after`.
@@ -67,7 +69,7 @@ class FactIndex:
         return found, False
 
     def alike(self, fact: Fact) -> tuple[StoredFact, ...]:
-        """The facts that ask the same as `fact` but for case and spacing, itself included where it is held."""
+        """Return the facts that ask the same as `fact` but for case and spacing, itself included where it is held."""
         return tuple(self._by_folded.get(folded(fact), ()))
 
     def _tests(self, wanted: FactFilter) -> list[Callable[[int], bool]]:
@@ -98,20 +100,20 @@ class FactIndex:
     def _by_folded(self) -> Mapping[tuple[str, str], list[StoredFact]]:
         groups: dict[tuple[str, str], list[StoredFact]] = defaultdict(list)
         for fact in self._facts:
-            groups[folded(fact.to_fact())].append(fact)
+            groups[folded(fact_of(fact))].append(fact)
         return groups
 
 
 def changes_between(before: FactIndex, after: FactIndex) -> tuple[FactChange, ...]:
-    """What must be done to one fact set to get another: what is added and changed in the order of `after`, then what
-    is withdrawn."""
+    """Return what must be done to one fact set to get another: what is added and changed in the order of `after`, then
+    what is withdrawn."""
     found = [change_of(before.get(fact.id), fact) for fact in after]
     found += [change_of(old, None) for old in before if old.id not in after]
     return tuple(change for change in found if change is not None)
 
 
 def change_of(before: StoredFact | None, after: StoredFact | None) -> FactChange | None:
-    """How one fact differs; None where it has the same object. At least one of the two is there."""
+    """Return how one fact differs, None where it has the same object. At least one of the two is there."""
     fact = after or before
     assert fact is not None
     if before is None:

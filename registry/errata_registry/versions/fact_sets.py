@@ -6,8 +6,9 @@ import logging
 from collections.abc import Iterator
 from functools import lru_cache
 
+from errata_client.records import BASE_VERSION, FactChange, FactEvent, StoredFact
+
 from errata.errors import CorruptArtifact
-from errata_registry.records import BASE_VERSION, FactChange, FactEvent, StoredFact
 from errata_registry.versions.fact_index import FactIndex, change_of, changes_between
 from errata_registry.versions.folder import CHANGES, VersionFolder
 from errata_registry.versions.store import Artifacts
@@ -28,23 +29,23 @@ class FactSets:
         self._compared = lru_cache(COMPARISONS_KEPT)(changes_between)
 
     def of(self, number: int) -> FactIndex:
-        """The facts of a version; the base has none. Raises `UnknownVersion`, `CorruptArtifact`."""
+        """Return the facts of a version; the base has none. Raises `UnknownVersion`, `CorruptArtifact`."""
         if number == BASE_VERSION:
             return self._of_base
         self._artifacts.require(number)
         return self._read(number)
 
     def changes(self, before: int, after: int) -> tuple[FactChange, ...]:
-        """What must be done to the facts of one version to get those of another. Raises as `of`."""
+        """Return what must be done to the facts of one version to get those of another. Raises as `of`."""
         return self._compared(self.of(before), self.of(after))
 
     def history(self, fact_id: str) -> tuple[FactEvent, ...]:
-        """How versions changed a fact, newest first, versions that were deleted since included. Versions that cannot be
+        """Return how versions changed a fact, newest first, also those that were deleted since. Versions that cannot be
         read are passed over."""
         return tuple(self._events(fact_id))
 
     def last(self, fact_id: str) -> StoredFact | None:
-        """A fact as it stood in the newest version that gave it an object; None where none ever did.
+        """Return a fact as it stood in the newest version that gave it an object, None where none ever did.
 
         Raises:
             CorruptArtifact: a file of a version cannot be read.
@@ -74,7 +75,7 @@ class FactSets:
                 )
 
     def _change_without(self, folder: VersionFolder, fact_id: str) -> FactChange | None:
-        """What a version made of a fact that was written before versions told of it themselves."""
+        """Return what a version made of a fact, if it was written before versions told of it themselves."""
         parent, after = folder.manifest.parent, folder.fact(fact_id)
         before = None if parent == BASE_VERSION else self._artifacts.folder(parent).fact(fact_id)
         return change_of(before, after) if before or after else None

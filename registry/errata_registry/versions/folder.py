@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from errata_client.records import FactChange, Record, StoredFact
 
 from errata.errors import CorruptArtifact
 from errata.files import durable
-from errata_registry.records import FactChange, Manifest, StoredFact
+from errata_registry.stored import read_lines, read_record
+from errata_registry.versions.manifest import Manifest
 
 MANIFEST = "manifest.json"
 FACTS = "facts.jsonl"
@@ -20,15 +22,18 @@ DELTA = "delta.safetensors"
 TOMBSTONE = "deleted.json"
 DROPPED = "dropped.json"
 
-Record = TypeVar("Record", bound=BaseModel)
+Line = TypeVar("Line", bound=Record)
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
 class VersionFolder:
-    """A folder with `MANIFEST`, `FACTS`, `CHANGES` and `DELTA`. Of a deleted version, which a `TOMBSTONE` marks, and of
-    one whose weights were dropped, marked `DROPPED`, the delta is gone.
+    """A folder with `MANIFEST`, `FACTS`, `CHANGES` and `DELTA`.
 
-    `called` is what errors call it, `version 3` for instance.
+    The delta is gone where the version was deleted, which a `TOMBSTONE` marks, or its weights were dropped (`DROPPED`).
+
+    Attributes:
+        called: what errors call it, such as `version 3`.
     """
 
     path: Path
@@ -46,36 +51,33 @@ class VersionFolder:
 
     @property
     def delta_bytes(self) -> int:
-        """Room that its weights take."""
+        """Size of its weights on the disk."""
         delta = self.path / DELTA
         return delta.stat().st_size if delta.exists() else 0
 
     @cached_property
     def manifest(self) -> Manifest:
         """Raises `CorruptArtifact`."""
-        try:
-            return Manifest.model_validate_json((self.path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise CorruptArtifact(f"{self.called}: {MANIFEST} cannot be read: {error}") from error
+        return self._read(lambda: read_record(self.path / MANIFEST, Manifest, f"{self.called}: {MANIFEST}"))
 
     def facts(self) -> tuple[StoredFact, ...]:
-        """The fact set, in canonical order. Raises `CorruptArtifact`."""
-        return self._records(FACTS, StoredFact)
+        """Return the fact set, in canonical order. Raises `CorruptArtifact`."""
+        return self._lines(FACTS, StoredFact)
 
     def changes(self) -> tuple[FactChange, ...]:
-        """How it differs from its parent's. Raises `CorruptArtifact`."""
-        return self._records(CHANGES, FactChange)
+        """Return how its fact set differs from its parent's. Raises `CorruptArtifact`."""
+        return self._lines(CHANGES, FactChange)
 
     def fact(self, fact_id: str) -> StoredFact | None:
-        """One fact, without reading the others. Raises `CorruptArtifact`."""
-        return self._record_of(FACTS, fact_id, StoredFact)
+        """Return one fact, without reading the others. Raises `CorruptArtifact`."""
+        return self._line_of(FACTS, fact_id, StoredFact)
 
     def change(self, fact_id: str) -> FactChange | None:
-        """What it made of one fact, without reading the rest. Raises `CorruptArtifact`."""
-        return self._record_of(CHANGES, fact_id, FactChange)
+        """Return what it made of one fact, without reading the rest. Raises `CorruptArtifact`."""
+        return self._line_of(CHANGES, fact_id, FactChange)
 
     def checked(self, name: str) -> Path:
-        """Path of one of its files, after that was found to be what the manifest says. Raises `CorruptArtifact`."""
+        """Return the path of one of its files, found to be what the manifest says. Raises `CorruptArtifact`."""
         path, expected = self.path / name, self.manifest.files.get(name)
         if expected is None:
             raise CorruptArtifact(f"{self.called}: {MANIFEST} does not name {name}")
@@ -88,23 +90,21 @@ class VersionFolder:
             raise CorruptArtifact(f"{self.called}: {name} does not have the checksum that its manifest says")
         return path
 
-    def _records(self, name: str, kind: type[Record]) -> tuple[Record, ...]:
-        with self.checked(name).open(encoding="utf-8") as lines:
-            return tuple(self._parsed(name, line, kind) for line in lines)
+    def _lines(self, name: str, kind: type[Line]) -> tuple[Line, ...]:
+        path = self.checked(name)
+        return self._read(lambda: read_lines(path, kind, f"{self.called}: {name}"))
 
-    def _record_of(self, name: str, fact_id: str, kind: type[Record]) -> Record | None:
+    def _line_of(self, name: str, fact_id: str, kind: type[Line]) -> Line | None:
         wanted = f'"id":"{fact_id}"'  # as pydantic writes it; inside of a text, the quotes would be escaped
         try:
             content = (self.path / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            line = next((line for line in content.split("\n") if wanted in line), None) if wanted in content else None
+            return None if line is None else kind.model_validate_json(line, extra="ignore")
+        except (OSError, ValueError) as error:
             raise CorruptArtifact(f"{self.called}: {name} cannot be read: {error}") from error
-        if wanted not in content:
-            return None
-        line = next(line for line in content.split("\n") if wanted in line)
-        return self._parsed(name, line, kind)
 
-    def _parsed(self, name: str, line: str, kind: type[Record]) -> Record:
+    def _read(self, read: Callable[[], Read]) -> Read:
         try:
-            return kind.model_validate_json(line)
-        except ValueError as error:
-            raise CorruptArtifact(f"{self.called}: {name} cannot be read: {error}") from error
+            return read()
+        except OSError as error:
+            raise CorruptArtifact(f"{self.called}: {Path(error.filename).name} cannot be read: {error}") from error

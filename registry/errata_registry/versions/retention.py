@@ -6,24 +6,28 @@ one at least), of those with a name, and of one whose edit has not ended.
 
 from __future__ import annotations
 
-from errata_registry.records import Dropped
+from errata_client.records import Dropped
+
 from errata_registry.registry import Registry
 
 
 def drop_weights(registry: Registry, keep_last: int, *, dry_run: bool = False) -> tuple[Dropped, ...]:
     """Drop the weights of all versions but the newest `keep_last` and those that are never dropped.
 
-    Gives what was dropped, or with `dry_run` would be, ascending.
+    Return what was dropped, or with `dry_run` would be, ascending.
     """
-    with registry.deciding() as active:
+    with registry.activations.deciding() as active:
         numbers = registry.artifacts.numbers()
-        kept = {active, *registry.before_active()[-max(1, keep_last) :], *registry.aliases.all().values()}
+        kept = {active, *registry.activations.before_active()[-max(1, keep_last) :], *registry.aliases.all().values()}
         kept.update(numbers[-keep_last:] if keep_last else ())
-        kept.update(published.id for published in map(registry.artifacts.of_edit, registry.unfinished()) if published)
+        kept.update(
+            published.id
+            for published in map(registry.artifacts.of_edit, registry.edits.folder.unfinished())
+            if published
+        )
         sizes = {number: registry.artifacts.folder(number).delta_bytes for number in numbers if number not in kept}
         dropped = tuple(Dropped(version=number, bytes=size) for number, size in sizes.items() if size)
         if not dry_run:
             for version in dropped:
                 registry.artifacts.drop(version.version)
-                registry.put_version(version.version)
     return dropped

@@ -1,4 +1,4 @@
-"""The version folders: a manifest, the fact set, its changes and the delta of each version, whole or not there at all.
+"""The version folders: manifest, fact set, its changes and delta of each version, whole or not there at all.
 
 A version is written under `tmp/`, synced and then renamed to `versions/<number>`; the rename gives it its number.
 A deleted version leaves its manifest, its facts and a tombstone, so that its number is never used again. One whose
@@ -19,12 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pydantic import BaseModel
+from errata_client.records import FactChange, Record, StoredFact, Version
 
 from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
 from errata.files import durable
-from errata_registry.records import FactChange, Manifest, StoredFact, StoredFile, Version, now
+from errata_registry.stored import now
 from errata_registry.versions.folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
+from errata_registry.versions.manifest import Manifest, StoredFile
 
 LEFTOVER_AGE_S = 86_400
 
@@ -33,8 +34,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A version's files, written but without a number. As a context, what was not made a version of them is thrown away
-    at its end."""
+    """A version's files, written but without a number. Leaving it as a context removes what no version was made of."""
 
     folder: Path
     files: dict[str, StoredFile]
@@ -71,7 +71,7 @@ class Artifacts:
         return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
 
     def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
-        """Give a draft the next free number. Its manifest is `manifest` with that number and the draft's files."""
+        """Make a draft a version, whose manifest is `manifest` with the next free number and the files of the draft."""
         number = max(self.all_numbers(), default=0) + 1
         while True:
             numbered = manifest.model_copy(update={"id": number, "files": draft.files})
@@ -100,7 +100,7 @@ class Artifacts:
         (folder / DELTA).unlink(missing_ok=True)
 
     def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
-        """Put a draft's delta, which was built again, into the folder of its version; the manifest that names it.
+        """Put a draft's delta, which was built again, into its version's folder; return the manifest that names it.
 
         Raises:
             UnknownVersion: the version was deleted meanwhile.
@@ -122,26 +122,26 @@ class Artifacts:
     # Reading
 
     def numbers(self) -> list[int]:
-        """The versions that are there, ascending; deleted ones are not."""
+        """Return the numbers of the versions that are there, ascending; deleted ones are not."""
         return [number for number in self.all_numbers() if not self.folder(number).is_deleted]
 
     def all_numbers(self) -> list[int]:
-        """All numbers that were given, ascending, those of deleted versions included."""
+        """Return all numbers that were given, ascending, those of deleted versions included."""
         return sorted(int(name) for name in os.listdir(self._versions) if name.isdigit())
 
     def folder(self, number: int) -> VersionFolder:
-        """The files of a version, which may be deleted. Raises `UnknownVersion`."""
+        """Return the folder of a version, which may be deleted. Raises `UnknownVersion`."""
         path = self._path(number)
         if not path.exists():
             raise UnknownVersion(f"there is no version {number}")
         return VersionFolder(path, f"version {number}")
 
     def manifest(self, number: int) -> Manifest:
-        """Raises `UnknownVersion`, also for a deleted one; `CorruptArtifact`."""
+        """Return a version's manifest. Raises `UnknownVersion`, also for a deleted one; `CorruptArtifact`."""
         return self._existing(number).manifest
 
     def version(self, number: int) -> Version:
-        """The record of a version that the wire shows. Raises as `manifest`."""
+        """Return the record of a version that the wire shows. Raises as `manifest`."""
         folder = self._existing(number)
         return folder.manifest.version().model_copy(update={"dropped": folder.is_dropped})
 
@@ -150,23 +150,23 @@ class Artifacts:
         self._existing(number)
 
     def of_edit(self, edit_id: str) -> Manifest | None:
-        """The version that an edit made, if there is one. One that cannot be read is passed over."""
-        for number in reversed(self.numbers()):
+        """Return the version that an edit made, if any. Versions that cannot be read are passed over."""
+        for number in reversed(self.all_numbers()):
             try:
                 if number not in self._edits:
-                    self._edits[number] = self.manifest(number).edit
-                if self._edits[number] == edit_id:
+                    self._edits[number] = self.folder(number).manifest.edit
+                if self._edits[number] == edit_id and not self.folder(number).is_deleted:
                     return self.manifest(number)
             except (CorruptArtifact, UnknownVersion) as error:  # unknown: it was deleted at this moment
                 logger.warning("looking for the version of %s: %s", edit_id, error)
         return None
 
     def facts(self, number: int) -> tuple[StoredFact, ...]:
-        """A version's fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""
+        """Return a version's fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""
         return self._existing(number).facts()
 
     def delta_file(self, number: int, base_digest: str) -> Path:
-        """Path of a version's delta, after its checksum and its base model were found right.
+        """Return the path of a version's delta, after its checksum and its base model were found right.
 
         Raises:
             UnknownVersion: there is no such version, or it was deleted.
@@ -198,7 +198,7 @@ class Artifacts:
         return self._versions / f"{number:06d}"
 
 
-def _write_lines(path: Path, records: Iterable[BaseModel]) -> None:
+def _write_lines(path: Path, records: Iterable[Record]) -> None:
     path.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
 
 

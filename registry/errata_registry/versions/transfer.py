@@ -7,15 +7,17 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from errata_client.records import BASE_VERSION, VersionStatus
+
 from errata import hyperparameters
 from errata.errors import CorruptArtifact, InvalidHyperparameters, WrongBaseModel
 from errata.export.archive import ArchivedFile
 from errata_registry.home import BoundBase
-from errata_registry.records import BASE_VERSION, Manifest, VersionStatus
 from errata_registry.serving.journal import Journal
 from errata_registry.verification import faults_of_files
 from errata_registry.versions.fact_index import FactIndex, changes_between
 from errata_registry.versions.folder import DELTA, FACTS, MANIFEST, VersionFolder
+from errata_registry.versions.manifest import Manifest
 from errata_registry.versions.store import Artifacts
 
 TRANSFERRED = (MANIFEST, FACTS, DELTA)
@@ -75,7 +77,7 @@ def import_version(home: Path, archive: Path) -> Manifest:
             }
         )
         written = artifacts.draft(facts, changes, lambda delta: shutil.copyfile(path / DELTA, delta))
-        with written as draft, Journal.of(home).locked():
+        with written as draft, Journal(home).locked():
             return artifacts.publish(draft, arriving)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from errata_registry.records import BASE_VERSION
+from errata_client.records import BASE_VERSION
 from torch import Tensor
 
 LOADED_AT_ONCE = 3

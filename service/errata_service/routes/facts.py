@@ -5,22 +5,14 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from errata_registry.records import (
-    FACT_ID,
-    NUMBERS_END,
-    Edit,
-    EditOptions,
-    EditRequest,
-    FactIds,
-    FactRecord,
-    StoredFact,
-)
+from errata_client.records import NUMBERS_END, Edit, FactRecord, Page, StoredFact
+from errata_registry.jobs.requests import FACT_ID, RetractRequest
 from errata_registry.versions.fact_index import FactFilter, FactIndex
 from fastapi import APIRouter, Depends, Query, Response
-from pydantic import Field
 
+from errata.errors import Place, UnknownFacts
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
-from errata_service.pages import Limit, Page
+from errata_service.pages import Limit, unknown_cursor
 from errata_service.problems import ProblemError, problem_responses
 from errata_service.routes.edits import IdempotencyKey, accepted
 
@@ -29,12 +21,6 @@ router = APIRouter(tags=["facts"])
 InVersion = Annotated[
     int | None, Query(ge=0, lt=NUMBERS_END, description="A version's number; the active one where it is absent.")
 ]
-
-
-class RetractRequest(EditOptions):
-    """The body of `POST /facts/retract`: which facts, and what may be said of any edit."""
-
-    ids: Annotated[FactIds, Field(min_length=1)]
 
 
 def _wanted(
@@ -52,13 +38,13 @@ WantedFacts = Annotated[FactFilter, Depends(_wanted)]
 
 
 def page_of_facts(facts: FactIndex, wanted: FactFilter, limit: int, after: str | None) -> Page[StoredFact]:
-    """The wanted facts behind the one with the id `after`. Raises `ProblemError` where there is none of that id."""
+    """Return the wanted facts behind the one with the id `after`. Raises `ProblemError` where none has that id."""
     try:
         found, has_more = facts.select(wanted, limit, after)
     except KeyError:
-        detail = f"query parameter after: {after!r} is not in this list"
-        raise ProblemError(422, "invalid-request", detail) from None
-    return Page(data=found, has_more=has_more, next=found[-1].id if has_more else None)
+        assert after is not None
+        raise unknown_cursor(after) from None
+    return Page(data=tuple(found), has_more=has_more, next=found[-1].id if has_more else None)
 
 
 @router.get(
@@ -79,8 +65,8 @@ def list_facts(
     A list is walked in the version that it was begun in, whatever is activated meanwhile: `next` names it.
     """
     begun_in, _, fact_id = after.partition(":") if after else ("", "", None)
-    number = int(begun_in) if begun_in else registry.active() if version is None else version
-    page = page_of_facts(registry.facts(number), wanted, limit, fact_id)
+    number = int(begun_in) if begun_in else registry.activations.active() if version is None else version
+    page = page_of_facts(registry.versions.facts(number), wanted, limit, fact_id)
     return page.model_copy(update={"next": f"{number}:{page.next}"}) if page.next else page
 
 
@@ -93,12 +79,12 @@ def list_facts(
 def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> FactRecord:
     """As it stands in the version, or, where that does not hold it, as it stood when a version last held it; with what
     became of it in all versions, newest first. 404 where no version ever held it."""
-    number = registry.active() if version is None else version
-    held = registry.facts(number).get(fact_id)
-    fact = held or (registry.fact_sets.last(fact_id) if re.fullmatch(FACT_ID, fact_id) else None)
+    number = registry.activations.active() if version is None else version
+    held = registry.versions.facts(number).get(fact_id)
+    fact = held or (registry.versions.fact_sets.last(fact_id) if re.fullmatch(FACT_ID, fact_id) else None)
     if fact is None:
         raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")
-    return FactRecord(**fact.model_dump(), held=held is not None, history=registry.fact_sets.history(fact_id))
+    return FactRecord(**fact.model_dump(), held=held is not None, history=registry.versions.fact_sets.history(fact_id))
 
 
 @router.post(
@@ -117,6 +103,8 @@ def retract_facts(
 ) -> Edit:
     """Queue an edit that takes facts out and leaves all others in place. The model answers then as it did before they
     were put in."""
-    options = {name: getattr(body, name) for name in body.model_fields_set - {"ids"}}
-    request = EditRequest(retract=body.ids, **options)
-    return accepted(request, replica, response, by, idempotency_key, ids_at="ids")
+    try:
+        return accepted(body.as_edit(), replica, response, by, idempotency_key)
+    except UnknownFacts as error:  # an edit has its ids in another field
+        error.places = tuple(Place(at.replace("/retract/", "/ids/"), detail) for at, detail in error.places)
+        raise

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Annotated, Any
 
+from errata_client.records import Completion, EndEvent, Generation, TokenEvent
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
 
+from errata.errors import pointer
 from errata_service.dependencies import ReplicaDep, may_read
 from errata_service.engine.events import Finished, NewToken
 from errata_service.engine.request import SequenceInput
-from errata_service.generation import Completion, EndEvent, GenerateRequest, Generation, TokenEvent, Usage
-from errata_service.problems import pointer, problem_of, problem_responses
+from errata_service.generation import GenerateRequest, usage_of
+from errata_service.problems import problem_of, problem_responses
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
 from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
@@ -55,10 +57,10 @@ async def _generated(request: GenerateRequest, replica: ServingReplica, http: Re
     if isinstance(finished, Response):
         return finished
     completions = [
-        Completion(prompt=prompt, text=one.text, finish_reason=one.finish_reason, usage=Usage.of(one))
+        Completion(prompt=prompt, text=one.text, finish_reason=one.finish_reason, usage=usage_of(one))
         for prompt, one in zip(request.all_prompts, finished, strict=True)
     ]
-    return Generation(data=completions, version=stream.version)
+    return Generation(data=tuple(completions), version=stream.version)
 
 
 def _inputs(request: GenerateRequest, replica: ServingReplica) -> tuple[int | None, list[SequenceInput]]:
@@ -88,7 +90,7 @@ async def _events(stream: RequestStream) -> AsyncIterator[bytes]:
                         index=event.index,
                         text=event.rest,
                         finish_reason=event.finish_reason,
-                        usage=Usage.of(event),
+                        usage=usage_of(event),
                         version=version,
                     )
                     yield sse_event(end.model_dump_json(), "end")

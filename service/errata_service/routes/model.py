@@ -2,42 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
-from errata_registry.records import Replica
+from errata_client.records import EditingMethod, Model, Origin
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods import METHODS
-from errata.second_moments import Origin, stored_origins
+from errata.second_moments import stored_origins
 from errata.second_moments.home import moments_folder
 from errata_service.dependencies import ReplicaDep, may_read
 from errata_service.problems import problem_responses
 
 router = APIRouter(tags=["model"])
-
-
-class EditingMethod(BaseModel):
-    """A method that an edit may name, and what it edits this model with by default."""
-
-    layers: list[int] = Field(description="Blocks whose MLP down-projection it edits.")
-    one_layer: bool = Field(description="Whether it edits exactly one layer.")
-    one_after_another: bool = Field(description="Whether it puts facts in one after another, and not all at once.")
-    hyperparameters: dict[str, Any]
-
-
-class Model(BaseModel):
-    """The base model of this service."""
-
-    name: str
-    architecture: str
-    digest: str = Field(description="SHA-256 over the checkpoint's tensors.")
-    layers: list[int] = Field(description="Blocks whose MLP down-projection is edited, by MEMIT.")
-    hyperparameters: dict[str, Any] | None = Field(description="MEMIT's defaults; null where none are known.")
-    methods: dict[str, EditingMethod] = Field(description="The methods whose defaults for this model are known.")
-    statistics: list[Origin] = Field(description="The second moments there are; a worker collects the others.")
-    replicas: tuple[Replica, ...]
 
 
 @router.get("/model", summary="The base model", dependencies=[may_read], responses=problem_responses(401, 403, 503))
@@ -46,7 +23,7 @@ def get_model(replica: ReplicaDep) -> Model:
     model = replica.engine.model
     methods = {
         name: EditingMethod(
-            layers=list(defaults.layers),
+            layers=defaults.layers,
             one_layer=defaults.one_layer,
             one_after_another=METHODS[name].one_after_another,
             hyperparameters=defaults.as_dict(),
@@ -54,14 +31,15 @@ def get_model(replica: ReplicaDep) -> Model:
         for name, defaults in replica.hyperparameters.items()
     }
     default = methods.get(MemitHyperparameters.method)
+    moments = moments_folder(replica.settings.home, model)
     layers = sorted({layer for method in methods.values() for layer in method.layers})
     return Model(
         name=model.name,
         architecture=model.architecture.name,
         digest=model.digest,
-        layers=default.layers if default else [],
+        layers=default.layers if default else (),
         hyperparameters=default.hyperparameters if default else None,
         methods=methods,
-        statistics=stored_origins(moments_folder(replica.settings.home, model), layers),
-        replicas=replica.registry.replicas(),
+        statistics=tuple(Origin(**asdict(origin)) for origin in stored_origins(moments, layers)),
+        replicas=replica.registry.replicas.live(),
     )

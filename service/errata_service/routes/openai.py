@@ -10,12 +10,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from errata_registry.records import BASE_VERSION
+from errata_client.records import BASE_VERSION
 from errata_registry.registry import Registry
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
 
+from errata.errors import pointer
 from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
 from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
 from errata_service.openai_completions import (
@@ -29,7 +30,7 @@ from errata_service.openai_completions import (
     TokenUsage,
     version_of,
 )
-from errata_service.problems import openai_error, pointer, problem_of, problem_responses
+from errata_service.problems import openai_error, problem_of, problem_responses
 from errata_service.prompts import prompt_ids, prompt_offsets, prompt_text
 from errata_service.replica import ServingReplica
 from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
@@ -51,7 +52,7 @@ def list_models(registry: RegistryDep) -> ModelCards:
 def get_model(name: str, replica: ReplicaDep) -> ModelCard:
     """404 where there is none of that name."""
     registry, version = replica.registry, replica.version_asked(version_of(name))
-    record = registry.version(registry.active() if version is None else version)
+    record = registry.versions.get(registry.activations.active() if version is None else version)
     return ModelCard(id=name, created=int(record.created_at.timestamp()))
 
 
@@ -177,11 +178,11 @@ def _event(answer: CompletionAnswer) -> bytes:
 
 
 def _cards(registry: Registry) -> Iterator[ModelCard]:
-    active = registry.version(registry.active())
+    active = registry.versions.get(registry.activations.active())
     yield ModelCard(id=MODEL, created=int(active.created_at.timestamp()))
     after: int | None = None
     while True:
-        page = registry.versions(PAGE, after)
+        page = registry.versions.page(PAGE, after)
         for version in page.data:
             for name in ("base" if version.id == BASE_VERSION else version.id, *version.aliases):
                 yield ModelCard(id=f"{MODEL}@{name}", created=int(version.created_at.timestamp()))

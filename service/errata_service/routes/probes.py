@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated
 
-from errata_registry.records import MissedPrompt, Probe
+from errata_client.records import Given, MissedPrompt, NumberedProbe, Page, Probe, ProbesPut
 from errata_registry.registry import Registry
 from fastapi import APIRouter, Query
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from errata.errors import pointer
 from errata.model import EditableModel
 from errata.model.tokens import target_ids
 from errata_service.dependencies import EngineDep, RegistryDep, may_administer, may_read
 from errata_service.engine.engine import Engine
 from errata_service.engine.request import SequenceInput
-from errata_service.pages import Limit, Page, page_of
-from errata_service.problems import pointer, problem_responses
+from errata_service.pages import Limit, page_of
+from errata_service.problems import problem_responses
 from errata_service.prompts import prompt_ids
 from errata_service.streaming import RequestStream
 
@@ -28,31 +29,16 @@ ASKED_AT_ONCE = 64
 router = APIRouter(tags=["probes"])
 
 
-class ProbeList(BaseModel):
+class ProbeList(Given):
     """The probes that are to be there instead of those that are."""
 
     model_config = ConfigDict(
-        extra="forbid",
         json_schema_extra={
             "examples": [{"probes": [{"prompt": "Kobe Bryant plays the sport of", "answer": "basketball"}]}]
         },
     )
 
     probes: Annotated[tuple[Probe, ...], Field(max_length=MAX_PROBES)]
-
-
-class NumberedProbe(Probe):
-    """A probe and its place in the list, counted from 1."""
-
-    number: int
-
-
-class ProbesPut(BaseModel):
-    """How many probes there are now, and which of them the version that serves fails itself."""
-
-    probes: int
-    version: int
-    failing: list[MissedPrompt]
 
 
 @router.put(
@@ -67,10 +53,10 @@ async def put_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) 
     The answer names those that the version that serves fails: an edit has to put them right, or none goes live.
     """
     asked = await run_in_threadpool(_asked, engine.model, body.probes)
-    version = await run_in_threadpool(registry.active)
+    version = await run_in_threadpool(registry.activations.active)
     failing = await _failed(engine, version, body.probes, asked)
     await run_in_threadpool(_replace, registry, body.probes)
-    return ProbesPut(probes=len(body.probes), version=version, failing=failing)
+    return ProbesPut(probes=len(body.probes), version=version, failing=tuple(failing))
 
 
 @router.get(
@@ -91,7 +77,7 @@ def list_probes(
 
 
 def _replace(registry: Registry, probes: Sequence[Probe]) -> None:
-    with registry.deciding():  # a version that goes live at this moment has been asked the others
+    with registry.activations.deciding():  # a version that goes live at this moment has been asked the others
         registry.probes.replace(probes)
 
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from errata_registry.jobs.measurement_files import TRACED
-from errata_registry.jobs.measurement_records import Trace, TraceRequest
-from errata_registry.records import EditStatus, ProblemItem
+from errata_client.records import JobStatus, Trace
+from errata_registry.jobs.kinds import TRACE
+from errata_registry.jobs.requests import TraceRequest
 from errata_registry.registry import Registry
 from fastapi import APIRouter, Body, Depends, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
-from pydantic import SkipValidation, ValidationError
+from pydantic import SkipValidation
 
-from errata.errors import TracingError
-from errata.facts import find_problems
-from errata.model.room import find_overlong
-from errata.tracing.prompts import TracedPrompt
+from errata.errors import Conflict
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
-from errata_service.pages import Limit, Page, shown
-from errata_service.problems import NotReady, ProblemError, pointer, problem_responses
-from errata_service.replica import ServingReplica
+from errata_service.problems import ProblemError, problem_responses
+from errata_service.routes import jobs
 from errata_service.routes.edits import IdempotencyKey
-from errata_service.waiting import Wait, ended
+from errata_service.validation import check_trace, trace_request
 
 MEDIA_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
@@ -42,20 +37,7 @@ PostedTrace = Annotated[TraceRequest, SkipValidation, Body(openapi_examples=_EXA
 
 
 def _validated(posted: PostedTrace) -> TraceRequest:
-    """The request, or all that is wrong with it. As with edits, not left to FastAPI, which would hold up everybody."""
-    try:
-        request = TraceRequest.model_validate(posted)
-    except ValidationError as error:
-        faults = [{**item, "loc": ("body", *item["loc"])} for item in error.errors(include_url=False)]
-        raise RequestValidationError(faults) from error
-    problems = find_problems([body.to_fact() for body in request.facts or ()])
-    faults = [
-        {"type": "fact", "loc": ("body", "facts", problem.index, problem.field), "msg": problem.detail}
-        for problem in problems
-    ]
-    if faults:
-        raise RequestValidationError(faults)
-    return request
+    return trace_request(posted)
 
 
 @router.post(
@@ -74,7 +56,7 @@ def create_trace(
 ) -> Trace:
     """Of one prompt, or averaged over those of the facts that the model knows, with layers proposed to be edited. A
     worker traces the base model when there is nothing to edit. `Location` names the trace to follow."""
-    _check_with_model(request, replica)
+    check_trace(request, replica)
     shown = {
         **request.model_dump(exclude={"facts"}),
         "facts": None if request.facts is None else len(request.facts),
@@ -84,60 +66,8 @@ def create_trace(
     return trace
 
 
-def _check_with_model(request: TraceRequest, replica: ServingReplica) -> None:
-    """Refuse what the worker would refuse, before it is queued."""
-    try:
-        model = replica.engine.model
-    except NotReady:  # it is taken while the model is being loaded
-        return
-    places = []
-    if request.window is not None and request.window > model.num_layers:
-        places.append(ProblemItem(pointer="/window", detail=f"the model has {model.num_layers} layers"))
-    if request.prompt is not None and request.subject is not None:
-        try:
-            TracedPrompt.of(model, request.prompt, request.subject, request.answer)
-        except TracingError as error:
-            places.append(ProblemItem(pointer="/prompt", detail=str(error)))
-    facts = [body.to_fact() for body in request.facts or ()]
-    places += [
-        ProblemItem(pointer=pointer("facts", problem.index, problem.field), detail=problem.detail)
-        for problem in find_overlong(model, facts, 0)
-    ]
-    if places:
-        raise ProblemError(422, "invalid-trace", f"{places[0].pointer}: {places[0].detail}", at=places)
-
-
-@router.get(
-    "/traces",
-    summary="The traces, newest first",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 422, 503),
-)
-def list_traces(registry: RegistryDep, limit: Limit = 20, after: str | None = None) -> Page[Trace]:
-    """`after` takes the id of a trace and gives the older ones."""
-    return shown(registry.traces.page(limit, after))
-
-
-@router.get(
-    "/traces/{trace_id}",
-    summary="One trace",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 422, 503),
-)
-async def get_trace(trace_id: str, replica: ReplicaDep, wait: Wait = 0) -> Trace:
-    """How it stands; with `wait`, once it has ended or the time is over."""
-    return await ended(lambda: replica.registry.traces.record(trace_id), wait, replica)
-
-
-@router.post(
-    "/traces/{trace_id}/cancel",
-    summary="Cancel a trace",
-    dependencies=[may_edit],
-    responses=problem_responses(401, 403, 404, 409, 503),
-)
-def cancel_trace(trace_id: str, registry: RegistryDep) -> Trace:
-    """One that is queued ends at once, one that runs at its next step. 409 where it has ended otherwise."""
-    return registry.traces.request_cancel(trace_id)
+jobs.add_list(router, TRACE)
+jobs.add_routes_of_one(router, TRACE)
 
 
 @router.get(
@@ -154,7 +84,7 @@ def get_result(trace_id: str, registry: RegistryDep) -> FileResponse:
     """Probabilities, effects by token and layer or their averages with intervals, and the proposal. 409 until it has
     succeeded."""
     _succeeded(trace_id, registry)
-    return FileResponse(registry.traces.files.existing(trace_id, TRACED), media_type="application/json")
+    return FileResponse(registry.traces.folder.file(trace_id, "trace.json"), media_type="application/json")
 
 
 @router.get(
@@ -172,12 +102,12 @@ def get_figure(trace_id: str, name: str, registry: RegistryDep) -> FileResponse:
     trace = _succeeded(trace_id, registry)
     if name not in trace.figures:
         raise ProblemError(404, "unknown-figure", f"{trace_id} has the figures {', '.join(trace.figures)}, not {name}")
-    path = registry.traces.files.existing(trace_id, name)
+    path = registry.traces.folder.file(trace_id, name)
     return FileResponse(path, media_type=MEDIA_TYPES[name.rpartition(".")[2]])
 
 
 def _succeeded(trace_id: str, registry: Registry) -> Trace:
     trace = registry.traces.record(trace_id)
-    if trace.status is not EditStatus.SUCCEEDED:
-        raise ProblemError(409, "conflict", f"{trace_id} is {trace.status}: there is no result")
+    if trace.status is not JobStatus.SUCCEEDED:
+        raise Conflict(f"{trace_id} is {trace.status}: there is no result")
     return trace

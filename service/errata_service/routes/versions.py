@@ -6,23 +6,26 @@ import time
 from collections import Counter
 from typing import Annotated
 
-from errata_registry.records import (
+from errata_client.records import (
     NUMBERS_END,
     Activation,
+    Alias,
     ChangeKind,
     FactChange,
+    Given,
+    Page,
+    PastActivation,
     StoredFact,
     Version,
-    VersionNumber,
 )
+from errata_registry.jobs.requests import VersionNumber
 from errata_registry.serving.aliases import is_alias
-from errata_registry.serving.journal import JournalEntry
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from errata.errors import Conflict
 from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
-from errata_service.pages import Limit, Page, page_of, shown
+from errata_service.pages import Limit, page_of
 from errata_service.problems import ProblemError, problem_responses
 from errata_service.replica import ServingReplica
 from errata_service.routes.facts import WantedFacts, page_of_facts
@@ -35,27 +38,20 @@ router = APIRouter(tags=["versions"])
 Number = Annotated[int, Path(ge=0, lt=NUMBERS_END, description="A version's number; 0 is the base.")]
 
 
-class Rollback(BaseModel):
+class Rollback(Given):
     """Where to go back to: the version that was active before, or the one named."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"to": 0}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"to": 0}]})
 
     to: VersionNumber | None = None
 
 
-class Named(BaseModel):
+class Named(Given):
     """The version that a name shall stand for."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"version": 3}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": 3}]})
 
     version: VersionNumber
-
-
-class Alias(BaseModel):
-    """A name, and the version that it stands for."""
-
-    name: str
-    version: int
 
 
 class Diff(Page[FactChange]):
@@ -69,35 +65,28 @@ class Diff(Page[FactChange]):
     retracted: int
 
 
-class PastActivation(JournalEntry):
-    """One activation, counted from 1. `by` is what caused it: an edit, `rollback`, or `api` where it was asked for;
-    `who` is the key that it was asked for with."""
-
-    id: int
-
-
 @router.get(
     "/versions",
     summary="The versions, newest first",
     dependencies=[may_read],
-    responses=problem_responses(401, 403, 422, 503),
+    responses=problem_responses(401, 403, 409, 422, 503),
 )
 def list_versions(
     registry: RegistryDep, limit: Limit = 20, after: Annotated[int | None, Query(ge=0, lt=NUMBERS_END)] = None
 ) -> Page[Version]:
     """The base, version 0, is the last of them."""
-    return shown(registry.versions(limit, after))
+    return registry.versions.page(limit, after)
 
 
 @router.get(
     "/versions/{number}",
     summary="One version",
     dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 422, 503),
+    responses=problem_responses(401, 403, 404, 409, 422, 503),
 )
 def get_version(number: Number, registry: RegistryDep) -> Version:
     """Its numbers, its measurements and what it was built with."""
-    return registry.version(number)
+    return registry.versions.get(number)
 
 
 @router.get(
@@ -110,7 +99,7 @@ def list_version_facts(
     number: Number, registry: RegistryDep, wanted: WantedFacts, limit: Limit = 100, after: str | None = None
 ) -> Page[StoredFact]:
     """In canonical order. The base has none."""
-    return page_of_facts(registry.facts(number), wanted, limit, after)
+    return page_of_facts(registry.versions.facts(number), wanted, limit, after)
 
 
 @router.get(
@@ -123,7 +112,7 @@ def compare_versions(
     number: Number, other: Number, registry: RegistryDep, limit: Limit = 100, after: str | None = None
 ) -> Diff:
     """What must be done to the facts of the first version to get those of the second, whichever came first."""
-    changes = registry.fact_sets.changes(number, other)
+    changes = registry.versions.fact_sets.changes(number, other)
     counts = Counter(change.change for change in changes)
     page = page_of(changes, lambda change: change.id, limit, after)
     return Diff(
@@ -144,7 +133,7 @@ def compare_versions(
 )
 def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """Answers once every live replica serves it. A version that cannot be read is refused: what served goes on."""
-    return _served_everywhere(replica.registry.activate(number, who=who), replica)
+    return _served_everywhere(replica.registry.activations.activate(number, who=who), replica)
 
 
 @router.post(
@@ -155,7 +144,7 @@ def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, _: Eng
 )
 def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """`{}` goes to the version that was active before, and, repeated, further and further back to the base."""
-    return _served_everywhere(replica.registry.rollback(rollback.to, who=who), replica)
+    return _served_everywhere(replica.registry.activations.rollback(rollback.to, who=who), replica)
 
 
 @router.get(
@@ -168,7 +157,8 @@ def list_activations(
     registry: RegistryDep, limit: Limit = 20, after: Annotated[str | None, Query(pattern=r"^\d+$")] = None
 ) -> Page[PastActivation]:
     """The base served before the first of them."""
-    past = [PastActivation(id=number, **dict(entry)) for number, entry in enumerate(registry.activations(), start=1)]
+    entries = registry.activations.journal.entries()
+    past = [PastActivation(id=number, **dict(entry)) for number, entry in enumerate(entries, start=1)]
     return page_of(past[::-1], lambda activation: str(activation.id), limit, after)
 
 
@@ -196,8 +186,8 @@ def name_version(name: str, named: Named, registry: RegistryDep) -> Version:
     if not is_alias(name):
         detail = "a name is a letter, then at most 63 letters, digits, - and _, and not `base` or `active`"
         raise ProblemError(422, "invalid-request", f"path parameter name: {detail}")
-    registry.name_version(name, named.version)
-    return registry.version(named.version)
+    registry.versions.name(name, named.version)
+    return registry.versions.get(named.version)
 
 
 @router.delete(
@@ -209,7 +199,7 @@ def name_version(name: str, named: Named, registry: RegistryDep) -> Version:
 )
 def take_name(name: str, registry: RegistryDep) -> None:
     """The version stays."""
-    registry.take_name(name)
+    registry.versions.take_name(name)
 
 
 @router.delete(
@@ -222,21 +212,21 @@ def take_name(name: str, registry: RegistryDep) -> None:
 def delete_version(number: Number, registry: RegistryDep) -> None:
     """Its number is never used again, and its facts stay as history. The active version, the base and versions with a
     name cannot be deleted."""
-    registry.delete_version(number)
+    registry.versions.delete(number)
 
 
 def _served_everywhere(activation: Activation, replica: ServingReplica) -> Activation:
-    """The activation with the replicas that serve it, once all live ones do."""
+    """Return the activation with the replicas that serve it, once all live ones do."""
     registry, number = replica.registry, activation.active
     deadline = time.monotonic() + replica.settings.activation_timeout_s
     while True:
-        replicas = registry.await_replicas(number, min(LOOK_S, max(0.0, deadline - time.monotonic())))
+        replicas = registry.replicas.wait_for(number, min(LOOK_S, max(0.0, deadline - time.monotonic())))
         # This one counts from its start on, the others from when they announce themselves.
         serving: dict[str, int | None] = {replica.id: None, **{other.id: other.version for other in replicas}}
         behind = [f"{name} (serves {version})" for name, version in serving.items() if version != number]
         if not behind:
             return activation.model_copy(update={"replicas": replicas})
-        if (now_active := registry.active()) != number:
+        if (now_active := registry.activations.active()) != number:
             raise Conflict(f"version {number} was activated, but version {now_active} was activated after it")
         if time.monotonic() >= deadline:
             raise ProblemError(

@@ -6,20 +6,22 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
-from errata_registry.records import BASE_VERSION, Dropped, Edit, RebuildRequest
+from errata_client.records import BASE_VERSION, Edit, Given, Pruned
+from errata_registry.jobs.requests import RebuildRequest
 from errata_registry.registry import Registry
 from errata_registry.versions.retention import drop_weights
 from errata_registry.versions.transfer import files_of
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from errata.errors import Conflict
 from errata.export.archive import ArchivedFile, tar, tar_size
 from errata.export.checkpoint import merged
 from errata.export.lora import adapter
 from errata.model import EditableModel
 from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
-from errata_service.problems import ProblemError, problem_responses
+from errata_service.problems import problem_responses
 from errata_service.routes.edits import IdempotencyKey, accepted
 from errata_service.routes.versions import Number
 
@@ -28,20 +30,13 @@ TAR = "application/x-tar"
 router = APIRouter(tags=["weights"])
 
 
-class Prune(BaseModel):
+class Prune(Given):
     """How many of the newest versions keep their weights in any case."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"keep_last": 10}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"keep_last": 10}]})
 
     keep_last: Annotated[int, Field(ge=0)]
     dry_run: Annotated[bool, Field(description="Only tell what would be dropped.")] = False
-
-
-class Pruned(BaseModel):
-    """What was dropped, ascending, or would be."""
-
-    dropped: tuple[Dropped, ...]
-    bytes: int
 
 
 class ExportFormat(StrEnum):
@@ -81,9 +76,9 @@ def export_version(
 def _files(number: int, format: ExportFormat, model: EditableModel, registry: Registry) -> Sequence[ArchivedFile]:
     if format is ExportFormat.DELTA:
         if number == BASE_VERSION:
-            raise ProblemError(409, "conflict", "version 0 is the base model, which has no update")
+            raise Conflict("version 0 is the base model, which has no update")
         return files_of(registry.artifacts, number, model.digest)
-    deltas = registry.load_deltas(number, model.digest)
+    deltas = registry.versions.load_deltas(number, model.digest)
     return adapter(model, deltas) if format is ExportFormat.LORA else merged(model, deltas)
 
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from errata_registry.records import MethodName
+from errata_registry.jobs.requests import MethodName
 from torch import Tensor
 
 from errata.deltas import edited_weights

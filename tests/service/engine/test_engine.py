@@ -170,7 +170,7 @@ def test_what_does_not_end_in_time_fails_wherever_it_is(new_bench: NewBench) -> 
     for heard in (running, waiting):
         with pytest.raises(ProblemError, match=r"within 0\.4 s") as caught:
             heard.finished()
-        assert caught.value.problem.status == 504
+        assert caught.value.status == 504
 
 
 def test_no_more_may_wait_than_the_settings_say(new_bench: NewBench) -> None:

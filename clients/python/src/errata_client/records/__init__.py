@@ -56,6 +56,7 @@ from errata_client.records.problems import (
     Problem,
 )
 from errata_client.records.versions import (
+    BASE_VERSION,
     Activation,
     ActivationEntry,
     Alias,
@@ -75,6 +76,7 @@ from errata_client.records.versions import (
 )
 
 __all__ = [
+    "BASE_VERSION",
     "MAX_PART_CHARACTERS",
     "NUMBERS_END",
     "Activation",

@@ -29,7 +29,10 @@ def _closed(schema: dict[str, Any]) -> None:
 class Record(BaseModel):
     """Base of everything that the service answers or keeps. Records are frozen; a change is a copy with new values."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", json_schema_extra=_closed)
+    # An answer has all fields of its record, also those that have a default.
+    model_config = ConfigDict(
+        frozen=True, extra="allow", json_schema_extra=_closed, json_schema_serialization_defaults_required=True
+    )
 
 
 class Given(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import ConfigDict
+
 from errata_client.records.base import Record
 
 
@@ -40,11 +42,16 @@ class Miss(Record):
 
 
 class Problem(Record):
-    """A problem document. `misses` are the bounds that a rejected version does not keep."""
+    """A problem document. `misses` are the bounds that a rejected version does not keep.
+
+    `errors` and `misses` are left out of an answer where there are none.
+    """
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)
 
     type: str = "about:blank"
     title: str
     status: int
-    detail: str | None = None
+    detail: str = ""
     errors: tuple[FieldProblem, ...] = ()
     misses: tuple[Miss, ...] = ()

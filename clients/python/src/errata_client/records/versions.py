@@ -11,6 +11,9 @@ from errata_client.records.base import Answer, Figure, Given, OpenEnum, Prompt, 
 from errata_client.records.jobs import Gate, Metrics, VersionEvaluation
 from errata_client.records.problems import MissedPrompt, Problem
 
+BASE_VERSION = 0
+"""Number of the base model among the versions."""
+
 
 class VersionStatus(OpenEnum):
     """`active` is the version that serves; a `rejected` one missed its gate or failed a probe."""

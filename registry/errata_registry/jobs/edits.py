@@ -1,0 +1,203 @@
+"""Edits: what is peculiar to them among the jobs. They change fact sets, make versions, and are cut into shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from errata_client.records import Edit, FactOutcome, Gate
+
+from errata.errors import Conflict, CorruptArtifact, UnknownFacts, UnknownJob
+from errata.files import durable
+from errata_registry.jobs.folder import AcceptedJob, body_sha256, shown_of
+from errata_registry.jobs.kinds import EDIT
+from errata_registry.jobs.live import LiveJobs
+from errata_registry.jobs.queue import TaskQueue
+from errata_registry.jobs.requests import EditRequest, RebuildRequest, completed_gate
+from errata_registry.jobs.shards import ShardOrder, ShardOrders
+from errata_registry.jobs.store import JobStore
+from errata_registry.serving.activations import Activations
+from errata_registry.settings import Settings
+from errata_registry.stored import now, read_lines
+from errata_registry.versions.change import change_facts
+from errata_registry.versions.fact_sets import FactSets
+from errata_registry.versions.facts import Origin
+from errata_registry.versions.store import Artifacts
+
+FACT_OUTCOMES = "facts.jsonl"
+
+AcceptedEdit = AcceptedJob[EditRequest | RebuildRequest]
+
+
+class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
+    """All edits. Safe to use from several threads; methods may raise `redis.RedisError`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        live: LiveJobs,
+        queue: TaskQueue,
+        artifacts: Artifacts,
+        fact_sets: FactSets,
+        activations: Activations,
+    ) -> None:
+        super().__init__(EDIT, settings.home, live, queue, settings.max_queued_edits)
+        self.shards = ShardOrders(self.folder.path)
+        self._settings = settings
+        self._artifacts = artifacts
+        self._fact_sets = fact_sets
+        self._activations = activations
+
+    # How they come in
+
+    def create_edit(
+        self,
+        request: EditRequest | RebuildRequest,
+        idempotency_key: str | None = None,
+        *,
+        by: str | None = None,
+        refuse_conflicts: bool = False,
+        retries: str | None = None,
+        sha256: str | None = None,
+    ) -> Edit:
+        """Accept an edit and queue it; where the same key came with the same body before, return what that made.
+
+        Args:
+            by: who sent it.
+            refuse_conflicts: whether it must not change facts that are there.
+            retries: the edit whose facts that did not take it tries again.
+            sha256: of what was asked for, where that is not the request itself.
+
+        Raises:
+            IdempotencyMismatch: the key came with another body within a day.
+            QueueFull: as many edits wait as may.
+            UnknownVersion: `request.base` is not there.
+            UnknownFacts: facts are to be withdrawn that are not there, and no edit is under way that may bring them.
+            FactConflict: `refuse_conflicts`, and facts are there with another object.
+            TooManyFacts: the new fact set would be too large.
+            Conflict: it names a base that does not serve, and would go live; or the weights that are to be built again
+                are there.
+        """
+        sha256 = sha256 or body_sha256(request, refuse_conflicts)
+        if known := self.of_key(idempotency_key, by, sha256):
+            return known
+        if isinstance(request, RebuildRequest) and (under_way := self._rebuild_of(request.rebuild)):
+            return under_way
+        self.require_room()
+        edit_id, created_at = self.kind.new_id(), now()
+        foreseen = self._foreseen(request, Origin(edit_id, by, created_at), refuse_conflicts)
+        completed = self._with_whole_gate(request)
+        return self.accept(
+            AcceptedEdit(
+                id=edit_id,
+                created_at=created_at,
+                by=by,
+                idempotency_key=idempotency_key,
+                body_sha256=sha256,
+                shown={**shown_of(dict(completed)), **foreseen, "retries": retries},
+                refuse_conflicts=refuse_conflicts,
+                request=completed,
+            )
+        )
+
+    def _with_whole_gate(self, request: EditRequest | RebuildRequest) -> EditRequest | RebuildRequest:
+        """Return the request with the settings' bounds where it gives none; these hold from now on."""
+        if isinstance(request, RebuildRequest):
+            return request
+        defaults = Gate(**{name: getattr(self._settings, f"gate_{name}") for name in Gate.model_fields})
+        return request.model_copy(update={"gate": completed_gate(request.gate, defaults)})
+
+    def _foreseen(
+        self, request: EditRequest | RebuildRequest, origin: Origin, refuse_conflicts: bool
+    ) -> dict[str, object]:
+        """Return what an edit would do to the facts as they are now."""
+        if isinstance(request, RebuildRequest):
+            self._artifacts.require(request.rebuild)
+            if not self._artifacts.folder(request.rebuild).is_dropped:
+                raise Conflict(f"the weights of version {request.rebuild} are there")
+            return {}
+        active = self._activations.active()
+        base = active if request.base is None else request.base
+        facts = self._fact_sets.of(base)
+        if request.goes_live and base != active:
+            raise Conflict(
+                f"version {active} serves, and an edit of version {base} would take it out of service: send it with "
+                f"base {active}, or with `activate` false, and activate what comes of it"
+            )
+        try:
+            return change_facts(facts, base, request, origin, refuse_conflicts=refuse_conflicts).as_shown()
+        except UnknownFacts:
+            if request.base is None and self.folder.unfinished():
+                return {}
+            raise
+
+    def _rebuild_of(self, number: int) -> Edit | None:
+        """Return the edit under way that builds a version's weights again."""
+        for edit_id in self.folder.unfinished():
+            with suppress(CorruptArtifact, UnknownJob):
+                if (edit := self.record(edit_id)).rebuild and edit.version == number:
+                    return edit
+        return None
+
+    # How their facts took
+
+    def keep_fact_outcomes(self, edit_id: str, outcomes: Iterable[FactOutcome]) -> None:
+        """Keep how the facts of its version took, in place of those of an earlier attempt."""
+        lines = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)
+        durable.write(self.folder.of(edit_id) / FACT_OUTCOMES, lines)
+
+    def fact_outcomes(self, edit_id: str) -> tuple[FactOutcome, ...]:
+        """Return how each fact of an edit's version took, in canonical order.
+
+        Raises:
+            UnknownEdit: there is no such edit.
+            Conflict: no version of it was measured, or not fact by fact.
+            CorruptArtifact: the file cannot be read.
+        """
+        edit = self.record(edit_id)
+        try:
+            return read_lines(self.folder.of(edit_id) / FACT_OUTCOMES, FactOutcome, f"{edit_id}: {FACT_OUTCOMES}")
+        except FileNotFoundError:
+            kind = "builds weights again, and" if edit.rebuild else f"is {edit.status}, and"
+            raise Conflict(f"{edit_id} {kind} no facts were measured for it one by one") from None
+
+    # How they are shared out
+
+    def cut(self, orders: Sequence[ShardOrder]) -> None:
+        """Hand the search for an edit's targets to any number of workers, and the rest of it to the last of them.
+
+        Nothing is left undone where a worker dies in the middle of this: the orders count, and recovery sees to them.
+        """
+        edit_id = orders[0].edit
+        self.live.forget_search(edit_id)
+        self.shards.write(orders)
+        if self.folder.outcome(edit_id):  # it ended at this very moment
+            self.shards.drop(edit_id)
+        else:
+            pending = self.shards.pending(edit_id)
+            self.queue.put_shards(edit_id, pending)
+            self.queue.put_begun(edit_id, pending)
+
+    def note_search(self, order: ShardOrder, done: int) -> int:
+        """Note that `done` facts of a shard have their targets; return how many facts of the whole edit have theirs."""
+        noted = self.live.note_search(order.edit, order.shard, len(order.facts) - done)
+        # A shard that is not pending is done, whatever was noted of it last; one that was not begun has all to find.
+        pending = [shard for shard in self.shards.pending(order.edit) if shard < len(order.sizes)]
+        return order.total - sum(int(noted.get(str(shard), order.sizes[shard])) for shard in pending)
+
+    # How they end
+
+    def let_go(self, ended: Edit) -> None:
+        """Forget all that was under way of an edit that has ended, its shards included."""
+        self.shards.drop(ended.id)
+        super().let_go(ended)
+
+    def end_as_cancelled(self, job_id: str) -> Edit:
+        """End an edit that was asked to stop.
+
+        One that has made its version is left as it is: its job is to decide what becomes of it.
+        """
+        with self._activations.deciding():  # nobody publishes meanwhile
+            if self._artifacts.of_edit(job_id):
+                return self.record(job_id)
+            return super().end_as_cancelled(job_id)

@@ -1,0 +1,178 @@
+"""The files of jobs: `<kind>s/<id>/request.json` once a job is accepted, and `outcome.json` once it has ended.
+
+A job is accepted at the moment at which its request has its name, and has ended at the moment at which its outcome has.
+What its worker leaves besides lies in the same folder: `facts.jsonl`, `cases.jsonl`, `trace.json`, figures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Generic
+
+from errata_client.records import Edit, JobStatus
+from pydantic import BaseModel, model_validator
+
+from errata.errors import CorruptArtifact
+from errata.files import durable
+from errata_registry.jobs.ended import EndedJobs
+from errata_registry.jobs.kinds import Asked, JobKind, Shown
+from errata_registry.stored import StoredRecord, read_record
+
+REQUEST = "request.json"
+OUTCOME = "outcome.json"
+JUST_NOW_S = 2.0
+
+
+class AcceptedJob(StoredRecord, Generic[Asked]):
+    """`request.json`: a request, who sent it and when.
+
+    Attributes:
+        body_sha256: what a repetition under the same idempotency key is known by.
+        shown: what the job's record says of the request while it waits.
+        refuse_conflicts: whether an edit must not change facts that are there.
+    """
+
+    format: int = 2
+    id: str
+    created_at: datetime
+    by: str | None = None
+    idempotency_key: str | None = None
+    body_sha256: str
+    shown: dict[str, Any]
+    refuse_conflicts: bool = False
+    request: Asked
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_form_1(cls, values: Any) -> Any:
+        """In form 1, edits kept what they were foreseen to change, and the rest was taken from the request."""
+        if isinstance(values, dict) and "foreseen" in values:
+            shown = {**shown_of(values["request"]), **values["foreseen"], "retries": values.get("retries")}
+            return {**values, "shown": shown}
+        return values
+
+
+def shown_of(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the record of an edit says of its request, which is given by its fields."""
+    if "rebuild" in request:
+        return {"facts": 0, "rebuild": True, "version": request["rebuild"]}
+    told = {name: request[name] for name in Edit.model_fields.keys() & request.keys()}
+    return {**told, "facts": len(request.get("facts", ()))}
+
+
+def body_sha256(request: BaseModel, *said: object) -> str:
+    """Return what two requests share that ask for the same, by what is given in them and `said` beside them."""
+    asked = request.model_dump_json(exclude_unset=True) + repr(said)
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+class JobFolder(Generic[Asked, Shown]):
+    """The files of all jobs of one kind. Safe to use from several threads and processes."""
+
+    def __init__(self, kind: JobKind[Asked, Shown], home: Path) -> None:
+        self.kind = kind
+        self.path = home / f"{kind.name}s"
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.form: type[AcceptedJob[Asked]] = AcceptedJob[kind.request]  # type: ignore[name-defined]
+        self._ended = EndedJobs(OUTCOME)
+        self._listed: tuple[float, list[str]] = 0.0, []
+
+    def of(self, job_id: str) -> Path:
+        """Return the folder of a job. Raises `UnknownJob` for what is no id of this kind."""
+        if not self.kind.is_id(job_id):
+            raise self.kind.unknown(f"there is no {self.kind.name} {job_id[:100]!r}")
+        return self.path / job_id
+
+    def file(self, job_id: str, name: str) -> Path:
+        """Return a file that came of a job. Raises `UnknownJob`, `CorruptArtifact` where it is missing."""
+        path = self.of(job_id) / name
+        if not path.exists():
+            raise CorruptArtifact(f"{job_id}: {name} is missing")
+        return path
+
+    # One job
+
+    def accept(self, accepted: AcceptedJob[Asked]) -> None:
+        """Keep a request; from now on the job is accepted."""
+        folder = self.of(accepted.id)
+        folder.mkdir()
+        durable.write(folder / REQUEST, accepted.model_dump_json())
+        durable.sync(self.path)
+
+    def accept_from(self, source: Path, job_id: str) -> None:
+        """Let a file be the request of a job, unless it has one; from now on the job is accepted."""
+        folder = self.of(job_id)
+        folder.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            os.link(source, folder / REQUEST)
+        durable.sync(folder)
+        durable.sync(self.path)
+
+    def accepted(self, job_id: str) -> AcceptedJob[Asked]:
+        """Return the request of a job. Raises `UnknownJob`, `CorruptArtifact`."""
+        try:
+            return read_record(self.of(job_id) / REQUEST, self.form, f"{job_id}: {REQUEST}")
+        except FileNotFoundError:
+            raise self.kind.unknown(f"there is no {self.kind.name} {job_id!r}") from None
+
+    def first_record(self, accepted: AcceptedJob[Asked]) -> Shown:
+        """Return the record that a job begins with."""
+        said = {"id": accepted.id, "by": accepted.by, "created_at": accepted.created_at}
+        return self.kind.record.model_validate({**accepted.shown, **said})
+
+    def finish(self, record: Shown) -> Shown:
+        """Keep how a job ended. What ended stays as it ended: return the outcome that counts."""
+        self.of(record.id).mkdir(exist_ok=True)  # it ends visibly even where somebody removed it
+        if durable.write_once(self.of(record.id) / OUTCOME, record.model_dump_json(indent=1)):
+            return record
+        outcome = self.outcome(record.id)
+        assert outcome is not None
+        return outcome
+
+    def outcome(self, job_id: str) -> Shown | None:
+        """Return how a job ended, None while it has not. Raises `UnknownJob`, `CorruptArtifact`."""
+        try:
+            return read_record(self.of(job_id) / OUTCOME, self.kind.record, f"{job_id}: {OUTCOME}")
+        except FileNotFoundError:
+            return None
+
+    # All of them
+
+    def ids(self) -> list[str]:
+        """Return the ids of all jobs, oldest first."""
+        changed = self.path.stat().st_mtime
+        listed, ids = self._listed
+        # The moment of a change is noted too coarsely to tell two changes apart that were made at nearly the same time.
+        if changed != listed or time.time() - changed < JUST_NOW_S:
+            ids = sorted(filter(self.kind.is_id, os.listdir(self.path)))
+            self._listed = changed, ids
+        return ids
+
+    def unfinished(self) -> list[str]:
+        """Take in what has ended since; return the ids of jobs that were accepted and have not, oldest first."""
+        unfinished = self._ended.refresh(self.path, self.ids())
+        return [job_id for job_id in unfinished if self.is_accepted(job_id)]
+
+    def is_accepted(self, job_id: str) -> bool:
+        """Return True if there is a request of a job. Raises `UnknownJob` for what is no id of this kind."""
+        return (self.of(job_id) / REQUEST).exists()
+
+    def count_ended(self) -> Counter[JobStatus]:
+        """Return how many jobs had ended with each status when `unfinished` was last asked."""
+        return self._ended.count()
+
+    def of_version(self, version: int) -> list[str]:
+        """Return the ids of the jobs about a version, and of all that have not ended, oldest first."""
+        unfinished = self.unfinished()
+        return sorted([*self._ended.of_version(version), *unfinished])
+
+    def successes_of(self, version: int) -> list[str]:
+        """Return the ids of jobs about a version that had succeeded when `unfinished` was last asked, newest first."""
+        return self._ended.successes_of(version)

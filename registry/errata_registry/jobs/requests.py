@@ -1,0 +1,182 @@
+"""What jobs are asked for with: the bodies of requests, which are also kept with each job.
+
+They are read strictly: an unknown field is refused. Facts are read as what the library takes (`errata.facts.Fact`), and
+stay that from then on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from errata_client.records import MAX_PART_CHARACTERS, NUMBERS_END, Gate, Given, Text
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from errata.facts import MAX_FACTS, Fact
+
+if TYPE_CHECKING:
+    from errata.evaluation.records import Record, References
+
+MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit", "mend"]
+"""The editing methods (`errata.methods.METHODS`)."""
+
+FACT_ID = r"^fact_[0-9a-f]{16}$"
+
+
+def _hyperparameter(value: Any) -> Any:
+    if value is None:  # as `GET /model` shows one that is unset
+        return value
+    for number in value if isinstance(value, list | tuple) else (value,):
+        if not isinstance(number, int | float) or not -NUMBERS_END < number < NUMBERS_END:
+            raise PydanticCustomError("hyperparameter", "must be a number, or a list of layer numbers")
+    return value
+
+
+VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
+FactIds = Annotated[tuple[Annotated[str, Field(pattern=FACT_ID)], ...], Field(max_length=MAX_FACTS)]
+Hyperparameters = dict[Text, Annotated[Any, AfterValidator(_hyperparameter)]]
+Note = Annotated[Text, Field(max_length=2000)]
+Seed = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
+Part = Annotated[Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS)]
+
+
+class EditOptions(Given):
+    """What may be said of any edit, beside the facts that it is about."""
+
+    base: VersionNumber | None = None
+    method: MethodName = "memit"
+    activate: bool = True
+    gate: Gate = Gate()
+    hparams: Hyperparameters = Field(default={})
+    note: Note | None = None
+    dry_run: bool = False
+
+
+class EditRequest(EditOptions):
+    """The body of `POST /edits`: facts to put in, and ids of facts to withdraw."""
+
+    facts: Annotated[tuple[Fact, ...], Field(max_length=MAX_FACTS)] = ()
+    retract: FactIds = ()
+
+    @model_validator(mode="after")
+    def _about_something(self) -> Self:
+        if not self.facts and not self.retract:
+            raise PydanticCustomError("nothing", "at least one fact must be put in (`facts`) or withdrawn (`retract`)")
+        put_in = {fact.id for fact in self.facts} if self.retract else set()
+        for index, fact_id in enumerate(self.retract):
+            if fact_id in put_in:
+                raise PydanticCustomError("put_in", "is put in by the same edit (`facts`)", {"index": index})
+        return self
+
+    @property
+    def goes_live(self) -> bool:
+        """Whether the version is to be activated if it passes its gate."""
+        return self.activate and not self.dry_run
+
+
+class RetractRequest(EditOptions):
+    """The body of `POST /facts/retract`: ids of facts to withdraw."""
+
+    ids: Annotated[FactIds, Field(min_length=1)]
+
+    def as_edit(self) -> EditRequest:
+        """Return the edit that withdraws them."""
+        options = {name: getattr(self, name) for name in self.model_fields_set - {"ids"}}
+        return EditRequest(retract=self.ids, **options)
+
+
+class RetryRequest(Given):
+    """The body of `POST /edits/{id}/retry`.
+
+    `hparams` are those of the search for the facts that did not take; without any, the search is stronger than it was.
+    What else is not given is as in the edit that is tried again.
+    """
+
+    base: VersionNumber | None = None
+    activate: bool | None = None
+    gate: Gate = Gate()
+    hparams: Hyperparameters = Field(default={})
+    note: Note | None = None
+    dry_run: bool = False
+
+
+class RebuildRequest(Given):
+    """Build the dropped weights of a version again."""
+
+    rebuild: VersionNumber
+
+
+class MeasurementRequest(Given):
+    """What may be asked of any measurement."""
+
+    seed: Seed = 0
+    note: Note | None = None
+
+
+class EvaluationRequest(MeasurementRequest):
+    """The body of `POST /evaluations`.
+
+    `version` null is the one that is active when this is accepted. `records` null are the version's own facts with
+    their paraphrases and neighbours; else they are CounterFact's or zsRE's, which `errata.evaluation.read_records`
+    reads. `references` are the entries of CounterFact's `attribute_snippets.json`, for consistency.
+    """
+
+    version: VersionNumber | None = None
+    records: Annotated[tuple[Any, ...], Field(min_length=1, max_length=MAX_FACTS)] | None = None
+    references: tuple[Any, ...] | None = None
+    zsre_object: Literal["alt", "answers"] = "alt"
+    generation: bool = False
+    prose: bool = True
+
+    @model_validator(mode="after")
+    def _references_have_a_use(self) -> Self:
+        if self.references is not None and (self.records is None or not self.generation):
+            raise PydanticCustomError("no_use", "are of use with `records` and `generation` only")
+        return self
+
+    def read_references(self) -> References | None:
+        """Raises `InvalidFacts`, naming the entries of `references` that are wrong."""
+        from errata.evaluation import reference_texts  # torch is needed for nothing else here
+
+        return None if self.references is None else reference_texts(self.references)
+
+    def read_records(self) -> list[Record]:
+        """Raises `InvalidFacts`, naming the `records` that are wrong, of which there must be some."""
+        from errata.evaluation import read_records
+
+        assert self.records is not None
+        return read_records(self.records, zsre_object=self.zsre_object, references=self.read_references())
+
+
+class TraceRequest(MeasurementRequest):
+    """The body of `POST /traces`: one prompt about a subject, or facts that the model should know.
+
+    `prompt` holds `{}` where the subject stands; `answer` null is what the model itself says. The rest is named as in
+    `errata.tracing`; `window` null is a third of the layers. `severed_only` leaves out what the proposal of layers does
+    not need.
+    """
+
+    prompt: Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS)] | None = None
+    subject: Part | None = None
+    answer: Part | None = None
+    facts: Annotated[tuple[Fact, ...], Field(min_length=1, max_length=MAX_FACTS)] | None = None
+    window: Annotated[int, Field(ge=1, lt=NUMBERS_END)] | None = None
+    noise_level: Annotated[float, Field(gt=0, le=1000)] = 3.0
+    num_samples: Annotated[int, Field(ge=1, le=1000)] = 10
+    severed_only: bool = False
+
+    @model_validator(mode="after")
+    def _prompt_or_facts(self) -> Self:
+        if self.facts is not None:
+            if (self.prompt, self.subject, self.answer) != (None, None, None):
+                raise PydanticCustomError("both", "give either one prompt (`prompt`, `subject`) or `facts`")
+        elif self.prompt is None or self.subject is None:
+            raise PydanticCustomError("neither", "give one prompt (`prompt`, `subject`) or `facts`")
+        elif self.severed_only:
+            raise PydanticCustomError("severed_only", "`severed_only` goes with `facts`")
+        return self
+
+
+def completed_gate(gate: Gate, defaults: Gate) -> Gate:
+    """Return these bounds, with those of `defaults` where none was given; one that is given as null stays null."""
+    return defaults.model_copy(update={name: getattr(gate, name) for name in gate.model_fields_set})

@@ -1,0 +1,269 @@
+"""All jobs of one kind: how they are accepted, how they stand, how they end.
+
+What is under way lives in Redis (`live`, `queue`), what was accepted and what has ended in the home folder (`folder`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Generic
+
+from errata_client.records import JobStatus, Page, Progress, Stage
+from redis import RedisError
+
+from errata.errors import Conflict, CorruptArtifact, ErrataError, QueueFull, UnknownJob
+from errata_registry.jobs.folder import REQUEST, AcceptedJob, JobFolder, body_sha256
+from errata_registry.jobs.idempotency import IdempotencyKeys, is_past
+from errata_registry.jobs.kinds import Asked, JobKind, Shown
+from errata_registry.jobs.live import Event, LiveJobs
+from errata_registry.jobs.queue import TaskQueue, job_of
+from errata_registry.pages import page_of
+from errata_registry.problems import problem_of
+from errata_registry.stored import now
+
+logger = logging.getLogger(__name__)
+
+
+class JobStore(Generic[Asked, Shown]):
+    """The jobs of one kind. Safe to use from several threads; methods may raise `redis.RedisError`."""
+
+    def __init__(
+        self, kind: JobKind[Asked, Shown], home: Path, live: LiveJobs, queue: TaskQueue, max_queued: int
+    ) -> None:
+        self.kind = kind
+        self.folder = JobFolder(kind, home)
+        self.live = live
+        self.queue = queue
+        self.keys = IdempotencyKeys(self.folder, home)
+        self._max_queued = max_queued
+
+    # How they come in
+
+    def create(
+        self,
+        request: Asked,
+        shown: Mapping[str, Any],
+        idempotency_key: str | None = None,
+        *,
+        by: str | None = None,
+    ) -> Shown:
+        """Accept a request and queue its job; where the same key came with the same body before, return what that made.
+
+        Args:
+            shown: what the job's record says of the request.
+            by: who sent it.
+
+        Raises:
+            IdempotencyMismatch: the key came with another body within a day.
+            QueueFull: as many jobs wait as may.
+        """
+        sha256 = body_sha256(request)
+        if known := self.of_key(idempotency_key, by, sha256):
+            return known
+        self.require_room()
+        return self.accept(
+            self.folder.form(
+                id=self.kind.new_id(),
+                created_at=now(),
+                by=by,
+                idempotency_key=idempotency_key,
+                body_sha256=sha256,
+                shown=dict(shown),
+                request=request,
+            )
+        )
+
+    def of_key(self, key: str | None, by: str | None, sha256: str) -> Shown | None:
+        """Return the job that came with an idempotency key, None where the key is new. Raises `IdempotencyMismatch`."""
+        known = None if key is None else self.keys.job_of(key, by, sha256)
+        return None if known is None else self.record(known)
+
+    def require_room(self) -> None:
+        """Raise `QueueFull` where as many jobs wait in this kind's queue as may."""
+        if (waiting := self.queue.num_waiting(self.kind.queue)) >= self._max_queued:
+            what = "edits" if self.kind.name == "edit" else "evaluations and traces"
+            raise QueueFull(f"{waiting} {what} are waiting, and no more may; try again later")
+
+    def accept(self, accepted: AcceptedJob[Asked]) -> Shown:
+        """Accept a request, from which moment on its job will be done, and queue the job.
+
+        Return how the job stands that the request's key stands for: another one where that was quicker.
+        """
+        if accepted.idempotency_key is None:
+            self.folder.accept(accepted)
+        elif (quicker := self.keys.accept(accepted)) != accepted.id:
+            return self.record(quicker)
+        record = self.folder.first_record(accepted)
+        try:
+            self.live.put(record)
+            self.queue.put(record.id)
+        except RedisError as error:  # recovery finds it in the folder
+            logger.warning("%s is accepted and will be queued when Redis answers again: %s", record.id, error)
+        return record
+
+    def remember_keys(self) -> None:
+        """Let the idempotency keys of requests that were accepted before keys had files stand for their jobs."""
+        for job_id in self.folder.ids():
+            with suppress(UnknownJob, CorruptArtifact, FileNotFoundError):
+                if not is_past(self.folder.of(job_id) / REQUEST):
+                    self.keys.remember(self.folder.accepted(job_id))
+
+    # How they stand
+
+    def record(self, job_id: str) -> Shown:
+        """Return how a job stands; one whose outcome cannot be read has failed.
+
+        Raises:
+            UnknownJob: there is no such job.
+            CorruptArtifact: nothing can be read of it.
+        """
+        try:
+            if outcome := self.folder.outcome(job_id):
+                return outcome
+        except CorruptArtifact as error:
+            return failed(self._without_outcome(job_id), files_gone(error))
+        return self._without_outcome(job_id)
+
+    def _without_outcome(self, job_id: str) -> Shown:
+        if live := self.live.record(job_id, self.kind.record):
+            return live
+        return self.folder.first_record(self.folder.accepted(job_id))
+
+    def page(self, limit: int = 20, after: str | None = None, version: int | None = None) -> Page[Shown]:
+        """Return a part of the list of jobs, newest first, those about one version where it is given.
+
+        `after` is the id of a job; those older than it are returned.
+        """
+        ids = self.folder.ids() if version is None else self.folder.of_version(version)
+        found: list[Shown] = []
+        for job_id in reversed(ids):
+            if len(found) > limit:
+                break
+            if after is not None and job_id >= after:
+                continue
+            try:
+                record = self.record(job_id)
+            except UnknownJob:  # its folder was made, and its request never came
+                continue
+            except CorruptArtifact as error:  # `errata verify` tells of it
+                logger.warning("left out of a list: %s", error)
+                continue
+            if version is None or getattr(record, "version", None) == version:
+                found.append(record)
+        return page_of(found, limit, lambda record: record.id)
+
+    def newest_success_of(self, version: int) -> Shown | None:
+        """Return the newest job about a version that had succeeded when `folder.unfinished` was last asked.
+
+        One that cannot be read any more is passed over.
+        """
+        for job_id in self.folder.successes_of(version):
+            with suppress(CorruptArtifact):
+                if outcome := self.folder.outcome(job_id):
+                    return outcome
+        return None
+
+    def count(self) -> dict[JobStatus, int]:
+        """Return how many jobs have each status."""
+        unfinished = self.folder.unfinished()
+        counts = self.folder.count_ended()
+        for job_id in unfinished:
+            with suppress(CorruptArtifact, UnknownJob):
+                counts[self.record(job_id).status] += 1
+        return {status: counts[status] for status in JobStatus}
+
+    def count_stages(self) -> dict[Stage, int]:
+        """Return how many jobs are in each stage, of those that have told of one."""
+        counts = Counter(progress.stage for progress in self.live.progress_of(self.folder.unfinished()))
+        return {stage: counts[stage] for stage in Stage}
+
+    def events(self, job_id: str, after: str = "0", block_ms: int | None = None) -> list[Event]:
+        """Return what happened to a job after the event with id `after`, oldest first.
+
+        Waits up to `block_ms` milliseconds for the first one; the list may be empty. Nothing follows a `status` event
+        with a final status, and each job that has ended gives one. Raises `UnknownJob`.
+        """
+        record = self.record(job_id)
+        if record.ended and not self.live.has_events(job_id):  # they have expired
+            return [Event(after, "status", record.model_dump(mode="json"))]
+        return self.live.events(job_id, after, block_ms)
+
+    # How they go on
+
+    def update(self, job_id: str, **changes: Any) -> Shown:
+        """Change a job's record and tell those who follow it; `finished_at` is set with a final status.
+
+        A job that has ended stays as it ended, and that is what is returned.
+        """
+        if outcome := self.folder.outcome(job_id):
+            return outcome
+        record = self.record(job_id).model_copy(update={"progress": None, **changes})
+        if not record.ended:
+            self.live.put(record)
+            if outcome := self.folder.outcome(job_id):  # it ended at this very moment
+                self.live.drop(outcome)
+                return outcome
+            return record
+        ended = self.folder.finish(record.model_copy(update={"finished_at": now()}))
+        self.let_go(ended)
+        return ended
+
+    def give_up(self, job_id: str, error: ErrataError) -> None:
+        """End a job as failed, also where its request cannot be read: its record then says no more than that."""
+        try:
+            record = self._without_outcome(job_id)
+        except (CorruptArtifact, UnknownJob):
+            created_at = datetime.fromtimestamp(int(job_id.rpartition("_")[2][:16], 16) / 1e9, UTC)
+            record = self.kind.record.model_validate({"id": job_id, "created_at": created_at, **self.kind.blank})
+        self.let_go(self.folder.finish(failed(record, error).model_copy(update={"finished_at": now()})))
+
+    def let_go(self, ended: Shown) -> None:
+        """Forget all that was under way of a job that has ended."""
+        self.queue.forget(ended.id)
+        self.live.drop(ended)
+
+    def progress(self, job_id: str, progress: Progress) -> None:
+        """Note how far a running job is, and tell those who follow it."""
+        self.live.progress(job_id, progress)
+
+    # How they are stopped
+
+    def cancel(self, job_id: str) -> Shown:
+        """Ask a job to stop: one that no worker has in hand has then ended, another one ends at its next step.
+
+        Raises:
+            UnknownJob: there is no such job.
+            Conflict: it has ended otherwise.
+        """
+        record = self.record(job_id)
+        if record.status is JobStatus.CANCELLED:
+            return record
+        if record.ended:
+            raise Conflict(f"{job_id} has ended: {record.status}")
+        self.live.ask_to_stop(job_id)
+        if record.status is JobStatus.QUEUED or job_id not in map(job_of, self.queue.whereabouts().held):
+            return self.end_as_cancelled(job_id)
+        return record
+
+    def cancel_requested(self, job_id: str) -> bool:
+        """Return True if a job is to stop."""
+        return self.live.is_to_stop(job_id)
+
+    def end_as_cancelled(self, job_id: str) -> Shown:
+        """End a job that was asked to stop."""
+        return self.update(job_id, status=JobStatus.CANCELLED)
+
+
+def failed(record: Shown, error: ErrataError) -> Shown:
+    """Return the record of a job that failed for this reason."""
+    return record.model_copy(update={"status": JobStatus.FAILED, "error": problem_of(error), "progress": None})
+
+
+def files_gone(error: Exception) -> CorruptArtifact:
+    """Return why a job has failed whose files in the home folder are damaged or gone, as `error` says."""
+    return CorruptArtifact(f"what the home folder held of it is damaged or gone: {error}")

@@ -1,0 +1,60 @@
+"""`manifest.json` of a version: all that is needed to use it, to explain it and to build it again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from errata_client.records import Gate, LayerChange, Metrics, Problem, Record, Version, VersionStatus
+from pydantic import Field
+
+from errata_registry.stored import StoredRecord
+
+
+class StoredFile(Record):
+    """A file of a version, by what it must be."""
+
+    sha256: str
+    bytes: int
+
+
+class BaseModelName(Record):
+    """The base model that a version was built on."""
+
+    name: str
+    digest: str
+    dtype: str
+
+
+class Manifest(StoredRecord):
+    """What a version is, how it was built, and what its files must be."""
+
+    id: int
+    parent: int
+    edit: str | None
+    by: str | None = None
+    imported_from: str | None = None
+    method: str
+    status: VersionStatus
+    base_model: BaseModelName
+    hparams: dict[str, Any]
+    contexts: tuple[str, ...]
+    facts: int
+    added: int
+    changed: int
+    retracted: int
+    metrics: Metrics
+    not_taken: int | None = None
+    gate: Gate | None = None
+    problem: Problem | None = None
+    layers: tuple[LayerChange, ...]
+    libraries: dict[str, str]
+    created_at: datetime
+    note: str | None = None
+    files: dict[str, StoredFile] = Field(default={})
+
+    def version(self) -> Version:
+        """Return the record of it that the wire shows."""
+        shared = {name: getattr(self, name) for name in Version.model_fields if hasattr(self, name)}
+        delta = self.files["delta.safetensors"]
+        return Version(**shared, bytes=sum(file.bytes for file in self.files.values()), digest=delta.sha256)

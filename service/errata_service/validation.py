@@ -1,0 +1,287 @@
+"""What is wrong with the bodies that jobs are asked for with, each fault by its place.
+
+These bodies may hold ten thousand facts or records. They are read in a thread of their own and not by FastAPI, which
+would do it on the event loop, where nothing else is done meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from errata_registry.jobs.requests import EditRequest, EvaluationRequest, TraceRequest
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, from_json, to_json
+
+from errata.errors import (
+    ErrataError,
+    FactProblem,
+    InvalidFacts,
+    InvalidHyperparameters,
+    InvalidRecords,
+    Place,
+    TooLong,
+    TracingError,
+    pointer,
+)
+from errata.evaluation import Generation, Record
+from errata.evaluation.generation import require_room_for_texts
+from errata.facts import HALF_A_CHARACTER, MAX_FACTS, Fact, find_long_prompts, find_problems
+from errata.hyperparameters import Hyperparameters, TargetHyperparameters, unknown_to
+from errata.model import EditableModel
+from errata.model.room import find_overlong
+from errata.targets.contexts import ROOM_FOR_CONTEXT
+from errata.tracing.prompts import TracedPrompt
+from errata_service.problems import NotReady, ProblemError
+from errata_service.replica import ServingReplica
+
+Body = TypeVar("Body", bound=BaseModel)
+_FACT = TypeAdapter(Fact)
+# What pydantic says of a dataclass, in the words that it has for other objects.
+_SAID_OF_FACTS = {
+    "unexpected_keyword_argument": "Extra inputs are not permitted",
+    "dataclass_type": "Input should be an object",
+    "model_type": "Input should be an object",
+}
+
+
+def edit_request(posted: Any) -> EditRequest:
+    """Read the body of an edit. Raises `RequestValidationError` with all that is wrong with it."""
+    _refuse_too_many(posted, "facts")
+    try:
+        request = EditRequest.model_validate(posted)
+    except ValidationError as error:
+        facts = posted.get("facts") if isinstance(posted, dict) else None
+        well_formed = [_fact_or_stand_in(*item) for item in enumerate(facts)] if isinstance(facts, list) else []
+        raise RequestValidationError([*_faults(error), *_fact_faults(well_formed)]) from error
+    if faults := list(_fact_faults(request.facts)):
+        raise RequestValidationError(faults)
+    return request
+
+
+def trace_request(posted: Any) -> TraceRequest:
+    """Read the body of a trace. Raises `RequestValidationError` with all that is wrong with it."""
+    request = _validated(TraceRequest, posted)
+    if faults := list(_fact_faults(request.facts or ())):
+        raise RequestValidationError(faults)
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class AskedEvaluation:
+    """A request without fault, and its records; none where the version's own facts are measured."""
+
+    request: EvaluationRequest
+    records: list[Record]
+
+
+def evaluation_request(posted: Any) -> AskedEvaluation:
+    """Read the body of an evaluation.
+
+    Raises:
+        RequestValidationError: it has another form.
+        ProblemError: it holds records that cannot be measured with, each of which is named.
+    """
+    _refuse_too_many(posted, "records")
+    request = _validated(EvaluationRequest, posted)
+    if request.records is None:
+        return AskedEvaluation(request, [])
+    references = request.references or ()
+    _refuse_records(_unwritable(request.records), "records", request.records)
+    _refuse_records(_unwritable(references), "references", references)
+    try:
+        request.read_references()
+    except InvalidFacts as error:
+        _refuse_records(error.problems, "references", references)
+    try:
+        return AskedEvaluation(request, request.read_records())
+    except InvalidFacts as error:
+        _refuse_records(error.problems, "records", request.records)
+        raise
+
+
+# By their form
+
+
+def _validated(kind: type[Body], posted: Any) -> Body:
+    try:
+        return kind.model_validate(posted)
+    except ValidationError as error:
+        raise RequestValidationError(list(_faults(error))) from error
+
+
+def _faults(error: ValidationError) -> Iterator[dict[str, Any]]:
+    for item in error.errors(include_url=False):
+        message = _SAID_OF_FACTS.get(item["type"], item["msg"])
+        yield {**item, "loc": ("body", *_place(item)), "msg": message}
+
+
+def _place(fault: ErrorDetails) -> tuple[str | int, ...]:
+    """Return where a fault is; what is wrong with a body as a whole has no place of its own."""
+    match fault["type"]:
+        case "nothing":
+            return ("facts",)
+        case "no_use":
+            return ("references",)
+        case "put_in":
+            return ("retract", fault["ctx"]["index"])
+    return fault["loc"]
+
+
+def _refuse_too_many(posted: Any, field: str) -> None:
+    """Count first: pydantic would look at all of them."""
+    given = posted.get(field) if isinstance(posted, dict) else None
+    if isinstance(given, list) and len(given) > MAX_FACTS:
+        message = f"at most {MAX_FACTS} {field} are taken at once, got {len(given)}"
+        raise RequestValidationError([{"type": "too_long", "loc": ("body", field), "msg": message}])
+
+
+# By the rules of facts
+
+
+def _fact_or_stand_in(index: int, posted: Any) -> Fact:
+    """Return the fact; in place of a malformed one return one without fault, so that the others keep their numbers."""
+    try:
+        return _FACT.validate_python(posted)
+    except ValidationError:
+        return Fact(f"malformed fact {index}", "is", "malformed")
+
+
+def _fact_faults(facts: Sequence[Fact]) -> Iterator[dict[str, Any]]:
+    for problem in (*find_problems(facts), *find_long_prompts(facts)):
+        loc = ("body", "facts", problem.index, *_path(problem.field))
+        yield {"type": "fact", "loc": loc, "msg": problem.detail}
+
+
+def _path(field: str) -> list[str | int]:
+    """Return the path that a problem's field stands for, such as `neighbors[2].prompt`."""
+    return [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field)]
+
+
+# By the forms of records
+
+
+def _unwritable(records: Sequence[Any]) -> list[FactProblem]:
+    problems = []
+    for index, record in enumerate(records):
+        try:
+            json.dumps(record, ensure_ascii=False).encode()
+            from_json(to_json({"request": {"records": [record]}}))  # as deep as it lies in `request.json`
+        except UnicodeEncodeError:
+            problems.append(FactProblem(index, "record", HALF_A_CHARACTER))
+        except ValueError:
+            detail = "cannot be kept as JSON: it is nested too deeply, or holds a number that is too long"
+            problems.append(FactProblem(index, "record", detail))
+    return problems
+
+
+def _refuse_records(problems: Sequence[FactProblem], field: str, records: Sequence[Any]) -> None:
+    """Raise what is wrong with records, each by its place; nothing where nothing is."""
+    if problems:
+        first = f"{field}: {problems[0].index}, {problems[0].field}: {problems[0].detail}"
+        more = f" (and {len(problems) - 1} more, see errors)" if len(problems) > 1 else ""
+        places = [_place_of_record(field, problem, records[problem.index]) for problem in problems]
+        raise ProblemError.of(InvalidRecords, first + more, places)
+
+
+def _place_of_record(field: str, problem: FactProblem, record: Any) -> Place:
+    """Return where a fault is; a part of a fact that the record has no field for is named in words."""
+    path = _path(problem.field)
+    if problem.field == "record":
+        return Place(pointer(field, problem.index), problem.detail)
+    if isinstance(record, dict) and (path[0] in record or problem.detail == "is missing"):
+        return Place(pointer(field, problem.index, *path), problem.detail)
+    return Place(pointer(field, problem.index), f"{problem.field}: {problem.detail}")
+
+
+# By what the model and its methods can do; what is not known yet, the worker looks at, too
+
+
+def check_edit(request: EditRequest, replica: ServingReplica) -> None:
+    """Refuse prompts and hyperparameters that the worker would refuse. Raises `ProblemError`."""
+    if model := _model(replica):
+        places = [
+            Place(pointer("facts", problem.index, problem.field), problem.detail)
+            for problem in find_overlong(model, request.facts, ROOM_FOR_CONTEXT)
+        ]
+        if places:
+            raise ProblemError.of(TooLong, "some prompts do not fit into the model's context", places)
+    if replica.hyperparameters:
+        _check_hyperparameters(request, replica)
+
+
+def check_evaluation(asked: AskedEvaluation, replica: ServingReplica) -> None:
+    """Refuse prompts that do not fit into the model's context. Raises `ProblemError`, naming each record."""
+    if model := _model(replica):
+        records = asked.request.records or ()
+        overlong = list(find_overlong(model, [record.fact for record in asked.records], 0))
+        _refuse_records(overlong, "records", records)
+        if asked.request.generation:
+            try:
+                require_room_for_texts(model, [record.case for record in asked.records], Generation())
+            except InvalidFacts as error:
+                _refuse_records(error.problems, "records", records)
+
+
+def check_trace(request: TraceRequest, replica: ServingReplica) -> None:
+    """Refuse what the worker would refuse. Raises `ProblemError`."""
+    model = _model(replica)
+    if model and (places := list(_faults_of_trace(request, model))):
+        raise ProblemError.of(TracingError, f"{places[0].pointer}: {places[0].detail}", places)
+
+
+def _faults_of_trace(request: TraceRequest, model: EditableModel) -> Iterator[Place]:
+    if request.window is not None and request.window > model.num_layers:
+        yield Place("/window", f"the model has {model.num_layers} layers")
+    if request.prompt is not None and request.subject is not None:
+        try:
+            TracedPrompt.of(model, request.prompt, request.subject, request.answer)
+        except TracingError as error:
+            yield Place("/prompt", str(error))
+    for problem in find_overlong(model, request.facts or (), 0):
+        yield Place(pointer("facts", problem.index, problem.field), problem.detail)
+
+
+def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> None:
+    defaults = replica.hyperparameters.get(request.method)
+    if defaults is None:
+        raise _invalid_hyperparameters([Place("/method", unknown_to(request.method, replica.hyperparameters))])
+    if places := list(_faults_of_searches(request.facts, request.method, defaults)):
+        raise _invalid_hyperparameters(places)
+    try:
+        wanted = defaults.overridden(request.hparams)
+        if wanted.layers != defaults.layers:
+            replica.engine.model.require_editable(wanted.layers)
+    except InvalidHyperparameters as error:
+        raise _invalid_hyperparameters([Place(pointer("hparams", error.name), error.detail)]) from error
+
+
+def _faults_of_searches(facts: Iterable[Fact], method: str, defaults: Hyperparameters) -> Iterator[Place]:
+    for index, fact in enumerate(facts):
+        if not fact.search:
+            continue
+        if not isinstance(defaults, TargetHyperparameters):
+            detail = f"is of no use to {method}, which searches for no targets"
+            yield Place(pointer("facts", index, "search"), detail)
+            continue
+        try:
+            defaults.for_search(fact.search)
+        except InvalidHyperparameters as error:
+            yield Place(pointer("facts", index, "search", error.name), error.detail)
+
+
+def _invalid_hyperparameters(places: Sequence[Place]) -> ErrataError:
+    detail = f"{places[0].pointer.removeprefix('/').replace('hparams/', '')}: {places[0].detail}"
+    return ProblemError.of(InvalidHyperparameters, detail, places)
+
+
+def _model(replica: ServingReplica) -> EditableModel | None:
+    """Return the model, None while it is being loaded: jobs are taken all the same."""
+    try:
+        return replica.engine.model
+    except NotReady:
+        return None

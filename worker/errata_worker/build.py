@@ -1,0 +1,195 @@
+"""Building the weights of a fact set by its method, whose targets several workers may search for."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from errata_client.records import BASE_VERSION, LayerChange, Metrics, Stage
+from errata_registry.jobs.shards import ShardOrder
+from errata_registry.stored import now
+
+from errata import deltas
+from errata.facts import Fact, FactSet, by_subject
+from errata.hyperparameters import Hyperparameters, TargetHyperparameters, of_method
+from errata.methods import METHODS
+from errata.methods.method import Built, Method
+from errata.model.room import require_room
+from errata.second_moments import SecondMoments
+from errata.targets.contexts import sample_contexts
+from errata.targets.search import facts_to_search
+from errata_worker.gate import Measured
+from errata_worker.measure import measure, measure_figures, wrong_answers
+from errata_worker.running import Turn
+from errata_worker.target_shard import cut
+
+LIBRARIES = ("errata", "torch", "transformers", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """All that weights are built from, beside the base model.
+
+    Attributes:
+        to_search: the facts whose targets are searched for ahead of the build and not known from earlier searches.
+    """
+
+    facts: FactSet
+    contexts: tuple[str, ...]
+    hyperparameters: Hyperparameters
+    to_search: tuple[Fact, ...]
+
+    @property
+    def method(self) -> Method[Any]:
+        """The method that builds them."""
+        return METHODS[self.hyperparameters.method]
+
+    @property
+    def known(self) -> int:
+        """Number of facts whose targets are known."""
+        return len(self.facts) - len(self.to_search) if self.method.searches_ahead else 0
+
+
+class Builder:
+    """Builds weights in one turn at an edit, which is told how far it is. Any step may end with what ends the edit."""
+
+    def __init__(self, turn: Turn[Any, Any]) -> None:
+        self._turn = turn
+        self._registry = turn.registry
+        self._resident = turn.resident
+        self._targets = turn.resources.targets
+        self.report = turn.report
+
+    def contexts(self, base: int, seed: int) -> tuple[str, ...]:
+        """Return the prefixes of a seed: those that all edits on this base use, so that what one found serves the next.
+
+        Those that the base version was built with come first, should they be others.
+        """
+        if base != BASE_VERSION:
+            manifest = self._registry.artifacts.manifest(base)
+            if of_method(manifest.method, manifest.hparams).seed == seed:
+                return manifest.contexts
+        model, kept = self._resident.model, self._registry.contexts
+        if (contexts := kept.load(model.digest, seed)) is None:
+            self._turn.log("sampling the context prefixes of this model, once for all edits")
+            contexts = kept.keep(model.digest, seed, sample_contexts(model, seed))
+        return contexts
+
+    def draw_up(self, facts: FactSet, contexts: Sequence[str], hyperparameters: Hyperparameters) -> Blueprint:
+        """Say what is to be built. Raises `TooLong` where a prompt has no room in the model's context."""
+        model, ordered = self._resident.model, list(facts)
+        require_room(model, ordered, contexts)
+        to_search: list[Fact] = []
+        if isinstance(hyperparameters, TargetHyperparameters):
+            self._tell_of_shared_subjects(facts)
+            if METHODS[hyperparameters.method].searches_ahead:
+                to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
+        return Blueprint(facts, tuple(contexts), hyperparameters, tuple(to_search))
+
+    def second_moments(self, blueprint: Blueprint) -> SecondMoments:
+        """Return the second moments; first of all, since a search without them is in vain."""
+        total, known = len(blueprint.facts), blueprint.known
+        if known:
+            self._turn.log(f"{known} of {total} targets are known")
+        self.report(Stage.TARGETS, known, total)
+        return self._resident.second_moments(
+            blueprint.hyperparameters, on_progress=lambda *_: self.report(Stage.TARGETS, known, total)
+        )
+
+    def share_out(self, blueprint: Blueprint) -> bool:
+        """Let all workers search for the targets where they are many; return False where this task is to find them."""
+        limit = self._resident.settings.shard_facts
+        if len(blueprint.to_search) <= limit:
+            return False
+        shards = cut(blueprint.to_search, limit)
+        message = f"{len(blueprint.to_search)} targets are searched for in {len(shards)} shards"
+        self._turn.log(message)
+        cut_at = now()
+        self._registry.edits.cut(
+            [
+                ShardOrder(
+                    edit=self._turn.record.id,
+                    shard=number,
+                    facts=tuple(replace(fact, paraphrases=(), neighbors=()) for fact in shard),
+                    contexts=blueprint.contexts,
+                    method=blueprint.method.name,
+                    hparams=blueprint.hyperparameters.as_dict(),
+                    sizes=tuple(map(len, shards)),
+                    total=len(blueprint.facts),
+                    cut_at=cut_at,
+                )
+                for number, shard in enumerate(shards)
+            ]
+        )
+        return True
+
+    def build(self, blueprint: Blueprint, second_moments: SecondMoments) -> Built:
+        """Build the update of each layer."""
+        return blueprint.method(
+            self._resident.model,
+            blueprint.facts,
+            blueprint.hyperparameters,
+            second_moments,
+            contexts=blueprint.contexts,
+            store=self._targets,
+            on_progress=self.report,
+        )
+
+    def measure(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> Measured:
+        """Measure how the edited model answers about the facts and to the probes; its `perplexity` takes longer."""
+        model = self._resident.model
+        self.report(Stage.EVALUATE, 0, len(blueprint.facts))
+        return measure(
+            model,
+            list(blueprint.facts),
+            deltas.edited_weights(model, built.deltas),
+            probes=self._registry.probes.all(),
+            perplexity=perplexity,
+            on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
+        )
+
+    def with_probes_as_they_are(self, measured: Measured, built: Built) -> Measured:
+        """Return what was measured, with how the edited model answers to the probes that are there now."""
+        model, probes, total = self._resident.model, self._registry.probes.all(), len(measured.facts)
+        self.report(Stage.EVALUATE, total, total)
+        wrong = wrong_answers(model, deltas.edited_weights(model, built.deltas), probes)
+        return replace(measured, probes=probes, wrong_answers=wrong)
+
+    def measure_figures(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> tuple[Metrics, int]:
+        """Return the figures of the edited model alone, and how many facts it does not say."""
+        model = self._resident.model
+        self.report(Stage.EVALUATE, 0, len(blueprint.facts))
+        return measure_figures(
+            model,
+            list(blueprint.facts),
+            deltas.edited_weights(model, built.deltas),
+            perplexity=perplexity,
+            on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
+        )
+
+    def layers(self, built: Built) -> tuple[LayerChange, ...]:
+        """Return the size of each layer's update."""
+        model = self._resident.model
+        return tuple(
+            LayerChange(
+                layer=layer,
+                rank=delta.rank,
+                norm=delta.norm,
+                relative_norm=deltas.relative_norm(model, layer, delta),
+            )
+            for layer, delta in built.deltas.items()
+        )
+
+    def _tell_of_shared_subjects(self, facts: FactSet) -> None:
+        shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
+        if shared:
+            named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
+            message = f"several facts about one subject share one change of the model: {named}"
+            self._turn.log(message)
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of what decides a build's last digits."""
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}

@@ -1,0 +1,123 @@
+"""What a worker holds from its start to its end: the base model and what its edits need."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from errata_registry.settings import Settings
+
+from errata import hyperparameters
+from errata.errors import InvalidHyperparameters, ModelError
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters
+from errata.model import EditableModel
+from errata.second_moments import SecondMoments
+from errata.second_moments.home import home_moments, moments_folder
+
+LOG_EVERY_SHARE = 0.1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentModel:
+    """The base model and how it is edited. Edits leave it as it is, bit for bit.
+
+    Attributes:
+        hyperparameters: the defaults of each method that there are any for.
+    """
+
+    settings: Settings
+    model: EditableModel
+    hyperparameters: Mapping[str, Hyperparameters]
+
+    @classmethod
+    def load(cls, settings: Settings) -> ResidentModel:
+        """Load the model that the settings name.
+
+        Raises:
+            ModelError: it cannot be loaded, or nothing is known of how to edit it.
+            InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
+        """
+        known = _hyperparameters(settings)
+        model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
+        return cls(settings, model, known)
+
+    def defaults(self, method: str) -> Hyperparameters:
+        """What a method edits this model with by default.
+
+        Raises:
+            InvalidHyperparameters: nothing is known of that.
+        """
+        if method not in self.hyperparameters:
+            raise InvalidHyperparameters("method", hyperparameters.unknown_to(method, self.hyperparameters))
+        return self.hyperparameters[method]
+
+    @property
+    def statistics_folder(self) -> Path:
+        """Where the model's second moments are kept."""
+        return moments_folder(self.settings.home, self.model)
+
+    def prepare(self) -> tuple[int, ...]:
+        """Make the second moments that MEMIT, an edit's method by default, needs; gives their layers.
+
+        Those of the other methods' layers are made for the first edit that asks for them.
+
+        Raises:
+            InvalidHyperparameters, StatisticsError: as `second_moments`.
+        """
+        wanted = self.hyperparameters.get(MemitHyperparameters.method)
+        if wanted is None:
+            return ()
+        self.second_moments(wanted)
+        return wanted.layers
+
+    def second_moments(
+        self, wanted: Hyperparameters, on_progress: Callable[[int, int], None] | None = None
+    ) -> SecondMoments:
+        """The second moments that `wanted` asks for, with their factors; none where its method uses none.
+
+        What is not in the home folder is made first: taken from published files, or collected, and factored.
+
+        Args:
+            on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it
+                raises ends the collection, which goes on from its last checkpoint another time.
+
+        Raises:
+            InvalidHyperparameters: a layer that the model does not have.
+            StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too
+                short.
+        """
+        return home_moments(
+            self.settings.home,
+            self.model,
+            wanted,
+            corpus=self.settings.corpus,
+            published=self.settings.published_moments,
+            on_progress=on_progress or _log_progress(),
+        )
+
+
+def _hyperparameters(settings: Settings) -> Mapping[str, Hyperparameters]:
+    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
+    if not known:
+        raise ModelError(
+            f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
+        )
+    return known
+
+
+def _log_progress() -> Callable[[int, int], None]:
+    """Log a collection at each tenth of its way."""
+    logged = 0.0
+
+    def log(done: int, total: int) -> None:
+        nonlocal logged
+        if done / total >= logged + LOG_EVERY_SHARE or done == total:
+            logged = done / total
+            logger.info("collecting second moments: %d of %d key vectors", done, total)
+
+    return log

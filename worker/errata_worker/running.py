@@ -1,0 +1,151 @@
+"""How any job runs: one worker's turn at it, from claiming it to its end, and how it ends with what goes wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+from errata_client.records import Job, JobStatus, Problem
+from errata_registry.jobs.folder import AcceptedJob
+from errata_registry.jobs.kinds import Asked, Shown
+from errata_registry.jobs.store import JobStore
+from errata_registry.problems import problem, problem_of
+from errata_registry.registry import Registry
+from errata_registry.stored import now
+from redis import RedisError
+from rq.timeouts import JobTimeoutException
+
+from errata.errors import Cancelled, ErrataError, OutOfMemory, TimedOut
+from errata_worker.progress import ProgressReport, WorkerStopping
+from errata_worker.resident_model import ResidentModel
+from errata_worker.resources import Resources
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn(Generic[Asked, Shown]):
+    """One worker's turn at a job.
+
+    Attributes:
+        record: the job's record when the turn began.
+        accepted: what was asked for, by whom and when.
+        report: tells how far the job is; each call may end the turn.
+    """
+
+    store: JobStore[Asked, Shown]
+    record: Shown
+    accepted: AcceptedJob[Asked]
+    resources: Resources
+    report: ProgressReport
+
+    @property
+    def registry(self) -> Registry:
+        """The registry that the job is in."""
+        return self.resources.registry
+
+    @property
+    def resident(self) -> ResidentModel:
+        """The base model and how it is edited."""
+        return self.resources.resident
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of the job lie."""
+        return self.store.folder.of(self.record.id)
+
+    def log(self, message: str, level: str = "info") -> None:
+        """Tell those who follow the job something in words."""
+        self.store.live.log(self.record.id, level, message)
+
+    def end(self, status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> None:
+        """End the job."""
+        # Said again in case that Redis has lost its memory since the job was claimed.
+        noted = {"attempts": self.record.attempts, "started_at": self.record.started_at}
+        self.store.update(self.record.id, status=status, **{**noted, **changes})
+        logger.info("%s: %s", self.record.id, status)
+
+
+def run_job(job_id: str, resources: Resources) -> None:
+    """Take a turn at a job: the function `carry_out` of its kind's module is given the turn.
+
+    It does what the job asks for and ends it, or leaves it to other tasks that it has queued.
+
+    Raises:
+        redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
+    """
+    store = resources.registry.store_of(job_id)
+    try:
+        with ending_with_what_goes_wrong(store, job_id, resources.registry.settings.job_timeout_s):
+            record = claim(store, job_id)
+            if record.ended:
+                return
+            if pending := resources.registry.edits.shards.pending(job_id):  # recovery sees to them, and to this job
+                logger.info("%s: there are still %d target shards to be done", job_id, len(pending))
+                return
+            accepted = store.folder.accepted(job_id)
+            report = ProgressReport(store, job_id, resources.must_stop)
+            import_module(store.kind.work).carry_out(Turn(store, record, accepted, resources, report))
+    except WorkerStopping:
+        _put_back(store, job_id)
+
+
+def claim(store: JobStore[Asked, Shown], job_id: str) -> Shown:
+    """Begin a job if it was waiting; return its record. It may have ended, or end here where it was cancelled."""
+    record = store.record(job_id)
+    if record.ended:
+        return record
+    if store.cancel_requested(job_id) and (ended := store.end_as_cancelled(job_id)).ended:
+        return ended
+    if record.status is JobStatus.QUEUED:
+        logger.info("%s: attempt %d", job_id, record.attempts + 1)
+        changes = {"attempts": record.attempts + 1, "started_at": record.started_at or now()}
+        record = store.update(job_id, status=JobStatus.RUNNING, **changes)
+    return record
+
+
+def _put_back(store: JobStore[Any, Any], job_id: str) -> None:
+    """Leave a job for another worker: whoever finds it without one queues it again. This was no attempt."""
+    record: Job = store.record(job_id)
+    store.live.log(job_id, "info", f"the worker was told to stop; the {store.kind.name} goes back into the queue")
+    store.update(job_id, status=JobStatus.QUEUED, attempts=max(0, record.attempts - 1))
+
+
+@contextmanager
+def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, limit_s: int) -> Iterator[None]:
+    """End the job where the block is cancelled or fails.
+
+    Args:
+        limit_s: seconds that a task may take.
+
+    Raises:
+        redis.RedisError: the job has not ended, so it is taken up again when Redis is back.
+        WorkerStopping: nor has it here.
+        OSError: nor here, where its end could not be written. It counts as a lost worker.
+    """
+    try:
+        yield
+    except (RedisError, WorkerStopping):
+        raise
+    except Cancelled:
+        store.end_as_cancelled(job_id)
+    except Exception as error:
+        store.update(job_id, status=JobStatus.FAILED, error=_problem(error, job_id, store.kind.name, limit_s))
+
+
+def _problem(error: Exception, job_id: str, kind: str, limit_s: int) -> Problem:
+    if isinstance(error, JobTimeoutException):
+        error = TimedOut(f"the {kind} took longer than {limit_s} seconds")
+    elif isinstance(error, torch.OutOfMemoryError):
+        error = OutOfMemory(f"the device ran out of memory: {str(error).splitlines()[0]}")
+    if isinstance(error, ErrataError):
+        return problem_of(error)
+    logger.error("%s failed", job_id, exc_info=error)
+    detail = f"unexpected {type(error).__name__}: {error}; the worker's log has its traceback"
+    return problem(500, f"{kind}-failed", detail)
