@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from errata_cli.errors import CommandError
 from errata_cli.options import Home, Model, settings_with
 
 
@@ -13,6 +14,14 @@ def reindex(model: Model = None, home: Home = None) -> None:
 
     from errata_registry.jobs.recovery import reindex
     from errata_registry.registry import Registry
+    from redis.exceptions import ConnectionError as NoRedis
 
-    with closing(Registry(settings)) as registry:
-        print(reindex(registry))
+    try:
+        registry = Registry(settings)
+    except ValueError as error:  # no Redis is named
+        raise CommandError(str(error)) from error
+    with closing(registry):
+        try:
+            print(reindex(registry))
+        except NoRedis as error:
+            raise CommandError(f"cannot reach Redis: {error}") from error

@@ -236,6 +236,6 @@ class ServingReplica:
             try:
                 recover(self.registry)
             except redis.RedisError as error:
-                log.warning("no look for abandoned edits: %s", error)
+                log.warning("no look for abandoned jobs: %s", error)
             except Exception:
-                log.exception("looking for abandoned edits failed")
+                log.exception("looking for abandoned jobs failed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from errata_cli.main import main
@@ -80,11 +81,13 @@ def test_a_wrong_command_line_is_told_what_is_wrong(
         (["up", "--port", "65536"], "errata: a setting is wrong: port: "),
         (["import", "nowhere.tar"], "errata: nowhere.tar does not exist"),
         (["evaluate", "--version", "3", "--home", "nowhere"], "errata: there is no version 3: nowhere holds none"),
+        (["reindex", "--home", "empty"], "errata: no Redis is named: set ERRATA_REDIS_URL"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], fault: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: list[str], fault: str
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     said = run(monkeypatch, *arguments)
     assert isinstance(said, str) and said.startswith(fault) and "\n" not in said
 

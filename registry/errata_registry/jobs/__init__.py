@@ -1,1 +1,1 @@
-"""Jobs: what is under way, edits, evaluations and traces."""
+"""Jobs: edits, evaluations and traces, from being accepted to having ended."""

@@ -19,7 +19,7 @@ from redis import RedisError
 from errata.errors import Conflict, CorruptArtifact, ErrataError, QueueFull, UnknownJob
 from errata_registry.jobs.folder import REQUEST, AcceptedJob, JobFolder, body_sha256
 from errata_registry.jobs.idempotency import IdempotencyKeys, is_past
-from errata_registry.jobs.kinds import Asked, JobKind, Shown
+from errata_registry.jobs.kinds import KINDS, Asked, JobKind, Shown
 from errata_registry.jobs.live import Event, LiveJobs
 from errata_registry.jobs.queue import TaskQueue, job_of
 from errata_registry.pages import page_of
@@ -86,7 +86,7 @@ class JobStore(Generic[Asked, Shown]):
     def require_room(self) -> None:
         """Raise `QueueFull` where as many jobs wait in this kind's queue as may."""
         if (waiting := self.queue.num_waiting(self.kind.queue)) >= self._max_queued:
-            what = "edits" if self.kind.name == "edit" else "evaluations and traces"
+            what = " and ".join(f"{kind.name}s" for kind in KINDS if kind.queue == self.kind.queue)
             raise QueueFull(f"{waiting} {what} are waiting, and no more may; try again later")
 
     def accept(self, accepted: AcceptedJob[Asked]) -> Shown:
