@@ -83,7 +83,7 @@ def test_it_rolls_back_along_its_trail(served: httpx.Client) -> None:
 @pytest.mark.parametrize("kind", ["edit", "evaluation"])
 def test_a_key_of_a_request_that_was_accepted_under_the_old_form_stands_for_it(served: httpx.Client, kind: str) -> None:
     sent = EXPECTED["unfinished"][kind]
-    again = served.post(sent["path"], json=sent["body"], headers={"Idempotency-Key": sent["key"]})
+    again = served.post(sent["path"], json=sent["body"], headers={"Idempotency-Key": sent["idempotency_key"]})
     assert (again.status_code, again.json()["id"]) == (202, EXPECTED["names"][f"unfinished_{kind}"])
 
 
