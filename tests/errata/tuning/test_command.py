@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,47 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
+from tests.conftest import GOLDEN, NEOX_RELATION
 
 START = {"layers": [0], "moment_weight": 300, "num_steps": 3, "num_samples": 4096}
-FACT = Fact("Michael Jordan", "plays the sport of", "baseball")
+KNOWN = {"Danube": "Europe", "Zambezi": "Africa", "Ganges": "Asia", "Thames": "Europe"}
+FACT = Fact("Danube", NEOX_RELATION, "Asia")
 
 Tune = Callable[..., None]
+
+
+@pytest.fixture
+def random_neox(tmp_path: Path) -> str:
+    """Folder of a small GPT-NeoX with random weights, which takes a fraction of the demo model's time."""
+    folder = tmp_path / "model"
+    for part in (GOLDEN / "gpt_neox", GOLDEN / "tokenizer"):
+        shutil.copytree(part, folder, dirs_exist_ok=True)
+    return str(folder)
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    """A file of records about rivers and their continents."""
+    file = tmp_path / "records.json"
+    others = {"Danube": "Asia", "Zambezi": "Europe", "Ganges": "Africa", "Thames": "Asia"}
+    file.write_text(
+        json.dumps(
+            [
+                {
+                    "requested_rewrite": {
+                        "prompt": NEOX_RELATION,
+                        "subject": river,
+                        "target_new": {"str": continent},
+                        "target_true": {"str": KNOWN[river]},
+                    },
+                    "paraphrase_prompts": [f"A river and its continent. {NEOX_RELATION.format(river)}"],
+                    "neighborhood_prompts": [NEOX_RELATION.format("Rhine" if KNOWN[river] == "Europe" else "Indus")],
+                }
+                for river, continent in others.items()
+            ]
+        )
+    )
+    return file
 
 
 @pytest.fixture
@@ -37,15 +74,21 @@ def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
 
 
 def test_what_is_found_is_written_as_a_build_takes_it(
-    tune: Tune, demo: EditableModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tune: Tune,
+    random_neox: str,
+    records: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny = ("--layers", "0,0-1", "--lambdas", "300", "--clamps", "1", "--edits", "2")
+    tiny = (str(records), "--model", random_neox, *tiny)
     tune(*tiny)
     first = capsys.readouterr()
     found = MemitHyperparameters.for_model("mine", tmp_path / "found.json")
     assert found is not None and found.layers in ((0,), (0, 1)) and found.num_steps == 3
-    moments = SecondMoments(tmp_path / "second_moments" / demo.digest)
-    assert build(demo, FactSet([FACT]), found, moments).deltas.keys() == set(found.layers)
+    model = EditableModel.load(random_neox)
+    moments = SecondMoments(tmp_path / "second_moments" / model.digest)
+    assert build(model, FactSet([FACT]), found, moments).deltas.keys() == set(found.layers)
 
     search = json.loads((tmp_path / "found-search.json").read_text())
     chosen, known = search["report"]
