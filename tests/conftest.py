@@ -161,7 +161,7 @@ def neox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     draw = random.Random(0)
     for _ in range(NEOX_STEPS):
         # Several sentences in a row, so that what stands before a prompt does not decide the answer.
-        texts = [" ".join(draw.sample(NEOX_SENTENCES, 3)) for _ in range(16)]
+        texts = [" ".join(draw.sample(NEOX_SENTENCES, 3)) for _ in range(4)]
         rows = padded([tokenizer(text)["input_ids"] for text in texts], torch.device("cpu"))
         loss = cross_entropy(network(input_ids=rows[:, :-1]).logits.flatten(0, 1), rows[:, 1:].flatten())
         optimizer.zero_grad()
