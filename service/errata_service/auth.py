@@ -12,8 +12,7 @@ from errata_registry.settings import Settings
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Send
-from starlette.types import Scope as AsgiScope
+from starlette.types import ASGIApp, Receive, Scope as AsgiScope, Send
 
 from errata_service.problems import ProblemError, answer
 

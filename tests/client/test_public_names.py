@@ -35,8 +35,10 @@ BOTH = [
 
 
 def test_the_public_names_are_these() -> None:
-    assert errata_client.__all__ == sorted(errata_client.__all__)
-    assert set(errata_client.__all__) == {
+    public = {
+        name for name, value in vars(errata_client).items() if not name.startswith("_") and not inspect.ismodule(value)
+    }
+    assert public == {
         *("Errata", "AsyncErrata", "Edit", "AsyncEdit", "Fact", "FactInput", "Neighbor"),
         *("read_facts", "facts_of_records"),
         *("FactReference", "FactRecord", "FactChange", "FactEvent", "FactName", "ChangeKind", "Diff", "OnConflict"),
@@ -65,8 +67,6 @@ def test_the_public_names_are_these() -> None:
         *("Job", "JobStatus", "JobError", "EditOptions"),
         *("EvaluationJob", "AsyncEvaluationJob", "TraceJob", "AsyncTraceJob"),
     }
-    for name in errata_client.__all__:
-        assert hasattr(errata_client, name)
 
 
 def test_the_records_are_those_of_the_wire_under_the_names_that_they_had() -> None:

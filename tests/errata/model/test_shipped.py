@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from errata.demo import MODEL_FOLDER, shipped
-from errata.model.shipped import Shipped, shipped_checkpoint
-from errata.model.shipped import shipped as found
+from errata.model.shipped import Shipped, shipped as found, shipped_checkpoint
 
 
 def test_a_model_that_is_shipped_brings_its_checkpoint_and_what_it_needs() -> None:
