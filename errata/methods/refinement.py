@@ -38,6 +38,7 @@ from errata.deltas import Delta
 from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import MemitHyperparameters
+from errata.methods.method import Inputs
 from errata.methods.object_losses import (
     TOKENS_PER_BATCH,
     ObjectBatch,
@@ -49,62 +50,57 @@ from errata.methods.spread import Written
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
 from errata.model.tokens import KL_TEMPLATE, subject_prompt
-from errata.second_moments import SecondMoments
 
 ADAM_BETAS = (0.9, 0.99)  # the mean of squares over a hundred steps, not over a thousand: there are few
 
 Batch = TypeVar("Batch")
 
 
-def refine(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: MemitHyperparameters,
-    second_moments: SecondMoments,
-    written: Iterable[tuple[int, Written]],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, Delta]:
+def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Written]]) -> dict[int, Delta]:
     """Return the update of each layer after `refinement_steps`, starting from the layers as the spread writes them.
 
     Args:
         written: each layer in turn (`write_layers`), the first one with the base's own hidden states.
-        on_progress: called with (layers written and steps done, all of both), again and again within a step; what it
-            raises ends this.
 
+    Progress is told in layers written and steps done, again and again within a step.
     The model is edited while this runs and is as it was when it ends, whatever happened.
 
     Raises:
         NotFinite: the loss, or an update, has left the finite numbers.
         StatisticsError: a layer has no second moment.
     """
-    layers, num_steps = hyperparameters.layers, hyperparameters.refinement_steps
-    total = len(layers) + num_steps
-    on_progress(0, total)
+    model, settings = inputs.model, inputs.hyperparameters
+    num_layers, num_steps = len(settings.layers), settings.refinement_steps
+    total = num_layers + num_steps
+
+    def tell(done: int) -> None:
+        inputs.on_progress("spread", done, total)
+
+    tell(0)
     updates: dict[int, _Update] = {}
     square_norm = math.nan  # |h|^2 of the base, the mean over the facts
     for layer, as_written in written:
         if not updates:
             square_norm = float(as_written.outputs.square().sum(-1).mean())
-        updates[layer] = _Update.of(as_written, second_moments.moment(layer).to(model.device))
-        on_progress(len(updates), total)
-    losses = _Losses.of(model, facts, contexts, hyperparameters, partial(on_progress, len(layers), total))
-    cost = hyperparameters.refinement_cost / square_norm
-    rate = hyperparameters.learning_rate / len(layers)
+        updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer).to(model.device))
+        tell(len(updates))
+    losses = _Losses.of(inputs, partial(tell, num_layers))
+    cost = settings.refinement_cost / square_norm
+    rate = settings.learning_rate / num_layers
     adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
     slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)
     for step in range(num_steps):
         weights = {layer: _edited(model.weight(layer), update) for layer, update in updates.items()}
-        before_each = partial(on_progress, len(layers) + step, total)
-        loss, gradients = summed_gradients(model, weights, losses.of_step(step, before_each))
+        of_step = losses.of_step(step, partial(tell, num_layers + step))
+        loss, gradients = summed_gradients(model, weights, of_step)
         if not loss.isfinite():
             raise NotFinite(f"the loss of the refinement left the finite numbers at step {step + 1}")
         for layer, update in updates.items():
-            of_losses = gradients[layer] @ update.directions.T / len(facts)
+            of_losses = gradients[layer] @ update.directions.T / len(inputs.facts)
             update.residuals.grad = of_losses + 2 * cost * update.residuals @ update.moved_text
         adam.step()
         slower.step()
-    on_progress(total, total)
+    tell(total)
     return {
         layer: Delta.of_factors(update.residuals.double(), update.directions.double())
         for layer, update in updates.items()
@@ -156,20 +152,13 @@ class _Losses:
     subjects: Sequence[_SubjectBatch]
 
     @classmethod
-    def of(
-        cls,
-        model: EditableModel,
-        facts: Sequence[Fact],
-        contexts: Sequence[str],
-        hyperparameters: MemitHyperparameters,
-        before_each: Callable[[], None],
-    ) -> _Losses:
+    def of(cls, inputs: Inputs[MemitHyperparameters], before_each: Callable[[], None]) -> _Losses:
         """Prepare the batches. `before_each` is called before each batch is run up to the first edited layer."""
-        first_layer = hyperparameters.layers[0]
+        model, facts, first_layer = inputs.model, inputs.facts, inputs.hyperparameters.layers[0]
         stop_losses: dict[Fact, float] = {}
         kl_factors: dict[str, float] = {}
         for about_one in by_subject(facts):
-            settings = hyperparameters.for_search(search_of(about_one))
+            settings = inputs.hyperparameters.for_search(search_of(about_one))
             stop_losses.update(dict.fromkeys(about_one, settings.stop_loss))
             kl_factors[about_one[0].subject] = settings.kl_factor
 
@@ -179,7 +168,7 @@ class _Losses:
         return cls(
             model,
             prompts(""),
-            [prompts(context) for context in contexts],
+            [prompts(context) for context in inputs.contexts],
             torch.tensor([stop_losses[fact] for fact in facts], device=model.device),
             list(_each(_subject_batches(model, kl_factors, first_layer), before_each)),
         )

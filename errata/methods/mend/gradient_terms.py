@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
 
 from errata.facts import Fact
+from errata.methods.object_losses import Continuations, Pair
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
-from errata.model.tokens import padded, target_ids
+from errata.model.tokens import target_ids
 
 OnOutput = Callable[[Tensor, Tensor], Tensor]
-Pair = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,44 +36,6 @@ class GradientTerms:
     inputs: dict[int, Tensor]
     gradients: dict[int, Tensor]
     fact: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Continuations:
-    """Token ids of prompts, each with a continuation to predict.
-
-    Attributes:
-        rows: prompt and continuation but for its last token, which nothing follows.
-        row, position: where each token of the continuations is predicted, (tokens,).
-        token_id: those tokens, (tokens,).
-        weight: 1 / tokens of the continuation, float32, (tokens,).
-    """
-
-    rows: list[list[int]]
-    row: Tensor
-    position: Tensor
-    token_id: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
-        """Arrange pairs of prompt and continuation, neither empty."""
-        predictions = [
-            (row, len(prompt) - 1 + place, token_id, 1 / len(continuation))
-            for row, (prompt, continuation) in enumerate(pairs)
-            for place, token_id in enumerate(continuation)
-        ]
-        places = (torch.tensor(column, device=device) for column in zip(*predictions, strict=True))
-        return cls([[*prompt, *continuation[:-1]] for prompt, continuation in pairs], *places)
-
-    def log_probabilities(self, model: EditableModel) -> Tensor:
-        """Return log probabilities at each predicted token's place, (tokens, vocabulary), float32."""
-        hidden = model.run(0, model.num_layers, model.embed(padded(self.rows, model.device)))
-        return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
-
-    def loss(self, log_probabilities: Tensor) -> Tensor:
-        """Sum -log p(continuation) / its tokens over the prompts, ()."""
-        return -(log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight).sum()
 
 
 def prefixes_of(contexts: Sequence[str]) -> tuple[str, ...]:
@@ -136,7 +97,7 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
         return observed
 
     with torch.enable_grad(), changing_outputs(model, {layer: observe(layer) for layer in layers}):
-        loss = asked.loss(asked.log_probabilities(model)) / num_prefixes
+        loss = asked.losses(asked.run(model)).sum() / num_prefixes
     gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
     columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
     fact, first, stop = torch.tensor(columns, device=model.device).T

@@ -17,8 +17,9 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,14 +27,13 @@ from torch import Tensor
 from errata.errors import NotFinite, StatisticsError
 from errata.facts import Fact
 from errata.methods.mend.gradient_terms import (
-    Continuations,
     OnOutput,
-    Pair,
     changing_outputs,
     gradient_terms,
     prefixes_of,
 )
 from errata.methods.mend.network import Factors, MendNetwork, moment_factors
+from errata.methods.object_losses import Continuations, Pair
 from errata.model import EditableModel
 from errata.model.tokens import target_ids
 from errata.second_moments import SecondMoments
@@ -70,8 +70,7 @@ class Training:
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(NamedTuple):
     """The losses of one step, in nats: means over what should follow the edits, and over what should not."""
 
     edit: float
@@ -140,14 +139,15 @@ def train(
     network.to(model.device)
     factors, prefixes = moment_factors(second_moments, layers, model.device), prefixes_of(data.contexts)
     network.normalise_by(gradient_terms(model, _some_facts(data, training), layers, prefixes))
-    optimizer = _optimizer(network, training)
+    others = [parameter for parameter in network.parameters() if parameter is not network.log_alpha]
+    groups = [
+        {"params": others, "lr": training.learning_rate},
+        {"params": [network.log_alpha], "lr": training.alpha_rate},
+    ]
+    optimizer = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_learning_rate_factor, training))
     for step in range(training.num_steps):
-        factor = _learning_rate_factor(step, training)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        edit, locality = _losses(
-            model, network, factors, prefixes_of(data.contexts), _draw(model, data, training, step)
-        )
+        edit, locality = _losses(model, network, factors, prefixes, _draw(model, data, training, step))
         loss = training.edit_weight * edit + locality
         if not loss.isfinite():
             raise NotFinite(f"the loss of MEND's training left the finite numbers at step {step + 1}")
@@ -155,13 +155,9 @@ def train(
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), training.clip_norm)
         optimizer.step()
+        schedule.step()
         on_step(step + 1, Losses(edit.item(), locality.item()))
     return network.requires_grad_(False)
-
-
-def as_dict(training: Training) -> dict[str, Any]:
-    """Return plain JSON values."""
-    return {**asdict(training), "edit_sizes": list(training.edit_sizes)}
 
 
 def _some_facts(data: TrainingData, training: Training) -> list[Fact]:
@@ -170,17 +166,7 @@ def _some_facts(data: TrainingData, training: Training) -> list[Fact]:
     return [draw.choice(data.facts[subject]) for subject in subjects]
 
 
-def _optimizer(network: MendNetwork, training: Training) -> torch.optim.Adam:
-    others = [parameter for parameter in network.parameters() if parameter is not network.log_alpha]
-    return torch.optim.Adam(
-        [
-            {"params": others, "initial_lr": training.learning_rate},
-            {"params": [network.log_alpha], "initial_lr": training.alpha_rate},
-        ]
-    )
-
-
-def _learning_rate_factor(step: int, training: Training) -> float:
+def _learning_rate_factor(training: Training, step: int) -> float:
     return min(1.0, (step + 1) / training.num_warmup_steps) * (1 + math.cos(math.pi * step / training.num_steps)) / 2
 
 
@@ -242,17 +228,17 @@ def _losses(
     terms = gradient_terms(model, step.facts, network.layers, prefixes)
     staying = Continuations.of(step.staying, model.device)
     with torch.no_grad():
-        base = staying.log_probabilities(model)
+        base = staying.run(model)
     asked = Continuations.of([*step.following, *step.staying], model.device)
     edits = torch.arange(step.num_edits, device=model.device)
     edit_of_row = torch.cat(
         [edits.repeat_interleave(len(pairs) // step.num_edits) for pairs in (step.following, step.staying)]
     )
     with edited_apart(model, network(terms, factors), terms.fact // step.edit_size, edit_of_row):
-        edited = asked.log_probabilities(model)
+        edited = asked.run(model)
     num_following = int((asked.row < len(step.following)).sum())
     following = Continuations.of(step.following, model.device)
-    edit_loss = following.loss(edited[:num_following]) / len(step.following)
+    edit_loss = following.losses(edited[:num_following]).sum() / len(step.following)
     divergence = (base.exp() * (base - edited[num_following:])).sum(-1)
     return edit_loss, (divergence * staying.weight).sum() / len(step.staying)
 
