@@ -40,7 +40,9 @@ def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, momen
         factor = second_moments.factor(layer, columns.device)
         if factor is not None:
             return _from_factor(factor, columns, moment_weight)
-    return _from_moment(second_moments.moment(layer).to(columns.device), columns, moment_weight)
+    # There are as many facts as dimensions, or rounding has left C without a factor.
+    moment = second_moments.moment(layer).to(columns.device).double()
+    return torch.cholesky_solve(columns, factored(moment.mul_(moment_weight).addmm_(columns, columns.T)))
 
 
 def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
@@ -63,12 +65,6 @@ def _from_factor(factor: Tensor, columns: Tensor, moment_weight: float) -> Tenso
     shrunk = torch.cholesky_solve(whitened.T, factored(inner)).T  # W (I + W^T W)^-1
     adjusted: Tensor = torch.linalg.solve_triangular(factor.T, shrunk, upper=True).mul_(scale)
     return adjusted
-
-
-def _from_moment(second_moment: Tensor, columns: Tensor, moment_weight: float) -> Tensor:
-    """Solve from C itself, if there are as many facts as dimensions, or rounding has left C without a factor."""
-    matrix = second_moment.double().mul_(moment_weight).addmm_(columns, columns.T)
-    return torch.cholesky_solve(columns, factored(matrix))
 
 
 def factored(matrix: Tensor, otherwise: str = LAMBDA_TOO_SMALL) -> Tensor:

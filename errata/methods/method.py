@@ -36,14 +36,10 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Inputs(Generic[H_co]):
-    """What the steps of a method work from. What each is: see `Method.__call__`.
-
-    Attributes:
-        facts: one or more, whose prompts fit into the model.
-    """
+    """What the steps of a method work from. What each is: see `Method.__call__`."""
 
     model: EditableModel
-    facts: Sequence[Fact]
+    facts: Sequence[Fact]  # one or more, whose prompts fit into the model
     contexts: Sequence[str]
     hyperparameters: H_co
     second_moments: SecondMoments

@@ -26,20 +26,13 @@ Pair = tuple[Sequence[int], Sequence[int]]
 
 @dataclass(frozen=True, slots=True)
 class Continuations:
-    """Token ids of prompts, each with a continuation to predict.
+    """Token ids of prompts, each with a continuation to predict."""
 
-    Attributes:
-        rows: prompt and continuation but for its last token, which nothing follows.
-        row, position: where each token of the continuations is predicted, (tokens,).
-        token_id: those tokens, (tokens,).
-        weight: 1 / tokens of the continuation, float32, (tokens,).
-    """
-
-    rows: list[list[int]]
-    row: Tensor
-    position: Tensor
-    token_id: Tensor
-    weight: Tensor
+    rows: list[list[int]]  # prompt and continuation but for its last token, which nothing follows
+    row: Tensor  # where each token of the continuations is predicted, (tokens,)
+    position: Tensor  # in its row, (tokens,)
+    token_id: Tensor  # what should be predicted there, (tokens,)
+    weight: Tensor  # 1 / tokens of the continuation, float32, (tokens,)
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
@@ -67,19 +60,12 @@ class Continuations:
 
 @dataclass(frozen=True, slots=True)
 class ObjectBatch:
-    """Prompts followed by their objects, run together.
+    """Prompts followed by their objects, run together."""
 
-    Attributes:
-        facts: numbers of their facts.
-        objects: their objects' tokens.
-        first_layer: the block that they wait before.
-        hidden: what enters it, (prompts, S, d_model), in main memory.
-    """
-
-    facts: tuple[int, ...]
+    facts: tuple[int, ...]  # numbers of their facts
     objects: Continuations
-    first_layer: int
-    hidden: Tensor
+    first_layer: int  # the block that they wait before
+    hidden: Tensor  # what enters it, (prompts, S, d_model), in main memory
 
     def losses(self, model: EditableModel) -> Tensor:
         """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""

@@ -39,13 +39,7 @@ from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.method import Inputs
-from errata.methods.object_losses import (
-    TOKENS_PER_BATCH,
-    ObjectBatch,
-    object_batches,
-    states_before,
-    summed_gradients,
-)
+from errata.methods.object_losses import TOKENS_PER_BATCH, ObjectBatch, object_batches, states_before, summed_gradients
 from errata.methods.spread import Written
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
@@ -90,7 +84,7 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
     adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
     slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)
     for step in range(num_steps):
-        weights = {layer: _edited(model.weight(layer), update) for layer, update in updates.items()}
+        weights = {layer: update.added_to(model.weight(layer)) for layer, update in updates.items()}
         of_step = losses.of_step(step, partial(tell, num_layers + step))
         loss, gradients = summed_gradients(model, weights, of_step)
         if not loss.isfinite():
@@ -109,17 +103,11 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """The update of one layer, dW = `residuals @ directions`.
+    """The update of one layer, dW = `residuals @ directions`. All is float32."""
 
-    Attributes:
-        residuals: by how much each fact moves its own hidden state, (d_model, facts), float32.
-        directions: A transposed, each row scaled for that, (facts, d_in), float32.
-        moved_text: directions C directions^T, (facts, facts), float32: tr(dW C dW^T) is tr(R moved_text R^T).
-    """
-
-    residuals: Tensor
-    directions: Tensor
-    moved_text: Tensor
+    residuals: Tensor  # by how much each fact moves its own hidden state, (d_model, facts)
+    directions: Tensor  # A transposed, each row scaled for that, (facts, d_in)
+    moved_text: Tensor  # directions C directions^T, (facts, facts): tr(dW C dW^T) is tr(R moved_text R^T)
 
     @classmethod
     def of(cls, written: Written, second_moment: Tensor) -> _Update:
@@ -129,27 +117,19 @@ class _Update:
         moved_text = directions @ second_moment @ directions.T
         return cls((written.residuals * own).float(), directions, moved_text)
 
-
-def _edited(base: Tensor, update: _Update) -> Tensor:
-    return torch.addmm(base.float(), update.residuals, update.directions).to(base.dtype)
+    def added_to(self, base: Tensor) -> Tensor:
+        return torch.addmm(base.float(), self.residuals, self.directions).to(base.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class _Losses:
-    """The terms of the loss that need runs of the model.
-
-    Attributes:
-        bare: the facts' prompts.
-        in_context: the same behind each of the contexts.
-        stop_losses: of each fact, (facts,).
-        subjects: what is to stay with them.
-    """
+    """The terms of the loss that need runs of the model."""
 
     model: EditableModel
     bare: Sequence[ObjectBatch]
-    in_context: Sequence[Sequence[ObjectBatch]]
-    stop_losses: Tensor
-    subjects: Sequence[_SubjectBatch]
+    in_context: Sequence[Sequence[ObjectBatch]]  # behind each of the contexts
+    stop_losses: Tensor  # (facts,)
+    subjects: Sequence[_SubjectBatch]  # what is to stay with them
 
     @classmethod
     def of(cls, inputs: Inputs[MemitHyperparameters], before_each: Callable[[], None]) -> _Losses:
@@ -198,20 +178,13 @@ def _each(batches: Iterable[Batch], before_each: Callable[[], None]) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class _SubjectBatch:
-    """Prompts "{subject} is a", up to the subject's last token, run together.
-
-    Attributes:
-        first_layer, hidden: as in `ObjectBatch`.
-        last: place of the subject's last token in each, (subjects,).
-        before: log probabilities of the base's next token there, (subjects, vocabulary), in main memory.
-        kl_factor: of each subject, (subjects,).
-    """
+    """Prompts "{subject} is a", up to the subject's last token, run together. For the rest, see `ObjectBatch`."""
 
     first_layer: int
     hidden: Tensor
-    last: Tensor
-    before: Tensor
-    kl_factor: Tensor
+    last: Tensor  # place of the subject's last token, (subjects,)
+    before: Tensor  # log probabilities of the base's next token there, (subjects, vocabulary), in main memory
+    kl_factor: Tensor  # (subjects,)
 
     def divergence(self, model: EditableModel) -> Tensor:
         """Sum kl_factor * KL(p_edited || p_base) over the subjects, ()."""

@@ -27,7 +27,6 @@ from errata.hyperparameters import RomeHyperparameters
 from errata.methods.closed_form import decorrelated_keys
 from errata.methods.method import Inputs, Method
 from errata.model.hidden_states import SubjectStates
-from errata.second_moments import SecondMoments
 from errata.targets.search import find_targets
 
 
@@ -41,7 +40,8 @@ def find_updates(inputs: Inputs[RomeHyperparameters]) -> dict[int, Delta]:
     subjects = by_subject(inputs.facts)
     ordered = [fact for about_one in subjects for fact in about_one]
     keys = SubjectStates(model, ordered, contexts).read(layer, layer)[0].double()
-    directions = _directions(inputs.second_moments, layer, keys)
+    decorrelated = decorrelated_keys(inputs.second_moments, layer, keys).T
+    directions = decorrelated / (decorrelated * keys).sum(dim=1, keepdim=True)  # u of each fact, (facts, d_in)
     weight = model.weight(layer).float().clone()
     lefts: list[Tensor] = []
     for about_one in subjects:
@@ -59,19 +59,8 @@ def find_updates(inputs: Inputs[RomeHyperparameters]) -> dict[int, Delta]:
     return {layer: Delta.of_factors(torch.stack(lefts, dim=1), directions)}
 
 
-def _directions(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
-    """Return u of each fact, (facts, d_in), float64, from k of each."""
-    decorrelated = decorrelated_keys(second_moments, layer, keys).T
-    return decorrelated / (decorrelated * keys).sum(dim=1, keepdim=True)
-
-
 def _written(offsets: Tensor, keys: Tensor, directions: Tensor) -> list[Tensor]:
-    """Return v - W k of each fact of one subject, each (d_model,), where W holds the facts before it.
-
-    Args:
-        offsets: v - W k where W has none of them, (facts of the subject, d_model).
-        keys, directions: k and u, (facts of the subject, d_in).
-    """
+    """Return v - W k of each fact of one subject, where W holds the facts before it; in `offsets`, W holds none."""
     written: list[Tensor] = []
     for number, offset in enumerate(offsets):
         moved = [left * (directions[earlier] @ keys[number]) for earlier, left in enumerate(written)]

@@ -30,14 +30,8 @@ AdjustKeys = Callable[[int, Tensor], Tensor]
 
 def search_targets(inputs: Inputs[TargetHyperparameters]) -> Tensor:
     """Return what `find_targets` finds on the model as it is now, (facts, d_model), float32."""
-    return find_targets(
-        inputs.model,
-        inputs.facts,
-        inputs.contexts,
-        inputs.hyperparameters,
-        store=inputs.store,
-        on_progress=partial(inputs.on_progress, "targets"),
-    )
+    given, tell = (inputs.model, inputs.facts, inputs.contexts), partial(inputs.on_progress, "targets")
+    return find_targets(*given, inputs.hyperparameters, store=inputs.store, on_progress=tell)
 
 
 def spread(inputs: Inputs[Hyperparameters], targets: Tensor, adjust: AdjustKeys) -> dict[int, Delta]:
@@ -63,21 +57,13 @@ def spread(inputs: Inputs[Hyperparameters], targets: Tensor, adjust: AdjustKeys)
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One layer as it is written.
+    """One layer as it is written."""
 
-    Attributes:
-        keys: K transposed, (facts, d_in), float32.
-        outputs: h before the layer is written, (facts, d_model), float32.
-        residuals: R, (d_model, facts), float64.
-        adjusted: A, (d_in, facts), float64.
-        delta: R A^T.
-    """
-
-    keys: Tensor
-    outputs: Tensor
-    residuals: Tensor
-    adjusted: Tensor
-    delta: Delta
+    keys: Tensor  # K transposed, (facts, d_in), float32
+    outputs: Tensor  # h before the layer is written, (facts, d_model), float32
+    residuals: Tensor  # R, (d_model, facts), float64
+    adjusted: Tensor  # A, (d_in, facts), float64
+    delta: Delta  # R A^T
 
 
 def write_layers(inputs: Inputs[Hyperparameters], targets: Tensor, adjust: AdjustKeys) -> Iterator[tuple[int, Written]]:

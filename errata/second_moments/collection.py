@@ -30,37 +30,24 @@ CHECKPOINT_EVERY_S = 300.0  # storing GPT-J's takes seconds: its state is 6.4 GB
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The source of a stored second moment.
-
-    Attributes:
-        count: key vectors that were seen.
-        corpus_sha256: of the token ids that were read; None where it was published.
-        model_digest: of the base model.
-        published: the file that it was published in; None where it was collected here.
-    """
+    """The source of a stored second moment."""
 
     layer: int
-    count: int
-    corpus_sha256: str | None
+    count: int  # key vectors that were seen
+    corpus_sha256: str | None  # of the token ids that were read; None where it was published
     model_digest: str
-    published: str | None = None
+    published: str | None = None  # the file that it was published in; None where it was collected here
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The stored state of a collection: sums over its first batches.
-
-    Attributes:
-        batches, count: batches that were read, and key vectors in them.
-        corpus_sha256: of their token ids.
-        model_digest: of the base model.
-    """
+    """The stored state of a collection: sums over its first batches."""
 
     path: Path
     layers: frozenset[int]
     batches: int
-    count: int
-    corpus_sha256: str
+    count: int  # key vectors in them
+    corpus_sha256: str  # of their token ids
     model_digest: str
 
     @classmethod

@@ -62,13 +62,7 @@ def home_moments(
         texts = sampled_texts(model, folder / "sampled_texts", before_each_token=tell_again)
     with Lock(folder / "lock").held():
         second_moments = SecondMoments.open(
-            model,
-            wanted.layers,
-            wanted.num_samples,
-            folder=folder,
-            corpus=texts,
-            published=published,
-            on_progress=note,
+            model, wanted.layers, wanted.num_samples, folder=folder, corpus=texts, published=published, on_progress=note
         )
         second_moments.compute_factors(wanted.layers, model.device)
         return second_moments

@@ -33,14 +33,10 @@ def key_vectors_for(model: EditableModel, layers: Sequence[int], num_samples: in
 
 
 class SecondMoments:
-    """The second moment of each layer, read from a folder that belongs to one base model.
-
-    Attributes:
-        folder: what else is kept of the model for its edits lies there, too.
-    """
+    """The second moment of each layer, read from a folder that belongs to one base model."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder  # what else is kept of the model for its edits lies there, too
 
     @classmethod
     def open(
@@ -103,10 +99,6 @@ class SecondMoments:
         except (OSError, SafetensorError) as error:
             raise StatisticsError(f"{path} cannot be read: {error}") from error
         return moment
-
-    def origins(self, layers: Sequence[int]) -> list[Origin]:
-        """Return the origins of those of `layers` that have a second moment here. Raises `StatisticsError`."""
-        return stored_origins(self.folder, layers)
 
     def factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor | None:
         """Return the Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.

@@ -7,9 +7,11 @@ object, so that a fact's terms do not depend on the facts beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,22 +22,14 @@ from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
 from errata.model.tokens import target_ids
 
-OnOutput = Callable[[Tensor, Tensor], Tensor]
-
 
 @dataclass(frozen=True, slots=True)
 class GradientTerms:
-    """The gradient terms of some facts' tokens, by layer.
+    """The gradient terms of some facts' tokens, by layer."""
 
-    Attributes:
-        inputs: u of each token, (tokens, d_in), float32.
-        gradients: delta of each token, (tokens, d_model), float32.
-        fact: the index of the fact that a token belongs to, (tokens,).
-    """
-
-    inputs: dict[int, Tensor]
-    gradients: dict[int, Tensor]
-    fact: Tensor
+    inputs: dict[int, Tensor]  # u of each token, (tokens, d_in), float32
+    gradients: dict[int, Tensor]  # delta of each token, (tokens, d_model), float32
+    fact: Tensor  # the index of the fact that a token belongs to, (tokens,)
 
 
 def prefixes_of(contexts: Sequence[str]) -> tuple[str, ...]:
@@ -73,8 +67,7 @@ def gradient_terms(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A fact, by its index, behind a prefix of `skip` tokens."""
 
     fact: int
@@ -88,15 +81,12 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
     inputs: dict[int, Tensor] = {}
     offsets: dict[int, Tensor] = {}
 
-    def observe(layer: int) -> OnOutput:
-        def observed(entering: Tensor, leaving: Tensor) -> Tensor:
-            inputs[layer] = entering.detach()
-            offsets[layer] = torch.zeros_like(leaving, requires_grad=True)
-            return leaving + offsets[layer]
+    def observed(layer: int, entering: Tensor, leaving: Tensor) -> Tensor:
+        inputs[layer] = entering.detach()
+        offsets[layer] = torch.zeros_like(leaving, requires_grad=True)
+        return leaving + offsets[layer]
 
-        return observed
-
-    with torch.enable_grad(), changing_outputs(model, {layer: observe(layer) for layer in layers}):
+    with torch.enable_grad(), changing_outputs(model, layers, observed):
         loss = asked.losses(asked.run(model)).sum() / num_prefixes
     gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
     columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
@@ -111,16 +101,18 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
 
 
 @contextmanager
-def changing_outputs(model: EditableModel, changes: Mapping[int, OnOutput]) -> Iterator[None]:
+def changing_outputs(
+    model: EditableModel, layers: Iterable[int], change: Callable[[int, Tensor, Tensor], Tensor]
+) -> Iterator[None]:
     """Change the output of each layer's down-projection in runs inside this context.
 
-    `changes` are given the input and the output of a down-projection, and return the new output.
+    `change` is given the layer, the input and the output of its down-projection, and returns the new output.
     """
 
-    def hook(change: OnOutput) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        return lambda module, inputs, output: change(inputs[0], output)
+    def hook(layer: int, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return change(layer, inputs[0], output)
 
     with ExitStack() as hooks:
-        for layer, change in changes.items():
-            hooks.enter_context(model.down_projection(layer).register_forward_hook(hook(change)))
+        for layer in layers:
+            hooks.enter_context(model.down_projection(layer).register_forward_hook(partial(hook, layer)))
         yield

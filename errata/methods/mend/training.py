@@ -26,12 +26,7 @@ from torch import Tensor
 
 from errata.errors import NotFinite, StatisticsError
 from errata.facts import Fact
-from errata.methods.mend.gradient_terms import (
-    OnOutput,
-    changing_outputs,
-    gradient_terms,
-    prefixes_of,
-)
+from errata.methods.mend.gradient_terms import changing_outputs, gradient_terms, prefixes_of
 from errata.methods.mend.network import Factors, MendNetwork, moment_factors
 from errata.methods.object_losses import Continuations, Pair
 from errata.model import EditableModel
@@ -44,28 +39,18 @@ GIVEN = 2  # how many of them are given before the first that is compared
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Settings of a network's training.
+    """Settings of a network's training."""
 
-    Attributes:
-        num_steps: updates of the network.
-        facts_per_step: all edits of a step together, some of one fact each, others of several.
-        edit_sizes: facts of an edit, by turns.
-        rank: of the network's layers.
-        learning_rate: Adam's step size, and for log alpha `alpha_rate`.
-        edit_weight: c_edit.
-        prefixed_share: of the steps whose prompts may stand behind a context prefix, which makes their rows long.
-    """
-
-    num_steps: int = 600
-    facts_per_step: int = 10
-    edit_sizes: tuple[int, ...] = (1, 10)
-    rank: int = 64
-    learning_rate: float = 2e-3
-    alpha_rate: float = 0.03
-    edit_weight: float = 0.5
+    num_steps: int = 600  # updates of the network
+    facts_per_step: int = 10  # all edits of a step together, some of one fact each, others of several
+    edit_sizes: tuple[int, ...] = (1, 10)  # facts of an edit, by turns
+    rank: int = 64  # of the network's layers
+    learning_rate: float = 2e-3  # Adam's step size
+    alpha_rate: float = 0.03  # the same for log alpha
+    edit_weight: float = 0.5  # c_edit
     num_warmup_steps: int = 50
     clip_norm: float = 1.0
-    prefixed_share: float = 0.2
+    prefixed_share: float = 0.2  # of the steps whose prompts may stand behind a context prefix, which makes them long
     num_facts_normalised_by: int = 400
     seed: int = 0
 
@@ -82,16 +67,11 @@ class TrainingData:
     """The data that a network learns from.
 
     Facts with one subject and relation are alternatives: one edit never has two of them.
-
-    Attributes:
-        facts: with paraphrases; at least as many subjects as a step has facts. Neighbours are what must not follow.
-        contexts: prefixes that may stand before a prompt.
-        texts: token ids of unrelated texts, each of `WINDOW` tokens at least.
     """
 
-    facts: Mapping[str, Sequence[Fact]]
-    contexts: Sequence[str]
-    texts: Sequence[Sequence[int]]
+    facts: Mapping[str, Sequence[Fact]]  # by subject, with paraphrases, and neighbours, which must not follow
+    contexts: Sequence[str]  # prefixes that may stand before a prompt
+    texts: Sequence[Sequence[int]]  # token ids of unrelated texts, each of `WINDOW` tokens at least
 
     @classmethod
     def of(
@@ -138,7 +118,10 @@ def train(
         network = MendNetwork(tuple(layers), d_in, d_model, training.rank)
     network.to(model.device)
     factors, prefixes = moment_factors(second_moments, layers, model.device), prefixes_of(data.contexts)
-    network.normalise_by(gradient_terms(model, _some_facts(data, training), layers, prefixes))
+    draw = random.Random(training.seed)
+    subjects = draw.sample(sorted(data.facts), min(training.num_facts_normalised_by, len(data.facts)))
+    some_facts = [draw.choice(data.facts[subject]) for subject in subjects]
+    network.normalise_by(gradient_terms(model, some_facts, layers, prefixes))
     others = [parameter for parameter in network.parameters() if parameter is not network.log_alpha]
     groups = [
         {"params": others, "lr": training.learning_rate},
@@ -160,30 +143,18 @@ def train(
     return network.requires_grad_(False)
 
 
-def _some_facts(data: TrainingData, training: Training) -> list[Fact]:
-    draw = random.Random(training.seed)
-    subjects = draw.sample(sorted(data.facts), min(training.num_facts_normalised_by, len(data.facts)))
-    return [draw.choice(data.facts[subject]) for subject in subjects]
-
-
 def _learning_rate_factor(training: Training, step: int) -> float:
     return min(1.0, (step + 1) / training.num_warmup_steps) * (1 + math.cos(math.pi * step / training.num_steps)) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The edits of one step, and the prompts that the edited models are run on.
-
-    Attributes:
-        facts: of all edits, one edit after another; each has `edit_size`.
-        following: pairs that each edit should follow, one edit after another, as many for each.
-        staying: pairs that it should not, likewise.
-    """
+    """The edits of one step, and the prompts that the edited models are run on, one edit after another."""
 
     facts: list[Fact]
-    edit_size: int
-    following: list[Pair]
-    staying: list[Pair]
+    edit_size: int  # facts of each edit
+    following: list[Pair]  # what each edit should change, as many for each
+    staying: list[Pair]  # what it should not, likewise
 
     @property
     def num_edits(self) -> int:
@@ -255,13 +226,8 @@ def edited_apart(
     """
     is_own = (edit_of_row[:, None] == edit_of_token).float()[:, None]  # (rows, 1, tokens)
 
-    def change(layer: int) -> OnOutput:
-        update = factors[layer]
+    def changed(layer: int, entering: Tensor, leaving: Tensor) -> Tensor:
+        shares = (entering.float() @ factors[layer].right.T) * is_own
+        return leaving + (shares @ factors[layer].left).to(leaving.dtype)
 
-        def changed(entering: Tensor, leaving: Tensor) -> Tensor:
-            shares = (entering.float() @ update.right.T) * is_own
-            return leaving + (shares @ update.left).to(leaving.dtype)
-
-        return changed
-
-    return changing_outputs(model, {layer: change(layer) for layer in factors})
+    return changing_outputs(model, factors, changed)
