@@ -25,6 +25,7 @@ from benchmarks.demo_edits import DemoEdits
 from errata.deltas import Delta, edited_weight
 from errata.methods.closed_form import adjusted_keys
 from errata.methods.memit import weighed_keys
+from errata.methods.method import Inputs
 from errata.methods.spread import spread
 from errata.model.hidden_states import SubjectStates
 from errata.second_moments import SecondMoments
@@ -82,14 +83,13 @@ def moved(edits: DemoEdits) -> Tensor:
 def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> list[str]:
     """Time the two loops in turns; return a row of the table."""
     targets = moved(edits)
-    given = (edits.model, edits.facts, targets, edits.contexts)
-    settings = edits.hyperparameters
+    inputs = Inputs(edits.model, edits.facts, edits.contexts, edits.hyperparameters, moments)
 
     def of_ours() -> dict[int, Delta]:
-        return spread(weighed_keys(moments, settings), *given, settings.layers)
+        return spread(inputs, targets, weighed_keys(inputs))
 
     def of_plain() -> dict[int, Tensor]:
-        return plain_spread(*given, settings, moments)
+        return plain_spread(edits.model, edits.facts, targets, edits.contexts, edits.hyperparameters, moments)
 
     of_ours()  # to warm up
     of_plain()

@@ -161,11 +161,10 @@ def read(path: Path) -> dict[int, Delta]:
 
 
 def _delta_of(tensors: Mapping[str, Tensor], layer: int) -> Delta:
-    if f"{layer}.dense" in tensors:
-        dense = tensors[f"{layer}.dense"]
+    if (dense := tensors.get(f"{layer}.dense")) is not None:
         return Delta(dense, None, min(dense.shape))
-    left, right = tensors[f"{layer}.left"], tensors[f"{layer}.right"]
-    return Delta(left, right, left.shape[1])
+    left = tensors[f"{layer}.left"]
+    return Delta(left, tensors[f"{layer}.right"], left.shape[1])
 
 
 def relative_norm(model: EditableModel, layer: int, delta: Delta) -> float:

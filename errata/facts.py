@@ -9,7 +9,6 @@ that does not depend on how the facts arrived.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -208,11 +207,9 @@ def _problems_of_prompts(index: int, fact: Fact) -> Iterator[FactProblem]:
     """Yield what is wrong with the first bad paraphrase, and with the first bad neighbour."""
     for texts in _measuring_texts(fact):
         for field_name, text, _ in texts:
-            if not text:
-                yield FactProblem(index, field_name, "is empty, and takes at least 1 character")
-                break
-            if _has_half_a_character(text):
-                yield FactProblem(index, field_name, HALF_A_CHARACTER)
+            if not text or _has_half_a_character(text):
+                detail = HALF_A_CHARACTER if text else "is empty, and takes at least 1 character"
+                yield FactProblem(index, field_name, detail)
                 break
 
 
@@ -220,9 +217,10 @@ def find_long_prompts(facts: Sequence[Fact]) -> Iterator[FactProblem]:
     """Yield the first paraphrase and the first neighbour of each fact that is longer than a service takes."""
     for index, fact in enumerate(facts):
         for texts in _measuring_texts(fact):
-            too_long = ((name, len(text), most) for name, text, most in texts if len(text) > most)
-            for field_name, length, most in itertools.islice(too_long, 1):
-                yield FactProblem(index, field_name, f"has {length} characters; at most {most} are taken")
+            for field_name, text, most in texts:
+                if len(text) > most:
+                    yield FactProblem(index, field_name, f"has {len(text)} characters; at most {most} are taken")
+                    break
 
 
 def _measuring_texts(fact: Fact) -> Iterator[Iterator[tuple[str, str, int]]]:

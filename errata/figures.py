@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-__all__ = ["Axes", "Figure", "figure_of", "panels_of", "save", "styled"]
+from matplotlib.axes import Axes as Axes
+from matplotlib.figure import Figure as Figure
 
 # Text stays text and ids follow from the content, so that an SVG is small and the same every time.
 STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "errata", "font.size": 8}

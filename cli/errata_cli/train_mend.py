@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,7 +58,7 @@ def train_mend(
     import torch
 
     from errata.methods.mend.network import FILE_NAME
-    from errata.methods.mend.training import Training, TrainingData, as_dict, train
+    from errata.methods.mend.training import Training, TrainingData, train
     from errata.model.room import require_room
     from errata.second_moments.home import home_moments
     from errata.targets.contexts import sample_contexts
@@ -75,7 +76,7 @@ def train_mend(
     )
     network = train(base, hyperparameters.layers, second_moments, data, training, _shown(num_steps))
     path = out or second_moments.folder / FILE_NAME
-    network.store(path, base.digest, {**as_dict(training), "subjects": len(data.facts)})
+    network.store(path, base.digest, {**asdict(training), "subjects": len(data.facts)})
     print(f"The network of {base.name} is in {path}")
 
 

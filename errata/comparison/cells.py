@@ -26,7 +26,7 @@ from errata.methods import METHODS
 from errata.methods.mend.network import network_of
 from errata.model import EditableModel, digest_of
 from errata.model.room import require_room
-from errata.second_moments import SecondMoments
+from errata.second_moments import SecondMoments, stored_origins
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import SEARCH, BuildStore
 
@@ -197,7 +197,9 @@ class Bench:
         made_of: dict[str, Any] = {"second_moments": []}
         if isinstance(hyperparameters, MomentHyperparameters):
             moments = self._second_moments(hyperparameters)
-            made_of["second_moments"] = [asdict(origin) for origin in moments.origins(hyperparameters.layers)]
+            made_of["second_moments"] = [
+                asdict(origin) for origin in stored_origins(moments.folder, hyperparameters.layers)
+            ]
             if isinstance(hyperparameters, MendHyperparameters):
                 network = network_of(moments.folder, self.model.digest)
                 made_of["network"] = digest_of(network.state_dict().items())

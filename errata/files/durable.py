@@ -6,8 +6,6 @@ import hashlib
 import os
 from pathlib import Path
 
-_CHUNK = 1 << 20
-
 
 def write(path: Path, content: str) -> None:
     """Put `content` at `path`, replacing what is there, and wait until it is on the disk."""
@@ -49,8 +47,5 @@ def sync(path: Path) -> None:
 
 def sha256(path: Path) -> str:
     """Return the hex digest of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 from errata.errors import InvalidHyperparameters
 
@@ -21,12 +21,8 @@ LEAST_STOP_LOSS = 1e-7
 SHIPPED = Path(__file__).parent / "shipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
-    """Safe bounds of a number, both included.
-
-    They are wide enough for any published setting, and narrow enough to catch a slip of the keyboard.
-    """
+class Between(NamedTuple):
+    """Safe bounds of a number, both included: wide enough for any published setting, narrow enough to catch a slip."""
 
     low: float
     high: float
@@ -51,19 +47,18 @@ class Hyperparameters:
     seed: Annotated[int, Between(0, 2**32 - 1)] = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.layers, list | tuple) or not all(type(layer) is int for layer in self.layers):
+            raise InvalidHyperparameters("layers", f"must be a list of layer numbers, got {self.layers!r}")
+        object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise InvalidHyperparameters("layers", "names no layer")
         if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
             raise InvalidHyperparameters("layers", f"must be ascending, distinct and not negative: {self.layers}")
         if self.one_layer and len(self.layers) > 1:
             raise InvalidHyperparameters("layers", f"{self.method} edits one layer, got {list(self.layers)}")
-        for name, number in _numbers(type(self)).items():
-            value = getattr(self, name)
-            if value is None and number.is_optional:
-                continue
-            low, high = number.bounds.low, number.bounds.high
-            if not (math.isfinite(value) and low <= value <= high):
-                raise InvalidHyperparameters(name, f"must be between {low:g} and {high:g}, got {value}")
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            if get_origin(hint) is Annotated:
+                object.__setattr__(self, name, _checked(name, getattr(self, name), *get_args(hint)))
 
     def overridden(self, changes: Mapping[str, Any]) -> Self:
         """Return this record with `changes` (from JSON).
@@ -71,7 +66,8 @@ class Hyperparameters:
         Raises:
             InvalidHyperparameters: an unknown name, a value of the wrong type or out of its bounds.
         """
-        return dataclasses.replace(self, **{name: self._typed(name, value) for name, value in changes.items()})
+        self._require_known(changes)
+        return dataclasses.replace(self, **changes)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -80,11 +76,11 @@ class Hyperparameters:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Return the record that `as_dict` gave. Raises `InvalidHyperparameters`."""
-        typed = {name: cls._typed(name, value) for name, value in values.items()}
+        cls._require_known(values)
         for field in dataclasses.fields(cls):
-            if field.default is dataclasses.MISSING and field.name not in typed:
+            if field.default is dataclasses.MISSING and field.name not in values:
                 raise InvalidHyperparameters(field.name, "is missing")
-        return cls(**typed)
+        return cls(**values)
 
     @classmethod
     def for_model(cls, model: str, file: Path | None = None) -> Self | None:
@@ -99,26 +95,16 @@ class Hyperparameters:
     @classmethod
     def bounds(cls, name: str) -> Between:
         """Return the safe bounds of one of the numbers."""
-        return _numbers(cls)[name].bounds
+        between: Between = get_args(get_type_hints(cls, include_extras=True)[name])[1]
+        return between
 
     @classmethod
-    def _typed(cls, name: str, value: Any) -> Any:
-        if name == "layers":
-            if not isinstance(value, list | tuple) or not all(type(layer) is int for layer in value):
-                raise InvalidHyperparameters(name, f"must be a list of layer numbers, got {value!r}")
-            return tuple(value)
-        numbers = _numbers(cls)
-        if name not in numbers:
-            names = ", ".join(["layers", *numbers])
-            raise InvalidHyperparameters(name, f"is not a hyperparameter of {cls.method}; there are {names}")
-        number = numbers[name]
-        if value is None and number.is_optional:
-            return None
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or (number.is_whole and value != int(value)):
-            kind = "a whole number" if number.is_whole else "a number"
-            raise InvalidHyperparameters(name, f"must be {kind}, got {value!r}")
-        return int(value) if number.is_whole else float(value)
+    def _require_known(cls, names: Iterable[str]) -> None:
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in names:
+            if name not in known:
+                listed = ", ".join(known)
+                raise InvalidHyperparameters(name, f"is not a hyperparameter of {cls.method}; there are {listed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,10 +156,9 @@ class TargetHyperparameters(MomentHyperparameters):
         Twice the steps and the clamp, and a tenth of the stop loss (see `benchmarks/retry.py`), each as far as its
         bound. When all three are at their bounds, the values stay what they are.
         """
-        numbers = _numbers(type(self))
         return {
-            "num_steps": min(2 * self.num_steps, int(numbers["num_steps"].bounds.high)),
-            "clamp": min(2 * self.clamp, numbers["clamp"].bounds.high),
+            "num_steps": min(2 * self.num_steps, int(self.bounds("num_steps").high)),
+            "clamp": min(2 * self.clamp, self.bounds("clamp").high),
             "stop_loss": min(self.stop_loss, max(self.stop_loss / 10, LEAST_STOP_LOSS)),
         }
 
@@ -277,9 +262,7 @@ RECORDS: Mapping[str, type[Hyperparameters]] = {
 
 
 def of_method(method: str, values: Mapping[str, Any]) -> Hyperparameters:
-    """Return the record of a method that `as_dict` gave. Raises `InvalidHyperparameters`, also if there is no such
-    method.
-    """
+    """Return a method's record that `as_dict` gave. Raises `InvalidHyperparameters`, also for an unknown method."""
     if method not in RECORDS:
         raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
     return RECORDS[method].from_dict(values)
@@ -303,17 +286,11 @@ def unknown_to(method: str, known: Mapping[str, Hyperparameters]) -> str:
 
 
 def _values_for(model: str, file: Path | None) -> dict[str, Mapping[str, Any]]:
-    """Return the hyperparameters of each method, as JSON values."""
-    if file is not None:
-        return _values_in(file)
-    for path in sorted(SHIPPED.glob("*.json")):
-        if model in json.loads(path.read_text())["models"]:
-            return _values_in(path)
-    return {}
-
-
-def _values_in(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Read a file in the form of those shipped. A file without `methods` is MEMIT's alone."""
+    """Return the hyperparameters of each method, as JSON values. A file without `methods` is MEMIT's alone."""
+    shipped = (path for path in sorted(SHIPPED.glob("*.json")) if model in json.loads(path.read_text())["models"])
+    path = file or next(shipped, None)
+    if path is None:
+        return {}
     try:
         content = json.loads(path.read_text())
         sections = content.get("methods", {MemitHyperparameters.method: content})
@@ -328,21 +305,15 @@ def _values_in(path: Path) -> dict[str, Mapping[str, Any]]:
     return values
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
-    """The values that a field may hold, from its annotation."""
-
-    bounds: Between
-    is_whole: bool
-    is_optional: bool
-
-
-def _numbers(record: type[Hyperparameters]) -> dict[str, _Number]:
-    """Return all fields of a record but its layers."""
-    numbers = {}
-    for name, hint in get_type_hints(record, include_extras=True).items():
-        if get_origin(hint) is Annotated:
-            annotated, bounds = get_args(hint)
-            kinds = get_args(annotated) or (annotated,)
-            numbers[name] = _Number(bounds, is_whole=int in kinds, is_optional=NoneType in kinds)
-    return numbers
+def _checked(name: str, value: Any, annotated: Any, bounds: Between) -> float | None:
+    """Return a number in its field's own type. Raises `InvalidHyperparameters`."""
+    kinds = get_args(annotated) or (annotated,)
+    if value is None and NoneType in kinds:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or (int in kinds and value != int(value)):
+        raise InvalidHyperparameters(name, f"must be {'a whole number' if int in kinds else 'a number'}, got {value!r}")
+    number = int(value) if int in kinds else float(value)
+    if not bounds.low <= number <= bounds.high:
+        raise InvalidHyperparameters(name, f"must be between {bounds.low:g} and {bounds.high:g}, got {number}")
+    return number

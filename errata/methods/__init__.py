@@ -1,5 +1,15 @@
-"""The editing methods, by name in `METHODS`, one module for each."""
+"""The editing methods, one module for each, in `METHODS` by the names that requests use."""
 
-from errata.methods.by_name import METHODS
+from __future__ import annotations
 
-__all__ = ["METHODS"]
+from collections.abc import Mapping
+from typing import Any
+
+from errata.methods import alphaedit, emmet, fine_tuning, memit, rome
+from errata.methods.mend import editing as mend
+from errata.methods.method import Method
+
+METHODS: Mapping[str, Method[Any]] = {
+    method.name: method
+    for method in (memit.build, rome.build, fine_tuning.build, emmet.build, alphaedit.build, mend.build)
+}

@@ -16,41 +16,31 @@ several layers R is spread as in MEMIT.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from errata.deltas import Delta
-from errata.errors import InvalidHyperparameters, NotFinite
-from errata.facts import Fact
+from errata.errors import InvalidHyperparameters
 from errata.hyperparameters import AlphaEditHyperparameters
-from errata.methods.method import Method, OnProgress
-from errata.methods.spread import search_and_spread
-from errata.model import EditableModel
+from errata.methods.closed_form import factored
+from errata.methods.method import Inputs, Method
+from errata.methods.spread import search_targets, spread
 from errata.second_moments import SecondMoments
-from errata.second_moments.factor import factor_in_place
-from errata.targets.store import BuildStore
 
 
-def find_updates(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: AlphaEditHyperparameters,
-    second_moments: SecondMoments,
-    store: BuildStore | None,
-    on_progress: OnProgress,
-) -> dict[int, Delta]:
+def find_updates(inputs: Inputs[AlphaEditHyperparameters]) -> dict[int, Delta]:
     """Return the update of each layer, within the null space of its C."""
-    threshold, regularization = hyperparameters.null_threshold, hyperparameters.regularization
-    for layer in hyperparameters.layers:  # before a search that would be in vain
-        null_space(second_moments, layer, threshold, model.device)
+    settings = inputs.hyperparameters
 
-    def adjust(layer: int, keys: Tensor) -> Tensor:
-        return projected_keys(null_space(second_moments, layer, threshold, keys.device), keys, regularization)
+    def null_space_of(layer: int) -> Tensor:
+        return null_space(inputs.second_moments, layer, settings.null_threshold, inputs.model.device)
 
-    return search_and_spread(adjust, model, facts, contexts, hyperparameters, store, on_progress)
+    for layer in settings.layers:  # before a search that would be in vain
+        null_space_of(layer)
+    targets = search_targets(inputs)
+    return spread(
+        inputs, targets, lambda layer, keys: projected_keys(null_space_of(layer), keys, settings.regularization)
+    )
 
 
 def null_space(second_moments: SecondMoments, layer: int, threshold: float, device: torch.device) -> Tensor:
@@ -81,9 +71,7 @@ def projected_keys(basis: Tensor, keys: Tensor, regularization: float) -> Tensor
     within = basis.T @ keys.double().T  # U^T K
     weighed = within.T @ within  # K^T P K
     weighed.diagonal().add_(regularization)
-    factor = factor_in_place(weighed)
-    if factor is None:
-        raise NotFinite("K^T P K + alpha I is not positive definite")
+    factor = factored(weighed, "K^T P K + alpha I is not positive definite")
     return basis @ torch.cholesky_solve(within.T, factor).T
 
 

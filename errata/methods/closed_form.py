@@ -17,7 +17,11 @@ from torch import Tensor
 
 from errata.errors import NotFinite
 from errata.second_moments import SecondMoments
-from errata.second_moments.factor import factor_in_place
+from errata.second_moments.moments import factor_in_place
+
+LAMBDA_TOO_SMALL = (
+    "lambda C + K K^T is not positive definite: lambda is too small for second moments of so few key vectors"
+)
 
 
 def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, moment_weight: float) -> Tensor:
@@ -36,7 +40,9 @@ def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, momen
         factor = second_moments.factor(layer, columns.device)
         if factor is not None:
             return _from_factor(factor, columns, moment_weight)
-    return _from_moment(second_moments.moment(layer).to(columns.device), columns, moment_weight)
+    # There are as many facts as dimensions, or rounding has left C without a factor.
+    moment = second_moments.moment(layer).to(columns.device).double()
+    return torch.cholesky_solve(columns, factored(moment.mul_(moment_weight).addmm_(columns, columns.T)))
 
 
 def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
@@ -56,21 +62,14 @@ def _from_factor(factor: Tensor, columns: Tensor, moment_weight: float) -> Tenso
     scale = 1 / math.sqrt(moment_weight)
     whitened = torch.linalg.solve_triangular(factor, columns, upper=False).mul_(scale)  # W, (d_in, facts)
     inner = torch.eye(columns.shape[1], dtype=columns.dtype, device=columns.device).addmm_(whitened.T, whitened)
-    shrunk = torch.cholesky_solve(whitened.T, _factored(inner)).T  # W (I + W^T W)^-1
+    shrunk = torch.cholesky_solve(whitened.T, factored(inner)).T  # W (I + W^T W)^-1
     adjusted: Tensor = torch.linalg.solve_triangular(factor.T, shrunk, upper=True).mul_(scale)
     return adjusted
 
 
-def _from_moment(second_moment: Tensor, columns: Tensor, moment_weight: float) -> Tensor:
-    """Solve from C itself, if there are as many facts as dimensions, or rounding has left C without a factor."""
-    matrix = second_moment.double().mul_(moment_weight).addmm_(columns, columns.T)
-    return torch.cholesky_solve(columns, _factored(matrix))
-
-
-def _factored(matrix: Tensor) -> Tensor:
+def factored(matrix: Tensor, otherwise: str = LAMBDA_TOO_SMALL) -> Tensor:
+    """Return `factor_in_place` of a matrix; raise `NotFinite`, saying `otherwise`, if it is not positive definite."""
     factor = factor_in_place(matrix)
     if factor is None:
-        raise NotFinite(
-            "lambda C + K K^T is not positive definite: lambda is too small for second moments of so few key vectors"
-        )
+        raise NotFinite(otherwise)
     return factor

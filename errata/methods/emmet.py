@@ -13,39 +13,22 @@ of one scale. Over several layers R is spread as in MEMIT.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from errata.deltas import Delta
-from errata.errors import NotFinite
-from errata.facts import Fact
 from errata.hyperparameters import EmmetHyperparameters
-from errata.methods.closed_form import decorrelated_keys
-from errata.methods.method import Method, OnProgress
-from errata.methods.spread import search_and_spread
-from errata.model import EditableModel
+from errata.methods.closed_form import decorrelated_keys, factored
+from errata.methods.method import Inputs, Method
+from errata.methods.spread import search_targets, spread
 from errata.second_moments import SecondMoments
-from errata.second_moments.factor import factor_in_place
-from errata.targets.store import BuildStore
 
 
-def find_updates(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: EmmetHyperparameters,
-    second_moments: SecondMoments,
-    store: BuildStore | None,
-    on_progress: OnProgress,
-) -> dict[int, Delta]:
+def find_updates(inputs: Inputs[EmmetHyperparameters]) -> dict[int, Delta]:
     """Return the update of each layer that brings all facts to their targets."""
-
-    def adjust(layer: int, keys: Tensor) -> Tensor:
-        return constrained_keys(second_moments, layer, keys, hyperparameters.damping)
-
-    return search_and_spread(adjust, model, facts, contexts, hyperparameters, store, on_progress)
+    moments, damping = inputs.second_moments, inputs.hyperparameters.damping
+    targets = search_targets(inputs)
+    return spread(inputs, targets, lambda layer, keys: constrained_keys(moments, layer, keys, damping))
 
 
 def constrained_keys(second_moments: SecondMoments, layer: int, keys: Tensor, damping: float) -> Tensor:
@@ -62,9 +45,8 @@ def constrained_keys(second_moments: SecondMoments, layer: int, keys: Tensor, da
     constraints = keys.double() @ decorrelated
     if len(keys) > 1:
         constraints.diagonal().add_(damping)
-    factor = factor_in_place(constraints)
-    if factor is None:
-        raise NotFinite(f"K^T C^-1 K + alpha I is not positive definite: the damping of {damping:g} is too small")
+    otherwise = f"K^T C^-1 K + alpha I is not positive definite: the damping of {damping:g} is too small"
+    factor = factored(constraints, otherwise)
     return torch.cholesky_solve(decorrelated.T, factor).T
 
 

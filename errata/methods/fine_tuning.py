@@ -12,7 +12,6 @@ At each step the gradients of all batches of `errata/methods/object_losses.py` a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -20,51 +19,39 @@ from torch import Tensor
 
 from errata.deltas import Delta
 from errata.errors import NotFinite
-from errata.facts import Fact
 from errata.hyperparameters import FineTuningHyperparameters
-from errata.methods.method import Method, OnProgress
+from errata.methods.method import Inputs, Method
 from errata.methods.object_losses import ObjectBatch, object_batches, summed_gradients
-from errata.model import EditableModel
-from errata.second_moments import SecondMoments
-from errata.targets.store import BuildStore
 
 
-def find_updates(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: FineTuningHyperparameters,
-    second_moments: SecondMoments,
-    store: BuildStore | None,
-    on_progress: OnProgress,
-) -> dict[int, Delta]:
+def find_updates(inputs: Inputs[FineTuningHyperparameters]) -> dict[int, Delta]:
     """Return the dense change of the one layer. Contexts, second moments and `store` are not used.
 
     Raises:
         NotFinite: the loss is no finite number.
     """
-    (layer,) = hyperparameters.layers
+    model, facts, settings = inputs.model, inputs.facts, inputs.hyperparameters
+    (layer,) = settings.layers
     batches = list(object_batches(model, facts, layer))
     base = model.weight(layer)
     change = torch.zeros(base.shape, device=base.device)
-    adam = torch.optim.Adam([change], lr=hyperparameters.learning_rate, weight_decay=hyperparameters.weight_decay)
+    adam = torch.optim.Adam([change], lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
     def lost(batch: ObjectBatch) -> Tensor:
         return batch.losses(model).sum()
 
-    bound, num_steps = hyperparameters.norm_bound, hyperparameters.num_steps
-    for step in range(num_steps):
-        on_progress("spread", step, num_steps)
+    for step in range(settings.num_steps):
+        inputs.on_progress("spread", step, settings.num_steps)
         weights = {layer: (base + change).to(base.dtype)}
         loss, gradients = summed_gradients(model, weights, (partial(lost, batch) for batch in batches))
         change.grad = gradients[layer] / len(facts)  # not the loss, whose gradients would be too small for float16
         if not loss.isfinite():
             raise NotFinite(f"the loss of the fine-tuning left the finite numbers at step {step + 1}")
-        if loss / len(facts) < hyperparameters.stop_loss:
+        if loss / len(facts) < settings.stop_loss:
             break
         adam.step()
-        change.clamp_(-bound, bound)
-    on_progress("spread", num_steps, num_steps)
+        change.clamp_(-settings.norm_bound, settings.norm_bound)
+    inputs.on_progress("spread", settings.num_steps, settings.num_steps)
     return {layer: Delta.of_change(change)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from errata.deltas import Delta
 from errata.errors import InvalidHyperparameters
@@ -17,9 +17,13 @@ from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
 
 H = TypeVar("H", bound=Hyperparameters)
-H_contra = TypeVar("H_contra", bound=Hyperparameters, contravariant=True)
+H_co = TypeVar("H_co", bound=Hyperparameters, covariant=True)
 
 OnProgress = Callable[[str, int, int], None]
+
+
+def no_news(stage: str, done: int, total: int) -> None:
+    """Tell nobody of a build's progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +34,17 @@ class Built:
     contexts: tuple[str, ...]
 
 
-class FindUpdates(Protocol[H_contra]):
-    """The steps of a method: find the update of each layer for one fact or more, whose prompts fit into the model."""
+@dataclass(frozen=True, slots=True)
+class Inputs(Generic[H_co]):
+    """What the steps of a method work from. What each is: see `Method.__call__`."""
 
-    def __call__(
-        self,
-        model: EditableModel,
-        facts: Sequence[Fact],
-        contexts: Sequence[str],
-        hyperparameters: H_contra,
-        second_moments: SecondMoments,
-        store: BuildStore | None,
-        on_progress: OnProgress,
-    ) -> dict[int, Delta]: ...
+    model: EditableModel
+    facts: Sequence[Fact]  # one or more, whose prompts fit into the model
+    contexts: Sequence[str]
+    hyperparameters: H_co
+    second_moments: SecondMoments
+    store: BuildStore | None = None
+    on_progress: OnProgress = no_news
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,14 @@ class Method(Generic[H]):
     Attributes:
         hyperparameters: the record that it is given; its fields are what it uses, and it tells whether one layer is
             edited or several.
-        find_updates: its steps.
+        find_updates: its steps: find the update of each layer.
         one_after_another: whether each fact is put into the model as edited by the facts before it; else all at once.
         searches_ahead: whether the targets of its facts are searched for on the base model (`errata.targets`), each
             on its own: then they can be kept, and found by several workers.
     """
 
     hyperparameters: type[H]
-    find_updates: FindUpdates[H]
+    find_updates: Callable[[Inputs[H]], dict[int, Delta]]
     one_after_another: bool
     searches_ahead: bool
 
@@ -77,7 +79,7 @@ class Method(Generic[H]):
         *,
         contexts: Sequence[str] | None = None,
         store: BuildStore | None = None,
-        on_progress: OnProgress = lambda stage, done, total: None,
+        on_progress: OnProgress = no_news,
     ) -> Built:
         """Return the updates that put `facts` into the base model. The model ends as it began, whatever happens.
 
@@ -100,5 +102,5 @@ class Method(Generic[H]):
         require_room(model, list(facts), contexts)
         if not facts:
             return Built({}, contexts)
-        deltas = self.find_updates(model, list(facts), contexts, hyperparameters, second_moments, store, on_progress)
-        return Built(deltas, contexts)
+        inputs = Inputs(model, list(facts), contexts, hyperparameters, second_moments, store, on_progress)
+        return Built(self.find_updates(inputs), contexts)

@@ -21,33 +21,57 @@ from errata.model.tokens import padded, subject_prompt, target_ids
 TOKENS_PER_BATCH = 1_024  # what all blocks from the edited one on keep of them for their gradients is in memory at once
 
 
+Pair = tuple[Sequence[int], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Continuations:
+    """Token ids of prompts, each with a continuation to predict."""
+
+    rows: list[list[int]]  # prompt and continuation but for its last token, which nothing follows
+    row: Tensor  # where each token of the continuations is predicted, (tokens,)
+    position: Tensor  # in its row, (tokens,)
+    token_id: Tensor  # what should be predicted there, (tokens,)
+    weight: Tensor  # 1 / tokens of the continuation, float32, (tokens,)
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
+        """Arrange pairs of prompt and continuation, neither empty."""
+        predictions = [
+            (row, len(prompt) - 1 + place, token_id, 1 / len(continuation))
+            for row, (prompt, continuation) in enumerate(pairs)
+            for place, token_id in enumerate(continuation)
+        ]
+        places = (torch.tensor(column, device=device) for column in zip(*predictions, strict=True))
+        return cls([[*prompt, *continuation[:-1]] for prompt, continuation in pairs], *places)
+
+    def run(self, model: EditableModel) -> Tensor:
+        """Return log probabilities at each predicted token's place, (tokens, vocabulary), float32."""
+        return self.read(model, model.run(0, model.num_layers, model.embed(padded(self.rows, model.device))))
+
+    def read(self, model: EditableModel, hidden: Tensor) -> Tensor:
+        """Return the same from the rows' final hidden states, (rows, S, d_model)."""
+        return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
+
+    def losses(self, log_probabilities: Tensor) -> Tensor:
+        """Return -log p / tokens of the continuation, for each predicted token, (tokens,)."""
+        return -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectBatch:
-    """Prompts followed by their objects, run together.
+    """Prompts followed by their objects, run together."""
 
-    Attributes:
-        facts: numbers of their facts.
-        first_layer: the block that they wait before.
-        hidden: what enters it, (prompts, S, d_model), in main memory.
-        row, position: where the tokens of the objects are predicted, (tokens,).
-        token_id: those tokens, (tokens,).
-        weight: 1 / tokens of the object, float32, (tokens,).
-    """
-
-    facts: tuple[int, ...]
-    first_layer: int
-    hidden: Tensor
-    row: Tensor
-    position: Tensor
-    token_id: Tensor
-    weight: Tensor
+    facts: tuple[int, ...]  # numbers of their facts
+    objects: Continuations
+    first_layer: int  # the block that they wait before
+    hidden: Tensor  # what enters it, (prompts, S, d_model), in main memory
 
     def losses(self, model: EditableModel) -> Tensor:
         """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""
         output = model.run(self.first_layer, model.num_layers, self.hidden.to(model.device))
-        log_probabilities = log_softmax(model.logits(output[self.row, self.position]).float(), dim=-1)
-        losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
-        return losses.new_zeros(len(self.facts)).index_put((self.row,), losses, accumulate=True)
+        losses = self.objects.losses(self.objects.read(model, output))
+        return losses.new_zeros(len(self.facts)).index_put((self.objects.row,), losses, accumulate=True)
 
 
 @torch.no_grad()
@@ -55,20 +79,17 @@ def object_batches(
     model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = ""
 ) -> Iterator[ObjectBatch]:
     """Bring the prompts of all facts behind `context`, each with its object, to block `first_layer`."""
-    prompts = [
-        subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids for fact in facts
+    pairs = [
+        (
+            subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids,
+            target_ids(model.tokenizer, fact.object),
+        )
+        for fact in facts
     ]
-    objects = [target_ids(model.tokenizer, fact.object) for fact in facts]
-    rows = [prompt + ids[:-1] for prompt, ids in zip(prompts, objects, strict=True)]
-    for batch in batches_by_length([len(row) for row in rows], TOKENS_PER_BATCH):
-        predictions = [
-            (row, len(prompts[fact]) - 1 + place, token_id, 1 / len(objects[fact]))
-            for row, fact in enumerate(batch)
-            for place, token_id in enumerate(objects[fact])
-        ]
-        places = (torch.tensor(column, device=model.device) for column in zip(*predictions, strict=True))
-        hidden = states_before(model, first_layer, [rows[fact] for fact in batch])
-        yield ObjectBatch(tuple(batch), first_layer, hidden, *places)
+    lengths = [len(prompt) + len(object_ids) - 1 for prompt, object_ids in pairs]
+    for batch in batches_by_length(lengths, TOKENS_PER_BATCH):
+        objects = Continuations.of([pairs[fact] for fact in batch], model.device)
+        yield ObjectBatch(tuple(batch), objects, first_layer, states_before(model, first_layer, objects.rows))
 
 
 def states_before(model: EditableModel, first_layer: int, rows: Sequence[Sequence[int]]) -> Tensor:

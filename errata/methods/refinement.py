@@ -38,73 +38,63 @@ from errata.deltas import Delta
 from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import MemitHyperparameters
-from errata.methods.object_losses import (
-    TOKENS_PER_BATCH,
-    ObjectBatch,
-    object_batches,
-    states_before,
-    summed_gradients,
-)
+from errata.methods.method import Inputs
+from errata.methods.object_losses import TOKENS_PER_BATCH, ObjectBatch, object_batches, states_before, summed_gradients
 from errata.methods.spread import Written
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
 from errata.model.tokens import KL_TEMPLATE, subject_prompt
-from errata.second_moments import SecondMoments
 
 ADAM_BETAS = (0.9, 0.99)  # the mean of squares over a hundred steps, not over a thousand: there are few
 
 Batch = TypeVar("Batch")
 
 
-def refine(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: MemitHyperparameters,
-    second_moments: SecondMoments,
-    written: Iterable[tuple[int, Written]],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, Delta]:
+def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Written]]) -> dict[int, Delta]:
     """Return the update of each layer after `refinement_steps`, starting from the layers as the spread writes them.
 
     Args:
         written: each layer in turn (`write_layers`), the first one with the base's own hidden states.
-        on_progress: called with (layers written and steps done, all of both), again and again within a step; what it
-            raises ends this.
 
+    Progress is told in layers written and steps done, again and again within a step.
     The model is edited while this runs and is as it was when it ends, whatever happened.
 
     Raises:
         NotFinite: the loss, or an update, has left the finite numbers.
         StatisticsError: a layer has no second moment.
     """
-    layers, num_steps = hyperparameters.layers, hyperparameters.refinement_steps
-    total = len(layers) + num_steps
-    on_progress(0, total)
+    model, settings = inputs.model, inputs.hyperparameters
+    num_layers, num_steps = len(settings.layers), settings.refinement_steps
+    total = num_layers + num_steps
+
+    def tell(done: int) -> None:
+        inputs.on_progress("spread", done, total)
+
+    tell(0)
     updates: dict[int, _Update] = {}
     square_norm = math.nan  # |h|^2 of the base, the mean over the facts
     for layer, as_written in written:
         if not updates:
             square_norm = float(as_written.outputs.square().sum(-1).mean())
-        updates[layer] = _Update.of(as_written, second_moments.moment(layer).to(model.device))
-        on_progress(len(updates), total)
-    losses = _Losses.of(model, facts, contexts, hyperparameters, partial(on_progress, len(layers), total))
-    cost = hyperparameters.refinement_cost / square_norm
-    rate = hyperparameters.learning_rate / len(layers)
+        updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer).to(model.device))
+        tell(len(updates))
+    losses = _Losses.of(inputs, partial(tell, num_layers))
+    cost = settings.refinement_cost / square_norm
+    rate = settings.learning_rate / num_layers
     adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
     slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)
     for step in range(num_steps):
-        weights = {layer: _edited(model.weight(layer), update) for layer, update in updates.items()}
-        before_each = partial(on_progress, len(layers) + step, total)
-        loss, gradients = summed_gradients(model, weights, losses.of_step(step, before_each))
+        weights = {layer: update.added_to(model.weight(layer)) for layer, update in updates.items()}
+        of_step = losses.of_step(step, partial(tell, num_layers + step))
+        loss, gradients = summed_gradients(model, weights, of_step)
         if not loss.isfinite():
             raise NotFinite(f"the loss of the refinement left the finite numbers at step {step + 1}")
         for layer, update in updates.items():
-            of_losses = gradients[layer] @ update.directions.T / len(facts)
+            of_losses = gradients[layer] @ update.directions.T / len(inputs.facts)
             update.residuals.grad = of_losses + 2 * cost * update.residuals @ update.moved_text
         adam.step()
         slower.step()
-    on_progress(total, total)
+    tell(total)
     return {
         layer: Delta.of_factors(update.residuals.double(), update.directions.double())
         for layer, update in updates.items()
@@ -113,17 +103,11 @@ def refine(
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """The update of one layer, dW = `residuals @ directions`.
+    """The update of one layer, dW = `residuals @ directions`. All is float32."""
 
-    Attributes:
-        residuals: by how much each fact moves its own hidden state, (d_model, facts), float32.
-        directions: A transposed, each row scaled for that, (facts, d_in), float32.
-        moved_text: directions C directions^T, (facts, facts), float32: tr(dW C dW^T) is tr(R moved_text R^T).
-    """
-
-    residuals: Tensor
-    directions: Tensor
-    moved_text: Tensor
+    residuals: Tensor  # by how much each fact moves its own hidden state, (d_model, facts)
+    directions: Tensor  # A transposed, each row scaled for that, (facts, d_in)
+    moved_text: Tensor  # directions C directions^T, (facts, facts): tr(dW C dW^T) is tr(R moved_text R^T)
 
     @classmethod
     def of(cls, written: Written, second_moment: Tensor) -> _Update:
@@ -133,43 +117,28 @@ class _Update:
         moved_text = directions @ second_moment @ directions.T
         return cls((written.residuals * own).float(), directions, moved_text)
 
-
-def _edited(base: Tensor, update: _Update) -> Tensor:
-    return torch.addmm(base.float(), update.residuals, update.directions).to(base.dtype)
+    def added_to(self, base: Tensor) -> Tensor:
+        return torch.addmm(base.float(), self.residuals, self.directions).to(base.dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class _Losses:
-    """The terms of the loss that need runs of the model.
-
-    Attributes:
-        bare: the facts' prompts.
-        in_context: the same behind each of the contexts.
-        stop_losses: of each fact, (facts,).
-        subjects: what is to stay with them.
-    """
+    """The terms of the loss that need runs of the model."""
 
     model: EditableModel
     bare: Sequence[ObjectBatch]
-    in_context: Sequence[Sequence[ObjectBatch]]
-    stop_losses: Tensor
-    subjects: Sequence[_SubjectBatch]
+    in_context: Sequence[Sequence[ObjectBatch]]  # behind each of the contexts
+    stop_losses: Tensor  # (facts,)
+    subjects: Sequence[_SubjectBatch]  # what is to stay with them
 
     @classmethod
-    def of(
-        cls,
-        model: EditableModel,
-        facts: Sequence[Fact],
-        contexts: Sequence[str],
-        hyperparameters: MemitHyperparameters,
-        before_each: Callable[[], None],
-    ) -> _Losses:
+    def of(cls, inputs: Inputs[MemitHyperparameters], before_each: Callable[[], None]) -> _Losses:
         """Prepare the batches. `before_each` is called before each batch is run up to the first edited layer."""
-        first_layer = hyperparameters.layers[0]
+        model, facts, first_layer = inputs.model, inputs.facts, inputs.hyperparameters.layers[0]
         stop_losses: dict[Fact, float] = {}
         kl_factors: dict[str, float] = {}
         for about_one in by_subject(facts):
-            settings = hyperparameters.for_search(search_of(about_one))
+            settings = inputs.hyperparameters.for_search(search_of(about_one))
             stop_losses.update(dict.fromkeys(about_one, settings.stop_loss))
             kl_factors[about_one[0].subject] = settings.kl_factor
 
@@ -179,7 +148,7 @@ class _Losses:
         return cls(
             model,
             prompts(""),
-            [prompts(context) for context in contexts],
+            [prompts(context) for context in inputs.contexts],
             torch.tensor([stop_losses[fact] for fact in facts], device=model.device),
             list(_each(_subject_batches(model, kl_factors, first_layer), before_each)),
         )
@@ -209,20 +178,13 @@ def _each(batches: Iterable[Batch], before_each: Callable[[], None]) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class _SubjectBatch:
-    """Prompts "{subject} is a", up to the subject's last token, run together.
-
-    Attributes:
-        first_layer, hidden: as in `ObjectBatch`.
-        last: place of the subject's last token in each, (subjects,).
-        before: log probabilities of the base's next token there, (subjects, vocabulary), in main memory.
-        kl_factor: of each subject, (subjects,).
-    """
+    """Prompts "{subject} is a", up to the subject's last token, run together. For the rest, see `ObjectBatch`."""
 
     first_layer: int
     hidden: Tensor
-    last: Tensor
-    before: Tensor
-    kl_factor: Tensor
+    last: Tensor  # place of the subject's last token, (subjects,)
+    before: Tensor  # log probabilities of the base's next token there, (subjects, vocabulary), in main memory
+    kl_factor: Tensor  # (subjects,)
 
     def divergence(self, model: EditableModel) -> Tensor:
         """Sum kl_factor * KL(p_edited || p_base) over the subjects, ()."""

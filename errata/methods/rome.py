@@ -18,51 +18,40 @@ undo the others. The keys depend on no block from the edited one on, and are rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from errata.deltas import Delta
-from errata.facts import Fact, by_subject
+from errata.facts import by_subject
 from errata.hyperparameters import RomeHyperparameters
 from errata.methods.closed_form import decorrelated_keys
-from errata.methods.method import Method, OnProgress
-from errata.model import EditableModel
+from errata.methods.method import Inputs, Method
 from errata.model.hidden_states import SubjectStates
-from errata.second_moments import SecondMoments
 from errata.targets.search import find_targets
-from errata.targets.store import BuildStore
 
 
-def find_updates(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: RomeHyperparameters,
-    second_moments: SecondMoments,
-    store: BuildStore | None,
-    on_progress: OnProgress,
-) -> dict[int, Delta]:
+def find_updates(inputs: Inputs[RomeHyperparameters]) -> dict[int, Delta]:
     """Return the sum of the facts' rank-one updates. Column i of `left` times row i of `right` is one fact's.
 
     `store` is not used: what is found on an edited model serves no other build.
     """
-    (layer,) = hyperparameters.layers
-    subjects = by_subject(facts)
+    model, contexts, settings = inputs.model, inputs.contexts, inputs.hyperparameters
+    (layer,) = settings.layers
+    subjects = by_subject(inputs.facts)
     ordered = [fact for about_one in subjects for fact in about_one]
     keys = SubjectStates(model, ordered, contexts).read(layer, layer)[0].double()
-    directions = _directions(second_moments, layer, keys)
+    decorrelated = decorrelated_keys(inputs.second_moments, layer, keys).T
+    directions = decorrelated / (decorrelated * keys).sum(dim=1, keepdim=True)  # u of each fact, (facts, d_in)
     weight = model.weight(layer).float().clone()
     lefts: list[Tensor] = []
     for about_one in subjects:
         done, this = len(lefts), slice(len(lefts), len(lefts) + len(about_one))
 
         def of_all(done_of_subject: int, _: int, done: int = done) -> None:
-            on_progress("targets", done + done_of_subject, len(facts))
+            inputs.on_progress("targets", done + done_of_subject, len(inputs.facts))
 
         with model.using({layer: weight.to(model.weight(layer).dtype)}):
-            targets = find_targets(model, about_one, contexts, hyperparameters, on_progress=of_all)
+            targets = find_targets(model, about_one, contexts, settings, on_progress=of_all)
             _, outputs = SubjectStates(model, about_one, ()).read(layer, layer)
         written = _written((targets - outputs).double(), keys[this], directions[this])
         weight.addmm_(torch.stack(written, dim=1).float(), directions[this].float())
@@ -70,19 +59,8 @@ def find_updates(
     return {layer: Delta.of_factors(torch.stack(lefts, dim=1), directions)}
 
 
-def _directions(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:
-    """Return u of each fact, (facts, d_in), float64, from k of each."""
-    decorrelated = decorrelated_keys(second_moments, layer, keys).T
-    return decorrelated / (decorrelated * keys).sum(dim=1, keepdim=True)
-
-
 def _written(offsets: Tensor, keys: Tensor, directions: Tensor) -> list[Tensor]:
-    """Return v - W k of each fact of one subject, each (d_model,), where W holds the facts before it.
-
-    Args:
-        offsets: v - W k where W has none of them, (facts of the subject, d_model).
-        keys, directions: k and u, (facts of the subject, d_in).
-    """
+    """Return v - W k of each fact of one subject, where W holds the facts before it; in `offsets`, W holds none."""
     written: list[Tensor] = []
     for number, offset in enumerate(offsets):
         moved = [left * (directions[earlier] @ keys[number]) for earlier, left in enumerate(written)]

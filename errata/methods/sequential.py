@@ -15,7 +15,7 @@ from errata.deltas import Delta, edited_weights
 from errata.facts import FactSet
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build
-from errata.methods.method import Built, OnProgress
+from errata.methods.method import Built, OnProgress, no_news
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
@@ -31,7 +31,7 @@ def sequential_builds(
     mode: Literal["rebuild", "stack"] = "rebuild",
     contexts: Sequence[str] | None = None,
     store: BuildStore | None = None,
-    on_progress: OnProgress = lambda stage, done, total: None,
+    on_progress: OnProgress = no_news,
 ) -> Iterator[Built]:
     """Yield, after each batch, the update that turns the base into the model as it then is.
 
@@ -50,42 +50,24 @@ def sequential_builds(
     """
     if mode not in ("rebuild", "stack"):
         raise ValueError(f"mode is rebuild or stack, not {mode!r}")
-    contexts = tuple(contexts) if contexts is not None else sample_contexts(model, hyperparameters.seed)
-    if mode == "rebuild":
-        return _rebuilds(model, batches, hyperparameters, second_moments, contexts, store, on_progress)
-    return _stacked(model, batches, hyperparameters, second_moments, contexts, on_progress)
+    prefixes = tuple(contexts) if contexts is not None else sample_contexts(model, hyperparameters.seed)
 
+    def rebuilds() -> Iterator[Built]:
+        facts = FactSet()
+        for batch in batches:
+            facts = facts.with_facts(batch)
+            yield build(
+                model, facts, hyperparameters, second_moments, contexts=prefixes, store=store, on_progress=on_progress
+            )
 
-def _rebuilds(
-    model: EditableModel,
-    batches: Iterable[FactSet],
-    hyperparameters: MemitHyperparameters,
-    second_moments: SecondMoments,
-    contexts: tuple[str, ...],
-    store: BuildStore | None,
-    on_progress: OnProgress,
-) -> Iterator[Built]:
-    facts = FactSet()
-    for batch in batches:
-        facts = facts.with_facts(batch)
-        yield build(
-            model, facts, hyperparameters, second_moments, contexts=contexts, store=store, on_progress=on_progress
-        )
+    def stacked() -> Iterator[Built]:
+        so_far: dict[int, Delta] = {}
+        for batch in batches:
+            with model.using(edited_weights(model, so_far)):
+                step = build(model, batch, hyperparameters, second_moments, contexts=prefixes, on_progress=on_progress)
+            so_far = so_far | {
+                layer: so_far[layer] + delta if layer in so_far else delta for layer, delta in step.deltas.items()
+            }
+            yield Built(so_far, prefixes)
 
-
-def _stacked(
-    model: EditableModel,
-    batches: Iterable[FactSet],
-    hyperparameters: MemitHyperparameters,
-    second_moments: SecondMoments,
-    contexts: tuple[str, ...],
-    on_progress: OnProgress,
-) -> Iterator[Built]:
-    so_far: dict[int, Delta] = {}
-    for batch in batches:
-        with model.using(edited_weights(model, so_far)):
-            step = build(model, batch, hyperparameters, second_moments, contexts=contexts, on_progress=on_progress)
-        so_far = so_far | {
-            layer: so_far[layer] + delta if layer in so_far else delta for layer, delta in step.deltas.items()
-        }
-        yield Built(so_far, contexts)
+    return rebuilds() if mode == "rebuild" else stacked()

@@ -11,68 +11,35 @@ where A, what a layer makes of the keys K, is the method's own: (lambda C + K K^
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
 
 from errata.deltas import Delta, edited_weight
-from errata.facts import Fact
-from errata.hyperparameters import TargetHyperparameters
-from errata.methods.method import OnProgress
-from errata.model import EditableModel
+from errata.hyperparameters import Hyperparameters, TargetHyperparameters
+from errata.methods.method import Inputs
 from errata.model.hidden_states import SubjectStates
-from errata.targets.base_states import base_states
 from errata.targets.search import find_targets
-from errata.targets.store import BuildStore
+from errata.targets.store import base_states
 
 AdjustKeys = Callable[[int, Tensor], Tensor]
 """From a layer and its keys, K transposed, (facts, d_in), float32: A, (d_in, facts), float64."""
 
 
-def search_and_spread(
-    adjust: AdjustKeys,
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: TargetHyperparameters,
-    store: BuildStore | None,
-    on_progress: OnProgress,
-) -> dict[int, Delta]:
-    """Find the facts' targets, and return the update of each edited layer that brings hidden states to them.
-
-    Args and errors are those of `find_targets` and `spread`.
-    """
-    targets = find_targets(
-        model,
-        facts,
-        contexts,
-        hyperparameters,
-        store=store,
-        on_progress=partial(on_progress, "targets"),
-    )
-    layers = hyperparameters.layers
-    return spread(adjust, model, facts, targets, contexts, layers, store, partial(on_progress, "spread"))
+def search_targets(inputs: Inputs[TargetHyperparameters]) -> Tensor:
+    """Return what `find_targets` finds on the model as it is now, (facts, d_model), float32."""
+    given, tell = (inputs.model, inputs.facts, inputs.contexts), partial(inputs.on_progress, "targets")
+    return find_targets(*given, inputs.hyperparameters, store=inputs.store, on_progress=tell)
 
 
-def spread(
-    adjust: AdjustKeys,
-    model: EditableModel,
-    facts: Sequence[Fact],
-    targets: Tensor,
-    contexts: Sequence[str],
-    layers: Sequence[int],
-    store: BuildStore | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> dict[int, Delta]:
-    """Return the update of each of `layers` that brings the facts' hidden states to `targets`.
+def spread(inputs: Inputs[Hyperparameters], targets: Tensor, adjust: AdjustKeys) -> dict[int, Delta]:
+    """Return the update of each layer that brings the facts' hidden states to `targets`.
 
     Args:
-        adjust: gives A of a layer; what it raises ends the spread.
         targets: (facts, d_model), float32, at the last of the layers.
-        store: where what no edit can change is taken from, and kept.
-        on_progress: called with (layers done, layers in all).
+        adjust: gives A of a layer; what it raises ends the spread.
 
     The model is edited while this runs and is as it was when it ends, whatever happened.
 
@@ -80,48 +47,34 @@ def spread(
         NotFinite: an update is not finite.
     """
     deltas: dict[int, Delta] = {}
-    on_progress(0, len(layers))
-    for layer, written in write_layers(adjust, model, facts, targets, contexts, layers, store):
+    num_layers = len(inputs.hyperparameters.layers)
+    inputs.on_progress("spread", 0, num_layers)
+    for layer, written in write_layers(inputs, targets, adjust):
         deltas[layer] = written.delta
-        on_progress(len(deltas), len(layers))
+        inputs.on_progress("spread", len(deltas), num_layers)
     return deltas
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One layer as it is written.
+    """One layer as it is written."""
 
-    Attributes:
-        keys: K transposed, (facts, d_in), float32.
-        outputs: h before the layer is written, (facts, d_model), float32.
-        residuals: R, (d_model, facts), float64.
-        adjusted: A, (d_in, facts), float64.
-        delta: R A^T.
-    """
-
-    keys: Tensor
-    outputs: Tensor
-    residuals: Tensor
-    adjusted: Tensor
-    delta: Delta
+    keys: Tensor  # K transposed, (facts, d_in), float32
+    outputs: Tensor  # h before the layer is written, (facts, d_model), float32
+    residuals: Tensor  # R, (d_model, facts), float64
+    adjusted: Tensor  # A, (d_in, facts), float64
+    delta: Delta  # R A^T
 
 
-def write_layers(
-    adjust: AdjustKeys,
-    model: EditableModel,
-    facts: Sequence[Fact],
-    targets: Tensor,
-    contexts: Sequence[str],
-    layers: Sequence[int],
-    store: BuildStore | None = None,
-) -> Iterator[tuple[int, Written]]:
-    """Yield each of `layers` as it is written, with those before it written. Args and errors: see `spread`."""
-    states = SubjectStates(model, facts, contexts)
+def write_layers(inputs: Inputs[Hyperparameters], targets: Tensor, adjust: AdjustKeys) -> Iterator[tuple[int, Written]]:
+    """Yield each layer as it is written, with those before it written. Args and errors: see `spread`."""
+    model, layers = inputs.model, inputs.hyperparameters.layers
+    states = SubjectStates(model, inputs.facts, inputs.contexts)
     edited: dict[int, Tensor] = {}
     for done, layer in enumerate(layers):
         with model.using(edited):
-            if store is not None and not edited:
-                keys, outputs = base_states(states, layer, layers[-1], store)
+            if inputs.store is not None and not edited:
+                keys, outputs = base_states(states, layer, layers[-1], inputs.store)
             else:
                 keys, outputs = states.read(layer, layers[-1])
         residuals = (targets.to(outputs.device) - outputs).double().T / (len(layers) - done)

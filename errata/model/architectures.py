@@ -14,29 +14,18 @@ from errata.errors import UnsupportedArchitecture
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The parts of a causal language model that editing and tracing touch.
+    """The parts of a causal language model that editing and tracing touch."""
 
-    Attributes:
-        name: `model_type` of the model's transformers config.
-        backbone: attribute of the causal model that holds everything but the head.
-        blocks: attribute of the backbone that holds the list of blocks.
-        down_projection: path, inside a block, of the MLP's last linear map, (d_in -> d_model).
-        attention: attribute of a block that holds its attention.
-        final_norm: attribute of the backbone that is applied after the last block.
-        transposed: whether the down-projection stores its matrix as (d_in, d_model).
-        position_embedding: attribute of the backbone whose output is added to the token embeddings, if any.
-        parallel: whether a block's MLP reads the block's input, beside the attention rather than after it, or the
-            attribute of the config that says so.
-    """
-
-    name: str
-    backbone: str
-    blocks: str
-    down_projection: str
-    attention: str
-    final_norm: str
-    transposed: bool = False
-    position_embedding: str | None = None
+    name: str  # `model_type` of the model's transformers config
+    backbone: str  # attribute of the causal model that holds everything but the head
+    blocks: str  # attribute of the backbone that holds the list of blocks
+    down_projection: str  # path, inside a block, of the MLP's last linear map, (d_in -> d_model)
+    attention: str  # attribute of a block that holds its attention
+    final_norm: str  # attribute of the backbone that is applied after the last block
+    transposed: bool = False  # whether the down-projection stores its matrix as (d_in, d_model)
+    position_embedding: str | None = None  # attribute of the backbone, whose output is added to the token embeddings
+    # Whether a block's MLP reads the block's input, beside the attention rather than after it, or the attribute of the
+    # config that says so.
     parallel: bool | str = False
 
     def down_projection_of(self, layer: int) -> str:
@@ -57,12 +46,7 @@ ARCHITECTURES = {
             "gpt2", "transformer", "h", "mlp.c_proj", "attn", "ln_f", transposed=True, position_embedding="wpe"
         ),
         Architecture(
-            "gpt_neox",
-            "gpt_neox",
-            "layers",
-            "mlp.dense_4h_to_h",
-            "attention",
-            "final_layer_norm",
+            *("gpt_neox", "gpt_neox", "layers", "mlp.dense_4h_to_h", "attention", "final_layer_norm"),
             parallel="use_parallel_residual",
         ),
         Architecture("llama", "model", "layers", "mlp.down_proj", "self_attn", "norm"),

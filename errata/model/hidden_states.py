@@ -61,17 +61,11 @@ class SubjectStates:
 
 @dataclass(slots=True)
 class _Batch:
-    """Rows that are run together: those of some facts, one for each context, the rows of a fact side by side.
+    """Rows that are run together: those of some facts, one for each context, the rows of a fact side by side."""
 
-    Attributes:
-        facts: their numbers.
-        last: place of the subject's last token in each row, (rows,).
-        hidden: what enters the block that the rows have come to, (rows, S, d_model), in main memory.
-    """
-
-    facts: list[int]
-    last: Tensor
-    hidden: Tensor
+    facts: list[int]  # their numbers
+    last: Tensor  # place of the subject's last token in each row, (rows,)
+    hidden: Tensor  # what enters the block that the rows have come to, (rows, S, d_model), in main memory
 
 
 class _Rows:
@@ -168,13 +162,7 @@ def _reading(module: nn.Module, *, to_the_end: bool) -> Iterator[list[Tensor]]:
 
 
 def _run(
-    model: EditableModel,
-    first: int,
-    stop: int,
-    hidden: Tensor,
-    positions: Tensor,
-    mask: Tensor,
-    cache: Cache,
+    model: EditableModel, first: int, stop: int, hidden: Tensor, positions: Tensor, mask: Tensor, cache: Cache
 ) -> Tensor:
     """Return what leaves block `stop` - 1 where `hidden` enters block `first`."""
     if first == stop:

@@ -62,9 +62,7 @@ def likelihoods(model: EditableModel, pairs: Sequence[tuple[str, str]]) -> list[
 def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -> Tensor:
     """Return log probabilities of the token after each prompt, (prompts, vocabulary), float32."""
     rows = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
-    hidden = final_hidden_states(model, padded(rows, model.device))
-    last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
-    return log_softmax(model.logits(hidden[torch.arange(len(rows), device=model.device), last]).float(), dim=-1)
+    return log_softmax(_next_logits(model, rows).float(), dim=-1)
 
 
 @torch.no_grad()
@@ -76,12 +74,16 @@ def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Seq
         growing = [index for index, wanted in enumerate(num_tokens) if step < wanted]
         for group in batches_by_length([len(rows[index]) for index in growing], tokens_per_batch(model.device)):
             batch = [growing[member] for member in group]
-            hidden = final_hidden_states(model, padded([rows[index] for index in batch], model.device))
-            last = torch.tensor([len(rows[index]) - 1 for index in batch], device=model.device)
-            chosen = model.logits(hidden[torch.arange(len(batch), device=model.device), last]).argmax(-1)
+            chosen = _next_logits(model, [rows[index] for index in batch]).argmax(-1)
             for index, token in zip(batch, chosen.tolist(), strict=True):
                 rows[index].append(token)
     return [str(model.tokenizer.decode(row[start:])).strip() for row, start in zip(rows, starts, strict=True)]
+
+
+def _next_logits(model: EditableModel, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Return the logits after each row, (rows, vocabulary)."""
+    hidden = final_hidden_states(model, padded(rows, model.device))
+    return model.logits(hidden[torch.arange(len(rows)), [len(row) - 1 for row in rows]])
 
 
 @torch.no_grad()

@@ -29,36 +29,25 @@ CHECKPOINT_EVERY_S = 300.0  # storing GPT-J's takes seconds: its state is 6.4 GB
 
 
 @dataclass(frozen=True, slots=True)
-class Collected:
-    """The result of a collection for one layer.
-
-    Attributes:
-        moment: C, (d_in, d_in), float32.
-        count: key vectors that were seen.
-        corpus_sha256: of the token ids that were read.
-    """
+class Origin:
+    """The source of a stored second moment."""
 
     layer: int
-    moment: Tensor
-    count: int
-    corpus_sha256: str
+    count: int  # key vectors that were seen
+    corpus_sha256: str | None  # of the token ids that were read; None where it was published
+    model_digest: str
+    published: str | None = None  # the file that it was published in; None where it was collected here
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The stored state of a collection: sums over its first batches.
-
-    Attributes:
-        batches, count: batches that were read, and key vectors in them.
-        corpus_sha256: of their token ids.
-        model_digest: of the base model.
-    """
+    """The stored state of a collection: sums over its first batches."""
 
     path: Path
     layers: frozenset[int]
     batches: int
-    count: int
-    corpus_sha256: str
+    count: int  # key vectors in them
+    corpus_sha256: str  # of their token ids
     model_digest: str
 
     @classmethod
@@ -104,8 +93,8 @@ class Collection:
 
     def run(
         self, corpus: Iterable[str], num_samples: int, on_progress: Callable[[int, int], None]
-    ) -> Iterator[Collected]:
-        """Read as much of `corpus` as gives `num_samples` key vectors; yield the second moment of each layer.
+    ) -> Iterator[tuple[Origin, Tensor]]:
+        """Read as much of `corpus` as gives `num_samples` key vectors; yield C of each layer, (d_in, d_in), float32.
 
         It goes on from the furthest checkpoint in the folder that has all its layers. Its own it leaves there, complete
         before the first second moment is yielded, for the caller to remove when all of them are stored.
@@ -130,8 +119,8 @@ class Collection:
         if self._batches_done > self._batches_stored:
             self._store_checkpoint()
         for layer in self._layers:
-            moment = self._sums.pop(layer).div_(self._count)
-            yield Collected(layer, moment, self._count, self._corpus_digest.hexdigest())
+            origin = Origin(layer, self._count, self._corpus_digest.hexdigest(), self._model.digest)
+            yield origin, self._sums.pop(layer).div_(self._count)
 
     @torch.no_grad()
     def _add(self, token_ids: Tensor) -> None:

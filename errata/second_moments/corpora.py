@@ -16,16 +16,12 @@ def corpus_for(model: str, path: Path | None) -> Iterable[str] | None:
         StatisticsError: there is no text at `path`.
     """
     if path is not None:
-        return _lines(_text_files(path))
+        files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+        if not files or not all(file.is_file() for file in files):
+            raise StatisticsError(f"{path} is neither a text file nor a folder with .txt files")
+        return _lines(files)
     its_own = shipped(model)
     return its_own.corpus() if its_own else None
-
-
-def _text_files(path: Path) -> list[Path]:
-    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-    if not files or not all(file.is_file() for file in files):
-        raise StatisticsError(f"{path} is neither a text file nor a folder with .txt files")
-    return files
 
 
 def _lines(files: Iterable[Path]) -> Iterator[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
+from errata.files.lock import Lock
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
@@ -61,23 +60,9 @@ def home_moments(
 
     if texts is None:
         texts = sampled_texts(model, folder / "sampled_texts", before_each_token=tell_again)
-    with _only_one_process(folder):
+    with Lock(folder / "lock").held():
         second_moments = SecondMoments.open(
-            model,
-            wanted.layers,
-            wanted.num_samples,
-            folder=folder,
-            corpus=texts,
-            published=published,
-            on_progress=note,
+            model, wanted.layers, wanted.num_samples, folder=folder, corpus=texts, published=published, on_progress=note
         )
         second_moments.compute_factors(wanted.layers, model.device)
         return second_moments
-
-
-@contextmanager
-def _only_one_process(folder: Path) -> Iterator[None]:
-    """Let one process collect at a time; the others wait and then find its result."""
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -20,8 +21,7 @@ from torch import Tensor
 from errata.errors import StatisticsError
 from errata.files.tensors import remove_leftovers, store
 from errata.model import EditableModel
-from errata.second_moments.collection import Checkpoint, Collection, checkpoint_files
-from errata.second_moments.factor import factor_in_place
+from errata.second_moments.collection import Checkpoint, Collection, Origin, checkpoint_files
 from errata.second_moments.published import published_moments
 
 SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.04226); docs/method.md has ours
@@ -33,14 +33,10 @@ def key_vectors_for(model: EditableModel, layers: Sequence[int], num_samples: in
 
 
 class SecondMoments:
-    """The second moment of each layer, read from a folder that belongs to one base model.
-
-    Attributes:
-        folder: what else is kept of the model for its edits lies there, too.
-    """
+    """The second moment of each layer, read from a folder that belongs to one base model."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder  # what else is kept of the model for its edits lies there, too
 
     @classmethod
     def open(
@@ -89,9 +85,8 @@ class SecondMoments:
                 origin = Origin(moment.layer, moment.count, None, model.digest, published=moment.name)
                 _store_moment(folder, moment.read(), origin)
         if missing and corpus is not None:
-            for collected in Collection(model, missing, folder).run(corpus, num_samples, on_progress):
-                origin = Origin(collected.layer, collected.count, collected.corpus_sha256, model.digest)
-                _store_moment(folder, collected.moment, origin)
+            for origin, collected in Collection(model, missing, folder).run(corpus, num_samples, on_progress):
+                _store_moment(folder, collected, origin)
         _remove_stale_checkpoints(folder)
         return cls(folder)
 
@@ -105,10 +100,6 @@ class SecondMoments:
             raise StatisticsError(f"{path} cannot be read: {error}") from error
         return moment
 
-    def origins(self, layers: Sequence[int]) -> list[Origin]:
-        """Return the origins of those of `layers` that have a second moment here. Raises `StatisticsError`."""
-        return stored_origins(self.folder, layers)
-
     def factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor | None:
         """Return the Cholesky factor of C: lower triangular L with C = L L^T, (d_in, d_in), float64.
 
@@ -118,10 +109,7 @@ class SecondMoments:
         Raises:
             StatisticsError: there is no second moment of this layer.
         """
-        path = _factor_file(self.folder, layer)
-        if not self._is_of_moment(path, layer):
-            self._compute_factor(layer, device)
-        with safe_open(path, framework="pt", device=str(device)) as stored:
+        with safe_open(self._factor_file(layer, device), framework="pt", device=str(device)) as stored:
             transposed: Tensor = stored.get_tensor("factor_transposed")
         return transposed.T if transposed.numel() else None
 
@@ -136,8 +124,7 @@ class SecondMoments:
     def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
         """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
         for layer in layers:
-            if not self._is_of_moment(_factor_file(self.folder, layer), layer):
-                self._compute_factor(layer, device)
+            self._factor_file(layer, device)
 
     def eigenvectors(self, layer: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return the eigenvalues of C, ascending, (d_in,), and its eigenvectors, as columns, (d_in, d_in), float64.
@@ -147,48 +134,51 @@ class SecondMoments:
         Raises:
             StatisticsError: there is no second moment of this layer.
         """
-        path = _eigenvector_file(self.folder, layer)
-        if not self._is_of_moment(path, layer):
-            identity = _identity(self.folder, layer)
-            values, vectors = torch.linalg.eigh(self.moment(layer).to(device).double())
-            tensors = {"eigenvalues": values, "eigenvectors_transposed": vectors.T}
-            store(path, tensors, {"moment": identity})
+        path = self._derived(layer, "eigenvectors", _eigenvectors, device)
         with safe_open(path, framework="pt", device=str(device)) as stored:
             transposed: Tensor = stored.get_tensor("eigenvectors_transposed")
             return stored.get_tensor("eigenvalues"), transposed.T
 
-    def _is_of_moment(self, path: Path, layer: int) -> bool:
-        """Return True if the file exists and was computed from the second moment that is there now."""
-        try:
-            with safe_open(path, framework="pt") as stored:
-                return bool((stored.metadata() or {}).get("moment") == _identity(self.folder, layer))
-        except (OSError, SafetensorError):
-            return False  # missing or damaged
+    def _factor_file(self, layer: int, device: torch.device | str) -> Path:
+        return self._derived(layer, "cholesky", _factor, device)
 
-    def _compute_factor(self, layer: int, device: torch.device | str) -> None:
-        identity = _identity(self.folder, layer)
-        matrix = self.moment(layer).to(device).double()
-        factor = factor_in_place(matrix)
-        transposed = matrix.new_empty(0) if factor is None else factor.T
-        store(_factor_file(self.folder, layer), {"factor_transposed": transposed}, {"moment": identity})
+    def _derived(
+        self, layer: int, name: str, compute: Callable[[Tensor], dict[str, Tensor]], device: torch.device | str
+    ) -> Path:
+        """Return the file of what `compute` makes of C, float64; make it if it is missing, damaged or of another C."""
+        path = self.folder / f"layer_{layer}.{name}.safetensors"
+        # A digest of all that the second moment's file says of itself tells what was computed from it.
+        about = json.dumps(_metadata(self.folder, layer), sort_keys=True)
+        identity = hashlib.sha256(about.encode()).hexdigest()
+        with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as stored:
+            if (stored.metadata() or {}).get("moment") == identity:
+                return path
+        store(path, compute(self.moment(layer).to(device).double()), {"moment": identity})
+        return path
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """The source of a stored second moment.
+def _factor(moment: Tensor) -> dict[str, Tensor]:
+    factor = factor_in_place(moment)
+    return {"factor_transposed": moment.new_empty(0) if factor is None else factor.T}
 
-    Attributes:
-        count: key vectors that were seen.
-        corpus_sha256: of the token ids that were read; None where it was published.
-        model_digest: of the base model.
-        published: the file that it was published in; None where it was collected here.
+
+def _eigenvectors(moment: Tensor) -> dict[str, Tensor]:
+    values, vectors = torch.linalg.eigh(moment)
+    return {"eigenvalues": values, "eigenvectors_transposed": vectors.T}
+
+
+def factor_in_place(matrix: Tensor) -> Tensor | None:
+    """Return the lower triangular L with matrix = L L^T, in `matrix`'s memory; None if not positive definite.
+
+    Args:
+        matrix: symmetric, (n, n), contiguous. What it holds is lost: GPT-J's takes 2.1 GB in float64, and a second copy
+            as much.
     """
-
-    layer: int
-    count: int
-    corpus_sha256: str | None
-    model_digest: str
-    published: str | None = None
+    # The transpose of a symmetric matrix is the matrix itself, and column-major, as LAPACK takes it.
+    transposed = matrix.T
+    failed = torch.empty(0, dtype=torch.int32, device=matrix.device)
+    torch.linalg.cholesky_ex(transposed, out=(transposed, failed))
+    return None if int(failed) else transposed
 
 
 def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
@@ -225,11 +215,6 @@ def _metadata(folder: Path, layer: int) -> dict[str, str]:
         raise StatisticsError(f"{path} cannot be read ({error}); remove it to make it anew") from error
 
 
-def _identity(folder: Path, layer: int) -> str:
-    """Return a digest of all that a second moment's file says of itself, to keep with what is computed from it."""
-    return hashlib.sha256(json.dumps(_metadata(folder, layer), sort_keys=True).encode()).hexdigest()
-
-
 def _store_moment(folder: Path, moment: Tensor, origin: Origin) -> None:
     moment = moment.cpu()
     known = {name: str(value) for name, value in asdict(origin).items() if value is not None}
@@ -249,11 +234,3 @@ def _remove_stale_checkpoints(folder: Path) -> None:
 
 def _moment_file(folder: Path, layer: int) -> Path:
     return folder / f"layer_{layer}.safetensors"
-
-
-def _factor_file(folder: Path, layer: int) -> Path:
-    return folder / f"layer_{layer}.cholesky.safetensors"
-
-
-def _eigenvector_file(folder: Path, layer: int) -> Path:
-    return folder / f"layer_{layer}.eigenvectors.safetensors"

@@ -31,17 +31,12 @@ _SUM, _COUNT = "mom2.mom2.npy", "mom2.count.npy"
 
 @dataclass(frozen=True, slots=True)
 class PublishedMoment:
-    """The file of one layer. Its form was checked; its numbers are not read yet.
-
-    Attributes:
-        count: key vectors that were summed.
-        checksum: CRC-32 of the sum, as the file tells it.
-    """
+    """The file of one layer. Its form was checked; its numbers are not read yet."""
 
     layer: int
     path: Path
-    count: int
-    checksum: int
+    count: int  # key vectors that were summed
+    checksum: int  # CRC-32 of the sum, as the file tells it
     d_in: int
 
     @property

@@ -46,7 +46,9 @@ def sampled_texts(
         if kept.exists():
             texts = json.loads(kept.read_text(encoding="utf-8"))
         else:
-            generator = torch.Generator().manual_seed(_seed_of(seed, number))
+            # The batch's own seed does not depend on the batches before it. PyTorch takes 32 bits.
+            own_seed = int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4])
+            generator = torch.Generator().manual_seed(own_seed)
             rows = _sample(model, min(LENGTH_TOKENS, model.max_length), generator, before_each_token)
             texts = [text for row in rows.tolist() for text in _texts(model, row)]
             durable.write(kept, json.dumps(texts))
@@ -54,11 +56,6 @@ def sampled_texts(
         if without_text == MOST_WITHOUT_TEXT:
             raise StatisticsError(f"{model.name} samples no text to collect second moments from; name a corpus instead")
         yield from texts
-
-
-def _seed_of(seed: int, number: int) -> int:
-    """Return the batch's own seed, which does not depend on the batches before it. PyTorch takes 32 bits."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4])
 
 
 @torch.no_grad()

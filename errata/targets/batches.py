@@ -19,18 +19,12 @@ SATURATED_TOKENS = {"cpu": 1_024, "cuda": 16_384}
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The size of one search, or of several together.
-
-    Attributes:
-        rows: how many are run.
-        suffix, prefix: longest of them, in tokens; all rows are padded to these.
-        predictions: how many distributions over the vocabulary are computed.
-    """
+    """The size of one search, or of several together."""
 
     rows: int
-    suffix: int
-    prefix: int
-    predictions: int
+    suffix: int  # the longest, in tokens, to which all rows are padded
+    prefix: int  # likewise
+    predictions: int  # distributions over the vocabulary that are computed
 
     @property
     def order(self) -> tuple[int, int]:

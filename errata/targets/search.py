@@ -111,16 +111,11 @@ def facts_to_search(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A prompt of a fact, bare or behind a context prefix, followed by all but the last of the object's tokens.
-
-    Attributes:
-        fact: number of the fact among those of its subject.
-        first: place in the suffix at which the first token of the object is predicted.
-    """
+    """A prompt of a fact, bare or behind a context prefix, followed by all but the last of the object's tokens."""
 
     prompt: SubjectPrompt
-    fact: int
-    first: int
+    fact: int  # number of the fact among those of its subject
+    first: int  # place in the suffix at which the first token of the object is predicted
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +187,15 @@ def _search_in_batches(
 
 @dataclass(frozen=True, slots=True)
 class _Predictions:
-    """The places at which the objects' tokens are predicted, one entry for each token of each row.
+    """The places at which the objects' tokens are predicted, one entry for each token of each row."""
 
-    Attributes:
-        row, position: of the suffix rows, (tokens,).
-        token_id: what should be predicted there, (tokens,).
-        fact: fact of the batch that it belongs to, (tokens,).
-        weight: 1 / (rows of the fact * tokens of its object), float32, (tokens,).
-        subject: subject of the batch that each fact belongs to, (facts,).
-        share: 1 / facts of its subject, float32, (facts,).
-    """
-
-    row: Tensor
-    position: Tensor
-    token_id: Tensor
-    fact: Tensor
-    weight: Tensor
-    subject: Tensor
-    share: Tensor
+    row: Tensor  # of the suffix rows, (tokens,)
+    position: Tensor  # in its row, (tokens,)
+    token_id: Tensor  # what should be predicted there, (tokens,)
+    fact: Tensor  # fact of the batch that it belongs to, (tokens,)
+    weight: Tensor  # 1 / (rows of the fact * tokens of its object), float32, (tokens,)
+    subject: Tensor  # subject of the batch that each fact belongs to, (facts,)
+    share: Tensor  # 1 / facts of its subject, float32, (facts,)
 
     @classmethod
     def of(cls, searches: Sequence[_Search], device: torch.device) -> _Predictions:

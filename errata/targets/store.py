@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,15 +19,11 @@ from errata.facts import Fact
 from errata.files import durable
 from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
+from errata.model.hidden_states import SubjectStates
 
-SEARCH = 1
-"""Version of the search. Raise it with any change that finds other targets."""
-
-STATES = 1
-"""Version of the computation of keys and hidden states."""
-
-NAME = "targets"
-"""Name of the tensor in its file; it dates from when only targets were kept."""
+SEARCH = 1  # version of the search; raise it with any change that finds other targets
+STATES = 1  # version of the computation of keys and hidden states
+NAME = "targets"  # of the tensor in its file; it dates from when only targets were kept
 
 
 def target_key(
@@ -90,6 +87,29 @@ class BuildStore:
 
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"
+
+
+def base_states(states: SubjectStates, key_layer: int, output_layer: int, store: BuildStore) -> tuple[Tensor, Tensor]:
+    """Return what the first `states.read` gives of the unedited model; read only what `store` does not hold.
+
+    The first edited layer is written from them. If the store holds all facts, or all but a few, `states` stays before
+    block 0.
+    """
+    model, facts, contexts = states.model, states.facts, states.contexts
+    names = [states_key(model, fact, contexts, key_layer, output_layer) for fact in facts]
+    kept = [store.load(name) for name in names]
+    missing = [place for place, of_fact in enumerate(kept) if of_fact is None]
+    if missing:
+        of_missing = states
+        if len(missing) < len(facts):
+            of_missing = SubjectStates(model, [facts[place] for place in missing], contexts)
+        read = torch.cat(of_missing.read(key_layer, output_layer), dim=1).cpu()
+        for place, of_fact in zip(missing, read, strict=True):
+            store.save(names[place], of_fact)
+            kept[place] = of_fact
+    found = torch.stack([of_fact for of_fact in kept if of_fact is not None]).to(model.device)
+    d_in = model.weight(key_layer).shape[1]
+    return found[:, :d_in], found[:, d_in:]
 
 
 def _sha256(tensor: Tensor) -> str:

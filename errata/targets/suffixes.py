@@ -23,28 +23,20 @@ from errata.model.tokens import SubjectPrompt, padded
 
 @dataclass(frozen=True, slots=True)
 class Suffixes:
-    """R rows of tokens. S is the longest suffix, which begins with the subject's last token; P is the longest prefix.
+    """R rows of tokens. S is the longest suffix, which begins with the subject's last token; P the longest prefix."""
 
-    Attributes:
-        layer: L.
-        owner: number of the offset that a row gets, (R,).
-        hidden: output of block L on suffix positions, (R, S, d_model).
-        positions: of the suffix, (1, S), the same for all rows, which are moved along for that: blocks above L see
-            distances between positions alone. (R, S) where there is no room for it.
-        mask: added to attention scores, 0 or the lowest number, (R, 1, S, P + S).
-        prefix: per block above L, the keys and values of the prefix, each (R, heads, P, d_head).
-        first_read: the first suffix position that final hidden states are read from.
-        unmoved: what the MLP of block L + 1 gives after the subject, (R, S - 1, d_model), where no offset moves it.
-    """
-
-    layer: int
-    owner: Tensor
-    hidden: Tensor
+    layer: int  # L
+    owner: Tensor  # number of the offset that a row gets, (R,)
+    hidden: Tensor  # output of block L on suffix positions, (R, S, d_model)
+    # Of the suffix, (1, S), the same for all rows, which are moved along for that: blocks above L see distances
+    # between positions alone. (R, S) where there is no room for it.
     positions: Tensor
-    mask: Tensor
-    prefix: dict[int, tuple[Tensor, Tensor]]
-    first_read: int
-    unmoved: Tensor | None
+    mask: Tensor  # added to attention scores, 0 or the lowest number, (R, 1, S, P + S)
+    prefix: dict[int, tuple[Tensor, Tensor]]  # keys and values by block above L, each (R, heads, P, d_head)
+    first_read: int  # the first suffix position that final hidden states are read from
+    unmoved: (
+        Tensor | None
+    )  # what the MLP of block L + 1 gives after the subject, (R, S - 1, d_model), if nothing moves it
 
     @classmethod
     @torch.no_grad()
@@ -123,9 +115,10 @@ class Suffixes:
     def _unmoved(self, model: EditableModel) -> Tensor | None:
         if not model.is_parallel or self.hidden.shape[1] == 1:
             return None
-        remembering = _Remembering(model.mlp(self.layer + 1))
-        self._run_blocks(model, self.layer + 2, self.hidden, {self.layer + 1: remembering})
-        return remembering.output[:, 1:].contiguous()
+        outputs: list[Tensor] = []
+        with model.mlp(self.layer + 1).register_forward_hook(lambda *call: outputs.append(call[-1])):
+            self._run_blocks(model, self.layer + 2, self.hidden, {})
+        return outputs[0][:, 1:].contiguous()
 
     def _run_blocks(self, model: EditableModel, stop: int, hidden: Tensor, mlps: dict[int, nn.Module]) -> Tensor:
         """Run blocks L + 1 to `stop` - 1 on the suffixes, which see their prefixes."""
@@ -156,27 +149,12 @@ class _AtSubject(nn.Module):
         return torch.cat([self._mlp(hidden[:, :1].contiguous()), self._after], dim=1)
 
 
-class _Remembering(nn.Module):
-    """An MLP that remembers its output."""
-
-    def __init__(self, mlp: nn.Module) -> None:
-        super().__init__()
-        self._mlp = mlp
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        output: Tensor = self._mlp(hidden)
-        self.output = output
-        return output
-
-
 def _keys_and_values(
     model: EditableModel, layer: int, hidden: Tensor, positions: Tensor, seen_as: Tensor
 ) -> dict[int, tuple[Tensor, Tensor]]:
     """Return the keys and values of prefixes, (R, P, d_model), in the blocks above `layer`; {} if all are empty.
 
-    Args:
-        positions: (R or 1, P); negative where a row has no such position.
-        seen_as: the same, (R, P), but for those: there, later than every query.
+    Where a row has no such position, `positions`, (R or 1, P), is negative, and `seen_as`, (R, P), after every query.
     """
     cache = Recording()
     if hidden.shape[1]:

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import weighed_keys
+from errata.methods.method import Inputs
 from errata.methods.refinement import refine
 from errata.methods.spread import spread, write_layers
 from errata.model import EditableModel
@@ -102,7 +103,8 @@ def test_updates_are_those_of_the_plain_spread(
     model, moments, facts, settings = subject
     contexts = sample_contexts(model, seed=0)
     targets = find_targets(model, facts, contexts, settings)
-    deltas = spread(weighed_keys(moments, settings), model, facts, targets, contexts, settings.layers)
+    inputs = Inputs(model, facts, contexts, settings, moments)
+    deltas = spread(inputs, targets, weighed_keys(inputs))
     expected = plain_spread(model, facts, targets, contexts, settings, moments)
     assert list(deltas) == list(settings.layers)
     for layer, delta in deltas.items():
@@ -118,10 +120,10 @@ def test_refined_updates_are_those_of_the_plain_refinement(
     settings = dataclasses.replace(settings, refinement_steps=3)
     contexts = sample_contexts(model, seed=0)
     targets = find_targets(model, facts, contexts, settings)
-    adjust = weighed_keys(moments, settings)
-    written = dict(write_layers(adjust, model, facts, targets, contexts, settings.layers))
+    inputs = Inputs(model, facts, contexts, settings, moments)
+    written = dict(write_layers(inputs, targets, weighed_keys(inputs)))
     plainly_written = plain_layers(model, facts, targets, contexts, settings, moments)
-    deltas = refine(model, facts, contexts, settings, moments, written.items())
+    deltas = refine(inputs, written.items())
     expected = plain_refinement(model, facts, contexts, settings, moments, plainly_written)
     assert tuple(deltas) == settings.layers
     for layer, delta in deltas.items():

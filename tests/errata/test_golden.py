@@ -19,6 +19,7 @@ from errata.demo import DEMO
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import weighed_keys
+from errata.methods.method import Inputs
 from errata.methods.spread import spread
 from errata.model import EditableModel
 from errata.model.architectures import ARCHITECTURES
@@ -157,10 +158,10 @@ def test_keys_and_hidden_states_are_the_authors(golden: Golden) -> None:
 
 
 def test_updates_are_the_authors_and_do_what_theirs_did(golden: Golden) -> None:
-    given = (golden.model, golden.facts, golden.tensors["z"], golden.contexts)
-    settings, moments = golden.hyperparameters, golden.moments
-    deltas = spread(weighed_keys(moments, settings), *given, settings.layers)
-    plain = plain_spread(*given, settings, moments)
+    given = (golden.hyperparameters, golden.moments)
+    inputs = Inputs(golden.model, golden.facts, golden.contexts, *given)
+    deltas = spread(inputs, golden.tensors["z"], weighed_keys(inputs))
+    plain = plain_spread(golden.model, golden.facts, golden.tensors["z"], golden.contexts, *given)
     assert list(deltas) == list(plain) == list(golden.hyperparameters.layers)
     for layer in deltas:
         assert relative_error(deltas[layer].dense(), golden.update(layer)) < TOLERANCE

@@ -8,29 +8,15 @@ takes, and the update of many facts is the sum of theirs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from errata.deltas import Delta
 from errata.errors import InvalidHyperparameters
-from errata.facts import Fact
 from errata.hyperparameters import MendHyperparameters
 from errata.methods.mend.gradient_terms import gradient_terms, prefixes_of
 from errata.methods.mend.network import moment_factors, network_of
-from errata.methods.method import Method, OnProgress
-from errata.model import EditableModel
-from errata.second_moments import SecondMoments
-from errata.targets.store import BuildStore
+from errata.methods.method import Inputs, Method
 
 
-def find_updates(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    contexts: Sequence[str],
-    hyperparameters: MendHyperparameters,
-    second_moments: SecondMoments,
-    store: BuildStore | None,
-    on_progress: OnProgress,
-) -> dict[int, Delta]:
+def find_updates(inputs: Inputs[MendHyperparameters]) -> dict[int, Delta]:
     """Return the update of each layer. Its rank is at most twice the number of the facts' tokens.
 
     The network lies in the folder of the second moments; `store` is not used.
@@ -39,18 +25,18 @@ def find_updates(
         StatisticsError: no network was trained for this model, or it has no second moments.
         InvalidHyperparameters: it was trained for other layers.
     """
-    network = network_of(second_moments.folder, model.digest).to(model.device)
-    layers = hyperparameters.layers
+    model, moments, layers = inputs.model, inputs.second_moments, inputs.hyperparameters.layers
+    network = network_of(moments.folder, model.digest).to(model.device)
     if layers != network.layers:
         detail = f"are {list(layers)}, but the network was trained for {list(network.layers)}"
         raise InvalidHyperparameters("layers", detail)
-    on_progress("spread", 0, len(layers))
-    terms = gradient_terms(model, facts, layers, prefixes_of(contexts))
-    factors = network(terms, moment_factors(second_moments, layers, model.device))
+    inputs.on_progress("spread", 0, len(layers))
+    terms = gradient_terms(model, inputs.facts, layers, prefixes_of(inputs.contexts))
+    factors = network(terms, moment_factors(moments, layers, model.device))
     deltas = {}
     for done, layer in enumerate(layers, start=1):
         deltas[layer] = Delta.of_factors(factors[layer].left.T.double(), factors[layer].right.double())
-        on_progress("spread", done, len(layers))
+        inputs.on_progress("spread", done, len(layers))
     return deltas
 
 

@@ -7,74 +7,29 @@ object, so that a fact's terms do not depend on the facts beside it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
 
 from errata.facts import Fact
+from errata.methods.object_losses import Continuations, Pair
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
-from errata.model.tokens import padded, target_ids
-
-OnOutput = Callable[[Tensor, Tensor], Tensor]
-Pair = tuple[Sequence[int], Sequence[int]]
+from errata.model.tokens import target_ids
 
 
 @dataclass(frozen=True, slots=True)
 class GradientTerms:
-    """The gradient terms of some facts' tokens, by layer.
+    """The gradient terms of some facts' tokens, by layer."""
 
-    Attributes:
-        inputs: u of each token, (tokens, d_in), float32.
-        gradients: delta of each token, (tokens, d_model), float32.
-        fact: the index of the fact that a token belongs to, (tokens,).
-    """
-
-    inputs: dict[int, Tensor]
-    gradients: dict[int, Tensor]
-    fact: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Continuations:
-    """Token ids of prompts, each with a continuation to predict.
-
-    Attributes:
-        rows: prompt and continuation but for its last token, which nothing follows.
-        row, position: where each token of the continuations is predicted, (tokens,).
-        token_id: those tokens, (tokens,).
-        weight: 1 / tokens of the continuation, float32, (tokens,).
-    """
-
-    rows: list[list[int]]
-    row: Tensor
-    position: Tensor
-    token_id: Tensor
-    weight: Tensor
-
-    @classmethod
-    def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
-        """Arrange pairs of prompt and continuation, neither empty."""
-        predictions = [
-            (row, len(prompt) - 1 + place, token_id, 1 / len(continuation))
-            for row, (prompt, continuation) in enumerate(pairs)
-            for place, token_id in enumerate(continuation)
-        ]
-        places = (torch.tensor(column, device=device) for column in zip(*predictions, strict=True))
-        return cls([[*prompt, *continuation[:-1]] for prompt, continuation in pairs], *places)
-
-    def log_probabilities(self, model: EditableModel) -> Tensor:
-        """Return log probabilities at each predicted token's place, (tokens, vocabulary), float32."""
-        hidden = model.run(0, model.num_layers, model.embed(padded(self.rows, model.device)))
-        return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
-
-    def loss(self, log_probabilities: Tensor) -> Tensor:
-        """Sum -log p(continuation) / its tokens over the prompts, ()."""
-        return -(log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight).sum()
+    inputs: dict[int, Tensor]  # u of each token, (tokens, d_in), float32
+    gradients: dict[int, Tensor]  # delta of each token, (tokens, d_model), float32
+    fact: Tensor  # the index of the fact that a token belongs to, (tokens,)
 
 
 def prefixes_of(contexts: Sequence[str]) -> tuple[str, ...]:
@@ -112,8 +67,7 @@ def gradient_terms(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     """A fact, by its index, behind a prefix of `skip` tokens."""
 
     fact: int
@@ -127,16 +81,13 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
     inputs: dict[int, Tensor] = {}
     offsets: dict[int, Tensor] = {}
 
-    def observe(layer: int) -> OnOutput:
-        def observed(entering: Tensor, leaving: Tensor) -> Tensor:
-            inputs[layer] = entering.detach()
-            offsets[layer] = torch.zeros_like(leaving, requires_grad=True)
-            return leaving + offsets[layer]
+    def observed(layer: int, entering: Tensor, leaving: Tensor) -> Tensor:
+        inputs[layer] = entering.detach()
+        offsets[layer] = torch.zeros_like(leaving, requires_grad=True)
+        return leaving + offsets[layer]
 
-        return observed
-
-    with torch.enable_grad(), changing_outputs(model, {layer: observe(layer) for layer in layers}):
-        loss = asked.loss(asked.log_probabilities(model)) / num_prefixes
+    with torch.enable_grad(), changing_outputs(model, layers, observed):
+        loss = asked.losses(asked.run(model)).sum() / num_prefixes
     gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
     columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
     fact, first, stop = torch.tensor(columns, device=model.device).T
@@ -150,16 +101,18 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
 
 
 @contextmanager
-def changing_outputs(model: EditableModel, changes: Mapping[int, OnOutput]) -> Iterator[None]:
+def changing_outputs(
+    model: EditableModel, layers: Iterable[int], change: Callable[[int, Tensor, Tensor], Tensor]
+) -> Iterator[None]:
     """Change the output of each layer's down-projection in runs inside this context.
 
-    `changes` are given the input and the output of a down-projection, and return the new output.
+    `change` is given the layer, the input and the output of its down-projection, and returns the new output.
     """
 
-    def hook(change: OnOutput) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
-        return lambda module, inputs, output: change(inputs[0], output)
+    def hook(layer: int, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return change(layer, inputs[0], output)
 
     with ExitStack() as hooks:
-        for layer, change in changes.items():
-            hooks.enter_context(model.down_projection(layer).register_forward_hook(hook(change)))
+        for layer in layers:
+            hooks.enter_context(model.down_projection(layer).register_forward_hook(partial(hook, layer)))
         yield

@@ -43,28 +43,19 @@ FIRST_SHARE = 0.4  # of delta's deviation, by which a key of usual size changes 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """An update left @ right, as a sum over the tokens that it is made of.
+    """An update left^T @ right, as a sum over the tokens that it is made of."""
 
-    Attributes:
-        left: -alpha delta~ of each token, (tokens, d_model), float32.
-        right: u~ of each token, (tokens, d_in), float32.
-    """
-
-    left: Tensor
-    right: Tensor
+    left: Tensor  # -alpha delta~ of each token, (tokens, d_model), float32
+    right: Tensor  # u~ of each token, (tokens, d_in), float32
 
 
 class MendNetwork(nn.Module):
-    """The network of one base model, for the layers that it was trained for.
-
-    Attributes:
-        layers: ascending.
-    """
+    """The network of one base model, for the layers that it was trained for."""
 
     def __init__(self, layers: tuple[int, ...], d_in: int, d_model: int, rank: int) -> None:
         """Make an untrained network. V depends on torch's seed. All layers' matrices are (d_model, d_in)."""
         super().__init__()
-        self.layers = layers
+        self.layers = layers  # ascending
         self._d_in = d_in
         width, many = d_in + d_model, len(layers)
         repeated = range(NUM_RESIDUAL_LAYERS)

@@ -17,23 +17,18 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from errata.errors import NotFinite, StatisticsError
 from errata.facts import Fact
-from errata.methods.mend.gradient_terms import (
-    Continuations,
-    OnOutput,
-    Pair,
-    changing_outputs,
-    gradient_terms,
-    prefixes_of,
-)
+from errata.methods.mend.gradient_terms import changing_outputs, gradient_terms, prefixes_of
 from errata.methods.mend.network import Factors, MendNetwork, moment_factors
+from errata.methods.object_losses import Continuations, Pair
 from errata.model import EditableModel
 from errata.model.tokens import target_ids
 from errata.second_moments import SecondMoments
@@ -44,34 +39,23 @@ GIVEN = 2  # how many of them are given before the first that is compared
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Settings of a network's training.
+    """Settings of a network's training."""
 
-    Attributes:
-        num_steps: updates of the network.
-        facts_per_step: all edits of a step together, some of one fact each, others of several.
-        edit_sizes: facts of an edit, by turns.
-        rank: of the network's layers.
-        learning_rate: Adam's step size, and for log alpha `alpha_rate`.
-        edit_weight: c_edit.
-        prefixed_share: of the steps whose prompts may stand behind a context prefix, which makes their rows long.
-    """
-
-    num_steps: int = 600
-    facts_per_step: int = 10
-    edit_sizes: tuple[int, ...] = (1, 10)
-    rank: int = 64
-    learning_rate: float = 2e-3
-    alpha_rate: float = 0.03
-    edit_weight: float = 0.5
+    num_steps: int = 600  # updates of the network
+    facts_per_step: int = 10  # all edits of a step together, some of one fact each, others of several
+    edit_sizes: tuple[int, ...] = (1, 10)  # facts of an edit, by turns
+    rank: int = 64  # of the network's layers
+    learning_rate: float = 2e-3  # Adam's step size
+    alpha_rate: float = 0.03  # the same for log alpha
+    edit_weight: float = 0.5  # c_edit
     num_warmup_steps: int = 50
     clip_norm: float = 1.0
-    prefixed_share: float = 0.2
+    prefixed_share: float = 0.2  # of the steps whose prompts may stand behind a context prefix, which makes them long
     num_facts_normalised_by: int = 400
     seed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Losses:
+class Losses(NamedTuple):
     """The losses of one step, in nats: means over what should follow the edits, and over what should not."""
 
     edit: float
@@ -83,16 +67,11 @@ class TrainingData:
     """The data that a network learns from.
 
     Facts with one subject and relation are alternatives: one edit never has two of them.
-
-    Attributes:
-        facts: with paraphrases; at least as many subjects as a step has facts. Neighbours are what must not follow.
-        contexts: prefixes that may stand before a prompt.
-        texts: token ids of unrelated texts, each of `WINDOW` tokens at least.
     """
 
-    facts: Mapping[str, Sequence[Fact]]
-    contexts: Sequence[str]
-    texts: Sequence[Sequence[int]]
+    facts: Mapping[str, Sequence[Fact]]  # by subject, with paraphrases, and neighbours, which must not follow
+    contexts: Sequence[str]  # prefixes that may stand before a prompt
+    texts: Sequence[Sequence[int]]  # token ids of unrelated texts, each of `WINDOW` tokens at least
 
     @classmethod
     def of(
@@ -139,15 +118,19 @@ def train(
         network = MendNetwork(tuple(layers), d_in, d_model, training.rank)
     network.to(model.device)
     factors, prefixes = moment_factors(second_moments, layers, model.device), prefixes_of(data.contexts)
-    network.normalise_by(gradient_terms(model, _some_facts(data, training), layers, prefixes))
-    optimizer = _optimizer(network, training)
+    draw = random.Random(training.seed)
+    subjects = draw.sample(sorted(data.facts), min(training.num_facts_normalised_by, len(data.facts)))
+    some_facts = [draw.choice(data.facts[subject]) for subject in subjects]
+    network.normalise_by(gradient_terms(model, some_facts, layers, prefixes))
+    others = [parameter for parameter in network.parameters() if parameter is not network.log_alpha]
+    groups = [
+        {"params": others, "lr": training.learning_rate},
+        {"params": [network.log_alpha], "lr": training.alpha_rate},
+    ]
+    optimizer = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_learning_rate_factor, training))
     for step in range(training.num_steps):
-        factor = _learning_rate_factor(step, training)
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        edit, locality = _losses(
-            model, network, factors, prefixes_of(data.contexts), _draw(model, data, training, step)
-        )
+        edit, locality = _losses(model, network, factors, prefixes, _draw(model, data, training, step))
         loss = training.edit_weight * edit + locality
         if not loss.isfinite():
             raise NotFinite(f"the loss of MEND's training left the finite numbers at step {step + 1}")
@@ -155,49 +138,23 @@ def train(
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), training.clip_norm)
         optimizer.step()
+        schedule.step()
         on_step(step + 1, Losses(edit.item(), locality.item()))
     return network.requires_grad_(False)
 
 
-def as_dict(training: Training) -> dict[str, Any]:
-    """Return plain JSON values."""
-    return {**asdict(training), "edit_sizes": list(training.edit_sizes)}
-
-
-def _some_facts(data: TrainingData, training: Training) -> list[Fact]:
-    draw = random.Random(training.seed)
-    subjects = draw.sample(sorted(data.facts), min(training.num_facts_normalised_by, len(data.facts)))
-    return [draw.choice(data.facts[subject]) for subject in subjects]
-
-
-def _optimizer(network: MendNetwork, training: Training) -> torch.optim.Adam:
-    others = [parameter for parameter in network.parameters() if parameter is not network.log_alpha]
-    return torch.optim.Adam(
-        [
-            {"params": others, "initial_lr": training.learning_rate},
-            {"params": [network.log_alpha], "initial_lr": training.alpha_rate},
-        ]
-    )
-
-
-def _learning_rate_factor(step: int, training: Training) -> float:
+def _learning_rate_factor(training: Training, step: int) -> float:
     return min(1.0, (step + 1) / training.num_warmup_steps) * (1 + math.cos(math.pi * step / training.num_steps)) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The edits of one step, and the prompts that the edited models are run on.
-
-    Attributes:
-        facts: of all edits, one edit after another; each has `edit_size`.
-        following: pairs that each edit should follow, one edit after another, as many for each.
-        staying: pairs that it should not, likewise.
-    """
+    """The edits of one step, and the prompts that the edited models are run on, one edit after another."""
 
     facts: list[Fact]
-    edit_size: int
-    following: list[Pair]
-    staying: list[Pair]
+    edit_size: int  # facts of each edit
+    following: list[Pair]  # what each edit should change, as many for each
+    staying: list[Pair]  # what it should not, likewise
 
     @property
     def num_edits(self) -> int:
@@ -242,17 +199,17 @@ def _losses(
     terms = gradient_terms(model, step.facts, network.layers, prefixes)
     staying = Continuations.of(step.staying, model.device)
     with torch.no_grad():
-        base = staying.log_probabilities(model)
+        base = staying.run(model)
     asked = Continuations.of([*step.following, *step.staying], model.device)
     edits = torch.arange(step.num_edits, device=model.device)
     edit_of_row = torch.cat(
         [edits.repeat_interleave(len(pairs) // step.num_edits) for pairs in (step.following, step.staying)]
     )
     with edited_apart(model, network(terms, factors), terms.fact // step.edit_size, edit_of_row):
-        edited = asked.log_probabilities(model)
+        edited = asked.run(model)
     num_following = int((asked.row < len(step.following)).sum())
     following = Continuations.of(step.following, model.device)
-    edit_loss = following.loss(edited[:num_following]) / len(step.following)
+    edit_loss = following.losses(edited[:num_following]).sum() / len(step.following)
     divergence = (base.exp() * (base - edited[num_following:])).sum(-1)
     return edit_loss, (divergence * staying.weight).sum() / len(step.staying)
 
@@ -269,13 +226,8 @@ def edited_apart(
     """
     is_own = (edit_of_row[:, None] == edit_of_token).float()[:, None]  # (rows, 1, tokens)
 
-    def change(layer: int) -> OnOutput:
-        update = factors[layer]
+    def changed(layer: int, entering: Tensor, leaving: Tensor) -> Tensor:
+        shares = (entering.float() @ factors[layer].right.T) * is_own
+        return leaving + (shares @ factors[layer].left).to(leaving.dtype)
 
-        def changed(entering: Tensor, leaving: Tensor) -> Tensor:
-            shares = (entering.float() @ update.right.T) * is_own
-            return leaving + (shares @ update.left).to(leaving.dtype)
-
-        return changed
-
-    return changing_outputs(model, {layer: change(layer) for layer in factors})
+    return changing_outputs(model, factors, changed)

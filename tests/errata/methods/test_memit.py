@@ -13,6 +13,7 @@ from errata.errors import Cancelled, InvalidFacts, InvalidHyperparameters
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import build, weighed_keys
+from errata.methods.method import Inputs
 from errata.methods.spread import spread
 from errata.model import EditableModel, digest_of
 from errata.model.hidden_states import SubjectStates
@@ -138,8 +139,8 @@ def test_a_bfloat16_model_is_edited_as_a_float32_one(
     objects = [fact.object for fact in facts]
     num_tokens = [len(target_ids(rounded.tokenizer, fact.object)) for fact in facts]
     assert not set(greedy_answers(rounded, prompts, num_tokens)) & set(objects)
-    adjust = weighed_keys(demo_moments, demo_hyperparameters)
-    deltas = spread(adjust, rounded, facts, targets[rounded], contexts, demo_hyperparameters.layers)
+    inputs = Inputs(rounded, facts, contexts, demo_hyperparameters, demo_moments)
+    deltas = spread(inputs, targets[rounded], weighed_keys(inputs))
     with rounded.using(edited_weights(rounded, deltas)):
         assert greedy_answers(rounded, prompts, num_tokens) == objects
 

@@ -22,9 +22,10 @@ from errata.errors import InvalidHyperparameters, StatisticsError
 from errata.facts import Fact, FactSet, Neighbor
 from errata.hyperparameters import MendHyperparameters
 from errata.methods import METHODS
-from errata.methods.mend.gradient_terms import Continuations, gradient_terms
+from errata.methods.mend.gradient_terms import gradient_terms
 from errata.methods.mend.network import FILE_NAME, MendNetwork, moment_factors
 from errata.methods.mend.training import Losses, Training, TrainingData, edited_apart, train
+from errata.methods.object_losses import Continuations
 from errata.model import EditableModel
 from errata.model.tokens import target_ids
 from errata.second_moments import SecondMoments
@@ -115,7 +116,7 @@ def test_each_row_of_a_batch_runs_with_its_own_edit(demo: EditableModel, demo_mo
     pair = demo.tokenizer("Sony has its headquarters in")["input_ids"], target_ids(demo.tokenizer, "Tokyo")
     rows = Continuations.of([pair, pair], demo.device)
     with edited_apart(demo, factors, terms.fact, torch.arange(2)):
-        together = rows.log_probabilities(demo)
+        together = rows.run(demo)
     for fact in range(2):
         own = terms.fact == fact
         deltas = {
@@ -123,7 +124,7 @@ def test_each_row_of_a_batch_runs_with_its_own_edit(demo: EditableModel, demo_mo
             for layer in LAYERS
         }
         with demo.using(edited_weights(demo, deltas)):
-            alone = rows.log_probabilities(demo)
+            alone = rows.run(demo)
         torch.testing.assert_close(together[rows.row == fact], alone[rows.row == fact], rtol=1e-3, atol=1e-3)
     assert not torch.allclose(together[rows.row == 0], together[rows.row == 1], atol=0.1)
 

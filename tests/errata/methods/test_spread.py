@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.closed_form import adjusted_keys
 from errata.methods.memit import weighed_keys
+from errata.methods.method import Inputs
 from errata.methods.spread import spread
 from errata.model import EditableModel
 from errata.model.hidden_states import SubjectStates
@@ -123,7 +125,8 @@ def whole_run(model: EditableModel, fact: Fact, context: str, layer: int) -> tup
 def test_without_contexts_the_bare_prompt_is_all_there_is(neox: EditableModel, moments: SecondMoments) -> None:
     settings = MemitHyperparameters(layers=(LAYER, 2), moment_weight=WEIGHT)
     targets = torch.zeros(len(FACTS), neox.weight(LAYER).shape[0])
-    deltas = spread(weighed_keys(moments, settings), neox, FACTS, targets, (), settings.layers)
+    inputs = Inputs(neox, FACTS, (), settings, moments)
+    deltas = spread(inputs, targets, weighed_keys(inputs))
     keys, outputs = SubjectStates(neox, FACTS, ()).read(LAYER, 2)
     expected = (-outputs.double() / 2).T @ direct(moments.moment(LAYER), keys).T
     torch.testing.assert_close(deltas[LAYER].dense().double(), expected, rtol=1e-4, atol=1e-6)
@@ -138,9 +141,9 @@ def test_what_no_edit_can_change_is_read_once(
     store = BuildStore(tmp_path / "store")
 
     def agrees(num_facts: int) -> None:
-        adjust = weighed_keys(moments, settings)
-        given = (adjust, neox, FACTS[:num_facts], targets[:num_facts], CONTEXTS, layers)
-        stored, anew = spread(*given, store=store), spread(*given)
+        inputs = Inputs(neox, FACTS[:num_facts], CONTEXTS, settings, moments)
+        given = (targets[:num_facts], weighed_keys(inputs))
+        stored, anew = spread(replace(inputs, store=store), *given), spread(inputs, *given)
         for layer in layers:
             difference = stored[layer].dense() - anew[layer].dense()
             assert difference.norm() < 1e-5 * anew[layer].dense().norm()
