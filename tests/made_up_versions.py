@@ -29,7 +29,7 @@ def make_up_version(
 
     Redis is not told of it.
     """
-    before = artifacts.facts(parent) if parent else ()
+    before = artifacts.existing(parent).facts() if parent else ()
     changes = changes_between(FactIndex(before), FactIndex(facts))
     kinds = Counter(change.change for change in changes)
     draft = artifacts.draft(facts, changes, lambda path: deltas.write(path, updates))

@@ -72,8 +72,8 @@ class Registry:
         }
         self.evaluations = self.store(EVALUATION)
         self.traces = self.store(TRACE)
-        self.versions = Versions(settings.home, self.artifacts, self.activations, self.aliases, self.evaluations)
-        self.edits = Edits(settings, self.live, self.queue, self.artifacts, self.versions.fact_sets, self.activations)
+        self.versions = Versions(settings.home, self.artifacts, self.activations, self.aliases, self.evaluations.folder)
+        self.edits = Edits(settings, self.live, self.queue, self.artifacts, self.versions, self.activations)
         self._stores[EDIT.name] = self.edits
 
     @property

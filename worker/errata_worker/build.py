@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from errata_client.records import BASE_VERSION, LayerChange, Metrics, Stage
+from errata_client.records import BASE_VERSION, LayerChange, Stage
 from errata_registry.jobs.shards import ShardOrder
 from errata_registry.stored import now
 
@@ -21,7 +21,7 @@ from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.search import facts_to_search
 from errata_worker.gate import Measured
-from errata_worker.measure import measure, measure_figures, wrong_answers
+from errata_worker.measure import measure, wrong_answers
 from errata_worker.running import Turn
 from errata_worker.target_shard import cut
 
@@ -104,8 +104,7 @@ class Builder:
         if len(blueprint.to_search) <= limit:
             return False
         shards = cut(blueprint.to_search, limit)
-        message = f"{len(blueprint.to_search)} targets are searched for in {len(shards)} shards"
-        self._turn.log(message)
+        self._turn.log(f"{len(blueprint.to_search)} targets are searched for in {len(shards)} shards")
         cut_at = now()
         self._registry.edits.cut(
             [
@@ -139,12 +138,11 @@ class Builder:
 
     def measure(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> Measured:
         """Measure how the edited model answers about the facts and to the probes; its `perplexity` takes longer."""
-        model = self._resident.model
         self.report(Stage.EVALUATE, 0, len(blueprint.facts))
         return measure(
-            model,
+            self._resident.model,
             list(blueprint.facts),
-            deltas.edited_weights(model, built.deltas),
+            deltas.edited_weights(self._resident.model, built.deltas),
             probes=self._registry.probes.all(),
             perplexity=perplexity,
             on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
@@ -156,18 +154,6 @@ class Builder:
         self.report(Stage.EVALUATE, total, total)
         wrong = wrong_answers(model, deltas.edited_weights(model, built.deltas), probes)
         return replace(measured, probes=probes, wrong_answers=wrong)
-
-    def measure_figures(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> tuple[Metrics, int]:
-        """Return the figures of the edited model alone, and how many facts it does not say."""
-        model = self._resident.model
-        self.report(Stage.EVALUATE, 0, len(blueprint.facts))
-        return measure_figures(
-            model,
-            list(blueprint.facts),
-            deltas.edited_weights(model, built.deltas),
-            perplexity=perplexity,
-            on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
-        )
 
     def layers(self, built: Built) -> tuple[LayerChange, ...]:
         """Return the size of each layer's update."""
@@ -186,8 +172,7 @@ class Builder:
         shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
         if shared:
             named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
-            message = f"several facts about one subject share one change of the model: {named}"
-            self._turn.log(message)
+            self._turn.log(f"several facts about one subject share one change of the model: {named}")
 
 
 def libraries() -> dict[str, str]:

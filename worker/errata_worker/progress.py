@@ -58,7 +58,7 @@ class ProgressReport:
         if moment < self._redis_away_until:
             return
         try:
-            if self._store.cancel_requested(self._job_id):
+            if self._store.live.is_to_stop(self._job_id):
                 raise Cancelled(f"{self._job_id} was cancelled")
             if moment - self._looked >= LOOK_EVERY_S:
                 self._looked = moment
@@ -66,7 +66,7 @@ class ProgressReport:
                     raise Cancelled(f"{self._job_id} has ended by another hand")
             if done == total or moment - self._reported >= REPORT_EVERY_S:
                 self._reported = moment
-                self._store.progress(self._job_id, self._progress(stage, done, total))
+                self._store.live.progress(self._job_id, self._progress(stage, done, total))
         except RedisError as error:  # the work does not depend on being followed
             logger.warning("%s: progress could not be told: %s", self._job_id, error)
             self._redis_away_until = time.monotonic() + REDIS_PAUSE_S

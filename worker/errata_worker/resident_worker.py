@@ -16,7 +16,6 @@ from typing import Any
 
 from errata_registry import keys
 from errata_registry.jobs.kinds import EDIT, kind_of
-from errata_registry.jobs.queue import QUEUES
 from errata_registry.settings import Settings
 from redis import Redis, RedisError
 from redis.backoff import ExponentialBackoff
@@ -46,7 +45,7 @@ class ResidentWorker(SimpleWorker):
     def __init__(self, settings: Settings) -> None:
         """Connects to Redis. The name is new each time, so that a restarted worker is never taken for a double."""
         super().__init__(
-            list(QUEUES),
+            list(keys.QUEUES),
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
             connection=_patient_connection(str(settings.redis_url)),
             serializer=JSONSerializer,

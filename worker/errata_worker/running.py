@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,11 +22,28 @@ from redis import RedisError
 from rq.timeouts import JobTimeoutException
 
 from errata.errors import Cancelled, ErrataError, OutOfMemory, TimedOut
+from errata.targets.store import BuildStore
 from errata_worker.progress import ProgressReport, WorkerStopping
 from errata_worker.resident_model import ResidentModel
-from errata_worker.resources import Resources
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What every task of a worker's process works with.
+
+    Attributes:
+        targets: what was found before.
+        worker: name of the worker.
+        must_stop: whether the worker has no more time for the task at hand.
+    """
+
+    registry: Registry
+    resident: ResidentModel
+    targets: BuildStore
+    worker: str
+    must_stop: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +118,7 @@ def claim(store: JobStore[Asked, Shown], job_id: str) -> Shown:
     record = store.record(job_id)
     if record.ended:
         return record
-    if store.cancel_requested(job_id) and (ended := store.end_as_cancelled(job_id)).ended:
+    if store.live.is_to_stop(job_id) and (ended := store.end_as_cancelled(job_id)).ended:
         return ended
     if record.status is JobStatus.QUEUED:
         logger.info("%s: attempt %d", job_id, record.attempts + 1)

@@ -29,8 +29,6 @@ from errata_registry import keys
 from errata_registry.jobs.kinds import kind_of
 
 _GO_ON = "-go-on-"
-QUEUES = (keys.EDIT_QUEUE, keys.SHARD_QUEUE, keys.MEASUREMENT_QUEUE)
-"""In the order in which workers turn to them."""
 
 
 def shard_task(edit_id: str, shard: int) -> str:
@@ -73,7 +71,7 @@ class TaskQueue:
 
     def __init__(self, connection: Redis, job_timeout_s: int) -> None:
         self._connection = connection
-        self._queues = {name: Queue(name, connection=connection, serializer=JSONSerializer) for name in QUEUES}
+        self._queues = {name: Queue(name, connection=connection, serializer=JSONSerializer) for name in keys.QUEUES}
         # What a task gives back lies in the home folder, so RQ keeps no result, and it is told of no retry: recovery
         # decides about lost tasks.
         self._limits = {"job_timeout": job_timeout_s, "result_ttl": 0, "failure_ttl": 3600}

@@ -227,7 +227,7 @@ def _lost_tasks(registry: Registry, job_id: str, where: Whereabouts, is_new: boo
 def _take_up(registry: Registry, store: AnyStore, job_id: str, lost: set[str], where: Whereabouts) -> None:
     """Queue lost tasks of a job again, unless it is to stop, or one of them has lost too many workers."""
     store.folder.accepted(job_id)  # without its request no worker can do anything
-    if store.cancel_requested(job_id) and store.end_as_cancelled(job_id).ended:
+    if store.live.is_to_stop(job_id) and store.end_as_cancelled(job_id).ended:
         return
     # A task that a stopping worker put back, or that left because others are to be done first, was not lost by it.
     cost_a_worker = lost & (where.abandoned | where.failed)
