@@ -72,7 +72,7 @@ class ProgressReport:
             self._redis_away_until = time.monotonic() + REDIS_PAUSE_S
 
     def _progress(self, stage: str, done: int, total: int) -> Progress:
-        return _progress(Stage(stage), done, total, done - self._done_before, time.monotonic() - self._stage_began)
+        return _timed(stage, done, total, done - self._done_before, time.monotonic() - self._stage_began)
 
 
 class ShardProgressReport(ProgressReport):
@@ -89,10 +89,10 @@ class ShardProgressReport(ProgressReport):
             raise Cancelled(f"{order.edit} has ended with another of its shards")
         done_of_edit = self._edits.note_search(order, done)
         done_since = done_of_edit - (order.total - sum(order.sizes))
-        return _progress(Stage(stage), done_of_edit, order.total, done_since, (now() - order.cut_at).total_seconds())
+        return _timed(stage, done_of_edit, order.total, done_since, (now() - order.cut_at).total_seconds())
 
 
-def _progress(stage: Stage, done: int, total: int, done_since: int, seconds: float) -> Progress:
+def _timed(stage: str, done: int, total: int, done_since: int, seconds: float) -> Progress:
     """`done_since` units were done in the last `seconds`; the others were done before."""
-    left_s = seconds * (total - done) / done_since if done_since > 0 else None
-    return Progress(stage=stage, done=done, total=total, eta_s=None if left_s is None else round(left_s, 1))
+    eta_s = round(seconds * (total - done) / done_since, 1) if done_since > 0 else None
+    return Progress(stage=Stage(stage), done=done, total=total, eta_s=eta_s)

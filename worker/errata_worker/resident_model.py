@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from errata_registry.settings import Settings
@@ -15,7 +14,7 @@ from errata.errors import InvalidHyperparameters, ModelError
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
-from errata.second_moments.home import home_moments, moments_folder
+from errata.second_moments.home import home_moments
 
 LOG_EVERY_SHARE = 0.1
 
@@ -42,24 +41,19 @@ class ResidentModel:
             ModelError: it cannot be loaded, or nothing is known of how to edit it.
             InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
         """
-        known = _hyperparameters(settings)
+        known = hyperparameters.for_model(settings.model, settings.hyperparameters)
+        if not known:
+            raise ModelError(
+                f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
+            )
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         return cls(settings, model, known)
 
     def defaults(self, method: str) -> Hyperparameters:
-        """What a method edits this model with by default.
-
-        Raises:
-            InvalidHyperparameters: nothing is known of that.
-        """
+        """Return what a method edits this model with by default. Raises `InvalidHyperparameters` if that is unknown."""
         if method not in self.hyperparameters:
             raise InvalidHyperparameters("method", hyperparameters.unknown_to(method, self.hyperparameters))
         return self.hyperparameters[method]
-
-    @property
-    def statistics_folder(self) -> Path:
-        """Where the model's second moments are kept."""
-        return moments_folder(self.settings.home, self.model)
 
     def prepare(self) -> tuple[int, ...]:
         """Make the second moments that MEMIT, an edit's method by default, needs; gives their layers.
@@ -99,15 +93,6 @@ class ResidentModel:
             published=self.settings.published_moments,
             on_progress=on_progress or _log_progress(),
         )
-
-
-def _hyperparameters(settings: Settings) -> Mapping[str, Hyperparameters]:
-    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
-    if not known:
-        raise ModelError(
-            f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
-        )
-    return known
 
 
 def _log_progress() -> Callable[[int, int], None]:

@@ -83,7 +83,7 @@ class _Outcome(Record):
 class JobFolder(Generic[Asked, Shown]):
     """The files of all jobs of one kind. Safe to use from several threads and processes.
 
-    The jobs of a home folder may be many, so a small index of those that have ended is kept in the process. `unfinished`
+    A home folder may hold many jobs, so a small index of those that have ended is kept in the process; `unfinished`
     fills it from their outcomes, which never change.
     """
 

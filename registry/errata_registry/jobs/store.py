@@ -207,6 +207,7 @@ class JobStore(Generic[Asked, Shown]):
 
     def give_up(self, job_id: str, error: ErrataError) -> None:
         """End a job as failed, also where its request cannot be read: its record then says no more than that."""
+        logger.error("%s: %s", job_id, error)
         try:
             record = self._without_outcome(job_id)
         except (CorruptArtifact, UnknownJob):
