@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from errata_client.records import BASE_VERSION, ChangeKind, LayerChange, Metrics, StoredFact, VersionStatus
 from errata_registry.stored import now
-from errata_registry.versions.fact_index import FactIndex, changes_between
+from errata_registry.versions.facts import FactIndex, changes_between
 from errata_registry.versions.manifest import BaseModelName, Manifest
 from errata_registry.versions.store import Artifacts
 

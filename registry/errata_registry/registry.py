@@ -106,28 +106,15 @@ class Registry:
     def bind_base(self, name: str, digest: str) -> None:
         """Tie the home folder to its base model at the first start, and bring it to the present form.
 
-        Raises:
-            WrongBaseModel: the folder belongs to a model with another digest.
+        Raises `WrongBaseModel` where the folder belongs to a model with another digest.
         """
         bound = home.bind(self.settings.home, name, digest)
         if bound.format < home.FORM:
             for store in self.stores:
-                store.remember_keys()
-            self._forget_names_of_form_1()
+                store.keys.remember_those_of_form_1()
+            with suppress(RedisError):  # what form 1 kept there of each edit and version; the folder has all of it
+                for kind in ("edit", "version", "evaluation", "trace", "measurement", "idempotency", "work", "active"):
+                    for name in self.redis.scan_iter(f"errata:{kind}*", count=1000):
+                        if name != keys.ACTIVATIONS:
+                            self.redis.delete(name)
             home.note_form(self.settings.home, bound)
-
-    def _forget_names_of_form_1(self) -> None:
-        """Remove from Redis what form 1 kept there of each edit and version; the folder has all of it."""
-        with suppress(RedisError):
-            for kind in ("edit", "version", "evaluation", "trace", "measurement", "idempotency", "work", "active"):
-                for name in self.redis.scan_iter(f"errata:{kind}*", count=1000):
-                    if name not in (keys.ACTIVATIONS,):
-                        self.redis.delete(name)
-
-    def is_bound(self) -> bool:
-        """Return True if the home folder belongs to a base model yet."""
-        return home.is_bound(self.settings.home)
-
-    def bound_base(self) -> BoundBase:
-        """Return the base model of this home folder. Raises `UnknownVersion` while there is none."""
-        return BoundBase.of(self.settings.home)

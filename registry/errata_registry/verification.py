@@ -18,8 +18,7 @@ from errata_registry.jobs.folder import JobFolder
 from errata_registry.jobs.kinds import KINDS
 from errata_registry.serving.aliases import Aliases
 from errata_registry.serving.journal import Journal
-from errata_registry.versions.fact_index import FactIndex, changes_between
-from errata_registry.versions.facts import fact_of
+from errata_registry.versions.facts import FactIndex, changes_between, fact_of
 from errata_registry.versions.folder import CHANGES, DELTA, VersionFolder
 from errata_registry.versions.store import Artifacts
 
@@ -81,8 +80,7 @@ def _told(faults: Iterator[str], called: str = "") -> Iterator[str]:
 def faults_of_files(folder: VersionFolder, base: BoundBase) -> Iterator[str]:
     """Give what is wrong with manifest, facts and update of one version by themselves.
 
-    Raises:
-        CorruptArtifact: the manifest cannot be read.
+    Raises `CorruptArtifact` where the manifest cannot be read.
     """
     built_on = folder.manifest.base_model
     if built_on.digest != base.digest:

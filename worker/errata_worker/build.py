@@ -59,7 +59,7 @@ class Builder:
         self._turn = turn
         self._registry = turn.registry
         self._resident = turn.resident
-        self._targets = turn.resources.targets
+        self._targets = turn.targets
         self.report = turn.report
 
     def contexts(self, base: int, seed: int) -> tuple[str, ...]:
@@ -83,7 +83,10 @@ class Builder:
         require_room(model, ordered, contexts)
         to_search: list[Fact] = []
         if isinstance(hyperparameters, TargetHyperparameters):
-            self._tell_of_shared_subjects(facts)
+            shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
+            if shared:
+                named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
+                self._turn.log(f"several facts about one subject share one change of the model: {named}")
             if METHODS[hyperparameters.method].searches_ahead:
                 to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
         return Blueprint(facts, tuple(contexts), hyperparameters, tuple(to_search))
@@ -167,12 +170,6 @@ class Builder:
             )
             for layer, delta in built.deltas.items()
         )
-
-    def _tell_of_shared_subjects(self, facts: FactSet) -> None:
-        shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
-        if shared:
-            named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
-            self._turn.log(f"several facts about one subject share one change of the model: {named}")
 
 
 def libraries() -> dict[str, str]:

@@ -56,12 +56,9 @@ class ResidentModel:
         return self.hyperparameters[method]
 
     def prepare(self) -> tuple[int, ...]:
-        """Make the second moments that MEMIT, an edit's method by default, needs; gives their layers.
+        """Make the second moments that MEMIT, an edit's method by default, needs; return their layers.
 
-        Those of the other methods' layers are made for the first edit that asks for them.
-
-        Raises:
-            InvalidHyperparameters, StatisticsError: as `second_moments`.
+        Those of other methods are made for the first edit that asks for them. Raises as `second_moments`.
         """
         wanted = self.hyperparameters.get(MemitHyperparameters.method)
         if wanted is None:
@@ -72,18 +69,11 @@ class ResidentModel:
     def second_moments(
         self, wanted: Hyperparameters, on_progress: Callable[[int, int], None] | None = None
     ) -> SecondMoments:
-        """The second moments that `wanted` asks for, with their factors; none where its method uses none.
-
-        What is not in the home folder is made first: taken from published files, or collected, and factored.
+        """Return the second moments that `wanted` asks for, as `home_moments`, which says what is raised.
 
         Args:
             on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it
                 raises ends the collection, which goes on from its last checkpoint another time.
-
-        Raises:
-            InvalidHyperparameters: a layer that the model does not have.
-            StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too
-                short.
         """
         return home_moments(
             self.settings.home,

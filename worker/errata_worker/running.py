@@ -59,18 +59,10 @@ class Turn(Generic[Asked, Shown]):
     store: JobStore[Asked, Shown]
     record: Shown
     accepted: AcceptedJob[Asked]
-    resources: Resources
+    registry: Registry
+    resident: ResidentModel
+    targets: BuildStore
     report: ProgressReport
-
-    @property
-    def registry(self) -> Registry:
-        """The registry that the job is in."""
-        return self.resources.registry
-
-    @property
-    def resident(self) -> ResidentModel:
-        """The base model and how it is edited."""
-        return self.resources.resident
 
     @property
     def folder(self) -> Path:
@@ -97,18 +89,20 @@ def run_job(job_id: str, resources: Resources) -> None:
     Raises:
         redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
     """
-    store = resources.registry.store_of(job_id)
+    registry = resources.registry
+    store = registry.store_of(job_id)
     try:
-        with ending_with_what_goes_wrong(store, job_id, resources.registry.settings.job_timeout_s):
+        with ending_with_what_goes_wrong(store, job_id, registry.settings.job_timeout_s):
             record = claim(store, job_id)
             if record.ended:
                 return
-            if pending := resources.registry.edits.shards.pending(job_id):  # recovery sees to them, and to this job
+            if pending := registry.edits.shards.pending(job_id):  # recovery sees to them, and to this job
                 logger.info("%s: there are still %d target shards to be done", job_id, len(pending))
                 return
             accepted = store.folder.accepted(job_id)
             report = ProgressReport(store, job_id, resources.must_stop)
-            import_module(store.kind.work).carry_out(Turn(store, record, accepted, resources, report))
+            turn = Turn(store, record, accepted, registry, resources.resident, resources.targets, report)
+            import_module(store.kind.work).carry_out(turn)
     except WorkerStopping:
         _put_back(store, job_id)
 

@@ -63,14 +63,11 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
         """Accept an edit and queue it; where the same key came with the same body before, return what that made.
 
         Args:
-            by: who sent it.
-            refuse_conflicts: whether it must not change facts that are there.
+            by, refuse_conflicts, sha256: as `create`.
             retries: the edit whose facts that did not take it tries again.
-            sha256: of what was asked for, where that is not the request itself.
 
         Raises:
-            IdempotencyMismatch: the key came with another body within a day.
-            QueueFull: as many edits wait as may.
+            IdempotencyMismatch, QueueFull: as `create`.
             UnknownVersion: `request.base` is not there.
             UnknownFacts: facts are to be withdrawn that are not there, and no edit is under way that may bring them.
             FactConflict: `refuse_conflicts`, and facts are there with another object.

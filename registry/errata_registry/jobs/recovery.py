@@ -19,6 +19,7 @@ from redis.exceptions import LockError
 
 from errata.errors import Conflict, CorruptArtifact, UnknownJob, WorkerDied
 from errata_registry import keys
+from errata_registry.home import BoundBase, is_bound
 from errata_registry.jobs.folder import REQUEST
 from errata_registry.jobs.idempotency import forget_old_keys
 from errata_registry.jobs.queue import Whereabouts, job_of, shard_of, shard_task
@@ -49,24 +50,33 @@ def recover(registry: Registry, *, wait: bool = False) -> None:
         Conflict: Redis works for another home folder.
         OSError: of the home folder's disk. No part that fails keeps the others from their turn.
     """
-    if not registry.is_bound():
+    if not is_bound(registry.settings.home):
         return
     is_new = _claim_redis(registry)
     lock = registry.redis.lock(keys.RECOVERY_LOCK, timeout=LOCK_S)
     if not lock.acquire(blocking=wait):
         return
+    failures: list[Exception] = []
     try:
         where = registry.queue.whereabouts()
-        _each_in_turn(
+        for part in (
             *(partial(_take_up_lost_jobs, registry, store, where, is_new) for store in registry.stores),
             partial(_forget_ended, registry, where),
             partial(_sweep, registry),
-        )
+        ):
+            try:
+                part()
+            except Exception as error:
+                if failures:  # the first one is for the caller to tell
+                    logger.exception("one more part of the recovery failed")
+                failures.append(error)
     finally:
         try:
             lock.release()
         except LockError:
             logger.warning("a recovery took longer than its lock holds; another process may have begun one")
+    if failures:
+        raise failures[0]
 
 
 def reindex(registry: Registry) -> str:
@@ -113,7 +123,7 @@ def reindex(registry: Registry) -> str:
 
 def _claim_redis(registry: Registry) -> bool:
     """Make sure that Redis works for this home folder; return True if it is new to it."""
-    home = registry.bound_base().home
+    home = BoundBase.of(registry.settings.home).home
     if registry.redis.set(keys.HOME, home, nx=True):
         return True
     if registry.redis.get(keys.HOME) != home:
@@ -122,20 +132,6 @@ def _claim_redis(registry: Registry) -> bool:
             "give each home a Redis, or a database number, of its own"
         )
     return False
-
-
-def _each_in_turn(*parts: Callable[[], object]) -> None:
-    """Run all of them, whatever becomes of the others. Raises what the first one to fail has raised."""
-    failures: list[Exception] = []
-    for part in parts:
-        try:
-            part()
-        except Exception as error:
-            if failures:  # the first one is for the caller to tell
-                logger.exception("one more part of the recovery failed")
-            failures.append(error)
-    if failures:
-        raise failures[0]
 
 
 def _sweep(registry: Registry) -> None:
@@ -211,7 +207,13 @@ def _take_up(registry: Registry, store: AnyStore, job_id: str, lost: set[str], w
     cost_a_worker = lost & (where.abandoned | where.failed)
     for task in sorted(cost_a_worker):
         if registry.live.count_loss(job_id, task) >= registry.settings.max_attempts:
-            store.give_up(job_id, _worker_died(store, job_id, task, registry.settings.max_attempts))
+            what = f"target shard {shard_of(task) + 1} of " if task != job_id else ""
+            died = (
+                "the worker died, stopped answering or could not say how it ended, "
+                f"{registry.settings.max_attempts} times with {what}the {store.kind.name} in hand; its log may say why "
+                "(running out of memory is the usual reason)"
+            )
+            store.give_up(job_id, WorkerDied(died))
             return
     record = store.record(job_id)
     if pending := registry.edits.shards.pending(job_id):
@@ -252,12 +254,3 @@ def _queue_shards_again(
     registry.queue.put_shards(edit.id, lost_shards, at_front=True)
     if edit.id in lost:
         registry.queue.put_begun(edit.id, pending)
-
-
-def _worker_died(store: AnyStore, job_id: str, task: str, times: int) -> WorkerDied:
-    name = store.kind.name
-    what = f"the {name}" if task == job_id else f"target shard {shard_of(task) + 1} of the {name}"
-    return WorkerDied(
-        f"the worker died, stopped answering or could not say how it ended, {times} times "
-        f"with {what} in hand; its log may say why (running out of memory is the usual reason)"
-    )

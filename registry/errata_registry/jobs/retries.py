@@ -20,8 +20,7 @@ from errata_registry.jobs.folder import body_sha256
 from errata_registry.jobs.requests import EditRequest, RetryRequest, completed_gate
 from errata_registry.registry import Registry
 from errata_registry.versions.change import MOST_SHOWN
-from errata_registry.versions.fact_index import FactIndex
-from errata_registry.versions.facts import fact_of
+from errata_registry.versions.facts import FactIndex, fact_of
 from errata_registry.versions.manifest import Manifest
 
 

@@ -17,8 +17,8 @@ from errata_client.records import JobStatus, Page, Stage
 from redis import RedisError
 
 from errata.errors import Conflict, CorruptArtifact, ErrataError, QueueFull, UnknownJob
-from errata_registry.jobs.folder import REQUEST, AcceptedJob, JobFolder, body_sha256
-from errata_registry.jobs.idempotency import IdempotencyKeys, is_past
+from errata_registry.jobs.folder import AcceptedJob, JobFolder, body_sha256
+from errata_registry.jobs.idempotency import IdempotencyKeys
 from errata_registry.jobs.kinds import KINDS, Asked, JobKind, Shown
 from errata_registry.jobs.live import Event, LiveJobs
 from errata_registry.jobs.queue import TaskQueue, job_of
@@ -108,13 +108,6 @@ class JobStore(Generic[Asked, Shown]):
         except RedisError as error:  # recovery finds it in the folder
             logger.warning("%s is accepted and will be queued when Redis answers again: %s", record.id, error)
         return record
-
-    def remember_keys(self) -> None:
-        """Let the idempotency keys of requests that were accepted before keys had files stand for their jobs."""
-        for job_id in self.folder.ids():
-            with suppress(UnknownJob, CorruptArtifact, FileNotFoundError):
-                if not is_past(self.folder.of(job_id) / REQUEST):
-                    self.keys.remember(self.folder.accepted(job_id))
 
     # How they stand
 

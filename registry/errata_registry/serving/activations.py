@@ -62,7 +62,11 @@ class Activations:
             previous = self.journal.active()
             if number != previous:
                 self.journal.append(number, by, who)
-        self._wake(number, by)
+        try:
+            entry: Any = {"active": number, "by": by}
+            self._redis.xadd(keys.ACTIVATIONS, entry, maxlen=ENTRIES_KEPT, approximate=True)
+        except RedisError as error:  # replicas look by themselves every now and then
+            logger.warning("version %d is active, and replicas hear of it later: %s", number, error)
         return Activation(active=number, previous=previous)
 
     def rollback(self, to: int | None = None, who: str | None = None) -> Activation:
@@ -89,14 +93,6 @@ class Activations:
         return [number for number in self.journal.trail()[:-1] if number in there and number != active]
 
     # Those who follow
-
-    def _wake(self, number: int, by: str) -> None:
-        """Let replicas look now. They look by themselves every now and then, so that this may fail."""
-        try:
-            entry: Any = {"active": number, "by": by}
-            self._redis.xadd(keys.ACTIVATIONS, entry, maxlen=ENTRIES_KEPT, approximate=True)
-        except RedisError as error:
-            logger.warning("version %d is active, and replicas hear of it later: %s", number, error)
 
     def cursor(self) -> str:
         """Return where the stream of activations ends now. Take it before reading `active`, and nothing is missed."""

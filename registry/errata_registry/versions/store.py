@@ -101,8 +101,7 @@ class Artifacts:
     def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
         """Put a draft's delta, which was built again, into its version's folder; return the manifest that names it.
 
-        Raises:
-            UnknownVersion: the version was deleted meanwhile.
+        Raises `UnknownVersion` where the version was deleted meanwhile.
         """
         folder = self.existing(manifest.id).path
         restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})

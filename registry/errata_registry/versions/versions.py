@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ from errata_registry.jobs.requests import EvaluationRequest
 from errata_registry.serving.activations import Activations
 from errata_registry.serving.aliases import Aliases
 from errata_registry.stored import page_of
-from errata_registry.versions.fact_index import FactIndex, change_of, changes_between
+from errata_registry.versions.facts import FactIndex, change_of, changes_between
 from errata_registry.versions.folder import CHANGES, DELTA, VersionFolder
 from errata_registry.versions.store import Artifacts
 
@@ -80,15 +81,12 @@ class Versions:
         for number in [*reversed(self._artifacts.all_numbers()), BASE_VERSION]:
             if len(found) > limit:
                 break
-            if (after is None or number < after) and not self._is_deleted(number):
-                try:
+            if after is not None and number >= after:
+                continue
+            with suppress(CorruptArtifact):
+                if number == BASE_VERSION or not self._artifacts.folder(number).is_deleted:
                     found.append(self._shown(number, active, aliases))
-                except CorruptArtifact:
-                    continue
         return page_of(found, limit, lambda version: str(version.id))
-
-    def _is_deleted(self, number: int) -> bool:
-        return number != BASE_VERSION and self._artifacts.folder(number).is_deleted
 
     def _shown(self, number: int, active: int, aliases: Mapping[str, int]) -> Version:
         if number == BASE_VERSION:
@@ -141,8 +139,7 @@ class Versions:
     def last(self, fact_id: str) -> StoredFact | None:
         """Return a fact as it stood in the newest version that gave it an object, None where none ever did.
 
-        Raises:
-            CorruptArtifact: a file of a version cannot be read.
+        Raises `CorruptArtifact` where a file of a version cannot be read.
         """
         for event in self.history(fact_id):
             if event.after is not None:

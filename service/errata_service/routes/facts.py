@@ -7,7 +7,7 @@ from typing import Annotated
 
 from errata_client.records import NUMBERS_END, Edit, FactRecord, Page, StoredFact
 from errata_registry.jobs.requests import FACT_ID, RetractRequest
-from errata_registry.versions.fact_index import FactFilter, FactIndex
+from errata_registry.versions.facts import FactFilter, FactIndex
 from fastapi import APIRouter, Depends, Query, Response
 
 from errata.errors import Place, UnknownFacts
