@@ -73,7 +73,7 @@ class Registry:
         self.evaluations = self.store(EVALUATION)
         self.traces = self.store(TRACE)
         self.versions = Versions(settings.home, self.artifacts, self.activations, self.aliases, self.evaluations.folder)
-        self.edits = Edits(settings, self.live, self.queue, self.artifacts, self.versions, self.activations)
+        self.edits = Edits(settings, self.live, self.queue, self.versions)
         self._stores[EDIT.name] = self.edits
 
     @property
@@ -97,7 +97,6 @@ class Registry:
             return False
 
     def close(self) -> None:
-        """Close the connections."""
         for connection in (self.redis, self._waiting_redis, self._queue_redis):
             connection.close()
 

@@ -38,9 +38,7 @@ class Verified:
 def verify(home: Path) -> Verified:
     """Look at every manifest, fact set, update, name, edit, measurement and activation of a home folder.
 
-    Raises:
-        UnknownVersion: the folder does not belong to a base model yet.
-        CorruptArtifact: what it belongs to cannot be read.
+    Raises as `BoundBase.of`.
     """
     base, journal, artifacts = BoundBase.of(home), Journal(home), Artifacts(home)
     faults = [] if (home / "versions").is_dir() else ["the folder of versions is not there"]

@@ -16,12 +16,10 @@ from errata_registry.jobs.queue import TaskQueue
 from errata_registry.jobs.requests import EditRequest, RebuildRequest, completed_gate
 from errata_registry.jobs.shards import ShardOrder, ShardOrders
 from errata_registry.jobs.store import JobStore
-from errata_registry.serving.activations import Activations
 from errata_registry.settings import Settings
 from errata_registry.stored import read_lines
 from errata_registry.versions.change import change_facts
 from errata_registry.versions.facts import Origin
-from errata_registry.versions.store import Artifacts
 from errata_registry.versions.versions import Versions
 
 FACT_OUTCOMES = "facts.jsonl"
@@ -32,21 +30,13 @@ AcceptedEdit = AcceptedJob[EditRequest | RebuildRequest]
 class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     """All edits. Safe to use from several threads; methods may raise `redis.RedisError`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        live: LiveJobs,
-        queue: TaskQueue,
-        artifacts: Artifacts,
-        versions: Versions,
-        activations: Activations,
-    ) -> None:
+    def __init__(self, settings: Settings, live: LiveJobs, queue: TaskQueue, versions: Versions) -> None:
         super().__init__(EDIT, settings.home, live, queue, settings.max_queued_edits)
         self.shards = ShardOrders(self.folder.path)
         self._settings = settings
-        self._artifacts = artifacts
         self._versions = versions
-        self._activations = activations
+        self._artifacts = versions.artifacts
+        self._activations = versions.activations
 
     # How they come in
 
@@ -132,10 +122,7 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     def fact_outcomes(self, edit_id: str) -> tuple[FactOutcome, ...]:
         """Return how each fact of an edit's version took, in canonical order.
 
-        Raises:
-            UnknownEdit: there is no such edit.
-            Conflict: no version of it was measured, or not fact by fact.
-            CorruptArtifact: the file cannot be read.
+        Raises `UnknownEdit`, `CorruptArtifact`, and `Conflict` where no version was measured, or not fact by fact.
         """
         edit = self.record(edit_id)
         try:

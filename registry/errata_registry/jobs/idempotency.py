@@ -51,8 +51,7 @@ class IdempotencyKeys(Generic[Asked, Shown]):
     def accept(self, accepted: AcceptedJob[Asked]) -> str:
         """Accept a request under its key; return the id of the job that the key stands for, which may be another one.
 
-        Raises:
-            IdempotencyMismatch: the key came with another body, at this very moment.
+        Raises `IdempotencyMismatch` where it came with another body, at this very moment.
         """
         assert accepted.idempotency_key is not None
         path = self._file(accepted.idempotency_key, accepted.by)

@@ -1,10 +1,7 @@
 """Another try at the facts of an edit that did not take: what is to be built, from that edit and what serves now.
 
-The version that comes of it is built like any other, from the base model in one batch. What is stronger is the search
-for the targets of those facts, which they keep from then on.
-
-What may be tried again is looked at when it is asked for, and once more by the worker: what serves may be another
-version by then.
+The version that comes of it is built like any other; what is stronger is the search for the targets of those facts,
+which they keep. The worker looks once more at what may be tried again: what serves may be another version by then.
 """
 
 from __future__ import annotations

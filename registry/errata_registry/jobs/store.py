@@ -114,9 +114,7 @@ class JobStore(Generic[Asked, Shown]):
     def record(self, job_id: str) -> Shown:
         """Return how a job stands; one whose outcome cannot be read has failed.
 
-        Raises:
-            UnknownJob: there is no such job.
-            CorruptArtifact: nothing can be read of it.
+        Raises `UnknownJob`, and `CorruptArtifact` where nothing can be read of it.
         """
         try:
             if outcome := self.folder.outcome(job_id):
@@ -218,9 +216,7 @@ class JobStore(Generic[Asked, Shown]):
     def cancel(self, job_id: str) -> Shown:
         """Ask a job to stop: one that no worker has in hand has then ended, another one ends at its next step.
 
-        Raises:
-            UnknownJob: there is no such job.
-            Conflict: it has ended otherwise.
+        Raises `UnknownJob`, and `Conflict` where it has ended otherwise.
         """
         record = self.record(job_id)
         if record.status is JobStatus.CANCELLED:

@@ -52,9 +52,7 @@ class Activations:
             by: what caused it: an edit's id, `rollback` or `api`.
             who: whose request it was.
 
-        Raises:
-            UnknownVersion: there is no such version.
-            CorruptArtifact, WrongBaseModel, WeightsDropped: it cannot be used. What served goes on serving.
+        Raises as `Artifacts.delta_file`; what served then goes on serving.
         """
         with self.journal.locked():
             if number != BASE_VERSION:
@@ -75,9 +73,7 @@ class Activations:
         Rolling back again goes further back along the same trail, in the end to the base; an activation in between
         starts a new trail from where it was made. Deleted versions are passed over.
 
-        Raises:
-            UnknownVersion, CorruptArtifact, WrongBaseModel, WeightsDropped: as `activate`.
-            Conflict: there is nothing further back.
+        Raises as `activate`, and `Conflict` where there is nothing further back.
         """
         with self.journal.locked():
             if to is None:

@@ -55,8 +55,8 @@ class Versions:
         evaluations: JobFolder[EvaluationRequest, Evaluation],
     ) -> None:
         self._home = home
-        self._artifacts = artifacts
-        self._activations = activations
+        self.artifacts = artifacts
+        self.activations = activations
         self._aliases = aliases
         self._evaluations = evaluations
         self._facts_of_base = FactIndex()  # one and the same, so that comparisons with it are known again
@@ -68,7 +68,7 @@ class Versions:
     def get(self, number: int) -> Version:
         """Return one version; 0 is the base. Raises `UnknownVersion`, also for a deleted one; `CorruptArtifact`."""
         self._evaluations.unfinished()  # which takes in what has ended since
-        return self._shown(number, self._activations.active(), self._aliases.all())
+        return self._shown(number, self.activations.active(), self._aliases.all())
 
     def page(self, limit: int = 20, after: int | None = None) -> Page[Version]:
         """Return a part of the list of versions, newest first, the base last. `after` is a number.
@@ -76,15 +76,15 @@ class Versions:
         Versions that cannot be read are left out; `errata verify` tells of them.
         """
         self._evaluations.unfinished()
-        active, aliases = self._activations.active(), self._aliases.all()
+        active, aliases = self.activations.active(), self._aliases.all()
         found: list[Version] = []
-        for number in [*reversed(self._artifacts.all_numbers()), BASE_VERSION]:
+        for number in [*reversed(self.artifacts.all_numbers()), BASE_VERSION]:
             if len(found) > limit:
                 break
             if after is not None and number >= after:
                 continue
             with suppress(CorruptArtifact):
-                if number == BASE_VERSION or not self._artifacts.folder(number).is_deleted:
+                if number == BASE_VERSION or not self.artifacts.folder(number).is_deleted:
                     found.append(self._shown(number, active, aliases))
         return page_of(found, limit, lambda version: str(version.id))
 
@@ -93,7 +93,7 @@ class Versions:
             bound = BoundBase.of(self._home)
             version = Version(id=BASE_VERSION, digest=bound.digest, created_at=bound.bound_at)
         else:
-            version = _version_of(self._artifacts.existing(number))
+            version = _version_of(self.artifacts.existing(number))
         evaluated = self._evaluations.newest_success_of(number)
         changes = {
             "status": VersionStatus.ACTIVE if number == active else version.status,
@@ -108,7 +108,7 @@ class Versions:
         """Return a version's fact set; the base has none. Raises `UnknownVersion`, `CorruptArtifact`."""
         if number == BASE_VERSION:
             return self._facts_of_base
-        self._artifacts.existing(number)  # it may have been deleted since its facts were read
+        self.artifacts.existing(number)  # it may have been deleted since its facts were read
         return self._facts(number)
 
     def changes(self, before: int, after: int) -> tuple[FactChange, ...]:
@@ -118,8 +118,8 @@ class Versions:
     def history(self, fact_id: str) -> Iterator[FactEvent]:
         """Give how versions changed a fact, newest first, also those that were deleted since. Versions that cannot be
         read are passed over."""
-        for number in reversed(self._artifacts.all_numbers()):
-            folder = self._artifacts.folder(number)
+        for number in reversed(self.artifacts.all_numbers()):
+            folder = self.artifacts.folder(number)
             try:
                 manifest = folder.manifest
                 change = folder.change(fact_id) if CHANGES in manifest.files else self._change_without(folder, fact_id)
@@ -143,13 +143,13 @@ class Versions:
         """
         for event in self.history(fact_id):
             if event.after is not None:
-                return self._artifacts.folder(event.version).fact(fact_id)
+                return self.artifacts.folder(event.version).fact(fact_id)
         return None
 
     def _change_without(self, folder: VersionFolder, fact_id: str) -> FactChange | None:
         """Return what a version made of a fact, if it was written before versions told of it themselves."""
         parent, after = folder.manifest.parent, folder.fact(fact_id)
-        before = None if parent == BASE_VERSION else self._artifacts.folder(parent).fact(fact_id)
+        before = None if parent == BASE_VERSION else self.artifacts.folder(parent).fact(fact_id)
         return change_of(before, after) if before or after else None
 
     # Their weights and names
@@ -161,43 +161,36 @@ class Versions:
         """
         from errata import deltas  # torch is needed for nothing else here
 
-        return {} if number == BASE_VERSION else deltas.read(self._artifacts.delta_file(number, base_digest))
+        return {} if number == BASE_VERSION else deltas.read(self.artifacts.delta_file(number, base_digest))
 
     def require_weights(self, number: int) -> None:
         """Raise what `load_deltas` would raise for the home's base model."""
         if number != BASE_VERSION:
-            self._artifacts.delta_file(number, BoundBase.of(self._home).digest)
+            self.artifacts.delta_file(number, BoundBase.of(self._home).digest)
 
     def delete(self, number: int) -> None:
         """Drop a version's weights; its manifest and facts stay in the home folder as history.
 
-        Raises:
-            UnknownVersion: there is no such version.
-            Conflict: it is the active one, or the base, or has a name.
+        Raises `UnknownVersion`, and `Conflict` where it is the active one, or the base, or has a name.
         """
         if number == BASE_VERSION:
             raise Conflict("version 0 is the base model and cannot be deleted")
-        with self._activations.deciding() as active:
+        with self.activations.deciding() as active:
             if number == active:
                 raise Conflict(f"version {number} is active; activate another one before deleting it")
             if names := self._aliases.names(number):
                 raise Conflict(f"version {number} is called {', '.join(names)}; take the name away before deleting it")
-            self._artifacts.delete(number)
+            self.artifacts.delete(number)
 
     def name(self, name: str, number: int) -> None:
-        """Let an alias stand for a version, which is never dropped then.
-
-        Raises:
-            UnknownVersion: there is no such version.
-            WeightsDropped, CorruptArtifact: its weights are not there.
-        """
-        with self._activations.deciding():
+        """Let an alias stand for a version, which is never dropped then. Raises as `require_weights`."""
+        with self.activations.deciding():
             self.require_weights(number)
             self._aliases.put(name, number)
 
     def take_name(self, name: str) -> None:
         """Take an alias away. Raises `UnknownAlias`."""
-        with self._activations.deciding():
+        with self.activations.deciding():
             self._aliases.remove(name)
 
 
