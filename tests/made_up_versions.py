@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from errata_client.records import BASE_VERSION, ChangeKind, LayerChange, Metrics, StoredFact, VersionStatus
 from errata_registry.stored import now
-from errata_registry.versions.fact_index import FactIndex, changes_between
+from errata_registry.versions.facts import FactIndex, changes_between
 from errata_registry.versions.manifest import BaseModelName, Manifest
 from errata_registry.versions.store import Artifacts
 
@@ -29,7 +29,7 @@ def make_up_version(
 
     Redis is not told of it.
     """
-    before = artifacts.facts(parent) if parent else ()
+    before = artifacts.existing(parent).facts() if parent else ()
     changes = changes_between(FactIndex(before), FactIndex(facts))
     kinds = Counter(change.change for change in changes)
     draft = artifacts.draft(facts, changes, lambda path: deltas.write(path, updates))

@@ -115,7 +115,7 @@ def _facts(version: int, home: Path) -> list[Fact]:
     from errata_registry.versions.facts import fact_of
     from errata_registry.versions.store import Artifacts
 
-    return list(map(fact_of, Artifacts(home).facts(version)))
+    return list(map(fact_of, Artifacts(home).existing(version).facts()))
 
 
 def _table(measured: Evaluation) -> str:

@@ -37,8 +37,7 @@ class KeysFileError(Exception):
 def new_key(name: str, scopes: Collection[Scope]) -> tuple[str, str]:
     """Make a key. Return the key, to be shown once, and its line for the keys file.
 
-    Raises:
-        ValueError: the name is empty or holds white space, or there is no scope.
+    Raises `ValueError` where the name is empty or holds white space, or there is no scope.
     """
     if not name or name.split() != [name] or name.startswith("#"):
         raise ValueError("a key's name is one word that does not begin with #")

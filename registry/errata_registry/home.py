@@ -31,10 +31,8 @@ class BoundBase(StoredRecord):
     def of(cls, home: Path) -> BoundBase:
         """Return the base model of a home folder.
 
-        Raises:
-            UnknownVersion: there is none yet.
-            NewerHome: the folder has a form that this program does not know.
-            CorruptArtifact: the file cannot be read.
+        Raises `UnknownVersion` while there is none, `NewerHome` for a form that this program does not know, and
+        `CorruptArtifact`.
         """
         try:
             bound = read_record(home / BASE, cls)
@@ -59,9 +57,7 @@ def is_bound(home: Path) -> bool:
 def bind(home: Path, name: str, digest: str) -> BoundBase:
     """Tie a home folder to its base model at the first start; return what it is tied to.
 
-    Raises:
-        WrongBaseModel: it belongs to a model with another digest.
-        NewerHome, CorruptArtifact: as `BoundBase.of`.
+    Raises `WrongBaseModel` where it belongs to a model with another digest, and as `BoundBase.of`.
     """
     new = BoundBase(format=FORM, name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
     if durable.write_once(home / BASE, _content(new)):

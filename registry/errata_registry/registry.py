@@ -72,8 +72,8 @@ class Registry:
         }
         self.evaluations = self.store(EVALUATION)
         self.traces = self.store(TRACE)
-        self.versions = Versions(settings.home, self.artifacts, self.activations, self.aliases, self.evaluations)
-        self.edits = Edits(settings, self.live, self.queue, self.artifacts, self.versions.fact_sets, self.activations)
+        self.versions = Versions(settings.home, self.artifacts, self.activations, self.aliases, self.evaluations.folder)
+        self.edits = Edits(settings, self.live, self.queue, self.versions)
         self._stores[EDIT.name] = self.edits
 
     @property
@@ -97,7 +97,6 @@ class Registry:
             return False
 
     def close(self) -> None:
-        """Close the connections."""
         for connection in (self.redis, self._waiting_redis, self._queue_redis):
             connection.close()
 
@@ -106,28 +105,15 @@ class Registry:
     def bind_base(self, name: str, digest: str) -> None:
         """Tie the home folder to its base model at the first start, and bring it to the present form.
 
-        Raises:
-            WrongBaseModel: the folder belongs to a model with another digest.
+        Raises `WrongBaseModel` where the folder belongs to a model with another digest.
         """
         bound = home.bind(self.settings.home, name, digest)
         if bound.format < home.FORM:
             for store in self.stores:
-                store.remember_keys()
-            self._forget_names_of_form_1()
+                store.keys.remember_those_of_form_1()
+            with suppress(RedisError):  # what form 1 kept there of each edit and version; the folder has all of it
+                for kind in ("edit", "version", "evaluation", "trace", "measurement", "idempotency", "work", "active"):
+                    for name in self.redis.scan_iter(f"errata:{kind}*", count=1000):
+                        if name != keys.ACTIVATIONS:
+                            self.redis.delete(name)
             home.note_form(self.settings.home, bound)
-
-    def _forget_names_of_form_1(self) -> None:
-        """Remove from Redis what form 1 kept there of each edit and version; the folder has all of it."""
-        with suppress(RedisError):
-            for kind in ("edit", "version", "evaluation", "trace", "measurement", "idempotency", "work", "active"):
-                for name in self.redis.scan_iter(f"errata:{kind}*", count=1000):
-                    if name not in (keys.ACTIVATIONS,):
-                        self.redis.delete(name)
-
-    def is_bound(self) -> bool:
-        """Return True if the home folder belongs to a base model yet."""
-        return home.is_bound(self.settings.home)
-
-    def bound_base(self) -> BoundBase:
-        """Return the base model of this home folder. Raises `UnknownVersion` while there is none."""
-        return BoundBase.of(self.settings.home)

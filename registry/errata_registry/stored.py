@@ -1,16 +1,18 @@
-"""Reading what is stored in a home folder: one record a file, or one a line."""
+"""Reading what is stored in a home folder: one record a file, or one a line; and parts of lists of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from errata_client.records import Record
+from errata_client.records import Page, Record
 from pydantic import BaseModel
 
 from errata.errors import CorruptArtifact
 
+Item = TypeVar("Item")
 Stored = TypeVar("Stored", bound=BaseModel)
 
 
@@ -43,6 +45,12 @@ def read_lines(path: Path, kind: type[Stored], called: str | None = None) -> tup
             return tuple(kind.model_validate_json(line, extra="ignore") for line in lines)
     except ValueError as error:
         raise CorruptArtifact(f"{called or path} cannot be read: {error}") from error
+
+
+def page_of(found: Sequence[Item], limit: int, cursor: Callable[[Item], str]) -> Page[Item]:
+    """Return the first `limit` of the items that were found; one more tells that another part follows."""
+    data, has_more = tuple(found[:limit]), len(found) > limit
+    return Page(data=data, has_more=has_more, next=cursor(data[-1]) if has_more else None)
 
 
 class StoredRecord(Record):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errata_client.records import BASE_VERSION, ActivationEntry, ChangeKind, Edit, StoredFact
+from errata_client.records import BASE_VERSION, ActivationEntry, ChangeKind, Edit
 
 from errata import deltas
 from errata.errors import ArtifactError, ErrataError, InvalidFacts, UnknownJob
@@ -18,8 +18,7 @@ from errata_registry.jobs.folder import JobFolder
 from errata_registry.jobs.kinds import KINDS
 from errata_registry.serving.aliases import Aliases
 from errata_registry.serving.journal import Journal
-from errata_registry.versions.fact_index import FactIndex, changes_between
-from errata_registry.versions.facts import fact_of
+from errata_registry.versions.facts import FactIndex, changes_between, fact_of
 from errata_registry.versions.folder import CHANGES, DELTA, VersionFolder
 from errata_registry.versions.store import Artifacts
 
@@ -28,88 +27,71 @@ from errata_registry.versions.store import Artifacts
 class Verified:
     """What was looked at, and a line for each thing that is wrong."""
 
-    versions: int
-    dropped: int
-    deleted: int
-    edits: int
-    activations: int
+    looked_at: str
     faults: tuple[str, ...]
 
     def __str__(self) -> str:
-        looked_at = (
-            f"{self.versions} versions ({self.dropped} with dropped weights), {self.deleted} deleted ones, "
-            f"{self.edits} edits, {self.activations} activations"
-        )
-        return "\n".join([*self.faults, f"{looked_at}: {f'{len(self.faults)} faults' if self.faults else 'all whole'}"])
+        found = f"{len(self.faults)} faults" if self.faults else "all whole"
+        return "\n".join([*self.faults, f"{self.looked_at}: {found}"])
 
 
 def verify(home: Path) -> Verified:
     """Look at every manifest, fact set, update, name, edit, measurement and activation of a home folder.
 
-    Raises:
-        UnknownVersion: the folder does not belong to a base model yet.
-        CorruptArtifact: what it belongs to cannot be read.
+    Raises as `BoundBase.of`.
     """
-    base, journal = BoundBase.of(home), Journal(home)
+    base, journal, artifacts = BoundBase.of(home), Journal(home), Artifacts(home)
     faults = [] if (home / "versions").is_dir() else ["the folder of versions is not there"]
-    artifacts, (edits, *others) = Artifacts(home), [JobFolder(kind, home) for kind in KINDS]
     folders = []
     for number in artifacts.all_numbers():
         with journal.locked():  # nobody drops, restores or deletes it meanwhile
-            folders.append(artifacts.folder(number))
-            faults += [f"version {number}: {fault}" for fault in _faults_of_version(artifacts, number, base)]
+            folders.append(folder := artifacts.folder(number))
+            of_version = _told(_faults_of_version(artifacts, number, base), folder.called)
+            faults += [f"{folder.called}: {fault}" for fault in of_version]
     activations: tuple[ActivationEntry, ...] = ()
     try:
         activations = journal.entries()
     except ArtifactError as error:
         faults.append(str(error))
     faults += _faults_of_activations(artifacts, activations)
-    faults += _faults_of_names(artifacts, Aliases(home))
-    faults += _faults_of_jobs(artifacts, edits)
-    for measurements in others:
-        faults += _faults_of_jobs(artifacts, measurements)
-    return Verified(
-        versions=len(artifacts.numbers()),
-        dropped=sum(folder.is_dropped and not folder.is_deleted for folder in folders),
-        deleted=sum(folder.is_deleted for folder in folders),
-        edits=len(edits.ids()),
-        activations=len(activations),
-        faults=tuple(faults),
+    faults += _told(_faults_of_names(artifacts, Aliases(home)))
+    jobs = [JobFolder(kind, home) for kind in KINDS]
+    for folder_of_kind in jobs:
+        faults += _faults_of_jobs(artifacts, folder_of_kind)
+    deleted = sum(folder.is_deleted for folder in folders)
+    dropped = sum(folder.is_dropped and not folder.is_deleted for folder in folders)
+    looked_at = (
+        f"{len(folders) - deleted} versions ({dropped} with dropped weights), {deleted} deleted ones, "
+        f"{len(jobs[0].ids())} edits, {len(activations)} activations"
     )
+    return Verified(looked_at, tuple(faults))
+
+
+def _told(faults: Iterator[str], called: str = "") -> Iterator[str]:
+    """Give the faults of what is `called` so; one that keeps the rest from being looked at is the last of them."""
+    try:
+        yield from faults
+    except ArtifactError as error:
+        yield str(error).removeprefix(f"{called}: ")
 
 
 def faults_of_files(folder: VersionFolder, base: BoundBase) -> Iterator[str]:
-    """What is wrong with manifest, facts and update of one version by themselves."""
-    try:
-        manifest = folder.manifest
-    except ArtifactError as error:
-        yield _said(error, folder)
-        return
-    if manifest.base_model.digest != base.digest:
+    """Give what is wrong with manifest, facts and update of one version by themselves.
+
+    Raises `CorruptArtifact` where the manifest cannot be read.
+    """
+    built_on = folder.manifest.base_model
+    if built_on.digest != base.digest:
         yield (
-            f"it was built on {manifest.base_model.name} ({manifest.base_model.digest[:12]}), and the base model here "
+            f"it was built on {built_on.name} ({built_on.digest[:12]}), and the base model here "
             f"is {base.name} ({base.digest[:12]}), which has other weights"
         )
-    try:
-        yield from _faults_of_facts(folder.facts(), manifest.facts)
-    except ArtifactError as error:
-        yield _said(error, folder)
-    if folder.is_deleted or folder.is_dropped:
-        if folder.delta_bytes:
-            yield f"its weights are to be gone, and {DELTA} is still there"
-        return
-    try:
-        updates = deltas.read(folder.checked(DELTA))
-        if list(updates) != [report.layer for report in manifest.layers]:
-            yield f"the update is of the layers {list(updates)}, and the manifest tells of others"
-        if not all(bool(part.isfinite().all()) for delta in updates.values() for part in delta.parts):
-            yield "the update holds what is no finite number"
-    except ArtifactError as error:
-        yield _said(error, folder)
+    yield from _told(_faults_of_facts(folder), folder.called)
+    yield from _told(_faults_of_update(folder), folder.called)
 
 
-def _faults_of_facts(facts: Iterable[StoredFact], count: int) -> Iterator[str]:
-    stored = list(facts)
+def _faults_of_facts(folder: VersionFolder) -> Iterator[str]:
+    stored, count = folder.facts(), folder.manifest.facts
     if len(stored) != count:
         yield f"it holds {len(stored)} facts, and its manifest says {count}"
     yield from (f"{fact.id} is not the id of its fact" for fact in stored if fact_of(fact).id != fact.id)
@@ -120,6 +102,18 @@ def _faults_of_facts(facts: Iterable[StoredFact], count: int) -> Iterator[str]:
         return
     if in_order != [fact.id for fact in stored]:
         yield "its facts are not in canonical order"
+
+
+def _faults_of_update(folder: VersionFolder) -> Iterator[str]:
+    if folder.is_deleted or folder.is_dropped:
+        if folder.delta_bytes:
+            yield f"its weights are to be gone, and {DELTA} is still there"
+        return
+    updates = deltas.read(folder.checked(DELTA))
+    if list(updates) != [report.layer for report in folder.manifest.layers]:
+        yield f"the update is of the layers {list(updates)}, and the manifest tells of others"
+    if not all(bool(part.isfinite().all()) for delta in updates.values() for part in delta.parts):
+        yield "the update holds what is no finite number"
 
 
 def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> Iterator[str]:
@@ -136,11 +130,7 @@ def _faults_of_version(artifacts: Artifacts, number: int, base: BoundBase) -> It
         return
     if CHANGES not in manifest.files:  # it was written before versions told of their changes
         return
-    try:
-        changes = folder.changes()
-    except ArtifactError as error:
-        yield _said(error, folder)
-        return
+    changes = folder.changes()
     try:
         before = () if manifest.parent == BASE_VERSION else artifacts.folder(manifest.parent).facts()
     except ArtifactError:  # it is told of the other version
@@ -165,15 +155,10 @@ def _faults_of_activations(artifacts: Artifacts, entries: Sequence[ActivationEnt
 
 
 def _faults_of_names(artifacts: Artifacts, aliases: Aliases) -> Iterator[str]:
-    try:
-        names = aliases.all()
-    except ArtifactError as error:
-        yield str(error)
-        return
     there = {BASE_VERSION, *artifacts.numbers()}
     yield from (
         f"{name!r} is a name of version {number}, which is not there"
-        for name, number in names.items()
+        for name, number in aliases.all().items()
         if number not in there
     )
 
@@ -191,7 +176,3 @@ def _faults_of_jobs(artifacts: Artifacts, jobs: JobFolder[Any, Any]) -> Iterator
             continue
         if isinstance(outcome, Edit) and outcome.version not in {None, *known}:
             yield f"{job_id} made version {outcome.version}, which is not there"
-
-
-def _said(error: Exception, folder: VersionFolder) -> str:
-    return str(error).removeprefix(f"{folder.called}: ")

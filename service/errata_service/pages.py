@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 
 from errata_client.records import Page
-from errata_registry import pages
+from errata_registry import stored
 from fastapi import Query
 
 from errata_service.problems import ProblemError
@@ -26,7 +26,7 @@ def page_of(entries: Sequence[Entry], cursor: Callable[[Entry], str], limit: int
         start = next((place for place, entry in enumerate(entries, start=1) if cursor(entry) == after), -1)
         if start < 0:
             raise unknown_cursor(after)
-    return pages.page_of(entries[start : start + limit + 1], limit, cursor)
+    return stored.page_of(entries[start : start + limit + 1], limit, cursor)
 
 
 def unknown_cursor(after: str) -> ProblemError:

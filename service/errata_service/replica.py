@@ -103,7 +103,7 @@ class ServingReplica:
         """
         number = self.registry.aliases.version(version) if isinstance(version, str) else version
         if number is not None and number != BASE_VERSION:
-            self.registry.artifacts.require(number)
+            self.registry.artifacts.existing(number)
         return number
 
     def start(self) -> None:

@@ -9,8 +9,7 @@ import pytest
 from errata_client.records import ChangeKind
 from errata_registry.jobs.requests import EditRequest
 from errata_registry.versions.change import change_facts
-from errata_registry.versions.fact_index import FactFilter, FactIndex
-from errata_registry.versions.facts import Origin, stored_fact
+from errata_registry.versions.facts import FactFilter, FactIndex, Origin, stored_fact
 from pydantic import ValidationError
 
 from errata.errors import FactConflict, InvalidFacts, UnknownFacts

@@ -28,7 +28,7 @@ def test_the_history_of_a_fact_goes_through_all_versions(registry: Registry, pub
     publish(BERN, edit="edit_5", parent=1)  # a branch
     registry.versions.delete(3)
 
-    history = registry.versions.fact_sets.history(PARIS.id)
+    history = list(registry.versions.history(PARIS.id))
 
     assert [(e.version, e.parent, e.edit, e.change, e.before, e.after) for e in history] == [
         (5, 1, "edit_5", "changed", "Paris", "Bern"),
@@ -36,7 +36,7 @@ def test_the_history_of_a_fact_goes_through_all_versions(registry: Registry, pub
         (3, 2, "edit_3", "changed", "Paris", "Bern"),
         (1, 0, "edit_1", "added", None, "Paris"),
     ]
-    assert registry.versions.fact_sets.history(Fact("Nobody", "is", "here").id) == ()
+    assert list(registry.versions.history(Fact("Nobody", "is", "here").id)) == []
 
 
 def test_a_name_stands_for_one_version_and_keeps_it(registry: Registry, publish: Publish) -> None:
@@ -129,7 +129,7 @@ def test_a_version_that_cannot_be_read_hides_no_history(registry: Registry, publ
     publish(PARIS, parent=2)
     folder = registry.artifacts.folder(2).path
     (folder / CHANGES).write_text('damaged: "id":"' + PARIS.id + '"\n')
-    assert [event.version for event in registry.versions.fact_sets.history(PARIS.id)] == [3, 1]
+    assert [event.version for event in registry.versions.history(PARIS.id)] == [3, 1]
 
 
 def test_versions_from_before_changes_were_kept_have_a_history(registry: Registry, publish: Publish) -> None:
@@ -141,9 +141,9 @@ def test_versions_from_before_changes_were_kept_have_a_history(registry: Registr
         without = {name: file for name, file in folder.manifest.files.items() if name != CHANGES}
         (folder.path / MANIFEST).write_text(folder.manifest.model_copy(update={"files": without}).model_dump_json())
         (folder.path / CHANGES).unlink()
-    assert [(e.version, e.change) for e in registry.versions.fact_sets.history(PARIS.id)] == [
+    assert [(e.version, e.change) for e in registry.versions.history(PARIS.id)] == [
         (2, "changed"),
         (1, "added"),
     ]
-    assert [e.version for e in registry.versions.fact_sets.history(ROME.id)] == [3]
+    assert [e.version for e in registry.versions.history(ROME.id)] == [3]
     assert verify(registry.settings.home).faults == ()

@@ -37,7 +37,7 @@ def test_a_wiped_redis_is_rebuilt(registry: Registry, settings: Settings, publis
     assert before[1].evaluation is not None and before[1].evaluation.id == done.id
 
     registry.redis.flushdb()
-    assert str(reindex(registry)).splitlines()[1] == "2 evaluations and traces, 1 of them queued again"
+    assert reindex(registry).splitlines()[1] == "2 evaluations and traces, 1 of them queued again"
     assert (registry.evaluations.page(), registry.versions.get(number), registry.queue.waiting()) == before
     assert registry.queue.waiting() == [waiting.id]
     assert create(registry, number, "key").id == done.id

@@ -59,7 +59,7 @@ def test_a_wiped_redis_is_rebuilt(busy_registry: Registry, settings: Settings) -
 
     rebuilt = reindex(busy_registry)
 
-    assert str(rebuilt) == "2 versions (1 is active), 2 edits, 1 of them queued again"
+    assert rebuilt == "2 versions (1 is active), 2 edits, 1 of them queued again"
     assert everything(busy_registry) == before
 
 
@@ -69,7 +69,7 @@ def test_reindexing_again_changes_nothing(busy_registry: Registry, settings: Set
     before = everything(busy_registry)
     events = [busy_registry.edits.events(edit.id) for edit in busy_registry.edits.page().data]
 
-    assert reindex(busy_registry).edits_queued_again == 0
+    assert reindex(busy_registry) == "2 versions (1 is active), 2 edits, 0 of them queued again"
     assert everything(busy_registry) == before
     assert [busy_registry.edits.events(edit.id) for edit in busy_registry.edits.page().data] == events
 
@@ -100,8 +100,8 @@ def test_an_unreadable_version_does_not_stop_the_others(busy_registry: Registry,
 
     rebuilt = reindex(busy_registry)
 
-    assert rebuilt.versions == 1
-    assert "version 3: manifest.json cannot be read" in str(rebuilt)
+    assert rebuilt.startswith("1 versions (")
+    assert "version 3: manifest.json cannot be read" in rebuilt
 
 
 @pytest.mark.parametrize("name", ["request.json", "outcome.json"])
@@ -112,8 +112,8 @@ def test_an_unreadable_edit_does_not_stop_the_others(busy_registry: Registry, se
 
     rebuilt = reindex(busy_registry)
 
-    assert (rebuilt.versions, rebuilt.active, rebuilt.edits) == (2, 1, 1)
-    assert f"left out: {ended}: {name} cannot be read" in str(rebuilt)
+    assert rebuilt.startswith("2 versions (1 is active), 1 edits, ")
+    assert f"left out: {ended}: {name} cannot be read" in rebuilt
     assert busy_registry.queue.waiting() == [waiting]
 
 

@@ -151,7 +151,7 @@ def test_progress_is_seen_while_the_edit_runs(registry: Registry, request_body: 
     edit = registry.edits.create_edit(request_body)
     registry.edits.update(edit.id, status=JobStatus.RUNNING)
     progress = Progress(stage=Stage.TARGETS, done=1, total=4, eta_s=2.5)
-    registry.edits.progress(edit.id, progress)
+    registry.live.progress(edit.id, progress)
     assert registry.edits.record(edit.id).progress == progress
 
     registry.edits.update(edit.id, status=JobStatus.SUCCEEDED, metrics=Metrics(efficacy=1.0))
@@ -196,7 +196,7 @@ def test_a_running_edit_is_asked_to_stop(registry: Registry, request_body: EditR
     registry.edits.update(edit.id, status=JobStatus.RUNNING)
 
     assert registry.edits.cancel(edit.id).status is JobStatus.RUNNING
-    assert registry.edits.cancel_requested(edit.id)
+    assert registry.live.is_to_stop(edit.id)
 
 
 def test_what_has_ended_stays_as_it_ended(registry: Registry, request_body: EditRequest) -> None:

@@ -128,12 +128,12 @@ def test_progress_is_told_when_there_is_some_and_never_goes_back(registry: Regis
     def told(stage: Stage, done: int) -> list[int]:
         seen = registry.edits.events(edit.id)[-1].id
         registry.redis.delete(keys.told(edit.id))  # some time has passed
-        registry.edits.progress(edit.id, Progress(stage=stage, done=done, total=4))
+        registry.live.progress(edit.id, Progress(stage=stage, done=done, total=4))
         return [event.data["done"] for event in registry.edits.events(edit.id, after=seen)]
 
     assert [told(Stage.TARGETS, done) for done in (1, 1, 3, 2, 4, 4)] == [[1], [], [3], [], [4], []]
     assert told(Stage.SPREAD, 0) == [0]
-    registry.edits.progress(edit.id, Progress(stage=Stage.SPREAD, done=1, total=4))  # too soon after it
+    registry.live.progress(edit.id, Progress(stage=Stage.SPREAD, done=1, total=4))  # too soon after it
     assert told(Stage.TARGETS, 0) == [0]  # building anew, on another version
 
     registry.edits.update(edit.id, status=JobStatus.QUEUED)

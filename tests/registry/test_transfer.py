@@ -135,7 +135,7 @@ def test_a_whole_home_is_found_whole(registry: Registry, publish: Publish) -> No
     drop_weights(registry, 0)
     verified = verify(registry.settings.home)
     assert verified.faults == ()
-    assert (verified.versions, verified.dropped, verified.deleted, verified.activations) == (2, 1, 1, 1)
+    assert str(verified) == "2 versions (1 with dropped weights), 1 deleted ones, 0 edits, 1 activations: all whole"
 
 
 def truncate(path: Path) -> None:

@@ -126,7 +126,7 @@ def test_events_are_told_as_they_happen_and_resumed(client: httpx.Client, regist
         stream = events(answer.iter_lines())
         told.append(next(stream))
         registry.edits.update(edit, status=JobStatus.RUNNING)
-        registry.edits.progress(edit, Progress(stage=Stage.TARGETS, done=1, total=4))
+        registry.live.progress(edit, Progress(stage=Stage.TARGETS, done=1, total=4))
         registry.live.log(edit, "info", "one\nof four")
         told += [next(stream), next(stream), next(stream)]
         registry.edits.update(edit, status=JobStatus.FAILED)

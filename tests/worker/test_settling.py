@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from errata_client.records import Edit, Gate, JobStatus, Metrics, Probe, Stage, VersionStatus
+from errata_registry.home import BoundBase
 from errata_registry.jobs.requests import EditRequest, RebuildRequest
 
 from errata import deltas
@@ -38,7 +39,9 @@ def published_by_the_dead(crew: Crew, base: int | None = None) -> tuple[Edit, in
 
 
 def made_up(crew: Crew, *facts: Fact, edit: str = "edit_of_another") -> int:
-    return publish_version(crew.registry, *facts, edit=edit, digest=crew.registry.bound_base().digest, parent=0).id
+    return publish_version(
+        crew.registry, *facts, edit=edit, digest=BoundBase.of(crew.registry.settings.home).digest, parent=0
+    ).id
 
 
 def settled(crew: Crew, edit: Edit) -> Edit:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from errata_client.records import Edit, JobStatus
 from errata_registry import keys
+from errata_registry.home import BoundBase
 from errata_registry.jobs.queue import shard_task
 from errata_registry.versions.facts import fact_of
 from errata_worker.resident_model import ResidentModel
@@ -137,7 +138,7 @@ def test_two_edits_that_are_the_same_are_searched_for_side_by_side(two_workers: 
     both = [crew.ended(sent) for sent in (edit, crew.again(edit))]
     assert [ended.status for ended in both] == [JobStatus.SUCCEEDED] * 2
     first, second = (
-        crew.registry.versions.load_deltas(ended.version, crew.registry.bound_base().digest)
+        crew.registry.versions.load_deltas(ended.version, BoundBase.of(crew.registry.settings.home).digest)
         for ended in both
         if ended.version is not None
     )

@@ -19,7 +19,7 @@ from errata.targets.store import BuildStore
 from errata_worker import tasks
 from errata_worker.resident_model import ResidentModel
 from errata_worker.resident_worker import ResidentWorker
-from errata_worker.resources import Resources
+from errata_worker.running import Resources
 
 RETRY_S = 2.0
 

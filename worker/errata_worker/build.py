@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from errata_client.records import BASE_VERSION, LayerChange, Metrics, Stage
+from errata_client.records import BASE_VERSION, LayerChange, Stage
 from errata_registry.jobs.shards import ShardOrder
 from errata_registry.stored import now
 
@@ -21,7 +21,7 @@ from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.search import facts_to_search
 from errata_worker.gate import Measured
-from errata_worker.measure import measure, measure_figures, wrong_answers
+from errata_worker.measure import measure, wrong_answers
 from errata_worker.running import Turn
 from errata_worker.target_shard import cut
 
@@ -59,7 +59,7 @@ class Builder:
         self._turn = turn
         self._registry = turn.registry
         self._resident = turn.resident
-        self._targets = turn.resources.targets
+        self._targets = turn.targets
         self.report = turn.report
 
     def contexts(self, base: int, seed: int) -> tuple[str, ...]:
@@ -83,7 +83,10 @@ class Builder:
         require_room(model, ordered, contexts)
         to_search: list[Fact] = []
         if isinstance(hyperparameters, TargetHyperparameters):
-            self._tell_of_shared_subjects(facts)
+            shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
+            if shared:
+                named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
+                self._turn.log(f"several facts about one subject share one change of the model: {named}")
             if METHODS[hyperparameters.method].searches_ahead:
                 to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
         return Blueprint(facts, tuple(contexts), hyperparameters, tuple(to_search))
@@ -104,8 +107,7 @@ class Builder:
         if len(blueprint.to_search) <= limit:
             return False
         shards = cut(blueprint.to_search, limit)
-        message = f"{len(blueprint.to_search)} targets are searched for in {len(shards)} shards"
-        self._turn.log(message)
+        self._turn.log(f"{len(blueprint.to_search)} targets are searched for in {len(shards)} shards")
         cut_at = now()
         self._registry.edits.cut(
             [
@@ -139,12 +141,11 @@ class Builder:
 
     def measure(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> Measured:
         """Measure how the edited model answers about the facts and to the probes; its `perplexity` takes longer."""
-        model = self._resident.model
         self.report(Stage.EVALUATE, 0, len(blueprint.facts))
         return measure(
-            model,
+            self._resident.model,
             list(blueprint.facts),
-            deltas.edited_weights(model, built.deltas),
+            deltas.edited_weights(self._resident.model, built.deltas),
             probes=self._registry.probes.all(),
             perplexity=perplexity,
             on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
@@ -156,18 +157,6 @@ class Builder:
         self.report(Stage.EVALUATE, total, total)
         wrong = wrong_answers(model, deltas.edited_weights(model, built.deltas), probes)
         return replace(measured, probes=probes, wrong_answers=wrong)
-
-    def measure_figures(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> tuple[Metrics, int]:
-        """Return the figures of the edited model alone, and how many facts it does not say."""
-        model = self._resident.model
-        self.report(Stage.EVALUATE, 0, len(blueprint.facts))
-        return measure_figures(
-            model,
-            list(blueprint.facts),
-            deltas.edited_weights(model, built.deltas),
-            perplexity=perplexity,
-            on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),
-        )
 
     def layers(self, built: Built) -> tuple[LayerChange, ...]:
         """Return the size of each layer's update."""
@@ -181,13 +170,6 @@ class Builder:
             )
             for layer, delta in built.deltas.items()
         )
-
-    def _tell_of_shared_subjects(self, facts: FactSet) -> None:
-        shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
-        if shared:
-            named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
-            message = f"several facts about one subject share one change of the model: {named}"
-            self._turn.log(message)
 
 
 def libraries() -> dict[str, str]:

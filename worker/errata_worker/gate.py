@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from errata_client.records import FactOutcome, Gate, Metrics, Miss, MissedPrompt, Probe, Problem, finite_or_none
@@ -34,63 +34,22 @@ class Measured:
         return sum(not fact.took for fact in self.facts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """A bound on a figure.
-
-    Attributes:
-        is_least: whether the figure must not lie below the bound; else it must not lie above it.
-        said: writes the figure.
-        against: the prompts that count against the version.
-        words: tell of a miss where figure and bound would not.
-    """
-
-    name: str
-    figure: float | None
-    bound: float | None
-    is_least: bool
-    said: Callable[[float], str] = "{:.4g}".format
-    against: Sequence[MissedPrompt] = ()
-    words: str | None = None
-
-    @property
-    def is_missed(self) -> bool:
-        if self.bound is None:
-            return False
-        if self.figure is None or not math.isfinite(self.figure):
-            return True
-        return self.figure < self.bound if self.is_least else self.figure > self.bound
-
-    def miss(self) -> tuple[Miss, str]:
-        assert self.bound is not None
-        asked = f"and at {'least' if self.is_least else 'most'} {self.bound:g} is asked for"
-        shown = tuple(self.against[:MOST_SHOWN])
-        miss = Miss(figure=self.name, value=finite_or_none(self.figure), bound=self.bound, prompts=shown)
-        return miss, self.words or f"{self.name} {self._found()}, {asked}"
-
-    def _found(self) -> str:
-        if self.figure is None:
-            return "was not measured"
-        return f"is {self.said(self.figure)}" if math.isfinite(self.figure) else "is no finite number"
-
-
 def problem_of(gate: Gate, measured: Measured) -> Problem | None:
     """Return what keeps a version from going live, with the facts and prompts to blame; None where it may.
 
     A bound on something that was not measured, or that is no finite number, is missed. A version without facts is the
     base, of which no figure is asked; the probes hold for it, too.
     """
-    bounds = [*_figures(gate, measured)] if measured.facts else []
-    if measured.probes:
-        bounds.append(_probes(measured))
-    missed = [bound.miss() for bound in bounds if bound.is_missed]
+    missed = [*_missed_figures(gate, measured)] if measured.facts else []
+    if measured.wrong_answers:
+        missed.append(_missed_probes(measured))
     if not missed:
         return None
     detail = "; ".join(words for _, words in missed)
     return problem(422, "gate-missed", detail, misses=[miss for miss, _ in missed])
 
 
-def _figures(gate: Gate, measured: Measured) -> list[_Bound]:
+def _missed_figures(gate: Gate, measured: Measured) -> Iterator[tuple[Miss, str]]:
     metrics = measured.metrics
     not_likelier = [
         MissedPrompt(prompt=Fact(fact.subject, fact.relation, fact.object).prompt, expected=fact.object, fact=fact.id)
@@ -102,20 +61,33 @@ def _figures(gate: Gate, measured: Measured) -> list[_Bound]:
         for fact in measured.facts
         for neighbor in fact.neighbors_lost
     ]
-    return [
-        _Bound("efficacy", metrics.efficacy, gate.min_efficacy, True, against=not_likelier),
-        _Bound("specificity", metrics.specificity, gate.min_specificity, True, against=lost),
-        _Bound("drift", metrics.drift, gate.max_drift, False, said="{:.4g} nats".format),
-        _Bound("perplexity_rise", metrics.perplexity_rise, gate.max_perplexity_rise, False),
+    bounds: list[tuple[str, float | None, float | None, str, list[MissedPrompt]]] = [
+        ("efficacy", metrics.efficacy, gate.min_efficacy, "least", not_likelier),
+        ("specificity", metrics.specificity, gate.min_specificity, "least", lost),
+        ("drift", metrics.drift, gate.max_drift, "most", []),
+        ("perplexity_rise", metrics.perplexity_rise, gate.max_perplexity_rise, "most", []),
     ]
+    for name, figure, bound, at, against in bounds:
+        if bound is None:
+            continue
+        if figure is None:
+            found = "was not measured"
+        elif not math.isfinite(figure):
+            found = "is no finite number"
+        elif figure < bound if at == "least" else figure > bound:
+            found = f"is {figure:.4g}{' nats' if name == 'drift' else ''}"
+        else:
+            continue
+        miss = Miss(figure=name, value=finite_or_none(figure), bound=bound, prompts=tuple(against[:MOST_SHOWN]))
+        yield miss, f"{name} {found}, and at {at} {bound:g} is asked for"
 
 
-def _probes(measured: Measured) -> _Bound:
+def _missed_probes(measured: Measured) -> tuple[Miss, str]:
     total, failed = len(measured.probes), measured.wrong_answers
-    against = [
+    against = tuple(
         MissedPrompt(prompt=measured.probes[place].prompt, expected=measured.probes[place].answer, said=said)
         for place, said in failed.items()
-    ]
-    named = "; ".join(f"{one.prompt!r} is answered {one.said!r}, not {one.expected!r}" for one in against[:MOST_SHOWN])
+    )[:MOST_SHOWN]
+    named = "; ".join(f"{one.prompt!r} is answered {one.said!r}, not {one.expected!r}" for one in against)
     words = f"{total - len(failed)} of {total} probes are passed ({named}), and all must be"
-    return _Bound("probes", 1 - len(failed) / total, 1.0, True, against=against, words=words)
+    return Miss(figure="probes", value=1 - len(failed) / total, bound=1.0, prompts=against), words

@@ -28,7 +28,8 @@ def measure(
     """Measure the model with `weights`, layer -> edited matrix. What `on_progress` raises ends it."""
     cases = evaluation.cases_of(model, facts)
     before = evaluation.outcomes_of(model, [_bare(case) for case in cases])
-    after = _evaluated(model, cases, weights, perplexity, on_progress)
+    texts = evaluation.PROSE if perplexity else ()
+    after = evaluation.evaluate(model, cases, weights, on_progress, texts=texts)
     return Measured(
         metrics=_metrics(after),
         facts=tuple(map(_outcome, facts, before, after.results)),
@@ -37,32 +38,9 @@ def measure(
     )
 
 
-def measure_figures(
-    model: EditableModel,
-    facts: Sequence[Fact],
-    weights: Mapping[int, Tensor],
-    *,
-    perplexity: bool,
-    on_progress: Callable[[int, int], None],
-) -> tuple[Metrics, int]:
-    """Return the figures alone, and how many facts are not said. What `on_progress` raises ends it."""
-    after = _evaluated(model, evaluation.cases_of(model, facts), weights, perplexity, on_progress)
-    return _metrics(after), sum(not result.outcomes.rewrite.is_answer for result in after.results)
-
-
 def wrong_answers(model: EditableModel, weights: Mapping[int, Tensor], probes: Sequence[Probe]) -> dict[int, str]:
     """Return what the model with `weights` says instead of the answers of those probes that it fails, by place."""
     return evaluation.wrong_answers(model, [(probe.prompt, probe.answer) for probe in probes], weights)
-
-
-def _evaluated(
-    model: EditableModel,
-    cases: Sequence[Case],
-    weights: Mapping[int, Tensor],
-    perplexity: bool,
-    on_progress: Callable[[int, int], None],
-) -> Evaluation:
-    return evaluation.evaluate(model, cases, weights, on_progress, texts=evaluation.PROSE if perplexity else ())
 
 
 def _metrics(after: Evaluation) -> Metrics:

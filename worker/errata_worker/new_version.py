@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from errata_client.records import ChangeKind, Edit, JobStatus, Metrics, Problem, Stage, VersionStatus
+from errata_client.records import Edit, JobStatus, Metrics, Problem, Stage, VersionStatus
 from errata_registry.jobs.requests import EditRequest, RebuildRequest
 from errata_registry.jobs.retries import refuse_outdated
 from errata_registry.problems import problem_of
@@ -86,7 +86,9 @@ class NewVersion:
         version = published.version
         self._await_replicas(version)
         self._end(version.metrics, version.not_taken, version.problem, published)
-        self._drop_old_weights()
+        if (keep_last := self._resident.settings.keep_versions) is not None:
+            for dropped in drop_weights(self._registry, keep_last):
+                logger.info("dropped the weights of version %d, %d bytes", dropped.version, dropped.bytes)
 
     # The steps
 
@@ -117,10 +119,8 @@ class NewVersion:
         if self._edit.retries:
             refuse_outdated(self._registry, self._edit.retries, self._request, base)
         origin = Origin(self._edit.id, self._accepted.by, self._accepted.created_at)
-        facts_before = self._registry.versions.facts(base)
-        change = change_facts(
-            facts_before, base, self._request, origin, refuse_conflicts=self._accepted.refuse_conflicts
-        )
+        before, refuse = self._registry.versions.facts(base), self._accepted.refuse_conflicts
+        change = change_facts(before, base, self._request, origin, refuse_conflicts=refuse)
         self._edit = self._registry.edits.update(self._edit.id, base=base, **change.as_shown())
         facts = FactSet(map(fact_of, change.facts))
         contexts = self._builder.contexts(base, hyperparameters.seed)
@@ -141,9 +141,7 @@ class NewVersion:
             hparams=plan.blueprint.hyperparameters.as_dict(),
             contexts=built.contexts,
             facts=len(plan.change.facts),
-            added=plan.change.count(ChangeKind.ADDED),
-            changed=plan.change.count(ChangeKind.CHANGED),
-            retracted=plan.change.count(ChangeKind.RETRACTED),
+            **plan.change.counts(),
             metrics=measured.metrics,
             not_taken=measured.num_not_taken,
             gate=self._request.gate,
@@ -201,8 +199,7 @@ class NewVersion:
         replicas = self._registry.replicas.wait_for(version.id, self._resident.settings.activation_timeout_s)
         behind = [replica.id for replica in replicas if replica.version != version.id]
         if behind:
-            message = f"version {version.id} is active, but not yet served by {', '.join(behind)}"
-            self._turn.log(message, "warning")
+            self._turn.log(f"version {version.id} is active, but not yet served by {', '.join(behind)}", "warning")
 
     # The end
 
@@ -212,7 +209,13 @@ class NewVersion:
         """Succeed, or be rejected where the gate was missed or another version was quicker; a dry run publishes
         nothing."""
         if problem is None and published and published.overtaken_by is not None:
-            problem = _overtaken(published.version, published.overtaken_by)
+            version, active = published.version, published.overtaken_by
+            detail = (
+                f"version {active} went live since this edit was accepted. Version {version.id}, made of version "
+                f"{version.parent}, is kept and does not serve: activate it to have it in place of version {active}, "
+                f"or send the edit again with base {active} to have both"
+            )
+            problem = problem_of(Conflict(detail))
         # Said again in case that Redis has lost its memory since the plan was made.
         noted = {name: getattr(self._edit, name) for name in NOTED_BEFORE}
         if published:  # maybe by an earlier attempt, whose plan nobody knows any more
@@ -221,17 +224,3 @@ class NewVersion:
             noted |= {name: getattr(version, name) for name in NOTED_OF_VERSION}
         status = JobStatus.REJECTED if problem else JobStatus.SUCCEEDED
         self._turn.end(status, error=problem, metrics=metrics, not_taken=not_taken, **noted)
-
-    def _drop_old_weights(self) -> None:
-        if (keep_last := self._resident.settings.keep_versions) is not None:
-            for dropped in drop_weights(self._registry, keep_last):
-                logger.info("dropped the weights of version %d, %d bytes", dropped.version, dropped.bytes)
-
-
-def _overtaken(version: Manifest, active: int) -> Problem:
-    detail = (
-        f"version {active} went live since this edit was accepted. Version {version.id}, made of version "
-        f"{version.parent}, is kept and does not serve: activate it to have it in place of version {active}, or send "
-        f"the edit again with base {active} to have both"
-    )
-    return problem_of(Conflict(detail))

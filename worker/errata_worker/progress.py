@@ -58,7 +58,7 @@ class ProgressReport:
         if moment < self._redis_away_until:
             return
         try:
-            if self._store.cancel_requested(self._job_id):
+            if self._store.live.is_to_stop(self._job_id):
                 raise Cancelled(f"{self._job_id} was cancelled")
             if moment - self._looked >= LOOK_EVERY_S:
                 self._looked = moment
@@ -66,13 +66,13 @@ class ProgressReport:
                     raise Cancelled(f"{self._job_id} has ended by another hand")
             if done == total or moment - self._reported >= REPORT_EVERY_S:
                 self._reported = moment
-                self._store.progress(self._job_id, self._progress(stage, done, total))
+                self._store.live.progress(self._job_id, self._progress(stage, done, total))
         except RedisError as error:  # the work does not depend on being followed
             logger.warning("%s: progress could not be told: %s", self._job_id, error)
             self._redis_away_until = time.monotonic() + REDIS_PAUSE_S
 
     def _progress(self, stage: str, done: int, total: int) -> Progress:
-        return _progress(Stage(stage), done, total, done - self._done_before, time.monotonic() - self._stage_began)
+        return _timed(stage, done, total, done - self._done_before, time.monotonic() - self._stage_began)
 
 
 class ShardProgressReport(ProgressReport):
@@ -89,10 +89,10 @@ class ShardProgressReport(ProgressReport):
             raise Cancelled(f"{order.edit} has ended with another of its shards")
         done_of_edit = self._edits.note_search(order, done)
         done_since = done_of_edit - (order.total - sum(order.sizes))
-        return _progress(Stage(stage), done_of_edit, order.total, done_since, (now() - order.cut_at).total_seconds())
+        return _timed(stage, done_of_edit, order.total, done_since, (now() - order.cut_at).total_seconds())
 
 
-def _progress(stage: Stage, done: int, total: int, done_since: int, seconds: float) -> Progress:
+def _timed(stage: str, done: int, total: int, done_since: int, seconds: float) -> Progress:
     """`done_since` units were done in the last `seconds`; the others were done before."""
-    left_s = seconds * (total - done) / done_since if done_since > 0 else None
-    return Progress(stage=stage, done=done, total=total, eta_s=None if left_s is None else round(left_s, 1))
+    eta_s = round(seconds * (total - done) / done_since, 1) if done_since > 0 else None
+    return Progress(stage=Stage(stage), done=done, total=total, eta_s=eta_s)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from errata_registry.settings import Settings
@@ -15,7 +14,7 @@ from errata.errors import InvalidHyperparameters, ModelError
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
-from errata.second_moments.home import home_moments, moments_folder
+from errata.second_moments.home import home_moments
 
 LOG_EVERY_SHARE = 0.1
 
@@ -42,32 +41,24 @@ class ResidentModel:
             ModelError: it cannot be loaded, or nothing is known of how to edit it.
             InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
         """
-        known = _hyperparameters(settings)
+        known = hyperparameters.for_model(settings.model, settings.hyperparameters)
+        if not known:
+            raise ModelError(
+                f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
+            )
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         return cls(settings, model, known)
 
     def defaults(self, method: str) -> Hyperparameters:
-        """What a method edits this model with by default.
-
-        Raises:
-            InvalidHyperparameters: nothing is known of that.
-        """
+        """Return what a method edits this model with by default. Raises `InvalidHyperparameters` if that is unknown."""
         if method not in self.hyperparameters:
             raise InvalidHyperparameters("method", hyperparameters.unknown_to(method, self.hyperparameters))
         return self.hyperparameters[method]
 
-    @property
-    def statistics_folder(self) -> Path:
-        """Where the model's second moments are kept."""
-        return moments_folder(self.settings.home, self.model)
-
     def prepare(self) -> tuple[int, ...]:
-        """Make the second moments that MEMIT, an edit's method by default, needs; gives their layers.
+        """Make the second moments that MEMIT, an edit's method by default, needs; return their layers.
 
-        Those of the other methods' layers are made for the first edit that asks for them.
-
-        Raises:
-            InvalidHyperparameters, StatisticsError: as `second_moments`.
+        Those of other methods are made for the first edit that asks for them. Raises as `second_moments`.
         """
         wanted = self.hyperparameters.get(MemitHyperparameters.method)
         if wanted is None:
@@ -78,18 +69,11 @@ class ResidentModel:
     def second_moments(
         self, wanted: Hyperparameters, on_progress: Callable[[int, int], None] | None = None
     ) -> SecondMoments:
-        """The second moments that `wanted` asks for, with their factors; none where its method uses none.
-
-        What is not in the home folder is made first: taken from published files, or collected, and factored.
+        """Return the second moments that `wanted` asks for, as `home_moments`, which says what is raised.
 
         Args:
             on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it
                 raises ends the collection, which goes on from its last checkpoint another time.
-
-        Raises:
-            InvalidHyperparameters: a layer that the model does not have.
-            StatisticsError: a published file cannot be used, or the corpus to collect them from is missing or too
-                short.
         """
         return home_moments(
             self.settings.home,
@@ -99,15 +83,6 @@ class ResidentModel:
             published=self.settings.published_moments,
             on_progress=on_progress or _log_progress(),
         )
-
-
-def _hyperparameters(settings: Settings) -> Mapping[str, Hyperparameters]:
-    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
-    if not known:
-        raise ModelError(
-            f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
-        )
-    return known
 
 
 def _log_progress() -> Callable[[int, int], None]:

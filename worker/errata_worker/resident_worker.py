@@ -9,14 +9,11 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 from errata_registry import keys
 from errata_registry.jobs.kinds import EDIT, kind_of
-from errata_registry.jobs.queue import QUEUES
 from errata_registry.settings import Settings
 from redis import Redis, RedisError
 from redis.backoff import ExponentialBackoff
@@ -46,9 +43,14 @@ class ResidentWorker(SimpleWorker):
     def __init__(self, settings: Settings) -> None:
         """Connects to Redis. The name is new each time, so that a restarted worker is never taken for a double."""
         super().__init__(
-            list(QUEUES),
+            list(keys.QUEUES),
             name=f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}",
-            connection=_patient_connection(str(settings.redis_url)),
+            # It sits out a restart of Redis. It waits for jobs, so RQ sets the socket's timeout.
+            connection=Redis.from_url(
+                str(settings.redis_url),
+                socket_timeout=None,
+                retry=Retry(ExponentialBackoff(cap=2.0, base=0.1), retries=8),
+            ),
             serializer=JSONSerializer,
             worker_ttl=settings.lease_s,
             maintenance_interval=settings.maintenance_s,  # type: ignore[arg-type]  # fractions work
@@ -73,8 +75,14 @@ class ResidentWorker(SimpleWorker):
             logger.error("job %s is none of ours; it is refused and forgotten", job.id)
             queue.connection.delete(job.key)
             return
-        with self._kept_alive(job):
+        done = threading.Event()
+        thread = threading.Thread(target=self._send_heartbeats, args=(job, done), name="heartbeats", daemon=True)
+        thread.start()
+        try:
             super().execute_job(job, queue)
+        finally:
+            done.set()
+            thread.join()
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """Log what a job raised. One that was stopped is not done, so that none that depends on it is run, but it is
@@ -124,17 +132,6 @@ class ResidentWorker(SimpleWorker):
         """Second signal: put the job at hand back at its next step."""
         self._must_stop_at = time.monotonic()
 
-    @contextmanager
-    def _kept_alive(self, job: Job) -> Iterator[None]:
-        done = threading.Event()
-        thread = threading.Thread(target=self._send_heartbeats, args=(job, done), name="heartbeats", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
-
     def _send_heartbeats(self, job: Job, done: threading.Event) -> None:
         while not done.wait(self._settings.heartbeat_s):
             for execution in list(self.executions.values()):
@@ -159,9 +156,3 @@ def _is_ours(job: Job) -> bool:
     except DeserializationError:
         pass
     return False
-
-
-def _patient_connection(url: str) -> Redis:
-    """A connection that sits out a restart of Redis. It waits for jobs, so RQ sets the socket's timeout."""
-    retry = Retry(ExponentialBackoff(cap=2.0, base=0.1), retries=8)
-    return Redis.from_url(url, socket_timeout=None, retry=retry)

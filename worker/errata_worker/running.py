@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,11 +22,28 @@ from redis import RedisError
 from rq.timeouts import JobTimeoutException
 
 from errata.errors import Cancelled, ErrataError, OutOfMemory, TimedOut
+from errata.targets.store import BuildStore
 from errata_worker.progress import ProgressReport, WorkerStopping
 from errata_worker.resident_model import ResidentModel
-from errata_worker.resources import Resources
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What every task of a worker's process works with.
+
+    Attributes:
+        targets: what was found before.
+        worker: name of the worker.
+        must_stop: whether the worker has no more time for the task at hand.
+    """
+
+    registry: Registry
+    resident: ResidentModel
+    targets: BuildStore
+    worker: str
+    must_stop: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +59,10 @@ class Turn(Generic[Asked, Shown]):
     store: JobStore[Asked, Shown]
     record: Shown
     accepted: AcceptedJob[Asked]
-    resources: Resources
+    registry: Registry
+    resident: ResidentModel
+    targets: BuildStore
     report: ProgressReport
-
-    @property
-    def registry(self) -> Registry:
-        """The registry that the job is in."""
-        return self.resources.registry
-
-    @property
-    def resident(self) -> ResidentModel:
-        """The base model and how it is edited."""
-        return self.resources.resident
 
     @property
     def folder(self) -> Path:
@@ -80,18 +89,20 @@ def run_job(job_id: str, resources: Resources) -> None:
     Raises:
         redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
     """
-    store = resources.registry.store_of(job_id)
+    registry = resources.registry
+    store = registry.store_of(job_id)
     try:
-        with ending_with_what_goes_wrong(store, job_id, resources.registry.settings.job_timeout_s):
+        with ending_with_what_goes_wrong(store, job_id, registry.settings.job_timeout_s):
             record = claim(store, job_id)
             if record.ended:
                 return
-            if pending := resources.registry.edits.shards.pending(job_id):  # recovery sees to them, and to this job
+            if pending := registry.edits.shards.pending(job_id):  # recovery sees to them, and to this job
                 logger.info("%s: there are still %d target shards to be done", job_id, len(pending))
                 return
             accepted = store.folder.accepted(job_id)
             report = ProgressReport(store, job_id, resources.must_stop)
-            import_module(store.kind.work).carry_out(Turn(store, record, accepted, resources, report))
+            turn = Turn(store, record, accepted, registry, resources.resident, resources.targets, report)
+            import_module(store.kind.work).carry_out(turn)
     except WorkerStopping:
         _put_back(store, job_id)
 
@@ -101,7 +112,7 @@ def claim(store: JobStore[Asked, Shown], job_id: str) -> Shown:
     record = store.record(job_id)
     if record.ended:
         return record
-    if store.cancel_requested(job_id) and (ended := store.end_as_cancelled(job_id)).ended:
+    if store.live.is_to_stop(job_id) and (ended := store.end_as_cancelled(job_id)).ended:
         return ended
     if record.status is JobStatus.QUEUED:
         logger.info("%s: attempt %d", job_id, record.attempts + 1)

@@ -8,6 +8,7 @@ import sys
 from errata_registry.settings import Settings
 
 from errata.errors import ErrataError
+from errata.second_moments.home import moments_folder
 from errata_worker.resident_model import ResidentModel
 
 
@@ -20,7 +21,8 @@ def main() -> None:
     except ErrataError as error:
         sys.exit(f"errata: {error}")
     named = ", ".join(map(str, layers)) or "none"
-    print(f"The second moments of {resident.model.name} for layers {named} are in {resident.statistics_folder}")
+    folder = moments_folder(resident.settings.home, resident.model)
+    print(f"The second moments of {resident.model.name} for layers {named} are in {folder}")
 
 
 if __name__ == "__main__":

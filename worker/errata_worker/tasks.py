@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from errata_worker.resources import Resources
-from errata_worker.running import run_job
-from errata_worker.target_shard import TargetShard
+from errata_worker.running import Resources, run_job
+from errata_worker.target_shard import search_shard
 
 _resources: Resources | None = None
 
@@ -22,7 +21,7 @@ def run(job_id: str) -> None:
 
 def run_shard(edit_id: str, shard: int) -> None:
     """Find the targets of one shard of an edit."""
-    TargetShard(edit_id, shard, _provided()).run()
+    search_shard(edit_id, shard, _provided())
 
 
 def _provided() -> Resources:

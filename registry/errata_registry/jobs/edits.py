@@ -16,13 +16,11 @@ from errata_registry.jobs.queue import TaskQueue
 from errata_registry.jobs.requests import EditRequest, RebuildRequest, completed_gate
 from errata_registry.jobs.shards import ShardOrder, ShardOrders
 from errata_registry.jobs.store import JobStore
-from errata_registry.serving.activations import Activations
 from errata_registry.settings import Settings
-from errata_registry.stored import now, read_lines
+from errata_registry.stored import read_lines
 from errata_registry.versions.change import change_facts
-from errata_registry.versions.fact_sets import FactSets
 from errata_registry.versions.facts import Origin
-from errata_registry.versions.store import Artifacts
+from errata_registry.versions.versions import Versions
 
 FACT_OUTCOMES = "facts.jsonl"
 
@@ -32,21 +30,13 @@ AcceptedEdit = AcceptedJob[EditRequest | RebuildRequest]
 class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     """All edits. Safe to use from several threads; methods may raise `redis.RedisError`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        live: LiveJobs,
-        queue: TaskQueue,
-        artifacts: Artifacts,
-        fact_sets: FactSets,
-        activations: Activations,
-    ) -> None:
+    def __init__(self, settings: Settings, live: LiveJobs, queue: TaskQueue, versions: Versions) -> None:
         super().__init__(EDIT, settings.home, live, queue, settings.max_queued_edits)
         self.shards = ShardOrders(self.folder.path)
         self._settings = settings
-        self._artifacts = artifacts
-        self._fact_sets = fact_sets
-        self._activations = activations
+        self._versions = versions
+        self._artifacts = versions.artifacts
+        self._activations = versions.activations
 
     # How they come in
 
@@ -63,14 +53,11 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
         """Accept an edit and queue it; where the same key came with the same body before, return what that made.
 
         Args:
-            by: who sent it.
-            refuse_conflicts: whether it must not change facts that are there.
+            by, refuse_conflicts, sha256: as `create`.
             retries: the edit whose facts that did not take it tries again.
-            sha256: of what was asked for, where that is not the request itself.
 
         Raises:
-            IdempotencyMismatch: the key came with another body within a day.
-            QueueFull: as many edits wait as may.
+            IdempotencyMismatch, QueueFull: as `create`.
             UnknownVersion: `request.base` is not there.
             UnknownFacts: facts are to be withdrawn that are not there, and no edit is under way that may bring them.
             FactConflict: `refuse_conflicts`, and facts are there with another object.
@@ -79,64 +66,50 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
                 are there.
         """
         sha256 = sha256 or body_sha256(request, refuse_conflicts)
-        if known := self.of_key(idempotency_key, by, sha256):
+        if known := self.of_key(idempotency_key, by, sha256) or self._rebuild_under_way(request):
             return known
-        if isinstance(request, RebuildRequest) and (under_way := self._rebuild_of(request.rebuild)):
-            return under_way
-        self.require_room()
-        edit_id, created_at = self.kind.new_id(), now()
-        foreseen = self._foreseen(request, Origin(edit_id, by, created_at), refuse_conflicts)
-        completed = self._with_whole_gate(request)
-        return self.accept(
-            AcceptedEdit(
-                id=edit_id,
-                created_at=created_at,
-                by=by,
-                idempotency_key=idempotency_key,
-                body_sha256=sha256,
-                shown={**shown_of(dict(completed)), **foreseen, "retries": retries},
-                refuse_conflicts=refuse_conflicts,
-                request=completed,
-            )
-        )
+        shown = {"retries": retries}
+        return self.create(request, shown, idempotency_key, by=by, sha256=sha256, refuse_conflicts=refuse_conflicts)
 
-    def _with_whole_gate(self, request: EditRequest | RebuildRequest) -> EditRequest | RebuildRequest:
-        """Return the request with the settings' bounds where it gives none; these hold from now on."""
-        if isinstance(request, RebuildRequest):
-            return request
-        defaults = Gate(**{name: getattr(self._settings, f"gate_{name}") for name in Gate.model_fields})
-        return request.model_copy(update={"gate": completed_gate(request.gate, defaults)})
+    def completed(self, asked: AcceptedEdit) -> AcceptedEdit:
+        """Add the settings' bounds where the gate gives none, which hold from now on, and what it would do to the facts
+        as they are now."""
+        request = asked.request
+        foreseen: dict[str, object] = {}
+        if isinstance(request, EditRequest):
+            foreseen = self._foreseen(request, asked)
+            defaults = Gate(**{name: getattr(self._settings, f"gate_{name}") for name in Gate.model_fields})
+            request = request.model_copy(update={"gate": completed_gate(request.gate, defaults)})
+        elif not self._artifacts.existing(request.rebuild).is_dropped:
+            raise Conflict(f"the weights of version {request.rebuild} are there")
+        shown = {**shown_of(dict(request)), **foreseen, **asked.shown}
+        return asked.model_copy(update={"request": request, "shown": shown})
 
-    def _foreseen(
-        self, request: EditRequest | RebuildRequest, origin: Origin, refuse_conflicts: bool
-    ) -> dict[str, object]:
+    def _foreseen(self, request: EditRequest, asked: AcceptedEdit) -> dict[str, object]:
         """Return what an edit would do to the facts as they are now."""
-        if isinstance(request, RebuildRequest):
-            self._artifacts.require(request.rebuild)
-            if not self._artifacts.folder(request.rebuild).is_dropped:
-                raise Conflict(f"the weights of version {request.rebuild} are there")
-            return {}
         active = self._activations.active()
         base = active if request.base is None else request.base
-        facts = self._fact_sets.of(base)
+        facts = self._versions.facts(base)
         if request.goes_live and base != active:
             raise Conflict(
                 f"version {active} serves, and an edit of version {base} would take it out of service: send it with "
                 f"base {active}, or with `activate` false, and activate what comes of it"
             )
+        origin = Origin(asked.id, asked.by, asked.created_at)
         try:
-            return change_facts(facts, base, request, origin, refuse_conflicts=refuse_conflicts).as_shown()
+            return change_facts(facts, base, request, origin, refuse_conflicts=asked.refuse_conflicts).as_shown()
         except UnknownFacts:
             if request.base is None and self.folder.unfinished():
                 return {}
             raise
 
-    def _rebuild_of(self, number: int) -> Edit | None:
-        """Return the edit under way that builds a version's weights again."""
-        for edit_id in self.folder.unfinished():
-            with suppress(CorruptArtifact, UnknownJob):
-                if (edit := self.record(edit_id)).rebuild and edit.version == number:
-                    return edit
+    def _rebuild_under_way(self, request: EditRequest | RebuildRequest) -> Edit | None:
+        """Return the edit under way that builds the same version's weights again."""
+        if isinstance(request, RebuildRequest):
+            for edit_id in self.folder.unfinished():
+                with suppress(CorruptArtifact, UnknownJob):
+                    if (edit := self.record(edit_id)).rebuild and edit.version == request.rebuild:
+                        return edit
         return None
 
     # How their facts took
@@ -149,10 +122,7 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     def fact_outcomes(self, edit_id: str) -> tuple[FactOutcome, ...]:
         """Return how each fact of an edit's version took, in canonical order.
 
-        Raises:
-            UnknownEdit: there is no such edit.
-            Conflict: no version of it was measured, or not fact by fact.
-            CorruptArtifact: the file cannot be read.
+        Raises `UnknownEdit`, `CorruptArtifact`, and `Conflict` where no version was measured, or not fact by fact.
         """
         edit = self.record(edit_id)
         try:

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Generic
 
-from errata_client.records import Edit, JobStatus
+from errata_client.records import Edit, JobStatus, Record
 from pydantic import BaseModel, model_validator
 
 from errata.errors import CorruptArtifact
 from errata.files import durable
-from errata_registry.jobs.ended import EndedJobs
 from errata_registry.jobs.kinds import Asked, JobKind, Shown
 from errata_registry.stored import StoredRecord, read_record
 
@@ -73,15 +73,28 @@ def body_sha256(request: BaseModel, *said: object) -> str:
     return hashlib.sha256(asked.encode()).hexdigest()
 
 
+class _Outcome(Record):
+    """What is remembered of an outcome. `version` is the one that an evaluation is about, or that an edit made."""
+
+    status: JobStatus
+    version: int | None = None
+
+
 class JobFolder(Generic[Asked, Shown]):
-    """The files of all jobs of one kind. Safe to use from several threads and processes."""
+    """The files of all jobs of one kind. Safe to use from several threads and processes.
+
+    A home folder may hold many jobs, so a small index of those that have ended is kept in the process; `unfinished`
+    fills it from their outcomes, which never change.
+    """
 
     def __init__(self, kind: JobKind[Asked, Shown], home: Path) -> None:
         self.kind = kind
         self.path = home / f"{kind.name}s"
         self.path.mkdir(parents=True, exist_ok=True)
         self.form: type[AcceptedJob[Asked]] = AcceptedJob[kind.request]  # type: ignore[name-defined]
-        self._ended = EndedJobs(OUTCOME)
+        self._lock = threading.Lock()
+        self._outcomes: dict[str, _Outcome] = {}
+        self._of_version: dict[int, list[str]] = defaultdict(list)
         self._listed: tuple[float, list[str]] = 0.0, []
 
     def of(self, job_id: str) -> Path:
@@ -157,8 +170,22 @@ class JobFolder(Generic[Asked, Shown]):
 
     def unfinished(self) -> list[str]:
         """Take in what has ended since; return the ids of jobs that were accepted and have not, oldest first."""
-        unfinished = self._ended.refresh(self.path, self.ids())
+        ids = self.ids()
+        with self._lock:
+            unfinished = [job_id for job_id in ids if job_id not in self._outcomes and not self._take_in(job_id)]
         return [job_id for job_id in unfinished if self.is_accepted(job_id)]
+
+    def _take_in(self, job_id: str) -> bool:
+        try:
+            outcome = read_record(self.path / job_id / OUTCOME, _Outcome)
+        except OSError:  # it has not ended, or the disk does not say so now
+            return False
+        except CorruptArtifact:
+            outcome = _Outcome(status=JobStatus.FAILED)
+        self._outcomes[job_id] = outcome
+        if outcome.version is not None:
+            self._of_version[outcome.version].append(job_id)
+        return True
 
     def is_accepted(self, job_id: str) -> bool:
         """Return True if there is a request of a job. Raises `UnknownJob` for what is no id of this kind."""
@@ -166,13 +193,25 @@ class JobFolder(Generic[Asked, Shown]):
 
     def count_ended(self) -> Counter[JobStatus]:
         """Return how many jobs had ended with each status when `unfinished` was last asked."""
-        return self._ended.count()
+        with self._lock:
+            return Counter(outcome.status for outcome in self._outcomes.values())
 
     def of_version(self, version: int) -> list[str]:
         """Return the ids of the jobs about a version, and of all that have not ended, oldest first."""
         unfinished = self.unfinished()
-        return sorted([*self._ended.of_version(version), *unfinished])
+        with self._lock:
+            return sorted([*self._of_version.get(version, ()), *unfinished])
 
-    def successes_of(self, version: int) -> list[str]:
-        """Return the ids of jobs about a version that had succeeded when `unfinished` was last asked, newest first."""
-        return self._ended.successes_of(version)
+    def newest_success_of(self, version: int) -> Shown | None:
+        """Return the newest job about a version that had succeeded when `unfinished` was last asked.
+
+        One that cannot be read any more is passed over.
+        """
+        with self._lock:
+            ids = self._of_version.get(version, ())
+            succeeded = [job_id for job_id in ids if self._outcomes[job_id].status is JobStatus.SUCCEEDED]
+        for job_id in sorted(succeeded, reverse=True):
+            with suppress(CorruptArtifact):
+                if outcome := self.outcome(job_id):
+                    return outcome
+        return None

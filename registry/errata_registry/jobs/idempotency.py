@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Generic
 
-from errata.errors import IdempotencyMismatch
+from errata.errors import CorruptArtifact, IdempotencyMismatch, UnknownJob
 from errata.files import durable
-from errata_registry.jobs.folder import AcceptedJob, JobFolder
+from errata_registry.jobs.folder import REQUEST, AcceptedJob, JobFolder
 from errata_registry.jobs.kinds import Asked, Shown
 from errata_registry.stored import read_record
 
@@ -33,12 +33,11 @@ class IdempotencyKeys(Generic[Asked, Shown]):
     def job_of(self, key: str, by: str | None, body_sha256: str) -> str | None:
         """Return the id of the job that came with a key, None where the key is new.
 
-        Raises:
-            IdempotencyMismatch: it came with another body.
+        Raises `IdempotencyMismatch` where it came with another body.
         """
         path = self._file(key, by)
         try:
-            if is_past(path):
+            if _is_past(path):
                 _forget(path)
             accepted = read_record(path, self._folder.form, f"the request of the idempotency key {key!r}")
         except FileNotFoundError:
@@ -52,8 +51,7 @@ class IdempotencyKeys(Generic[Asked, Shown]):
     def accept(self, accepted: AcceptedJob[Asked]) -> str:
         """Accept a request under its key; return the id of the job that the key stands for, which may be another one.
 
-        Raises:
-            IdempotencyMismatch: the key came with another body, at this very moment.
+        Raises `IdempotencyMismatch` where it came with another body, at this very moment.
         """
         assert accepted.idempotency_key is not None
         path = self._file(accepted.idempotency_key, accepted.by)
@@ -62,20 +60,21 @@ class IdempotencyKeys(Generic[Asked, Shown]):
             return accepted.id
         return self.job_of(accepted.idempotency_key, accepted.by, accepted.body_sha256) or self.accept(accepted)
 
-    def remember(self, accepted: AcceptedJob[Asked]) -> None:
-        """Let the key of a job that was accepted before keys had files stand for it."""
-        if accepted.idempotency_key is not None:
-            with suppress(FileExistsError):
-                os.link(
-                    self._folder.of(accepted.id) / "request.json", self._file(accepted.idempotency_key, accepted.by)
-                )
+    def remember_those_of_form_1(self) -> None:
+        """Let the keys of requests that were accepted before keys had files stand for their jobs."""
+        for job_id in self._folder.ids():
+            request = self._folder.of(job_id) / REQUEST
+            with suppress(UnknownJob, CorruptArtifact, FileNotFoundError, FileExistsError):
+                accepted = self._folder.accepted(job_id)
+                if accepted.idempotency_key is not None and not _is_past(request):
+                    os.link(request, self._file(accepted.idempotency_key, accepted.by))
 
     def _file(self, key: str, by: str | None) -> Path:
         said = "\x1f".join((self._folder.kind.name, by or "", key))
         return self._path / f"{hashlib.sha256(said.encode()).hexdigest()}.json"
 
 
-def is_past(path: Path) -> bool:
+def _is_past(path: Path) -> bool:
     """Return True if a request was written so long ago that its key has had its day. Raises `FileNotFoundError`."""
     return path.stat().st_mtime < time.time() - LIFETIME_S
 
@@ -84,7 +83,7 @@ def forget_old_keys(home: Path) -> None:
     """Remove the keys that have had their day, and what a killed process left half written."""
     for path in (home / "idempotency").iterdir():
         with suppress(FileNotFoundError):
-            if is_past(path):
+            if _is_past(path):
                 _forget(path)
 
 
@@ -93,7 +92,7 @@ def _forget(path: Path) -> None:
     scratch = durable.scratch_beside(path)
     with suppress(FileNotFoundError):
         path.rename(scratch)
-        if not is_past(scratch):
+        if not _is_past(scratch):
             with suppress(FileExistsError):
                 os.link(scratch, path)
         scratch.unlink()

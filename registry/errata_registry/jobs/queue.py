@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, NamedTuple, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 from redis import Redis
-from redis.client import Pipeline
 from rq import Queue
 from rq.executions import ExecutionRegistry
 from rq.job import Dependency, Job
-from rq.registry import BaseRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
@@ -29,8 +27,6 @@ from errata_registry import keys
 from errata_registry.jobs.kinds import kind_of
 
 _GO_ON = "-go-on-"
-QUEUES = (keys.EDIT_QUEUE, keys.SHARD_QUEUE, keys.MEASUREMENT_QUEUE)
-"""In the order in which workers turn to them."""
 
 
 def shard_task(edit_id: str, shard: int) -> str:
@@ -73,7 +69,7 @@ class TaskQueue:
 
     def __init__(self, connection: Redis, job_timeout_s: int) -> None:
         self._connection = connection
-        self._queues = {name: Queue(name, connection=connection, serializer=JSONSerializer) for name in QUEUES}
+        self._queues = {name: Queue(name, connection=connection, serializer=JSONSerializer) for name in keys.QUEUES}
         # What a task gives back lies in the home folder, so RQ keeps no result, and it is told of no retry: recovery
         # decides about lost tasks.
         self._limits = {"job_timeout": job_timeout_s, "result_ttl": 0, "failure_ttl": 3600}
@@ -82,9 +78,7 @@ class TaskQueue:
 
     def put(self, job_id: str) -> None:
         """Queue a job that is to be begun, behind those that wait, in place of any earlier task of its own."""
-        self._forget(self._own_tasks(job_id))
-        self._note(job_id, job_id)
-        self._queue_of(job_id).enqueue(keys.RUN, job_id, job_id=job_id, **self._limits)
+        self._put_own(job_id, job_id)
 
     def put_begun(self, job_id: str, shards: Sequence[int] = ()) -> None:
         """Queue a job that is to be gone on with once its `shards` are done, before those that wait.
@@ -92,13 +86,16 @@ class TaskQueue:
         It takes the place of any earlier task of the job's own; but the one that a worker holds, which may be the
         caller's, stays.
         """
-        self._forget(self._own_tasks(job_id))
-        task = f"{job_id}{_GO_ON}{secrets.token_hex(4)}"
         before = [shard_task(job_id, shard) for shard in shards]
         after = Dependency(before, enqueue_at_front=True) if before else None
+        self._put_own(job_id, f"{job_id}{_GO_ON}{secrets.token_hex(4)}", depends_on=after, at_front=True)
+
+    def _put_own(self, job_id: str, task: str, **place: Any) -> None:
+        self._forget({earlier for earlier in self._tasks_of(job_id) if _name(earlier) == job_id})
+        kind = kind_of(job_id)
+        assert kind is not None, f"{job_id} is no job's id"
         self._note(job_id, task)
-        queue = self._queue_of(job_id)
-        queue.enqueue(keys.RUN, job_id, job_id=task, depends_on=after, at_front=True, **self._limits)
+        self._queues[kind.queue].enqueue(keys.RUN, job_id, job_id=task, **place, **self._limits)
 
     def put_shards(self, edit_id: str, shards: Iterable[int], at_front: bool = False) -> None:
         """Queue tasks for shards, in place of earlier ones, behind those that wait or before them."""
@@ -117,11 +114,6 @@ class TaskQueue:
             dependents = [self._job(task).dependents_key for task in tasks]
             self._connection.delete(keys.queued(job_id), *dependents)
 
-    def _queue_of(self, job_id: str) -> Queue:
-        kind = kind_of(job_id)
-        assert kind is not None, f"{job_id} is no job's id"
-        return self._queues[kind.queue]
-
     def _note(self, job_id: str, task: str) -> None:
         self._connection.sadd(keys.queued(job_id), task)
 
@@ -129,9 +121,6 @@ class TaskQueue:
         noted = {task.decode() for task in cast(set[bytes], self._connection.smembers(keys.queued(job_id)))}
         ended_badly = {lease.task for lease in self._leases()} | self._in_registries("failed")
         return noted | {task for task in ended_badly if job_of(task) == job_id}
-
-    def _own_tasks(self, job_id: str) -> set[str]:
-        return {task for task in self._tasks_of(job_id) if _name(task) == job_id}
 
     def _forget(self, tasks: set[str]) -> None:
         """Forget tasks that no worker holds, but for the tasks that depend on them, which may then depend on those put
@@ -141,14 +130,17 @@ class TaskQueue:
         """
         leases = self._leases()
         gone = tasks - {lease.task for lease in leases if lease.holds}
+        if not gone:
+            return
         ended = [lease.name for lease in leases if lease.task in gone]
         with self._connection.pipeline() as pipeline:
             for queue in self._queues.values():
                 for task in gone:
                     queue.remove(task, pipeline=pipeline)
                 for registry in (queue.failed_job_registry, queue.deferred_job_registry, queue.ready_job_registry):
-                    _take_out(pipeline, registry, gone)
-                _take_out(pipeline, queue.started_job_registry, ended)
+                    pipeline.zrem(registry.key, *gone)
+                if ended:
+                    pipeline.zrem(queue.started_job_registry.key, *ended)
             for task in gone:
                 job = self._job(task)
                 pipeline.delete(job.key, job.dependencies_key, ExecutionRegistry(task, self._connection).key)
@@ -205,11 +197,6 @@ class _Lease(NamedTuple):
     name: str
     task: str
     holds: bool
-
-
-def _take_out(pipeline: Pipeline, registry: BaseRegistry, members: Collection[str]) -> None:
-    if members:
-        pipeline.zrem(registry.key, *members)
 
 
 def _name(task: str) -> str:

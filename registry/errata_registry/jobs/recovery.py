@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -21,6 +19,7 @@ from redis.exceptions import LockError
 
 from errata.errors import Conflict, CorruptArtifact, UnknownJob, WorkerDied
 from errata_registry import keys
+from errata_registry.home import BoundBase, is_bound
 from errata_registry.jobs.folder import REQUEST
 from errata_registry.jobs.idempotency import forget_old_keys
 from errata_registry.jobs.queue import Whereabouts, job_of, shard_of, shard_task
@@ -37,35 +36,6 @@ logger = logging.getLogger(__name__)
 AnyStore = JobStore[Any, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Recovered:
-    """What a look at the home folder found, and put right.
-
-    Attributes:
-        queued_again: the edits, and the evaluations and traces, that no worker had in hand.
-        unreadable: why some things were left out, a line for each.
-    """
-
-    versions: int
-    active: int
-    edits: int
-    edits_queued_again: int
-    measurements: int
-    measurements_queued_again: int
-    unreadable: tuple[str, ...]
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.versions} versions ({self.active} is active), {self.edits} edits, "
-            f"{self.edits_queued_again} of them queued again"
-        ]
-        if self.measurements:
-            lines.append(
-                f"{self.measurements} evaluations and traces, {self.measurements_queued_again} of them queued again"
-            )
-        return "\n".join([*lines, *(f"left out: {problem}" for problem in self.unreadable)])
-
-
 def recover(registry: Registry, *, wait: bool = False) -> None:
     """Put right what a crash left behind, here or elsewhere. To be called at the start and then every
     `settings.maintenance_s` seconds, by any number of processes.
@@ -80,28 +50,39 @@ def recover(registry: Registry, *, wait: bool = False) -> None:
         Conflict: Redis works for another home folder.
         OSError: of the home folder's disk. No part that fails keeps the others from their turn.
     """
-    if not registry.is_bound():
+    if not is_bound(registry.settings.home):
         return
     is_new = _claim_redis(registry)
     lock = registry.redis.lock(keys.RECOVERY_LOCK, timeout=LOCK_S)
     if not lock.acquire(blocking=wait):
         return
+    failures: list[Exception] = []
     try:
         where = registry.queue.whereabouts()
-        _each_in_turn(
+        for part in (
             *(partial(_take_up_lost_jobs, registry, store, where, is_new) for store in registry.stores),
             partial(_forget_ended, registry, where),
             partial(_sweep, registry),
-        )
+        ):
+            try:
+                part()
+            except Exception as error:
+                if failures:  # the first one is for the caller to tell
+                    logger.exception("one more part of the recovery failed")
+                failures.append(error)
     finally:
         try:
             lock.release()
         except LockError:
             logger.warning("a recovery took longer than its lock holds; another process may have begun one")
+    if failures:
+        raise failures[0]
 
 
-def reindex(registry: Registry) -> Recovered:
+def reindex(registry: Registry) -> str:
     """Look through the whole home folder, and queue what nobody has in hand; doing it again changes nothing.
+
+    Return what was found, and why some things were left out, in lines to be read.
 
     Raises:
         Conflict: Redis works for another home folder.
@@ -111,29 +92,38 @@ def reindex(registry: Registry) -> Recovered:
     recover(registry, wait=True)
     after = registry.queue.whereabouts()
     again = {job_of(task) for task in (after.waiting | after.deferred) - (before.waiting | before.deferred)}
-    unreadable = _unreadable_versions(registry)
-    num_versions = len(registry.artifacts.numbers()) - len(unreadable)
-    there: Counter[str] = Counter()
-    queued: Counter[str] = Counter()
-    for store in registry.stores:
-        ids = [job_id for job_id in store.folder.ids() if _is_readable(store, job_id, unreadable)]
-        what = "edits" if store is registry.edits else "measurements"
-        there[what] += len(ids)
-        queued[what] += len(again.intersection(ids))
-    return Recovered(
-        versions=num_versions,
-        active=registry.activations.active(),
-        edits=there["edits"],
-        edits_queued_again=queued["edits"],
-        measurements=there["measurements"],
-        measurements_queued_again=queued["measurements"],
-        unreadable=tuple(unreadable),
-    )
+    left_out: list[str] = []
+
+    def is_readable(*reads: Callable[[], object]) -> bool:
+        try:
+            for read in reads:
+                read()
+        except UnknownJob:  # an empty folder
+            return False
+        except CorruptArtifact as error:
+            left_out.append(f"left out: {error}")
+            return False
+        return True
+
+    manifest = registry.artifacts.manifest
+    versions = [number for number in registry.artifacts.numbers() if is_readable(partial(manifest, number))]
+    edits, *others = [
+        {one for one in folder.ids() if is_readable(partial(folder.accepted, one), partial(folder.outcome, one))}
+        for folder in (store.folder for store in registry.stores)
+    ]
+    measurements = set[str]().union(*others)
+    lines = [
+        f"{len(versions)} versions ({registry.activations.active()} is active), {len(edits)} edits, "
+        f"{len(edits & again)} of them queued again"
+    ]
+    if measurements:
+        lines.append(f"{len(measurements)} evaluations and traces, {len(measurements & again)} of them queued again")
+    return "\n".join([*lines, *left_out])
 
 
 def _claim_redis(registry: Registry) -> bool:
     """Make sure that Redis works for this home folder; return True if it is new to it."""
-    home = registry.bound_base().home
+    home = BoundBase.of(registry.settings.home).home
     if registry.redis.set(keys.HOME, home, nx=True):
         return True
     if registry.redis.get(keys.HOME) != home:
@@ -142,20 +132,6 @@ def _claim_redis(registry: Registry) -> bool:
             "give each home a Redis, or a database number, of its own"
         )
     return False
-
-
-def _each_in_turn(*parts: Callable[[], object]) -> None:
-    """Run all of them, whatever becomes of the others. Raises what the first one to fail has raised."""
-    failures: list[Exception] = []
-    for part in parts:
-        try:
-            part()
-        except Exception as error:
-            if failures:  # the first one is for the caller to tell
-                logger.exception("one more part of the recovery failed")
-            failures.append(error)
-    if failures:
-        raise failures[0]
 
 
 def _sweep(registry: Registry) -> None:
@@ -184,11 +160,10 @@ def _forget_ended(registry: Registry, where: Whereabouts) -> None:
 
 def _is_missing_for_long(registry: Registry, job_id: str) -> bool:
     """Return True if a job's request was missing at an earlier look, too: a file system may be slow to show it."""
-    moment = time.time()
     since = registry.live.missing_since(job_id).get(REQUEST)
     if since is None:
-        registry.live.note_missing(job_id, {REQUEST: moment}, keep_s=registry.settings.lease_s * 10)
-    return since is not None and moment - since > CLAIM_S
+        registry.live.note_missing(job_id, {REQUEST: time.time()}, keep_s=registry.settings.lease_s * 10)
+    return since is not None and time.time() - since > CLAIM_S
 
 
 def _take_up_lost_jobs(registry: Registry, store: AnyStore, where: Whereabouts, is_new: bool) -> None:
@@ -197,8 +172,7 @@ def _take_up_lost_jobs(registry: Registry, store: AnyStore, where: Whereabouts, 
             if lost := _lost_tasks(registry, job_id, where, is_new):
                 _take_up(registry, store, job_id, lost, where)
         except (CorruptArtifact, UnknownJob, FileNotFoundError) as error:
-            logger.error("a job that no worker has in hand is given up: %s", error)
-            _give_up(store, job_id, files_gone(error))
+            store.give_up(job_id, files_gone(error))
         except OSError as error:  # of the disk: the next look may find it well
             logger.error("%s cannot be taken up now: %s", job_id, error)
 
@@ -227,13 +201,19 @@ def _lost_tasks(registry: Registry, job_id: str, where: Whereabouts, is_new: boo
 def _take_up(registry: Registry, store: AnyStore, job_id: str, lost: set[str], where: Whereabouts) -> None:
     """Queue lost tasks of a job again, unless it is to stop, or one of them has lost too many workers."""
     store.folder.accepted(job_id)  # without its request no worker can do anything
-    if store.cancel_requested(job_id) and store.end_as_cancelled(job_id).ended:
+    if store.live.is_to_stop(job_id) and store.end_as_cancelled(job_id).ended:
         return
     # A task that a stopping worker put back, or that left because others are to be done first, was not lost by it.
     cost_a_worker = lost & (where.abandoned | where.failed)
     for task in sorted(cost_a_worker):
         if registry.live.count_loss(job_id, task) >= registry.settings.max_attempts:
-            _give_up(store, job_id, _worker_died(store, job_id, task, registry.settings.max_attempts))
+            what = f"target shard {shard_of(task) + 1} of " if task != job_id else ""
+            died = (
+                "the worker died, stopped answering or could not say how it ended, "
+                f"{registry.settings.max_attempts} times with {what}the {store.kind.name} in hand; its log may say why "
+                "(running out of memory is the usual reason)"
+            )
+            store.give_up(job_id, WorkerDied(died))
             return
     record = store.record(job_id)
     if pending := registry.edits.shards.pending(job_id):
@@ -274,39 +254,3 @@ def _queue_shards_again(
     registry.queue.put_shards(edit.id, lost_shards, at_front=True)
     if edit.id in lost:
         registry.queue.put_begun(edit.id, pending)
-
-
-def _give_up(store: AnyStore, job_id: str, error: CorruptArtifact | WorkerDied) -> None:
-    logger.error("%s: %s", job_id, error)
-    store.give_up(job_id, error)
-
-
-def _worker_died(store: AnyStore, job_id: str, task: str, times: int) -> WorkerDied:
-    name = store.kind.name
-    what = f"the {name}" if task == job_id else f"target shard {shard_of(task) + 1} of the {name}"
-    return WorkerDied(
-        f"the worker died, stopped answering or could not say how it ended, {times} times "
-        f"with {what} in hand; its log may say why (running out of memory is the usual reason)"
-    )
-
-
-def _unreadable_versions(registry: Registry) -> list[str]:
-    unreadable = []
-    for number in registry.artifacts.numbers():
-        try:
-            registry.artifacts.manifest(number)
-        except CorruptArtifact as error:
-            unreadable.append(str(error))
-    return unreadable
-
-
-def _is_readable(store: AnyStore, job_id: str, unreadable: list[str]) -> bool:
-    try:
-        store.folder.accepted(job_id)
-        store.folder.outcome(job_id)
-    except UnknownJob:  # an empty folder
-        return False
-    except CorruptArtifact as error:
-        unreadable.append(str(error))
-        return False
-    return True

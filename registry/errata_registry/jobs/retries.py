@@ -1,10 +1,7 @@
 """Another try at the facts of an edit that did not take: what is to be built, from that edit and what serves now.
 
-The version that comes of it is built like any other, from the base model in one batch. What is stronger is the search
-for the targets of those facts, which they keep from then on.
-
-What may be tried again is looked at when it is asked for, and once more by the worker: what serves may be another
-version by then.
+The version that comes of it is built like any other; what is stronger is the search for the targets of those facts,
+which they keep. The worker looks once more at what may be tried again: what serves may be another version by then.
 """
 
 from __future__ import annotations
@@ -15,27 +12,13 @@ from dataclasses import dataclass, replace
 from errata_client.records import BASE_VERSION, Edit, Gate, StoredFact
 
 from errata.errors import Conflict, InvalidHyperparameters
-from errata.facts import Fact
 from errata.hyperparameters import TargetHyperparameters, of_method
-from errata_registry.jobs.edits import AcceptedEdit
 from errata_registry.jobs.folder import body_sha256
 from errata_registry.jobs.requests import EditRequest, RetryRequest, completed_gate
 from errata_registry.registry import Registry
 from errata_registry.versions.change import MOST_SHOWN
-from errata_registry.versions.fact_index import FactIndex
-from errata_registry.versions.facts import fact_of
+from errata_registry.versions.facts import FactIndex, fact_of
 from errata_registry.versions.manifest import Manifest
-
-
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """What of an edit is tried again on a version: the facts that did not take as they were left, all facts to put in
-    by their ids, the ids of those to withdraw, and whether that version has the edit's changes already."""
-
-    missing: tuple[StoredFact, ...]
-    facts: Mapping[str, StoredFact]
-    retract: tuple[str, ...]
-    builds_on_it: bool
 
 
 def retry_edit(
@@ -53,9 +36,7 @@ def retry_edit(
     sha256 = body_sha256(retry, "retry", edit_id)
     if known := registry.edits.of_key(idempotency_key, by, sha256):
         return known
-    edit, accepted = registry.edits.record(edit_id), registry.edits.folder.accepted(edit_id)
-    manifest = _version_of(registry, edit, accepted)
-    request, refuse_conflicts = _request(registry, edit, accepted, manifest, retry)
+    request, refuse_conflicts = _EndedEdit.of(registry, edit_id).again(retry)
     return registry.edits.create_edit(
         request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts, retries=edit_id, sha256=sha256
     )
@@ -68,8 +49,7 @@ def refuse_outdated(registry: Registry, edit_id: str, request: EditRequest, numb
         Conflict: facts that did not take are others there, or it has the edit's changes and had not, or the reverse.
         UnknownVersion: the edit's version was deleted.
     """
-    edit, accepted = registry.edits.record(edit_id), registry.edits.folder.accepted(edit_id)
-    tried = _tried(registry, edit, accepted, _version_of(registry, edit, accepted), number)
+    tried = _EndedEdit.of(registry, edit_id).on(number)
     if {fact.id for fact in request.facts} == tried.facts.keys() and request.retract == tried.retract:
         return
     has = "has" if tried.builds_on_it else "does not have"
@@ -79,70 +59,86 @@ def refuse_outdated(registry: Registry, edit_id: str, request: EditRequest, numb
     )
 
 
-def _version_of(registry: Registry, edit: Edit, accepted: AcceptedEdit) -> Manifest:
-    if not edit.ended:
-        raise Conflict(f"{edit.id} is {edit.status}; it can be tried again once it has ended")
-    if not isinstance(accepted.request, EditRequest):
-        raise Conflict(f"{edit.id} builds weights again and has no facts to be tried again")
-    if edit.version is None:
-        what = "was a dry run" if edit.dry_run and edit.error is None else f"is {edit.status}"
-        raise Conflict(f"{edit.id} {what} and made no version: send it again instead")
-    return registry.artifacts.manifest(edit.version)
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """What of an edit is tried again on a version: the facts that did not take as they were left, all facts to put in
+    by their ids, the ids of those to withdraw, and whether that version has the edit's changes already."""
+
+    missing: tuple[StoredFact, ...]
+    facts: Mapping[str, StoredFact]
+    retract: tuple[str, ...]
+    builds_on_it: bool
 
 
-def _request(
-    registry: Registry, edit: Edit, accepted: AcceptedEdit, manifest: Manifest, retry: RetryRequest
-) -> tuple[EditRequest, bool]:
-    """Return the edit to be queued, and whether it must not change facts that are there."""
-    asked = accepted.request
-    assert isinstance(asked, EditRequest)
-    active = registry.activations.active()
-    activate = asked.activate if retry.activate is None else retry.activate
-    base = retry.base
-    if base is None and not activate and not _is_made_of(registry, active, manifest.id):
-        base = asked.base
-    number = active if base is None else base
-    tried = _tried(registry, edit, accepted, manifest, number)
-    held = registry.versions.facts(number) if tried.builds_on_it else registry.versions.facts(manifest.id)
-    searches = _searches(manifest, tried.missing, held, retry)
-    request = EditRequest(
-        facts=tuple(_with_search(fact, searches) for fact in tried.facts.values()),
-        retract=tried.retract,
-        base=base,
-        method=asked.method,
-        activate=activate,
-        gate=completed_gate(retry.gate, edit.gate or Gate()),
-        hparams=asked.hparams,
-        note=retry.note,
-        dry_run=retry.dry_run,
-    )
-    return request, tried.builds_on_it or accepted.refuse_conflicts
+@dataclass(frozen=True, slots=True)
+class _EndedEdit:
+    """An edit that can be tried again: what was asked for, and the version that it made."""
 
+    registry: Registry
+    edit: Edit
+    asked: EditRequest
+    refuse_conflicts: bool
+    version: Manifest
 
-def _tried(registry: Registry, edit: Edit, accepted: AcceptedEdit, manifest: Manifest, number: int) -> _Tried:
-    """Return what is tried again on version `number`. Raises `Conflict` where nothing is, or facts are others there."""
-    asked = accepted.request
-    assert isinstance(asked, EditRequest)
-    made, present = registry.versions.facts(manifest.id), registry.versions.facts(number)
-    builds_on_it = _is_made_of(registry, number, manifest.id)
-    outcomes = registry.edits.fact_outcomes(edit.id)
-    missing = tuple(fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id)))
-    if not missing:
-        raise Conflict(f"all {len(outcomes)} facts of {edit.id} took")
-    _refuse_changed(missing, present, number, None if builds_on_it else edit.id)
-    again = {fact.id: fact for fact in missing}
-    retract: tuple[str, ...] = ()
-    if not builds_on_it:  # all that the edit was to do is to be done
-        again |= {stored.id: stored for fact in asked.facts if (stored := made.get(fact.id))}
-        retract = tuple(fact_id for fact_id in asked.retract if fact_id in present)
-    return _Tried(missing, again, retract, builds_on_it)
+    @classmethod
+    def of(cls, registry: Registry, edit_id: str) -> _EndedEdit:
+        edit, accepted = registry.edits.record(edit_id), registry.edits.folder.accepted(edit_id)
+        if not edit.ended:
+            raise Conflict(f"{edit.id} is {edit.status}; it can be tried again once it has ended")
+        if not isinstance(accepted.request, EditRequest):
+            raise Conflict(f"{edit.id} builds weights again and has no facts to be tried again")
+        if edit.version is None:
+            what = "was a dry run" if edit.dry_run and edit.error is None else f"is {edit.status}"
+            raise Conflict(f"{edit.id} {what} and made no version: send it again instead")
+        version = registry.artifacts.manifest(edit.version)
+        return cls(registry, edit, accepted.request, accepted.refuse_conflicts, version)
 
+    def again(self, retry: RetryRequest) -> tuple[EditRequest, bool]:
+        """Return the edit to be queued, and whether it must not change facts that are there."""
+        asked, active = self.asked, self.registry.activations.active()
+        activate = asked.activate if retry.activate is None else retry.activate
+        base = retry.base
+        if base is None and not activate and not self._is_in(active):
+            base = asked.base
+        number = active if base is None else base
+        tried = self.on(number)
+        held = self.registry.versions.facts(number if tried.builds_on_it else self.version.id)
+        searches = _searches(self.version, tried.missing, held, retry)
+        facts = map(fact_of, tried.facts.values())
+        request = EditRequest(
+            facts=tuple(replace(fact, search=searches.get(fact.subject, fact.search)) for fact in facts),
+            retract=tried.retract,
+            base=base,
+            method=asked.method,
+            activate=activate,
+            gate=completed_gate(retry.gate, self.edit.gate or Gate()),
+            hparams=asked.hparams,
+            note=retry.note,
+            dry_run=retry.dry_run,
+        )
+        return request, tried.builds_on_it or self.refuse_conflicts
 
-def _is_made_of(registry: Registry, number: int, ancestor: int) -> bool:
-    """Return True if a version is another one or was made from it, so that it has its changes."""
-    while number > ancestor and number != BASE_VERSION:
-        number = registry.artifacts.folder(number).manifest.parent
-    return number == ancestor
+    def on(self, number: int) -> _Tried:
+        """Return what is tried again on a version. Raises `Conflict` where nothing is, or facts are others there."""
+        made, present = self.registry.versions.facts(self.version.id), self.registry.versions.facts(number)
+        builds_on_it = self._is_in(number)
+        outcomes = self.registry.edits.fact_outcomes(self.edit.id)
+        missing = tuple(fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id)))
+        if not missing:
+            raise Conflict(f"all {len(outcomes)} facts of {self.edit.id} took")
+        _refuse_changed(missing, present, number, None if builds_on_it else self.edit.id)
+        again = {fact.id: fact for fact in missing}
+        retract: tuple[str, ...] = ()
+        if not builds_on_it:  # all that the edit was to do is to be done
+            again |= {stored.id: stored for fact in self.asked.facts if (stored := made.get(fact.id))}
+            retract = tuple(fact_id for fact_id in self.asked.retract if fact_id in present)
+        return _Tried(missing, again, retract, builds_on_it)
+
+    def _is_in(self, number: int) -> bool:
+        """Return True if a version is the one of this edit or was made from it, so that it has its changes."""
+        while number > self.version.id and number != BASE_VERSION:
+            number = self.registry.artifacts.folder(number).manifest.parent
+        return number == self.version.id
 
 
 def _refuse_changed(missing: Sequence[StoredFact], present: FactIndex, number: int, undone: str | None) -> None:
@@ -185,8 +181,3 @@ def _searches(
         why = "they were searched for with these `hparams`" if retry.hparams else "a search cannot be any stronger"
         raise Conflict(f"a new try would find what is there already: {why}; say others in `hparams`")
     return searches
-
-
-def _with_search(stored: StoredFact, searches: Mapping[str, dict[str, object]]) -> Fact:
-    fact = fact_of(stored)
-    return replace(fact, search=searches.get(fact.subject, fact.search))

@@ -57,7 +57,7 @@ class ShardOrders:
         scratch = Path(tempfile.mkdtemp(prefix=".shards-", dir=folder))
         try:
             for order in orders:
-                path = scratch / _file_name(order.shard)
+                path = scratch / f"{order.shard}.json"
                 path.write_text(order.model_dump_json() + "\n", encoding="utf-8")
                 durable.sync(path)
             durable.sync(scratch)
@@ -99,13 +99,9 @@ class ShardOrders:
             shutil.rmtree(orders, ignore_errors=True)
 
     def _file(self, edit_id: str, shard: int) -> Path:
-        return self._folder(edit_id) / "shards" / _file_name(shard)
+        return self._folder(edit_id) / "shards" / f"{shard}.json"
 
     def _folder(self, job_id: str) -> Path:
         if kind_of(job_id) is None:  # it would lead elsewhere
             raise UnknownEdit(f"there is no edit {job_id[:100]!r}")
         return self._edits / job_id
-
-
-def _file_name(shard: int) -> str:
-    return f"{shard:d}.json"

@@ -13,18 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic
 
-from errata_client.records import JobStatus, Page, Progress, Stage
+from errata_client.records import JobStatus, Page, Stage
 from redis import RedisError
 
 from errata.errors import Conflict, CorruptArtifact, ErrataError, QueueFull, UnknownJob
-from errata_registry.jobs.folder import REQUEST, AcceptedJob, JobFolder, body_sha256
-from errata_registry.jobs.idempotency import IdempotencyKeys, is_past
+from errata_registry.jobs.folder import AcceptedJob, JobFolder, body_sha256
+from errata_registry.jobs.idempotency import IdempotencyKeys
 from errata_registry.jobs.kinds import KINDS, Asked, JobKind, Shown
 from errata_registry.jobs.live import Event, LiveJobs
 from errata_registry.jobs.queue import TaskQueue, job_of
-from errata_registry.pages import page_of
 from errata_registry.problems import problem_of
-from errata_registry.stored import now
+from errata_registry.stored import now, page_of
 
 logger = logging.getLogger(__name__)
 
@@ -51,45 +50,49 @@ class JobStore(Generic[Asked, Shown]):
         idempotency_key: str | None = None,
         *,
         by: str | None = None,
+        sha256: str | None = None,
+        refuse_conflicts: bool = False,
     ) -> Shown:
         """Accept a request and queue its job; where the same key came with the same body before, return what that made.
 
         Args:
             shown: what the job's record says of the request.
             by: who sent it.
+            sha256: of what was asked for, where that is not the request itself.
+            refuse_conflicts: whether an edit must not change facts that are there.
 
         Raises:
             IdempotencyMismatch: the key came with another body within a day.
-            QueueFull: as many jobs wait as may.
+            QueueFull: as many jobs wait in this kind's queue as may.
         """
-        sha256 = body_sha256(request)
+        sha256 = sha256 or body_sha256(request)
         if known := self.of_key(idempotency_key, by, sha256):
             return known
-        self.require_room()
-        return self.accept(
-            self.folder.form(
-                id=self.kind.new_id(),
-                created_at=now(),
-                by=by,
-                idempotency_key=idempotency_key,
-                body_sha256=sha256,
-                shown=dict(shown),
-                request=request,
-            )
+        if (waiting := self.queue.num_waiting(self.kind.queue)) >= self._max_queued:
+            what = " and ".join(f"{kind.name}s" for kind in KINDS if kind.queue == self.kind.queue)
+            raise QueueFull(f"{waiting} {what} are waiting, and no more may; try again later")
+        asked = self.folder.form(
+            id=self.kind.new_id(),
+            created_at=now(),
+            by=by,
+            idempotency_key=idempotency_key,
+            body_sha256=sha256,
+            shown=dict(shown),
+            refuse_conflicts=refuse_conflicts,
+            request=request,
         )
+        return self._accept(self.completed(asked))
 
     def of_key(self, key: str | None, by: str | None, sha256: str) -> Shown | None:
         """Return the job that came with an idempotency key, None where the key is new. Raises `IdempotencyMismatch`."""
         known = None if key is None else self.keys.job_of(key, by, sha256)
         return None if known is None else self.record(known)
 
-    def require_room(self) -> None:
-        """Raise `QueueFull` where as many jobs wait in this kind's queue as may."""
-        if (waiting := self.queue.num_waiting(self.kind.queue)) >= self._max_queued:
-            what = " and ".join(f"{kind.name}s" for kind in KINDS if kind.queue == self.kind.queue)
-            raise QueueFull(f"{waiting} {what} are waiting, and no more may; try again later")
+    def completed(self, asked: AcceptedJob[Asked]) -> AcceptedJob[Asked]:
+        """Return what is to be accepted, with what else is known of it; nothing is yet kept of it."""
+        return asked
 
-    def accept(self, accepted: AcceptedJob[Asked]) -> Shown:
+    def _accept(self, accepted: AcceptedJob[Asked]) -> Shown:
         """Accept a request, from which moment on its job will be done, and queue the job.
 
         Return how the job stands that the request's key stands for: another one where that was quicker.
@@ -106,21 +109,12 @@ class JobStore(Generic[Asked, Shown]):
             logger.warning("%s is accepted and will be queued when Redis answers again: %s", record.id, error)
         return record
 
-    def remember_keys(self) -> None:
-        """Let the idempotency keys of requests that were accepted before keys had files stand for their jobs."""
-        for job_id in self.folder.ids():
-            with suppress(UnknownJob, CorruptArtifact, FileNotFoundError):
-                if not is_past(self.folder.of(job_id) / REQUEST):
-                    self.keys.remember(self.folder.accepted(job_id))
-
     # How they stand
 
     def record(self, job_id: str) -> Shown:
         """Return how a job stands; one whose outcome cannot be read has failed.
 
-        Raises:
-            UnknownJob: there is no such job.
-            CorruptArtifact: nothing can be read of it.
+        Raises `UnknownJob`, and `CorruptArtifact` where nothing can be read of it.
         """
         try:
             if outcome := self.folder.outcome(job_id):
@@ -156,17 +150,6 @@ class JobStore(Generic[Asked, Shown]):
             if version is None or getattr(record, "version", None) == version:
                 found.append(record)
         return page_of(found, limit, lambda record: record.id)
-
-    def newest_success_of(self, version: int) -> Shown | None:
-        """Return the newest job about a version that had succeeded when `folder.unfinished` was last asked.
-
-        One that cannot be read any more is passed over.
-        """
-        for job_id in self.folder.successes_of(version):
-            with suppress(CorruptArtifact):
-                if outcome := self.folder.outcome(job_id):
-                    return outcome
-        return None
 
     def count(self) -> dict[JobStatus, int]:
         """Return how many jobs have each status."""
@@ -215,6 +198,7 @@ class JobStore(Generic[Asked, Shown]):
 
     def give_up(self, job_id: str, error: ErrataError) -> None:
         """End a job as failed, also where its request cannot be read: its record then says no more than that."""
+        logger.error("%s: %s", job_id, error)
         try:
             record = self._without_outcome(job_id)
         except (CorruptArtifact, UnknownJob):
@@ -227,18 +211,12 @@ class JobStore(Generic[Asked, Shown]):
         self.queue.forget(ended.id)
         self.live.drop(ended)
 
-    def progress(self, job_id: str, progress: Progress) -> None:
-        """Note how far a running job is, and tell those who follow it."""
-        self.live.progress(job_id, progress)
-
     # How they are stopped
 
     def cancel(self, job_id: str) -> Shown:
         """Ask a job to stop: one that no worker has in hand has then ended, another one ends at its next step.
 
-        Raises:
-            UnknownJob: there is no such job.
-            Conflict: it has ended otherwise.
+        Raises `UnknownJob`, and `Conflict` where it has ended otherwise.
         """
         record = self.record(job_id)
         if record.status is JobStatus.CANCELLED:
@@ -249,10 +227,6 @@ class JobStore(Generic[Asked, Shown]):
         if record.status is JobStatus.QUEUED or job_id not in map(job_of, self.queue.whereabouts().held):
             return self.end_as_cancelled(job_id)
         return record
-
-    def cancel_requested(self, job_id: str) -> bool:
-        """Return True if a job is to stop."""
-        return self.live.is_to_stop(job_id)
 
     def end_as_cancelled(self, job_id: str) -> Shown:
         """End a job that was asked to stop."""

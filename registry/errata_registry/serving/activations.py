@@ -52,9 +52,7 @@ class Activations:
             by: what caused it: an edit's id, `rollback` or `api`.
             who: whose request it was.
 
-        Raises:
-            UnknownVersion: there is no such version.
-            CorruptArtifact, WrongBaseModel, WeightsDropped: it cannot be used. What served goes on serving.
+        Raises as `Artifacts.delta_file`; what served then goes on serving.
         """
         with self.journal.locked():
             if number != BASE_VERSION:
@@ -62,7 +60,11 @@ class Activations:
             previous = self.journal.active()
             if number != previous:
                 self.journal.append(number, by, who)
-        self._wake(number, by)
+        try:
+            entry: Any = {"active": number, "by": by}
+            self._redis.xadd(keys.ACTIVATIONS, entry, maxlen=ENTRIES_KEPT, approximate=True)
+        except RedisError as error:  # replicas look by themselves every now and then
+            logger.warning("version %d is active, and replicas hear of it later: %s", number, error)
         return Activation(active=number, previous=previous)
 
     def rollback(self, to: int | None = None, who: str | None = None) -> Activation:
@@ -71,9 +73,7 @@ class Activations:
         Rolling back again goes further back along the same trail, in the end to the base; an activation in between
         starts a new trail from where it was made. Deleted versions are passed over.
 
-        Raises:
-            UnknownVersion, CorruptArtifact, WrongBaseModel, WeightsDropped: as `activate`.
-            Conflict: there is nothing further back.
+        Raises as `activate`, and `Conflict` where there is nothing further back.
         """
         with self.journal.locked():
             if to is None:
@@ -89,14 +89,6 @@ class Activations:
         return [number for number in self.journal.trail()[:-1] if number in there and number != active]
 
     # Those who follow
-
-    def _wake(self, number: int, by: str) -> None:
-        """Let replicas look now. They look by themselves every now and then, so that this may fail."""
-        try:
-            entry: Any = {"active": number, "by": by}
-            self._redis.xadd(keys.ACTIVATIONS, entry, maxlen=ENTRIES_KEPT, approximate=True)
-        except RedisError as error:
-            logger.warning("version %d is active, and replicas hear of it later: %s", number, error)
 
     def cursor(self) -> str:
         """Return where the stream of activations ends now. Take it before reading `active`, and nothing is missed."""

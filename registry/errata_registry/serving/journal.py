@@ -35,8 +35,7 @@ class Journal:
     def entries(self) -> tuple[ActivationEntry, ...]:
         """Return all activations, oldest first. A torn last line, left by a crash, never happened.
 
-        Raises:
-            CorruptArtifact: a line before the last cannot be read.
+        Raises `CorruptArtifact` where a line before the last cannot be read.
         """
         try:
             with self._path.open("rb") as file:  # on a network file system, opening asks how the file is now

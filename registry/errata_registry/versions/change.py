@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from errata_client.records import ChangeKind, FactChange, FactName, StoredFact
 
 from errata.errors import FactConflict, FactProblem, Place, TooManyFacts, UnknownFacts, pointer
 from errata.facts import MAX_FACTS, Fact, FactSet, folded
 from errata_registry.jobs.requests import EditRequest
-from errata_registry.versions.fact_index import FactIndex, change_of
-from errata_registry.versions.facts import Origin, fact_of, name_of, stored_fact
+from errata_registry.versions.facts import FactIndex, Origin, change_of, fact_of, name_of, stored_fact
 
 MOST_SHOWN = 50
 MOST_ALIKE_SHOWN = 5
@@ -35,17 +35,15 @@ class FactSetChange:
     changes: tuple[FactChange, ...]
     duplicates: tuple[tuple[FactName, ...], ...]
 
-    def count(self, kind: ChangeKind) -> int:
-        """Return how many facts were changed in that way."""
-        return sum(change.change is kind for change in self.changes)
+    def counts(self) -> dict[str, Any]:
+        """Return how many facts were `added`, `changed` and `retracted`."""
+        return {kind.value: sum(change.change is kind for change in self.changes) for kind in ChangeKind}
 
     def as_shown(self) -> dict[str, object]:
         """Return the fields of an `Edit` that tell of it, the first `MOST_SHOWN` changes and groups of duplicates."""
         replaced = [change for change in self.changes if change.change is not ChangeKind.ADDED]
         return {
-            "added": self.count(ChangeKind.ADDED),
-            "changed": self.count(ChangeKind.CHANGED),
-            "retracted": self.count(ChangeKind.RETRACTED),
+            **self.counts(),
             "changes": tuple(replaced[:MOST_SHOWN]),
             "duplicates": self.duplicates[:MOST_SHOWN],
         }

@@ -41,17 +41,14 @@ class VersionFolder:
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the version was deleted."""
         return (self.path / TOMBSTONE).exists()
 
     @property
     def is_dropped(self) -> bool:
-        """Whether its weights were dropped."""
         return (self.path / DROPPED).exists()
 
     @property
     def delta_bytes(self) -> int:
-        """Size of its weights on the disk."""
         delta = self.path / DELTA
         return delta.stat().st_size if delta.exists() else 0
 

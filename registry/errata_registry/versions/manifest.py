@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from errata_client.records import Gate, LayerChange, Metrics, Problem, Record, Version, VersionStatus
+from errata_client.records import Gate, LayerChange, Metrics, Problem, Record, VersionStatus
 from pydantic import Field
 
 from errata_registry.stored import StoredRecord
@@ -52,9 +52,3 @@ class Manifest(StoredRecord):
     created_at: datetime
     note: str | None = None
     files: dict[str, StoredFile] = Field(default={})
-
-    def version(self) -> Version:
-        """Return the record of it that the wire shows."""
-        shared = {name: getattr(self, name) for name in Version.model_fields if hasattr(self, name)}
-        delta = self.files["delta.safetensors"]
-        return Version(**shared, bytes=sum(file.bytes for file in self.files.values()), digest=delta.sha256)

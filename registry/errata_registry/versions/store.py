@@ -16,10 +16,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from errata_client.records import FactChange, Record, StoredFact, Version
+from errata_client.records import FactChange, Record, StoredFact
 
 from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
 from errata.files import durable
@@ -42,9 +41,7 @@ class Draft:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -89,23 +86,24 @@ class Artifacts:
 
     def delete(self, number: int) -> None:
         """Drop a version's delta and leave a tombstone. Raises `UnknownVersion`."""
-        folder = self._existing(number).path
-        durable.write(folder / TOMBSTONE, json.dumps({"at": now().isoformat()}) + "\n")
-        (folder / DELTA).unlink(missing_ok=True)
+        self._remove_delta(number, TOMBSTONE)
 
     def drop(self, number: int) -> None:
         """Drop a version's delta, which can be built again. Raises `UnknownVersion`."""
-        folder = self._existing(number).path
-        durable.write(folder / DROPPED, json.dumps({"at": now().isoformat()}) + "\n")
+        self._remove_delta(number, DROPPED)
+
+    def _remove_delta(self, number: int, mark: str) -> None:
+        folder = self.existing(number).path
+        # The mark first: a version without its delta and without a mark would be a damaged one.
+        durable.write(folder / mark, json.dumps({"at": now().isoformat()}) + "\n")
         (folder / DELTA).unlink(missing_ok=True)
 
     def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
         """Put a draft's delta, which was built again, into its version's folder; return the manifest that names it.
 
-        Raises:
-            UnknownVersion: the version was deleted meanwhile.
+        Raises `UnknownVersion` where the version was deleted meanwhile.
         """
-        folder = self._existing(manifest.id).path
+        folder = self.existing(manifest.id).path
         restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
         (draft.folder / DELTA).replace(folder / DELTA)
         durable.write(folder / MANIFEST, restored.model_dump_json(indent=1) + "\n")
@@ -136,18 +134,16 @@ class Artifacts:
             raise UnknownVersion(f"there is no version {number}")
         return VersionFolder(path, f"version {number}")
 
+    def existing(self, number: int) -> VersionFolder:
+        """Return the folder of a version. Raises `UnknownVersion`, also for a deleted one."""
+        folder = self.folder(number)
+        if folder.is_deleted:
+            raise UnknownVersion(f"version {number} was deleted")
+        return folder
+
     def manifest(self, number: int) -> Manifest:
-        """Return a version's manifest. Raises `UnknownVersion`, also for a deleted one; `CorruptArtifact`."""
-        return self._existing(number).manifest
-
-    def version(self, number: int) -> Version:
-        """Return the record of a version that the wire shows. Raises as `manifest`."""
-        folder = self._existing(number)
-        return folder.manifest.version().model_copy(update={"dropped": folder.is_dropped})
-
-    def require(self, number: int) -> None:
-        """Raise `UnknownVersion` where there is no such version."""
-        self._existing(number)
+        """Return a version's manifest. Raises as `existing`, and `CorruptArtifact`."""
+        return self.existing(number).manifest
 
     def of_edit(self, edit_id: str) -> Manifest | None:
         """Return the version that an edit made, if any. Versions that cannot be read are passed over."""
@@ -161,10 +157,6 @@ class Artifacts:
                 logger.warning("looking for the version of %s: %s", edit_id, error)
         return None
 
-    def facts(self, number: int) -> tuple[StoredFact, ...]:
-        """Return a version's fact set, in canonical order. Raises `UnknownVersion`, `CorruptArtifact`."""
-        return self._existing(number).facts()
-
     def delta_file(self, number: int, base_digest: str) -> Path:
         """Return the path of a version's delta, after its checksum and its base model were found right.
 
@@ -174,7 +166,7 @@ class Artifacts:
             WeightsDropped: it was dropped.
             CorruptArtifact: the file is missing, truncated or altered.
         """
-        folder = self._existing(number)
+        folder = self.existing(number)
         built_on = folder.manifest.base_model
         if folder.is_dropped:
             raise WeightsDropped(
@@ -187,12 +179,6 @@ class Artifacts:
                 f"not on the base weights that are loaded ({base_digest[:12]})"
             )
         return folder.checked(DELTA)
-
-    def _existing(self, number: int) -> VersionFolder:
-        folder = self.folder(number)
-        if folder.is_deleted:
-            raise UnknownVersion(f"version {number} was deleted")
-        return folder
 
     def _path(self, number: int) -> Path:
         return self._versions / f"{number:06d}"

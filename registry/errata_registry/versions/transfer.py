@@ -15,7 +15,7 @@ from errata.export.archive import ArchivedFile
 from errata_registry.home import BoundBase
 from errata_registry.serving.journal import Journal
 from errata_registry.verification import faults_of_files
-from errata_registry.versions.fact_index import FactIndex, changes_between
+from errata_registry.versions.facts import FactIndex, changes_between
 from errata_registry.versions.folder import DELTA, FACTS, MANIFEST, VersionFolder
 from errata_registry.versions.manifest import Manifest
 from errata_registry.versions.store import Artifacts

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from errata_client.records import NUMBERS_END, Edit, FactRecord, Page, StoredFact
 from errata_registry.jobs.requests import FACT_ID, RetractRequest
-from errata_registry.versions.fact_index import FactFilter, FactIndex
+from errata_registry.versions.facts import FactFilter, FactIndex
 from fastapi import APIRouter, Depends, Query, Response
 
 from errata.errors import Place, UnknownFacts
@@ -81,10 +81,10 @@ def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> 
     became of it in all versions, newest first. 404 where no version ever held it."""
     number = registry.activations.active() if version is None else version
     held = registry.versions.facts(number).get(fact_id)
-    fact = held or (registry.versions.fact_sets.last(fact_id) if re.fullmatch(FACT_ID, fact_id) else None)
+    fact = held or (registry.versions.last(fact_id) if re.fullmatch(FACT_ID, fact_id) else None)
     if fact is None:
         raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")
-    return FactRecord(**fact.model_dump(), held=held is not None, history=registry.versions.fact_sets.history(fact_id))
+    return FactRecord(**fact.model_dump(), held=held is not None, history=tuple(registry.versions.history(fact_id)))
 
 
 @router.post(

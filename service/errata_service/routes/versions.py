@@ -112,7 +112,7 @@ def compare_versions(
     number: Number, other: Number, registry: RegistryDep, limit: Limit = 100, after: str | None = None
 ) -> Diff:
     """What must be done to the facts of the first version to get those of the second, whichever came first."""
-    changes = registry.versions.fact_sets.changes(number, other)
+    changes = registry.versions.changes(number, other)
     counts = Counter(change.change for change in changes)
     page = page_of(changes, lambda change: change.id, limit, after)
     return Diff(
