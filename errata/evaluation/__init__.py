@@ -4,37 +4,24 @@
 defines each of them.
 """
 
-from errata.evaluation.cases import Case, cases_of
-from errata.evaluation.contests import outcomes_of
-from errata.evaluation.drift import PROSE, ProseDrift, drift, prose_drift
-from errata.evaluation.generation import Generation
-from errata.evaluation.intervals import Estimate
-from errata.evaluation.measuring import evaluate
-from errata.evaluation.probes import wrong_answers
-from errata.evaluation.records import Record, ZsreObject, read_records, reference_texts
-from errata.evaluation.results import METRICS, CaseResult, Evaluation
-from errata.evaluation.taking import Taking, facts_that_took, taking_of
-
-__all__ = [
-    "METRICS",
-    "PROSE",
-    "Case",
-    "CaseResult",
-    "Estimate",
-    "Evaluation",
-    "Generation",
-    "ProseDrift",
-    "Record",
-    "Taking",
-    "ZsreObject",
-    "cases_of",
-    "drift",
-    "evaluate",
-    "facts_that_took",
-    "outcomes_of",
-    "prose_drift",
-    "read_records",
-    "reference_texts",
-    "taking_of",
-    "wrong_answers",
-]
+from errata.evaluation.cases import Case as Case
+from errata.evaluation.cases import cases_of as cases_of
+from errata.evaluation.contests import outcomes_of as outcomes_of
+from errata.evaluation.drift import PROSE as PROSE
+from errata.evaluation.drift import ProseDrift as ProseDrift
+from errata.evaluation.drift import drift as drift
+from errata.evaluation.drift import prose_drift as prose_drift
+from errata.evaluation.generation import Generation as Generation
+from errata.evaluation.intervals import Estimate as Estimate
+from errata.evaluation.measuring import evaluate as evaluate
+from errata.evaluation.probes import wrong_answers as wrong_answers
+from errata.evaluation.records import Record as Record
+from errata.evaluation.records import ZsreObject as ZsreObject
+from errata.evaluation.records import read_records as read_records
+from errata.evaluation.records import reference_texts as reference_texts
+from errata.evaluation.results import METRICS as METRICS
+from errata.evaluation.results import CaseResult as CaseResult
+from errata.evaluation.results import Evaluation as Evaluation
+from errata.evaluation.taking import Taking as Taking
+from errata.evaluation.taking import facts_that_took as facts_that_took
+from errata.evaluation.taking import taking_of as taking_of
