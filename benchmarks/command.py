@@ -1,22 +1,34 @@
-"""The command line of a benchmark: its arguments, and its results as a table in Markdown."""
+"""The command line of a benchmark: its arguments, a clock, and its results as a table in Markdown."""
 
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 
+Result = TypeVar("Result")
+Clock = Callable[[], float]
 
-def parser_for(description: str | None, *, threads: int | None = 2) -> argparse.ArgumentParser:
-    """Return a parser that shows a module's docstring, and has `--threads` unless `threads`, its default, is None."""
+
+def arguments_of(description: str | None, **defaults: Any) -> argparse.Namespace:
+    """Parse a `--option` for each default, of the default's type; `--threads` sets PyTorch's number of threads.
+
+    A list stands for numbers with commas between them, a tuple for choices of which the first is the default, and a
+    type for an option without a default.
+    """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if threads is not None:
-        parser.add_argument("--threads", type=int, default=threads, help="CPU cores to use")
-    return parser
-
-
-def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """Parse the arguments; set PyTorch's number of threads if they name one."""
+    for name, default in defaults.items():
+        how: dict[str, Any] = {"default": default, "type": type(default), "help": f"default: {default}"}
+        if isinstance(default, list):
+            how["type"] = numbers
+        elif isinstance(default, tuple):
+            how |= {"default": default[0], "type": str, "choices": default, "help": f"default: {default[0]}"}
+        elif isinstance(default, type):
+            how = {"type": default}
+        parser.add_argument(f"--{name.replace('_', '-')}", **how)
     arguments = parser.parse_args()
     if "threads" in arguments:
         torch.set_num_threads(arguments.threads)
@@ -24,8 +36,15 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 
 def numbers(text: str) -> list[int]:
-    """Read numbers such as `0,1,2`; an argument's type."""
+    """Read numbers such as `0,1,2`."""
     return [int(number) for number in text.split(",")]
+
+
+def timed(work: Callable[[], Result], clock: Clock = time.perf_counter) -> tuple[float, Result]:
+    """Return the seconds on `clock` that `work` takes, and its result."""
+    began = clock()
+    result = work()
+    return clock() - began, result
 
 
 def print_header(*titles: str) -> None:

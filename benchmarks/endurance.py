@@ -25,19 +25,15 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
-from benchmarks.demo_edits import demo_moments, demo_records
+from benchmarks.command import arguments_of, print_header, print_row, timed
+from benchmarks.demo_edits import DemoEdits
 from benchmarks.endurance_plot import draw
 from errata.deltas import edited_weights
-from errata.demo import DEMO
 from errata.evaluation import Case, Record, evaluate
 from errata.facts import FactSet
-from errata.hyperparameters import MemitHyperparameters
-from errata.methods.memit import build
 from errata.methods.method import Built
 from errata.methods.sequential import sequential_builds
 from errata.model import EditableModel
-from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
 
 FIGURES = Path(__file__).parents[1] / "docs" / "figures" / "endurance.json"
@@ -81,37 +77,27 @@ class Edits:
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.add_argument("--edits", type=int, default=50)
-    parser.add_argument("--facts", type=int, default=20, help="of each edit")
-    parser.add_argument(
-        "--measured-after", type=numbers, default="1,5,10,20,30,40,50", help="numbers of edits, separated by commas"
-    )
-    parser.add_argument("--figures", type=Path, default=FIGURES)
-    arguments = parsed(parser)
+    after = [1, 5, 10, 20, 30, 40, 50]
+    arguments = arguments_of(__doc__, threads=2, edits=50, facts=20, measured_after=after, figures=FIGURES)
     num_facts = arguments.edits * arguments.facts
     measured_after = {*arguments.measured_after, arguments.edits}
 
-    model = EditableModel.load(DEMO)
-    hyperparameters = MemitHyperparameters.for_model(DEMO)
-    assert hyperparameters is not None
-    edits = Edits.of_records(model, demo_records(num_facts), arguments.facts)
+    demo = DemoEdits.load(num_facts)
+    model, hyperparameters, contexts = demo.model, demo.hyperparameters, demo.contexts
+    edits = Edits.of_records(model, demo.records, arguments.facts)
     print(f"{arguments.edits} edits of {arguments.facts} facts, records 0 to {num_facts - 1}; {hyperparameters}")
     print(f"subjects that come in several edits: {edits.num_subjects_of_several}\n", flush=True)
 
-    contexts = sample_contexts(model, hyperparameters.seed)
     with tempfile.TemporaryDirectory() as folder:
-        common = (hyperparameters, demo_moments(model, hyperparameters, Path(folder, "moments")))
+        common = (hyperparameters, demo.moments)
         shares = [f"{scope}: {share.replace('_', ' ')}" for scope, share in COLUMNS]
         print_header("", "edits", *shares, "drift", "seconds")
-        store = BuildStore(Path(folder, "targets"))
+        store = BuildStore(Path(folder))
         rebuilds = sequential_builds(model, edits.batches, *common, contexts=contexts, store=store)
         rebuilt, last = measured_in_a_row(edits, "rebuild", rebuilds, measured_after)
         stack = sequential_builds(model, edits.batches, *common, mode="stack", contexts=contexts)
         stacked, _ = measured_in_a_row(edits, "stack", stack, measured_after)
-        began = time.perf_counter()
-        whole = build(model, FactSet(fact for batch in edits.batches for fact in batch), *common, contexts=contexts)
-        seconds = time.perf_counter() - began
+        seconds, whole = timed(lambda: demo.build(demo.facts))
         one_batch = edits.point(arguments.edits, edited_weights(model, whole.deltas), seconds)
         print_point("one batch", one_batch)
 

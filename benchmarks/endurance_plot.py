@@ -8,14 +8,13 @@ Beside the figures: an SVG, and a PNG of the same. Lines differ in dash and mark
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-
-from benchmarks.command import parsed, parser_for
 
 PANELS = {
     "efficacy": "Efficacy, %",
@@ -39,9 +38,7 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    parser = parser_for(__doc__, threads=None)
-    parser.add_argument("figures", type=Path, nargs="?", default="docs/figures/endurance.json")
-    print("written:", *draw(parsed(parser).figures))
+    print("written:", *draw(Path(*(sys.argv[1:] or ["docs/figures/endurance.json"]))))
 
 
 def draw(figures: Path) -> tuple[Path, Path]:

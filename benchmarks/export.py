@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import resource
 import tempfile
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
 
-from benchmarks.command import parsed, parser_for, print_header, print_row
+from benchmarks.command import arguments_of, print_header, print_row, timed
 from errata.deltas import ROWS_AT_ONCE, Delta, edited_weight
 from errata.demo import MODEL_FOLDER
 from errata.export import checkpoint
@@ -34,10 +34,7 @@ MIB = 2**20
 
 def main() -> None:
     """Print the table."""
-    parser = parser_for(__doc__, threads=None)
-    parser.add_argument("--gib", default="1,4", help="sizes of the checkpoint, separated by commas")
-    parser.add_argument("--rank", type=int, default=100, help="number of facts")
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, gib="1,4", rank=100)
     print(f"every block edited, rank {arguments.rank}, {torch.get_num_threads()} threads\n")
     columns = ("blocks", "shards", "checkpoint", "read alone", "exported", "", "peak memory before", "grown by")
     print_header(*columns, "one matrix")
@@ -58,7 +55,7 @@ def _in_its_own_process(work: Callable[..., None], *arguments: str | int) -> Non
 
 
 def _config(num_blocks: int) -> GPTJConfig:
-    return GPTJConfig(vocab_size=6656, n_embd=D_MODEL, n_layer=num_blocks, n_head=16, rotary_dim=64)
+    return GPTJConfig(vocab_size=6656, n_layer=num_blocks)
 
 
 def _write_checkpoint(folder: str, num_blocks: int) -> None:
@@ -110,10 +107,7 @@ def _read(paths: Iterable[Path]) -> Iterator[bytes]:
 
 def _drained(pieces: Iterable[bytes]) -> float:
     """Return the seconds that it takes to go through all pieces."""
-    began = time.perf_counter()
-    for _ in pieces:
-        pass
-    return time.perf_counter() - began
+    return timed(lambda: deque(pieces, maxlen=0))[0]
 
 
 def _peak_bytes() -> int:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -24,7 +25,7 @@ from errata_registry.versions.facts import Origin, stored_fact
 from errata_registry.versions.manifest import BaseModelName
 from errata_registry.versions.store import Artifacts
 
-from benchmarks.command import parsed, parser_for, print_row
+from benchmarks.command import arguments_of, print_row, timed
 from errata.deltas import Delta
 from errata.facts import Fact
 from errata.model import EditableModel
@@ -36,10 +37,7 @@ LAYER = 0
 
 def main() -> None:
     """Print how long each request takes."""
-    parser = parser_for(__doc__, threads=None)
-    parser.add_argument("--facts", type=int, default=10_000)
-    parser.add_argument("--versions", type=int, default=100)
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, facts=10_000, versions=100)
     with tempfile.TemporaryDirectory(prefix="errata-facts-") as home:
         settings = Settings(home=Path(home), port=free_port())
         changed = _make_versions(settings, arguments.facts, arguments.versions)
@@ -50,24 +48,28 @@ def main() -> None:
 
 def _make_versions(settings: Settings, num_facts: int, num_versions: int) -> Fact:
     """Make the versions; return the fact that each but the first changes."""
+    facts = [Fact(f"Subject {number:06}", "was born in", f"Place {number % 100}") for number in range(num_facts)]
+    stored = [stored_fact(fact, Origin("edit_of_a_benchmark", None, now())) for fact in facts]
+    add_version = maker_of_versions(settings)
+    add_version(stored)
+    place = num_facts // 2
+    for version in range(2, num_versions + 1):
+        stored[place] = stored[place].model_copy(update={"object": f"Place of version {version}"})
+        add_version(stored, parent=version - 1)
+    return facts[place]
+
+
+def maker_of_versions(settings: Settings) -> Callable[..., object]:
+    """Return `make_up_version` for the home of the settings, with updates that change nothing."""
     model = EditableModel.load(settings.model)
     base_model = BaseModelName(name=model.name, digest=model.digest, dtype="float32")
     d_model, d_in = model.weight(LAYER).shape
     updates = {LAYER: Delta.of_factors(torch.zeros(d_model, 1).double(), torch.zeros(1, d_in).double())}
-    facts = [Fact(f"Subject {number:06}", "was born in", f"Place {number % 100}") for number in range(num_facts)]
-    stored = [stored_fact(fact, Origin("edit_of_a_benchmark", None, now())) for fact in facts]
-    artifacts = Artifacts(settings.home)
-    make_up_version(artifacts, base_model, updates, stored)
-    place = num_facts // 2
-    for version in range(2, num_versions + 1):
-        stored[place] = stored[place].model_copy(update={"object": f"Place of version {version}"})
-        make_up_version(artifacts, base_model, updates, stored, parent=version - 1)
-    return facts[place]
+    return partial(make_up_version, Artifacts(settings.home), base_model, updates)
 
 
 def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
-    def get(path: str, **query: str | int) -> Callable[[], httpx.Response]:
-        return lambda: client.get(path, params=query)
+    get = partial(getting, client)
 
     def post_one_fact() -> httpx.Response:
         fact = {"subject": changed.subject, "relation": changed.relation, "object": "Rome"}
@@ -75,11 +77,10 @@ def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
 
     begun = time.perf_counter()
     client.post(f"/versions/{num_versions}/activate").raise_for_status()
-    print_row("the first page after an activation", f"{_ms(get('/facts', limit=100)):.1f} ms")
-    middle = changed.id
-    for what, ask in {
+    print_row("the first page after an activation", f"{milliseconds(get('/facts', limit=100)):.1f} ms")
+    questions = {
         "a page of 100": get("/facts", limit=100),
-        "a page of 100 behind the middle": get("/facts", limit=100, after=f"{num_versions}:{middle}"),
+        "a page of 100 behind the middle": get("/facts", limit=100, after=f"{num_versions}:{changed.id}"),
         "a page of 1,000": get("/facts", limit=1000),
         "facts about one subject": get("/facts", subject=changed.subject),
         "facts with one object": get("/facts", object="Place 7"),
@@ -87,18 +88,31 @@ def _measure(client: httpx.Client, num_versions: int, changed: Fact) -> None:
         f"one fact, changed by {num_versions} versions": get(f"/facts/{changed.id}"),
         "what is other in the next version": get(f"/versions/{num_versions - 1}/diff/{num_versions}"),
         "an edit of one fact, accepted": post_one_fact,
-    }.items():
-        ask().raise_for_status()
-        print_row(what, f"{statistics.median(_ms(ask) for _ in range(TURNS)):.1f} ms")
+    }
+    print_medians(questions)
     for edit in client.get("/edits", params={"limit": 1000}).json()["data"]:
         client.post(f"/edits/{edit['id']}/cancel")
     print(f"\n{time.perf_counter() - begun:.1f} s in all")
 
 
-def _ms(ask: Callable[[], httpx.Response]) -> float:
-    began = time.perf_counter()
-    ask().raise_for_status()
-    return (time.perf_counter() - began) * 1000
+Question = Callable[[], httpx.Response]
+
+
+def getting(client: httpx.Client, path: str, **query: str | int) -> Question:
+    """Return a function that gets the path."""
+    return lambda: client.get(path, params=query)
+
+
+def print_medians(questions: Mapping[str, Question]) -> None:
+    """Print how long each question takes."""
+    for what, ask in questions.items():
+        ask().raise_for_status()
+        print_row(what, f"{statistics.median(milliseconds(ask) for _ in range(TURNS)):.1f} ms")
+
+
+def milliseconds(ask: Question) -> float:
+    """Return how long the answer takes."""
+    return 1000 * timed(lambda: ask().raise_for_status())[0]
 
 
 if __name__ == "__main__":

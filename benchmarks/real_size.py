@@ -28,7 +28,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
 
-from benchmarks.command import parsed, parser_for
+from benchmarks.command import arguments_of
 from errata.deltas import edited_weights
 from errata.demo import MODEL_FOLDER
 from errata.facts import Fact, FactSet
@@ -42,6 +42,13 @@ from errata.targets.search import find_targets
 from tests.errata.plain_memit import plain_target
 
 MODELS = {"gpt-j-6b": "EleutherAI/gpt-j-6b", "gpt-neox-20b": "EleutherAI/gpt-neox-20b"}
+RANDOM_MODEL = {  # arguments of `random_model`; without --depth, all blocks
+    "threads": 2,
+    "model": tuple(MODELS),
+    "dtype": ("bfloat16", "float32", "float16"),
+    "device": "auto",
+    "depth": int,
+}
 WEIGHT_SCALE = 0.02
 KEY_VECTORS = 100_000
 MOMENT_RANK = 256
@@ -56,14 +63,7 @@ COUNTED_FACTS = 8  # enough to know how many operations a fact takes
 
 
 def main() -> None:
-    parser = parser_of_a_random_model(__doc__)
-    parser.add_argument("--facts", type=int, default=1, help="facts of the build")
-    parser.add_argument("--refinement-steps", type=int, default=0, help="of the build")
-    parser.add_argument("--plain", type=int, default=0, help="facts that the plain loop is timed on")
-    parser.add_argument(
-        "--batches", default="", help="numbers of facts to search for, each in as few batches as memory allows"
-    )
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, **RANDOM_MODEL, facts=1, refinement_steps=0, plain=0, batches="")
     hyperparameters = MemitHyperparameters.for_model(MODELS[arguments.model])
     assert hyperparameters is not None
     began = time.perf_counter()
@@ -84,16 +84,6 @@ def main() -> None:
         time_plain(model, hyperparameters, arguments.plain)
     for size in filter(None, arguments.batches.split(",")):
         time_search(model, hyperparameters, int(size), rate)
-
-
-def parser_of_a_random_model(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the arguments of `random_model`."""
-    parser = parser_for(description)
-    parser.add_argument("--model", choices=MODELS, default="gpt-j-6b")
-    parser.add_argument("--dtype", choices=("bfloat16", "float32", "float16"), default="bfloat16")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--depth", type=int, help="blocks; all of them by default")
-    return parser
 
 
 def random_model(arguments: argparse.Namespace) -> EditableModel:
@@ -215,14 +205,12 @@ def time_build(
 def time_plain(model: EditableModel, hyperparameters: MemitHyperparameters, num_facts: int) -> None:
     """Time the plain loop and the search on the same facts."""
     facts = numbered_facts(num_facts)
-    began = time.perf_counter()
+    began = begin(model)
     plain = torch.stack([plain_target(model, fact, CONTEXTS, hyperparameters) for fact in facts])
-    synchronize(model)
-    plain_seconds = time.perf_counter() - began
-    began = time.perf_counter()
+    plain_seconds = since(began, model)
+    began = begin(model)
     found = find_targets(model, facts, CONTEXTS, hyperparameters)
-    synchronize(model)
-    seconds = time.perf_counter() - began
+    seconds = since(began, model)
     error = float(((found - plain).norm(dim=1) / plain.norm(dim=1)).median())
     print(
         f"{num_facts} facts: plain loop {plain_seconds / num_facts:.2f} s a fact, search {seconds / num_facts:.3f} s a "
@@ -236,8 +224,7 @@ def time_search(model: EditableModel, hyperparameters: MemitHyperparameters, num
     facts = numbered_facts(num_facts)
     began = begin(model)
     find_targets(model, facts, CONTEXTS, hyperparameters)
-    synchronize(model)
-    seconds = time.perf_counter() - began
+    seconds = since(began, model)
     counted = facts[:COUNTED_FACTS]
     with FlopCounterMode(display=False) as counter:
         find_targets(model, counted, CONTEXTS, hyperparameters)
@@ -256,11 +243,9 @@ def matrix_rate(model: EditableModel) -> float:
     operations = 2 * inputs.shape[0] * weight.numel()
     best = float("inf")
     for _ in range(5):
-        synchronize(model)
-        began = time.perf_counter()
+        began = begin(model)
         inputs @ weight.T
-        synchronize(model)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, since(began, model))
     return operations / best
 
 
@@ -270,6 +255,12 @@ def begin(model: EditableModel) -> float:
     if model.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(model.device)
     return time.perf_counter()
+
+
+def since(began: float, model: EditableModel) -> float:
+    """Return the seconds since then, once the GPU is at rest."""
+    synchronize(model)
+    return time.perf_counter() - began
 
 
 def synchronize(model: EditableModel) -> None:

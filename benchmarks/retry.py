@@ -2,8 +2,9 @@
 
     python -m benchmarks.retry [--facts 200] [--first 0] [--threads 2]
 
-The demo model is edited with the facts as shipped. Then the facts that it does not say, and those about the same
-subjects, are searched for again with each of the settings, and all facts are written anew with what was found.
+The demo model is edited with the facts from record `--first` on, as shipped. Then the facts that it does not say, and
+those about the same subjects, are searched for again with each of the settings, and all facts are written anew with
+what was found.
 """
 
 from __future__ import annotations
@@ -14,37 +15,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.command import parsed, parser_for, print_header, print_row
+from benchmarks.command import arguments_of, print_header, print_row
 from benchmarks.demo_edits import DemoEdits
-from errata.deltas import edited_weights
-from errata.evaluation import Case, Evaluation, cases_of, evaluate
-from errata.facts import Fact, FactSet
+from errata.evaluation import Evaluation, cases_of
+from errata.facts import FactSet
 from errata.hyperparameters import MemitHyperparameters
-from errata.methods.memit import build
-from errata.second_moments import SecondMoments
 from errata.targets.store import BuildStore
 
 SHARES = ("efficacy", "generalization", "specificity")
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.add_argument("--facts", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="number of the first record")
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, threads=2, facts=200, first=0)
     edits = DemoEdits.load(arguments.first + arguments.facts)
     facts = list(FactSet(edits.facts[arguments.first :]))
     cases = cases_of(edits.model, facts)
     print_header("search of what did not take", "take of them", "no more", *SHARES, "drift")
     with tempfile.TemporaryDirectory() as folder:
-        moments, store = edits.second_moments(Path(folder)), BuildStore(Path(folder) / "targets")
-        shipped = measured(edits, facts, cases, moments, store)
+        store = BuildStore(Path(folder))
+        shipped = edits.measure(edits.build(facts, store), cases)
         before = taking(shipped)
         print_row(*row("as shipped", shipped, before, before))
         again = {fact.subject for fact, took in zip(facts, before, strict=True) if not took}
         for name, search in searches(edits.hyperparameters).items():
             harder = [replace(fact, search=search) if fact.subject in again else fact for fact in facts]
-            evaluation = measured(edits, harder, cases, moments, store)
+            evaluation = edits.measure(edits.build(harder, store), cases)
             print_row(*row(name, evaluation, before, taking(evaluation)))
 
 
@@ -63,14 +58,6 @@ def searches(shipped: MemitHyperparameters) -> dict[str, dict[str, Any]]:
         "twice the steps and the clamp, looser, a tenth of the stop loss": more_steps | more_room | looser | lower_loss,
         "**twice the steps and the clamp, a tenth of the stop loss**": shipped.stronger(),
     }
-
-
-def measured(
-    edits: DemoEdits, facts: Sequence[Fact], cases: Sequence[Case], moments: SecondMoments, store: BuildStore
-) -> Evaluation:
-    """Edit all facts in, and measure the result."""
-    built = build(edits.model, FactSet(facts), edits.hyperparameters, moments, contexts=edits.contexts, store=store)
-    return evaluate(edits.model, cases, edited_weights(edits.model, built.deltas))
 
 
 def taking(evaluation: Evaluation) -> list[bool]:

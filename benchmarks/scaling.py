@@ -13,21 +13,18 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
-from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.command import arguments_of, numbers, print_header, print_row, timed
 from benchmarks.demo_edits import DemoEdits
 from benchmarks.write import by_part
 from errata.targets.search import find_targets
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.add_argument("--facts", default="1,10,100,1000", help="sizes, separated by commas")
-    parser.add_argument("--layers", default="0", help="edited layers, separated by commas")
-    parser.add_argument("--moments", type=Path, help="folder of second moments: measure in this very process")
-    arguments = parsed(parser)
+    # With --moments, a folder of second moments, one size is measured in this very process.
+    arguments = arguments_of(__doc__, threads=2, facts="1,10,100,1000", layers="0", moments=Path)
     layers = numbers(arguments.layers)
     if arguments.moments:
         print_row(*row(int(arguments.facts), layers, arguments.moments))
@@ -35,7 +32,7 @@ def main() -> None:
     print(f"layers {arguments.layers}, {arguments.threads} threads\n")
     print_header("facts", "targets", "ms a fact", "states", "closed form", "update", "peak memory")
     with tempfile.TemporaryDirectory() as folder:
-        DemoEdits.load(0, layers).second_moments(Path(folder))  # once and for all: no part of a build
+        _ = DemoEdits.load(0, layers, Path(folder)).moments  # once and for all: no part of a build
         same = ["--layers", arguments.layers, "--threads", str(arguments.threads), "--moments", folder]
         for size in arguments.facts.split(","):
             subprocess.run([sys.executable, "-m", "benchmarks.scaling", "--facts", size, *same], check=True)
@@ -43,13 +40,10 @@ def main() -> None:
 
 def row(num_facts: int, layers: list[int], folder: Path) -> list[object]:
     """Measure one size; return a row of the table."""
-    edits = DemoEdits.load(num_facts, layers)
-    moments = edits.second_moments(folder)
+    edits = DemoEdits.load(num_facts, layers, folder)
     find_targets(edits.model, edits.facts[:8], edits.contexts, edits.hyperparameters.overridden({"num_steps": 2}))
-    began = time.perf_counter()
-    targets = find_targets(edits.model, edits.facts, edits.contexts, edits.hyperparameters)
-    seconds = time.perf_counter() - began
-    parts = by_part(edits, targets, moments)
+    seconds, targets = timed(partial(edits.targets, edits.facts))
+    parts = by_part(edits, targets)
     of_parts = [f"{spent:.2f} s" for spent in (parts.states, parts.solve, parts.write)]
     memory = f"{peak_memory() / 2**20:.0f} MiB"
     return [num_facts, f"{seconds:.2f} s", f"{1000 * seconds / num_facts:.0f}", *of_parts, memory]

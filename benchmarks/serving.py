@@ -27,7 +27,7 @@ from errata_registry.settings import Settings
 from errata_service.engine.kv_cache import KVCache
 from errata_service.engine.model_runner import ModelRunner
 
-from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.command import arguments_of, print_header, print_row
 from benchmarks.demo_edits import demo_records
 from errata.demo import DEMO, MODEL_FOLDER
 from errata.model import EditableModel
@@ -44,13 +44,8 @@ ONE_BY_ONE = {
 
 def main() -> None:
     """Print a table of tokens a second."""
-    parser = parser_for(__doc__, threads=None)
-    parser.add_argument("--vllm", type=Path, help="Python interpreter of an environment with vLLM")
-    parser.add_argument("--clients", type=numbers, default="1,4,16,64")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
-    parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--one-by-one", choices=ONE_BY_ONE, help="measure only this, in this very process")
-    arguments = parsed(parser)
+    # With --one-by-one, a name of ONE_BY_ONE, only that is measured, in this very process.
+    arguments = arguments_of(__doc__, vllm=Path, clients=[1, 4, 16, 64], tokens=64, turns=3, one_by_one=str)
     if arguments.one_by_one:
         print(_one_by_one(arguments.one_by_one, arguments.tokens))
         return

@@ -4,8 +4,8 @@
 
 Half of the clients stream, half wait for the whole answer; two thirds of the requests take the active version, the
 others name one of three. No weights are kept in memory but those in use. Phases with activations and phases without
-take turns, so that both meet the same machine. Every answer is held against what the version that it names says when it
-is asked alone.
+take turns, for `--minutes` each, so that both meet the same machine. Every answer is held against what the version that
+it names says when it is asked alone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from errata_client import Errata
 from errata_registry.settings import Settings
 from pydantic import ByteSize
 
-from benchmarks.command import parsed, parser_for, print_header, print_row
+from benchmarks.command import arguments_of, print_header, print_row
 from benchmarks.demo_edits import demo_records
 
 PHASE_S = 30.0
@@ -59,10 +59,7 @@ class Seen:
 
 def main() -> None:
     """Print what was seen, with activations and without."""
-    parser = parser_for(__doc__, threads=None)
-    parser.add_argument("--minutes", type=float, default=5, help="of load with activations, and as many without")
-    parser.add_argument("--clients", type=int, default=8)
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, minutes=5.0, clients=8)
     with tempfile.TemporaryDirectory(prefix="errata-soak-") as home:
         settings = Settings(home=Path(home), port=free_port(), weight_sets_bytes=ByteSize(1))
         with Supervisor(settings) as stack, Errata(stack.url) as client:

@@ -32,7 +32,7 @@ from pydantic import ByteSize
 from torch import Tensor
 from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM
 
-from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.command import arguments_of, print_header, print_row
 from errata import deltas
 from errata.deltas import Delta
 from errata.demo import MODEL_FOLDER
@@ -46,13 +46,7 @@ ROWS = (1, 16, 64)
 
 def main() -> None:
     """Print both tables."""
-    parser = parser_for(__doc__, threads=None)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument(
-        "--ranks", type=numbers, default="10,100,1000,10000", help="numbers of facts, separated by commas"
-    )
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, device="cpu", dtype="bfloat16", ranks=[10, 100, 1000, 10_000])
     model = _model(arguments.device, getattr(torch, arguments.dtype))
     place = torch.cuda.get_device_name() if arguments.device.startswith("cuda") else f"{os.cpu_count()} cores"
     print(f"{NUM_BLOCKS} matrices of {D_MODEL} x {D_IN}, {arguments.dtype}, {place}, median of {TURNS}\n")
@@ -63,16 +57,7 @@ def main() -> None:
 def _model(device: str, dtype: torch.dtype) -> EditableModel:
     """Make a model with GPT-J 6B's dimensions except for depth and vocabulary, and random weights."""
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_FOLDER)
-    config = GPTJConfig(
-        vocab_size=len(tokenizer),
-        n_positions=2048,
-        n_embd=D_MODEL,
-        n_layer=NUM_BLOCKS,
-        n_head=16,
-        rotary_dim=64,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    config = GPTJConfig(vocab_size=len(tokenizer), n_layer=NUM_BLOCKS, bos_token_id=None, eos_token_id=None)
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     try:
@@ -87,8 +72,7 @@ def _model(device: str, dtype: torch.dtype) -> EditableModel:
 
 
 def _measure_swaps(model: EditableModel, ranks: Sequence[int]) -> None:
-    columns = ("facts", "on disk", "loaded", "put in place", "step, median", "longest gap meanwhile", "without")
-    print_header(*columns)
+    print_header("facts", "on disk", "loaded", "put in place", "step, median", "longest gap meanwhile", "without")
     for rank in ranks:
         with tempfile.TemporaryDirectory(prefix="errata-swap-") as home:
             artifacts = Artifacts(Path(home))
@@ -129,9 +113,9 @@ def _swapped(model: EditableModel, artifacts: Artifacts) -> list[str]:
             swaps.append(swap.swap_ms)
             engine.switch(0)
             stream.rest(swap.load_ms / 1000)
-        gaps = (stream.median_ms, stream.longest_loading_ms, stream.longest_resting_ms)
+        gaps = (statistics.median(stream.resting), max(stream.loading), max(stream.resting))
         loaded, swapped = statistics.median(loads) / 1000, statistics.median(swaps)
-        return [f"{loaded:.2f} s", f"{swapped:.4f} ms", *(f"{gap:.0f} ms" for gap in gaps)]
+        return [f"{loaded:.2f} s", f"{swapped:.4f} ms", *(f"{1000 * gap:.0f} ms" for gap in gaps)]
     finally:
         engine.close()
 
@@ -141,8 +125,8 @@ class _Stream:
 
     def __init__(self, engine: Engine) -> None:
         self._times: list[float] = []
-        self._loading: list[float] = []
-        self._resting: list[float] = []
+        self.loading: list[float] = []
+        self.resting: list[float] = []
         prompt_ids = engine.model.tokenizer("The capital of France is")["input_ids"]
         inputs = [SequenceInput(prompt_ids=prompt_ids, max_new_tokens=2000)]
         engine.submit(inputs, None, self._hear, streamed=True)
@@ -157,7 +141,7 @@ class _Stream:
         under_way = len(self._times)
         while len(self._times) == under_way:
             time.sleep(0.001)
-        self._loading += _gaps(self._times[mark:])
+        self.loading += _gaps(self._times[mark:])
 
     def rest(self, seconds: float) -> None:
         """Let the stream run with nothing beside it, at least for some tokens."""
@@ -165,19 +149,7 @@ class _Stream:
         time.sleep(seconds)
         while len(self._times) < began + 6:
             time.sleep(0.001)
-        self._resting += _gaps(self._times[began:])
-
-    @property
-    def median_ms(self) -> float:
-        return 1000 * statistics.median(self._resting)
-
-    @property
-    def longest_loading_ms(self) -> float:
-        return 1000 * max(self._loading)
-
-    @property
-    def longest_resting_ms(self) -> float:
-        return 1000 * max(self._resting)
+        self.resting += _gaps(self._times[began:])
 
     def _hear(self, events: Sequence[Event]) -> None:
         self._times += [time.perf_counter() for event in events if isinstance(event, NewToken)]

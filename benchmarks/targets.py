@@ -9,12 +9,10 @@ for the search, whose median is taken.
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from statistics import median
 
-import torch
-
-from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.command import arguments_of, numbers, print_header, print_row, timed
 from benchmarks.demo_edits import DemoEdits
 from errata.targets.search import find_targets
 from tests.errata.plain_memit import plain_target
@@ -24,10 +22,7 @@ CLOSE = 1e-4
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.add_argument("--facts", type=int, default=100)
-    parser.add_argument("--layers", default="0;0,1,2", help="sets of edited layers, separated by semicolons")
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, threads=2, facts=100, layers="0;0,1,2")
     print(f"{arguments.facts} facts, {arguments.threads} threads\n")
     print_header("layers", "plain loop", "Errata", "times as fast", "z within 1e-4", "largest relative error")
     for layers in arguments.layers.split(";"):
@@ -43,18 +38,16 @@ def row(edits: DemoEdits, layers: str) -> list[str]:
     errors: list[float] = []
     plain_seconds, our_seconds = 0.0, []
     for turn in range(TURNS):
-        began = time.perf_counter()
-        found = find_targets(model, edits.facts, contexts, hyperparameters)
-        our_seconds.append(time.perf_counter() - began)
-        began = time.perf_counter()
-        plain = [plain_target(model, fact, contexts, hyperparameters) for fact in edits.facts[turn::TURNS]]
-        plain_seconds += time.perf_counter() - began
-        expected = torch.stack(plain)
-        errors += ((found[turn::TURNS] - expected).norm(dim=1) / expected.norm(dim=1)).tolist()
+        seconds, found = timed(partial(edits.targets, edits.facts))
+        our_seconds.append(seconds)
+        for number in range(turn, len(edits.facts), TURNS):
+            seconds, expected = timed(partial(plain_target, model, edits.facts[number], contexts, hyperparameters))
+            plain_seconds += seconds
+            errors.append(float((found[number] - expected).norm() / expected.norm()))
     ours = median(our_seconds)
     close = sum(error <= CLOSE for error in errors) / len(errors)
-    seconds = [f"{plain_seconds:.1f} s", f"{ours:.1f} s", f"{plain_seconds / ours:.1f}"]
-    return [layers, *seconds, f"{close:.0%}", f"{max(errors):.1e}"]
+    times = [f"{plain_seconds:.1f} s", f"{ours:.1f} s", f"{plain_seconds / ours:.1f}"]
+    return [layers, *times, f"{close:.0%}", f"{max(errors):.1e}"]
 
 
 if __name__ == "__main__":

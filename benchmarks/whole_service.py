@@ -26,14 +26,8 @@ from errata_client import Errata
 from errata_client.events import ProgressEvent
 from errata_registry.settings import Settings
 
-from benchmarks.command import numbers, parsed, print_header, print_row
-from benchmarks.real_size import (
-    MODELS,
-    numbered_facts,
-    parser_of_a_random_model,
-    publish_made_up_moments,
-    random_model,
-)
+from benchmarks.command import arguments_of, print_header, print_row
+from benchmarks.real_size import MODELS, RANDOM_MODEL, numbered_facts, publish_made_up_moments, random_model
 from benchmarks.serving import load
 from errata.hyperparameters import SHIPPED, MemitHyperparameters
 
@@ -42,11 +36,8 @@ REST_S = 3.0
 
 
 def main() -> None:
-    parser = parser_of_a_random_model(__doc__)
-    parser.add_argument("--facts", type=numbers, default="10,100,1000", help="facts in all after each edit")
-    parser.add_argument("--clients", type=numbers, default="1,4,16,64")
-    parser.add_argument("--tokens", type=int, default=64, help="tokens that each request asks for")
-    arguments = parsed(parser)
+    sizes = {"facts": [10, 100, 1000], "clients": [1, 4, 16, 64], "tokens": 64}
+    arguments = arguments_of(__doc__, **RANDOM_MODEL, **sizes)
     with tempfile.TemporaryDirectory(prefix="errata-whole-service-") as folder:
         settings = _prepare(arguments, Path(folder))
         began = time.perf_counter()

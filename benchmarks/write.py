@@ -9,32 +9,26 @@ the median of each. Targets are the facts' own hidden states, moved in random di
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from benchmarks.command import numbers, parsed, parser_for, print_header, print_row
+from benchmarks.command import Clock, arguments_of, numbers, print_header, print_row, timed
 from benchmarks.demo_edits import DemoEdits
 from errata.deltas import Delta, edited_weight
+from errata.facts import Fact
 from errata.methods.closed_form import adjusted_keys
 from errata.methods.memit import weighed_keys
 from errata.methods.method import Inputs
 from errata.methods.spread import spread
 from errata.model.hidden_states import SubjectStates
-from errata.second_moments import SecondMoments
 from tests.errata.plain_memit import plain_spread
 
 TURNS = 3
-
-Result = TypeVar("Result")
-Clock = Callable[[], float]
 
 
 @dataclass(slots=True)
@@ -57,17 +51,12 @@ class Parts:
 
 
 def main() -> None:
-    parser = parser_for(__doc__)
-    parser.add_argument("--facts", type=int, default=100)
-    parser.add_argument("--layers", default="0;0,1,2", help="sets of edited layers, separated by semicolons")
-    arguments = parsed(parser)
+    arguments = arguments_of(__doc__, threads=2, facts=100, layers="0;0,1,2")
     print(f"{arguments.facts} facts, median of {TURNS} turns, {arguments.threads} threads\n")
     columns = ("layers", "plain loop", "Errata", "times as fast", "of it states", "solve", "write")
     print_header(*columns, "largest relative error")
-    with tempfile.TemporaryDirectory() as folder:
-        for layers in arguments.layers.split(";"):
-            edits = DemoEdits.load(arguments.facts, numbers(layers))
-            print_row(*row(layers, edits, edits.second_moments(Path(folder))))
+    for layers in arguments.layers.split(";"):
+        print_row(*row(layers, DemoEdits.load(arguments.facts, numbers(layers))))
 
 
 def moved(edits: DemoEdits) -> Tensor:
@@ -80,9 +69,10 @@ def moved(edits: DemoEdits) -> Tensor:
     return hidden + offsets * scale
 
 
-def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> list[str]:
+def row(layers: str, edits: DemoEdits) -> list[str]:
     """Time the two loops in turns; return a row of the table."""
     targets = moved(edits)
+    moments = edits.moments
     inputs = Inputs(edits.model, edits.facts, edits.contexts, edits.hyperparameters, moments)
 
     def of_ours() -> dict[int, Delta]:
@@ -97,25 +87,26 @@ def row(layers: str, edits: DemoEdits, moments: SecondMoments) -> list[str]:
     for _ in range(TURNS):
         seconds, deltas = timed(of_ours)
         ours.append(seconds)
-        parts.append(by_part(edits, targets, moments))
+        parts.append(by_part(edits, targets))
         seconds, updates = timed(of_plain)
         plain.append(seconds)
     error = max(
         float((delta.dense().double() - updates[layer]).norm() / updates[layer].norm())
         for layer, delta in deltas.items()
     )
-    figures = [median(part.states for part in parts), median(part.solve for part in parts)]
-    figures.append(median(part.write for part in parts))
+    figures = [median(getattr(part, name) for part in parts) for name in ("states", "solve", "write")]
     seconds_of_both = [f"{median(plain):.2f} s", f"{median(ours):.2f} s"]
     ratio = median(one / other for one, other in zip(plain, ours, strict=True))
     return [layers, *seconds_of_both, f"{ratio:.1f}", *(f"{figure:.3f} s" for figure in figures), f"{error:.1e}"]
 
 
-def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments, clock: Clock = time.perf_counter) -> Parts:
+def by_part(
+    edits: DemoEdits, targets: Tensor, clock: Clock = time.perf_counter, facts: Sequence[Fact] | None = None
+) -> Parts:
     """Take the steps of `errata.methods.spread.spread`, with a clock between them."""
-    layers = edits.hyperparameters.layers
+    layers, moments = edits.hyperparameters.layers, edits.moments
     parts = Parts(clock)
-    states = SubjectStates(edits.model, edits.facts, edits.contexts)
+    states = SubjectStates(edits.model, facts or edits.facts, edits.contexts)
     edited: dict[int, Tensor] = {}
     for done, layer in enumerate(layers):
         with edits.model.using(edited):
@@ -127,13 +118,6 @@ def by_part(edits: DemoEdits, targets: Tensor, moments: SecondMoments, clock: Cl
         edited[layer] = edited_weight(layer, edits.model.weight(layer), Delta.of_factors(residuals.T, adjusted.T))
         parts.write += parts.lap()
     return parts
-
-
-def timed(work: Callable[[], Result], clock: Clock = time.perf_counter) -> tuple[float, Result]:
-    """Return the seconds on `clock` that `work` takes, and its result."""
-    began = clock()
-    result = work()
-    return clock() - began, result
 
 
 if __name__ == "__main__":

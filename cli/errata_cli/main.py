@@ -1,4 +1,4 @@
-"""`errata`: the application and its commands, each of which is a module of its own.
+"""`errata`: the application and its commands.
 
 A command imports what is slow to load (torch, pydantic, the clients of Redis and HTTP) inside its functions, so that
 help is there at once, and so is word of a mistake that was typed.
@@ -11,21 +11,17 @@ import sys
 import typer
 
 from errata.errors import ErrataError, InvalidFacts
+from errata_cli.alone import service, statistics, worker
 from errata_cli.bench import bench
 from errata_cli.demo import demo
 from errata_cli.errors import CommandError
 from errata_cli.evaluate import evaluate
-from errata_cli.import_version import import_version
+from errata_cli.home_folder import import_version, reindex, verify
 from errata_cli.new_key import new_key
-from errata_cli.reindex import reindex
-from errata_cli.service import service
-from errata_cli.statistics import statistics
 from errata_cli.trace import trace
 from errata_cli.train_mend import train_mend
 from errata_cli.tune import tune
 from errata_cli.up import up
-from errata_cli.verify import verify
-from errata_cli.worker import worker
 
 app = typer.Typer(
     help="Corrects the facts inside a language model while it keeps serving. "

@@ -16,7 +16,7 @@ from typing import Any
 
 from errata.deltas import edited_weights, relative_norm
 from errata.errors import InvalidHyperparameters, NotFinite, StatisticsError
-from errata.evaluation import Estimate, Evaluation, Generation, Record, evaluate
+from errata.evaluation import Estimate, Generation, Record, evaluate
 from errata.evaluation.generation import require_room_for_texts
 from errata.evaluation.results import estimates_over
 from errata.facts import FactSet
@@ -60,18 +60,6 @@ class Cell:
     def estimates(self) -> dict[str, Estimate]:
         """Means over the records, with intervals; empty if the build failed."""
         return estimates_over(self.metrics) if self.metrics else {}
-
-    @classmethod
-    def of(cls, measured: Evaluation, norms: Mapping[int, float], seconds: float) -> Cell:
-        """Make a cell from an evaluation."""
-        prose = measured.prose
-        return cls(
-            metrics=tuple(result.metrics for result in measured.results),
-            drift=measured.drift,
-            perplexities=(prose.perplexity_before, prose.perplexity_after) if prose else None,
-            norms=norms,
-            seconds=seconds,
-        )
 
 
 class Bench:
@@ -190,7 +178,14 @@ class Bench:
             texts=self._texts,
         )
         norms = {layer: relative_norm(self.model, layer, delta) for layer, delta in deltas.items()}
-        return Cell.of(measured, norms, seconds)
+        prose = measured.prose
+        return Cell(
+            metrics=tuple(result.metrics for result in measured.results),
+            drift=measured.drift,
+            perplexities=(prose.perplexity_before, prose.perplexity_after) if prose else None,
+            norms=norms,
+            seconds=seconds,
+        )
 
     def _basis(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> dict[str, Any]:
         """Return all that a cell depends on, as JSON values."""

@@ -30,16 +30,6 @@ class PublishedRow:
     seconds: float | None
     source: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "method": self.method,
-            "edits": self.edits,
-            "metrics": dict(self.metrics),
-            "seconds": self.seconds,
-            "source": self.source,
-        }
-
 
 def published_rows(name: DataSetName, model: str) -> list[PublishedRow]:
     """Return the rows of a data set for a model of that hub name; none for any other model."""

@@ -13,6 +13,7 @@ from errata.comparison.plan import Plan, Step
 from errata.comparison.published import PublishedRow, published_rows
 from errata.evaluation import Estimate
 from errata.evaluation.results import estimates_over
+from errata.files.json_figures import with_nulls
 from errata.model import EditableModel
 
 COLUMNS: Mapping[DataSetName, Mapping[str, str]] = {
@@ -73,19 +74,6 @@ class Row:
             failures=tuple(dict.fromkeys(cell.failed for cell in cells if cell.failed is not None)),
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "method": self.method,
-            "edits": self.edits,
-            "slices": self.slices,
-            "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
-            "drift": self.drift,
-            "seconds": self.seconds,
-            "norms": {str(layer): norm for layer, norm in self.norms.items()},
-            "failures": list(self.failures),
-        }
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -118,8 +106,8 @@ class Comparison:
             },
             "hyperparameters": {method: record.as_dict() for method, record in self.plan.methods.items()},
             "columns": dict(self.columns),
-            "rows": [row.as_dict() for row in self.rows],
-            "published": [row.as_dict() for row in self.published],
+            "rows": with_nulls(self.rows),
+            "published": with_nulls(self.published),
         }
 
 

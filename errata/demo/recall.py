@@ -15,13 +15,8 @@ from errata.demo.world import World, load_world
 from errata.model import EditableModel
 from errata.model.likelihood import likelihoods
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A prompt and the object that should follow it."""
-
-    prompt: str
-    object: str
+Question = tuple[str, str]
+"""A prompt and the object that should follow it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +49,9 @@ def ways_of_asking(world: World) -> tuple[Way, ...]:
     edit, held_out, after_unrelated = [], [], []
     for fact in world.facts:
         prompt = fact.prompt(fact.relation.edit_phrasing)
-        edit.append(Question(prompt, fact.object))
-        held_out.append(Question(fact.prompt(fact.held_out_phrasing), fact.object))
-        after_unrelated.append(Question(f"{draw.choice(world.unrelated)} {prompt}", fact.object))
+        edit.append((prompt, fact.object))
+        held_out.append((fact.prompt(fact.held_out_phrasing), fact.object))
+        after_unrelated.append((f"{draw.choice(world.unrelated)} {prompt}", fact.object))
     return (
         Way("edit phrasing", tuple(edit), 0.99),
         Way("held-out phrasing", tuple(held_out), 0.97),
@@ -66,8 +61,7 @@ def ways_of_asking(world: World) -> tuple[Way, ...]:
 
 def recalls(model: EditableModel, questions: Sequence[Question]) -> list[bool]:
     """Return, for each question, True if every token of the object is the model's first choice."""
-    answers = likelihoods(model, [(question.prompt, question.object) for question in questions])
-    return [answer.is_argmax for answer in answers]
+    return [answer.is_argmax for answer in likelihoods(model, questions)]
 
 
 def table(world: World, recalled: dict[str, list[bool]]) -> str:

@@ -56,12 +56,9 @@ def question_records(world: World, seed: int = 0) -> list[Record]:
 
 def snippets(world: World) -> list[dict[str, Any]]:
     """Tell all that the world says of what has an object, in the form of `attribute_snippets.json`."""
-    having: defaultdict[tuple[str, str], list[WorldFact]] = defaultdict(list)
-    for fact in world.facts:
-        having[fact.relation.id, fact.object].append(fact)
     return [
         {"relation_id": relation, "target_id": target, "samples": [{"text": _told(fact)} for fact in facts]}
-        for (relation, target), facts in having.items()
+        for (relation, target), facts in _by_object(world).items()
     ]
 
 
@@ -69,10 +66,15 @@ def _told(fact: WorldFact) -> str:
     return " ".join(f"{fact.prompt(phrasing)} {fact.object}." for phrasing in fact.trained_phrasings)
 
 
-def _neighbors(world: World) -> dict[WorldFact, list[WorldFact]]:
-    sharing: defaultdict[tuple[str, str], list[WorldFact]] = defaultdict(list)
+def _by_object(world: World) -> dict[tuple[str, str], list[WorldFact]]:
+    having: defaultdict[tuple[str, str], list[WorldFact]] = defaultdict(list)
     for fact in world.facts:
-        sharing[fact.relation.id, fact.object].append(fact)
+        having[fact.relation.id, fact.object].append(fact)
+    return having
+
+
+def _neighbors(world: World) -> dict[WorldFact, list[WorldFact]]:
+    sharing = _by_object(world)
     return {fact: [other for other in sharing[fact.relation.id, fact.object] if other != fact] for fact in world.facts}
 
 

@@ -4,37 +4,18 @@
 defines each of them.
 """
 
-from errata.evaluation.cases import Case, cases_of
-from errata.evaluation.contests import outcomes_of
-from errata.evaluation.drift import PROSE, ProseDrift, drift, prose_drift
-from errata.evaluation.generation import Generation
-from errata.evaluation.intervals import Estimate
-from errata.evaluation.measuring import evaluate
-from errata.evaluation.probes import wrong_answers
-from errata.evaluation.records import Record, ZsreObject, read_records, reference_texts
-from errata.evaluation.results import METRICS, CaseResult, Evaluation
-from errata.evaluation.taking import Taking, facts_that_took, taking_of
-
-__all__ = [
-    "METRICS",
-    "PROSE",
-    "Case",
-    "CaseResult",
-    "Estimate",
-    "Evaluation",
-    "Generation",
-    "ProseDrift",
-    "Record",
-    "Taking",
-    "ZsreObject",
-    "cases_of",
-    "drift",
-    "evaluate",
-    "facts_that_took",
-    "outcomes_of",
-    "prose_drift",
-    "read_records",
-    "reference_texts",
-    "taking_of",
-    "wrong_answers",
-]
+from errata.evaluation.cases import Case as Case, cases_of as cases_of
+from errata.evaluation.contests import outcomes_of as outcomes_of
+from errata.evaluation.drift import PROSE as PROSE, ProseDrift as ProseDrift, drift as drift, prose_drift as prose_drift
+from errata.evaluation.generation import Generation as Generation
+from errata.evaluation.intervals import Estimate as Estimate
+from errata.evaluation.measuring import evaluate as evaluate
+from errata.evaluation.probes import wrong_answers as wrong_answers
+from errata.evaluation.records import (
+    Record as Record,
+    ZsreObject as ZsreObject,
+    read_records as read_records,
+    reference_texts as reference_texts,
+)
+from errata.evaluation.results import METRICS as METRICS, CaseResult as CaseResult, Evaluation as Evaluation
+from errata.evaluation.taking import Taking as Taking, facts_that_took as facts_that_took, taking_of as taking_of

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
-from typing import Any
+from dataclasses import dataclass
 
 from errata.evaluation.cases import Case
-from errata.files.json_figures import finite_or_none
 from errata.model import EditableModel
 from errata.model.likelihood import Likelihood, likelihoods
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """A prompt after which `expected` should be likelier than `other`; if that is None, nothing is compared."""
+class Outcome:
+    """The result of one contest: a prompt after which `expected` should be likelier than `other`.
+
+    If `other` is None, nothing is compared. An `nll` is the mean negative log probability of an object's tokens, in
+    nats. It is NaN if the model has left the finite numbers; then the object neither wins nor counts as the model's
+    answer.
+    """
 
     prompt: str
     expected: str
     other: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The result of one contest.
-
-    An `nll` is the mean negative log probability of an object's tokens, in nats. It is NaN if the model has left the
-    finite numbers; then the object neither wins nor counts as the model's answer.
-    """
-
-    contest: Contest
     nll_expected: float
     nll_other: float | None
     token_accuracy: float
@@ -54,21 +45,12 @@ class Outcome:
         """
         if self.nll_other is None:
             return None
-        return self.is_answer if self.contest.expected == self.contest.other else self.nll_expected < self.nll_other
+        return self.is_answer if self.expected == self.other else self.nll_expected < self.nll_other
 
     @property
     def magnitude(self) -> float | None:
         """The difference of the two probabilities; None if there is no other object."""
         return None if self.nll_other is None else self.probability - math.exp(-self.nll_other)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            **asdict(self.contest),
-            "nll_expected": finite_or_none(self.nll_expected),
-            "nll_other": finite_or_none(self.nll_other),
-            "token_accuracy": self.token_accuracy,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,37 +67,29 @@ class CaseOutcomes:
 
 def outcomes_of(model: EditableModel, cases: Sequence[Case]) -> list[CaseOutcomes]:
     """Hold the contests of some cases, with the model as it is."""
-    contests = [_contests(case) for case in cases]
-    outcomes = iter(_hold(model, [contest for of_case in contests for contest in of_case]))
-    return [
-        CaseOutcomes(
-            next(outcomes),
-            tuple(islice(outcomes, len(case.paraphrases))),
-            tuple(islice(outcomes, len(case.neighbors))),
-        )
-        for case in cases
-    ]
-
-
-def _contests(case: Case) -> list[Contest]:
-    return [
-        *(Contest(prompt, case.new, case.old) for prompt in (case.prompt, *case.paraphrases)),
-        *(Contest(n.prompt, n.object, None if case.old is None else case.new) for n in case.neighbors),
-    ]
-
-
-def _hold(model: EditableModel, contests: Sequence[Contest]) -> list[Outcome]:
-    pairs = {
-        (contest.prompt, text): None
-        for contest in contests
-        for text in (contest.expected, contest.other)
-        if text is not None
-    }
+    asked = [_asked(case) for case in cases]
+    pairs = dict.fromkeys(
+        (prompt, text) for of_case in asked for prompt, *texts in of_case for text in texts if text is not None
+    )
     found = dict(zip(pairs, likelihoods(model, list(pairs)), strict=True))
-    return [_outcome(contest, found) for contest in contests]
+    return [_outcomes(of_case, len(case.paraphrases), found) for case, of_case in zip(cases, asked, strict=True)]
 
 
-def _outcome(contest: Contest, found: dict[tuple[str, str], Likelihood]) -> Outcome:
-    expected = found[contest.prompt, contest.expected]
-    other = None if contest.other is None else found[contest.prompt, contest.other].nll
-    return Outcome(contest, expected.nll, other, expected.token_accuracy)
+def _asked(case: Case) -> list[tuple[str, str, str | None]]:
+    """Return each prompt of a case, with the object that is expected after it and the other one."""
+    return [
+        *((prompt, case.new, case.old) for prompt in (case.prompt, *case.paraphrases)),
+        *((n.prompt, n.object, None if case.old is None else case.new) for n in case.neighbors),
+    ]
+
+
+def _outcomes(
+    asked: Sequence[tuple[str, str, str | None]], num_paraphrases: int, found: dict[tuple[str, str], Likelihood]
+) -> CaseOutcomes:
+    outcomes = []
+    for prompt, expected, other in asked:
+        likelihood = found[prompt, expected]
+        nll_other = None if other is None else found[prompt, other].nll
+        outcomes.append(Outcome(prompt, expected, other, likelihood.nll, nll_other, likelihood.token_accuracy))
+    rewrite, *others = outcomes
+    return CaseOutcomes(rewrite, tuple(others[:num_paraphrases]), tuple(others[num_paraphrases:]))

@@ -6,14 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from errata.evaluation.intervals import Estimate, mean_over
-from errata.files.json_figures import finite_or_none
 from errata.model import EditableModel
 from errata.model.hidden_states import CPU_TOKENS_PER_BATCH, batches_by_length
 from errata.model.likelihood import final_hidden_states, next_token_log_probabilities
@@ -45,14 +43,6 @@ class ProseDrift:
     kl: Estimate
     perplexity_before: float
     perplexity_after: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "kl": self.kl.as_dict(),
-            "perplexity_before": finite_or_none(self.perplexity_before),
-            "perplexity_after": finite_or_none(self.perplexity_after),
-        }
 
 
 @torch.no_grad()

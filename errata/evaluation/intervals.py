@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean, harmonic_mean, pvariance, stdev
-from typing import Any
-
-from errata.files.json_figures import with_nulls
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -27,10 +24,6 @@ class Estimate:
     low: float | None
     high: float | None
     count: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return dict(with_nulls(asdict(self)))
 
 
 def mean_over(values: Sequence[float]) -> Estimate:

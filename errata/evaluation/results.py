@@ -17,7 +17,7 @@ from typing import Any
 from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.drift import ProseDrift
 from errata.evaluation.intervals import Estimate, harmonic_mean_over, mean_over, share_over
-from errata.files.json_figures import finite_or_none, with_nulls
+from errata.files.json_figures import with_nulls
 
 _KINDS = ("efficacy", "generalization", "specificity")
 _SHARES = tuple(kind + ending for kind in _KINDS for ending in ("", "_accuracy", "_token_accuracy"))
@@ -64,9 +64,7 @@ class CaseResult:
         return {
             "case_id": self.case_id,
             "metrics": with_nulls(self.metrics),
-            "rewrite": self.outcomes.rewrite.as_dict(),
-            "paraphrases": [outcome.as_dict() for outcome in self.outcomes.paraphrases],
-            "neighbors": [outcome.as_dict() for outcome in self.outcomes.neighbors],
+            **with_nulls(self.outcomes),
             "texts": list(self.generated.texts) if self.generated else [],
         }
 
@@ -97,9 +95,7 @@ class Evaluation:
         """Return plain JSON values of everything but the single cases. A figure that is not finite is null."""
         return {
             "num_cases": len(self.results),
-            "estimates": {name: estimate.as_dict() for name, estimate in self.estimates.items()},
-            "drift": finite_or_none(self.drift),
-            "prose": self.prose.as_dict() if self.prose else None,
+            **{name: with_nulls(getattr(self, name)) for name in ("estimates", "drift", "prose")},
         }
 
     def json_lines(self) -> Iterator[str]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from errata.evaluation.contests import CaseOutcomes, Outcome
-from errata.evaluation.results import Evaluation
-from errata.files.json_figures import with_nulls
+from errata.evaluation.results import CaseResult, Evaluation
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +34,6 @@ class Taking:
     paraphrases_before: float | None
     paraphrases_after: float | None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return dict(with_nulls(asdict(self)))
-
 
 def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:
     """Compare each case's results by the base and by the edited model, in the cases' order.
@@ -47,7 +41,7 @@ def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:
     Raises:
         ValueError: they are not of the same cases.
     """
-    asked = [[result.outcomes.rewrite.contest for result in evaluation.results] for evaluation in (before, after)]
+    asked = [[_asked(result) for result in one.results] for one in (before, after)]
     if asked[0] != asked[1]:
         raise ValueError("the two evaluations are of different cases")
     return [
@@ -56,13 +50,17 @@ def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:
     ]
 
 
+def _asked(result: CaseResult) -> tuple[str, str, str | None]:
+    rewrite = result.outcomes.rewrite
+    return rewrite.prompt, rewrite.expected, rewrite.other
+
+
 def taking_of(before: CaseOutcomes, after: CaseOutcomes, case_id: int | str | None = None) -> Taking:
     """Compare the outcomes of one case by the base and by the edited model."""
-    contest = after.rewrite.contest
     return Taking(
         case_id=case_id,
-        prompt=contest.prompt,
-        object=contest.expected,
+        prompt=after.rewrite.prompt,
+        object=after.rewrite.expected,
         probability_before=before.rewrite.probability,
         probability_after=after.rewrite.probability,
         was_answer=before.rewrite.is_answer,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 
@@ -13,9 +14,11 @@ def finite_or_none(figure: float | None) -> float | None:
 
 
 def with_nulls(value: Any) -> Any:
-    """Copy mappings and lists, with None in place of every float that is not finite."""
+    """Copy records, mappings and lists as JSON values, with None in place of every float that is not finite."""
     if isinstance(value, float):
         return finite_or_none(value)
+    if is_dataclass(value):
+        return {field.name: with_nulls(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {name: with_nulls(of_name) for name, of_name in value.items()}
     if isinstance(value, list | tuple):

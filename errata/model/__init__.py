@@ -1,4 +1,3 @@
 """The model to edit: its parts by architecture, prompts as tokens, and what it computes."""
 
-from errata.model.editable import EditableModel as EditableModel
-from errata.model.editable import digest_of as digest_of
+from errata.model.editable import EditableModel as EditableModel, digest_of as digest_of

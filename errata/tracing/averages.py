@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -46,10 +46,6 @@ class Average:
         standard_error = table.std(dim=0) / math.sqrt(num_facts) if num_facts > 1 else table.new_empty(0)
         half_width = NORMAL_QUANTILE * standard_error
         return cls(num_facts, tuple(table.mean(dim=0).tolist()), tuple(half_width.tolist()))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
 
 
 def tokens_by_position(prompt: TracedPrompt) -> dict[Position, range]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from errata.errors import TracingError
 from errata.facts import Fact
+from errata.files.json_figures import with_nulls
 from errata.model import EditableModel
 from errata.model.likelihood import likelihoods
 from errata.tracing.averages import POSITIONS, Average, Position, tokens_by_position
@@ -62,21 +63,7 @@ class FactsTrace:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
-        return {
-            "model": self.model,
-            "digest": self.digest,
-            "noise": self.noise.as_dict(),
-            "window": self.window,
-            "num_given": self.num_given,
-            "facts": [asdict(fact) for fact in self.facts],
-            "effects": {
-                kind: {position: average.as_dict() for position, average in by_position.items()}
-                for kind, by_position in self.effects.items()
-            },
-            "severed": {severing: average.as_dict() for severing, average in self.severed.items()},
-            "gaps": {module: average.as_dict() for module, average in self.gaps.items()},
-            "proposal": self.proposal.as_dict(),
-        }
+        return dict(with_nulls(self))
 
 
 def known_facts(model: EditableModel, facts: Sequence[Fact]) -> list[Fact]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from errata.errors import TracingError
+from errata.files.json_figures import with_nulls
 from errata.model import EditableModel, hidden_states
 from errata.tracing.noise import Noise
 from errata.tracing.prompts import TracedPrompt
@@ -80,7 +81,7 @@ class PromptTrace:
             "subject_tokens": list(self.prompt.subject_tokens),
             "answer": self.answer,
             "answer_id": self.prompt.answer_id,
-            "noise": self.noise.as_dict(),
+            "noise": with_nulls(self.noise),
             "window": self.window,
             "clean": self.clean,
             "is_likeliest": self.is_likeliest,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from errata.tracing.averages import Average
 
@@ -25,10 +24,6 @@ class Proposal:
     peak: int
     gap: Average
     threshold: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return asdict(self)
 
 
 def propose_layers(gap: Average, threshold: float = THRESHOLD) -> Proposal:

@@ -22,7 +22,7 @@ from errata.comparison.cells import Bench, Cell, OnProgress
 from errata.comparison.plan import slices_for
 from errata.errors import DataSetError, NotFinite
 from errata.evaluation import Record
-from errata.files.json_figures import finite_or_none
+from errata.files.json_figures import finite_or_none, with_nulls
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, REFINEMENT_STEPS, WEIGHT_DECAYS, Grid
@@ -68,10 +68,10 @@ class Trial:
             "stage": self.stage,
             "records": self.num_records,
             "hyperparameters": self.hyperparameters.as_dict(),
-            "estimates": {name: estimate.as_dict() for name, estimate in self.cell.estimates.items()},
+            "estimates": with_nulls(self.cell.estimates),
             "drift": finite_or_none(self.cell.drift),
-            "perplexities": list(self.cell.perplexities) if self.cell.perplexities else None,
-            "norms": {str(layer): norm for layer, norm in (self.cell.norms or {}).items()},
+            "perplexities": with_nulls(self.cell.perplexities),
+            "norms": self.cell.norms or {},
             "seconds": self.cell.seconds,
             "failed": self.cell.failed,
         }

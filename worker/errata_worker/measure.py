@@ -72,7 +72,7 @@ def _outcome(fact: Fact, before: CaseOutcomes, after: CaseResult) -> FactOutcome
         probability_after=taking.probability_after,
         paraphrases_followed=taking.paraphrases_after,
         neighbors_lost=tuple(
-            StoredNeighbor(prompt=outcome.contest.prompt, object=outcome.contest.expected)
+            StoredNeighbor(prompt=outcome.prompt, object=outcome.expected)
             for outcome in after.outcomes.neighbors
             if not outcome.is_likelier
         ),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from errata.evaluation.intervals import Z, harmonic_mean_over, mean_over, share_over
+from errata.files.json_figures import with_nulls
 
 
 def test_shares_have_wilsons_interval() -> None:
@@ -69,5 +70,5 @@ def test_a_score_takes_each_mean_over_the_records_that_have_it() -> None:
 def test_a_mean_over_what_is_no_finite_number_is_none_and_null_in_json() -> None:
     for unknown in (mean_over([1.0, math.nan]), mean_over([math.inf, -math.inf]), share_over([1.0, math.nan])):
         assert math.isnan(unknown.mean)
-        assert unknown.as_dict() == {"mean": None, "low": None, "high": None, "count": 2}
+        assert with_nulls(unknown) == {"mean": None, "low": None, "high": None, "count": 2}
     assert math.isnan(harmonic_mean_over([[1.0, 1.0], [0.5, math.nan]]).mean)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from errata.evaluation import Case, Evaluation, cases_of, evaluate, facts_that_took
-from errata.evaluation.contests import CaseOutcomes, Contest, Outcome
+from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.results import CaseResult, estimates_of
 from errata.facts import Fact, Neighbor
 from errata.model import EditableModel
@@ -56,18 +56,15 @@ def test_outcomes_are_those_of_the_logits_of_prompt_space_object(
 
         outcomes = evaluate(model, [case], {}).results[0].outcomes
         for outcome in (outcomes.rewrite, *outcomes.paraphrases, *outcomes.neighbors):
-            contest = outcome.contest
-            assert contest.other is not None
-            nll, token_accuracy = plain(contest.prompt, contest.expected)
-            other, _ = plain(contest.prompt, contest.other)
+            assert outcome.other is not None
+            nll, token_accuracy = plain(outcome.prompt, outcome.expected)
+            other, _ = plain(outcome.prompt, outcome.other)
             assert outcome.nll_expected == pytest.approx(nll, rel=1e-4)
             assert outcome.nll_other == pytest.approx(other, rel=1e-4)
             assert outcome.token_accuracy == pytest.approx(token_accuracy)
             assert outcome.magnitude == pytest.approx(math.exp(-nll) - math.exp(-other), rel=1e-3, abs=1e-9)
-        assert [outcomes.rewrite.contest, *(n.contest for n in outcomes.neighbors)] == [
-            Contest(KOBE, "North America", "tennis"),
-            Contest(DJOKOVIC, "the tennis", "North America"),
-        ]
+        asked = [(one.prompt, one.expected, one.other) for one in (outcomes.rewrite, *outcomes.neighbors)]
+        assert asked == [(KOBE, "North America", "tennis"), (DJOKOVIC, "the tennis", "North America")]
 
 
 def test_probabilities_before_an_edit_are_those_that_the_authors_code_had(
@@ -89,8 +86,8 @@ def result_of(rewrite: Outcome, paraphrases: tuple[Outcome, ...], neighbors: tup
 
 def outcome_of(expected: float, other: float | None, token_accuracy: float = 0) -> Outcome:
     """With the probabilities given."""
-    contest = Contest("a prompt", "one", None if other is None else "another")
-    return Outcome(contest, -math.log(expected), None if other is None else -math.log(other), token_accuracy)
+    nll_other, another = (None, None) if other is None else (-math.log(other), "another")
+    return Outcome("a prompt", "one", another, -math.log(expected), nll_other, token_accuracy)
 
 
 def test_prompts_are_averaged_within_a_record_and_then_records() -> None:

@@ -80,8 +80,12 @@ def test_what_is_found_is_written_as_a_build_takes_it(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tiny = ("--layers", "0,0-1", "--lambdas", "300", "--clamps", "1", "--edits", "2")
-    tiny = (str(records), "--model", random_neox, *tiny)
+    tiny = (
+        str(records),
+        "--model",
+        random_neox,
+        *["--layers", "0,0-1", "--lambdas", "300", "--clamps", "1", "--edits", "2"],
+    )
     tune(*tiny)
     first = capsys.readouterr()
     found = MemitHyperparameters.for_model("mine", tmp_path / "found.json")

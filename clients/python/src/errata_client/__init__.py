@@ -7,6 +7,7 @@
 `AsyncErrata` is the same for asyncio.
 """
 
+from errata_client import records
 from errata_client.client import AsyncErrata as AsyncErrata, Errata as Errata
 from errata_client.dataset_formats import facts_of_records as facts_of_records
 from errata_client.errors import (
@@ -80,7 +81,6 @@ from errata_client.records import (
     ChangeKind as ChangeKind,
     Completion as Completion,
     Dropped as Dropped,
-    Edit as EditRecord,  # noqa: F401
     Estimate as Estimate,
     Evaluation as Evaluation,
     EvaluationResult as EvaluationResult,
@@ -93,7 +93,6 @@ from errata_client.records import (
     Gate as Gate,
     Generation as Generation,
     Job as Job,
-    JobStatus as EditStatus,  # noqa: F401
     JobStatus as JobStatus,
     LayerChange as LayerChange,
     Measurement as Measurement,
@@ -120,3 +119,7 @@ from errata_client.records import (
     VersionStatus as VersionStatus,
 )
 from errata_client.versions import Diff as Diff
+
+# The names that these had before all jobs were of one kind.
+EditRecord = records.Edit
+EditStatus = JobStatus

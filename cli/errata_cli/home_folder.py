@@ -1,0 +1,61 @@
+"""`errata import`, `errata reindex` and `errata verify`: a home folder, without its processes."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from errata_cli.errors import CommandError
+from errata_cli.options import Home, Model, settings_with
+
+
+def import_version(
+    archive: Annotated[Path, typer.Argument(help="the tar that was exported, or the folder it was unpacked to")],
+    model: Model = None,
+    home: Home = None,
+) -> None:
+    """Take in a version that another home exported (`delta`)."""
+    settings = settings_with(model=model, home=home)
+    if not archive.exists():
+        raise CommandError(f"{archive} does not exist")
+
+    from errata_registry.versions.transfer import import_version
+
+    version = import_version(settings.home, archive)
+    print(f"version {version.id}: {version.facts} facts, was {version.imported_from}")
+
+
+def reindex(model: Model = None, home: Home = None) -> None:
+    """Rebuild Redis from the home folder."""
+    settings = settings_with(model=model, home=home)
+
+    from errata_registry.jobs.recovery import reindex
+    from errata_registry.registry import Registry
+    from redis.exceptions import ConnectionError as NoRedis
+
+    try:
+        registry = Registry(settings)
+    except ValueError as error:  # no Redis is named
+        raise CommandError(str(error)) from error
+    with closing(registry):
+        try:
+            print(reindex(registry))
+        except NoRedis as error:
+            raise CommandError(f"cannot reach Redis: {error}") from error
+
+
+def verify(model: Model = None, home: Home = None) -> None:
+    """Check every version, edit and activation of a home folder.
+
+    Exits with 1 where something is not as it should be.
+    """
+    settings = settings_with(model=model, home=home)
+
+    from errata_registry.verification import verify
+
+    verified = verify(settings.home)
+    print(verified)
+    raise typer.Exit(1 if verified.faults else 0)
