@@ -21,7 +21,6 @@ from errata_service.routes import (
     facts,
     generate,
     health,
-    metrics,
     model,
     openai,
     probes,
@@ -98,6 +97,6 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)
     about_versions = (weights, versions, facts, probes, evaluations, traces)
-    for routes in (edits, generate, openai, *about_versions, model, health, metrics):
+    for routes in (edits, generate, openai, *about_versions, model, health):
         app.include_router(routes.router)
     return app

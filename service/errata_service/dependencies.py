@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 from errata_registry.api_keys import Scope
 from errata_registry.registry import Registry
@@ -10,6 +11,7 @@ from fastapi import Depends, Request
 
 from errata_service.auth import caller, requires
 from errata_service.engine.engine import Engine
+from errata_service.problems import problem_responses
 from errata_service.replica import ServingReplica
 
 
@@ -32,6 +34,22 @@ RegistryDep = Annotated[Registry, Depends(_registry)]
 EngineDep = Annotated[Engine, Depends(_engine)]
 CallerDep = Annotated[str | None, Depends(caller)]
 
-may_read = requires(Scope.READ)
-may_edit = requires(Scope.EDIT)
-may_administer = requires(Scope.ADMIN)
+
+def _guard(scope: Scope) -> Callable[..., dict[str, Any]]:
+    """Make the function that asks a route's caller for a key with `scope` and lists the problems it may answer."""
+
+    def guarded(*statuses: int, sends: Sequence[str] = ()) -> dict[str, Any]:
+        """`sends` describes an answer that is no record: what it is, and its media types."""
+        responses = problem_responses(*sorted((401, 403, *statuses)))
+        if sends:
+            description, *media_types = sends
+            answer = {"content": {kind: {} for kind in media_types}, "description": description}
+            responses = {200: answer, **responses}
+        return {"dependencies": [requires(scope)], "responses": responses}
+
+    return guarded
+
+
+may_read = _guard(Scope.READ)
+may_edit = _guard(Scope.EDIT)
+may_administer = _guard(Scope.ADMIN)

@@ -33,7 +33,8 @@ def _version(value: Any) -> int | str | None:
     raise PydanticCustomError("version", "must be the number of a version, a name of one, or `base`")
 
 
-def _several(value: Any) -> Any:
+def one_or_several(value: Any) -> Any:
+    """Take a text that stands alone as a list of one."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -55,7 +56,7 @@ class GenerateRequest(Given):
     stop: Annotated[
         tuple[Annotated[Text, Field(min_length=1)], ...],
         Field(max_length=MAX_STOPS, description="Texts before which a completion ends; one may stand alone."),
-        BeforeValidator(_several, json_schema_input_type=str | list[str]),
+        BeforeValidator(one_or_several, json_schema_input_type=str | list[str]),
     ] = ()
     version: Annotated[
         int | str | None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from errata_registry.registry import Registry
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -23,44 +24,23 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "errata_http_requests", "HTTP requests answered.", ["method", "route", "status"], registry=registry
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, buckets=SECONDS, registry=registry)
+        self._requests = counter("errata_http_requests", "HTTP requests answered.", ["method", "route", "status"])
+        self._waiting = gauge("errata_completions_waiting", "Prompts that wait to be continued.")
+        self._running = gauge("errata_completions_running", "Prompts that are being continued.")
+        self._ended = counter("errata_completions", "Prompts that were continued, by how that ended.", ["ended"])
+        self._prompt_tokens = counter("errata_prompt_tokens", "Tokens of prompts that were read.")
+        self._tokens = counter("errata_generated_tokens", "Tokens that were chosen.")
+        self._batch = histogram("errata_batch_size", "Rows that a decode step lets go on.", buckets=ROWS)
+        self._step = histogram("errata_decode_step_seconds", "One decode step.")
+        self._first = histogram("errata_time_to_first_token_seconds", "From a request's acceptance to its first token.")
+        self._gap = histogram("errata_inter_token_seconds", "Between two tokens of a continuation.")
+        self._load = histogram("errata_swap_load_seconds", "Loading the weights of a version that was made active.")
+        self._swap = histogram(
+            "errata_swap_seconds", "Putting loaded weights in the place of others.", buckets=SHORT_SECONDS
         )
-        self._waiting = Gauge("errata_completions_waiting", "Prompts that wait to be continued.", registry=registry)
-        self._running = Gauge("errata_completions_running", "Prompts that are being continued.", registry=registry)
-        self._ended = Counter(
-            "errata_completions", "Prompts that were continued, by how that ended.", ["ended"], registry=registry
-        )
-        self._prompt_tokens = Counter("errata_prompt_tokens", "Tokens of prompts that were read.", registry=registry)
-        self._tokens = Counter("errata_generated_tokens", "Tokens that were chosen.", registry=registry)
-        self._batch = Histogram(
-            "errata_batch_size", "Rows that a decode step lets go on.", buckets=ROWS, registry=registry
-        )
-        self._step = Histogram("errata_decode_step_seconds", "One decode step.", buckets=SECONDS, registry=registry)
-        self._first = Histogram(
-            "errata_time_to_first_token_seconds",
-            "From a request's acceptance to its first token.",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._gap = Histogram(
-            "errata_inter_token_seconds", "Between two tokens of a continuation.", buckets=SECONDS, registry=registry
-        )
-        self._load = Histogram(
-            "errata_swap_load_seconds",
-            "Loading the weights of a version that was made active.",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._swap = Histogram(
-            "errata_swap_seconds",
-            "Putting loaded weights in the place of others.",
-            buckets=SHORT_SECONDS,
-            registry=registry,
-        )
-        self._version = Gauge(
-            "errata_version_served", "The version that requests use when they name none.", registry=registry
-        )
+        self._version = gauge("errata_version_served", "The version that requests use when they name none.")
         self._version.set(math.nan)  # none yet
 
     def watch(self, *, waiting: Callable[[], float], running: Callable[[], float]) -> None:

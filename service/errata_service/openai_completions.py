@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast
 from errata_service.engine.events import FinishReason, Token
 from errata_service.engine.request import SequenceInput
 from errata_service.engine.sampling import SamplingParams
-from errata_service.generation import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_PROMPTS, MAX_STOPS
+from errata_service.generation import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_PROMPTS, MAX_STOPS, one_or_several
 from errata_service.problems import ProblemError
 
 MODEL = "errata"
@@ -39,10 +39,6 @@ def _not_served(value: Any) -> Any:
     if value:
         raise PydanticCustomError("not_served", "is not served here; leave it out")
     return value
-
-
-def _several(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
 
 
 def _kind_of_prompt(value: Any) -> str | None:
@@ -100,7 +96,7 @@ class CompletionRequest(BaseModel):
     stop: Annotated[
         tuple[Annotated[Text, Field(min_length=1)], ...] | None,
         Field(max_length=MAX_STOPS),
-        BeforeValidator(_several, json_schema_input_type=str | list[str] | None),
+        BeforeValidator(one_or_several, json_schema_input_type=str | list[str] | None),
     ] = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     echo: bool | None = False

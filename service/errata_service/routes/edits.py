@@ -14,7 +14,6 @@ from pydantic import SkipValidation
 from errata.errors import InvalidHyperparameters, Place, pointer
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, page_of
-from errata_service.problems import problem_responses
 from errata_service.replica import ServingReplica
 from errata_service.routes import jobs
 from errata_service.validation import check_edit, edit_request
@@ -64,13 +63,7 @@ OnConflict = Annotated[
 ]
 
 
-@router.post(
-    "/edits",
-    summary="Queue an edit",
-    status_code=202,
-    dependencies=[may_edit],
-    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
-)
+@router.post("/edits", summary="Queue an edit", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
 def create_edit(
     request: Annotated[EditRequest, Depends(_validated)],
     response: Response,
@@ -112,8 +105,7 @@ jobs.add_routes_of_one(router, EDIT)
     "/edits/{edit_id}/retry",
     summary="Try again what did not take",
     status_code=202,
-    dependencies=[may_edit],
-    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
+    **may_edit(404, 409, 413, 422, 429, 503),
 )
 def retry(
     edit_id: str,
@@ -139,12 +131,7 @@ def retry(
     return edit
 
 
-@router.get(
-    "/edits/{edit_id}/facts",
-    summary="How the facts took",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
-)
+@router.get("/edits/{edit_id}/facts", summary="How the facts took", **may_read(404, 409, 422, 503))
 def list_fact_outcomes(
     edit_id: str,
     registry: RegistryDep,

@@ -15,7 +15,7 @@ from pydantic import SkipValidation
 from errata.errors import Conflict, InvalidRecords, Place
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit
-from errata_service.problems import ProblemError, problem_responses
+from errata_service.problems import ProblemError
 from errata_service.routes import jobs
 from errata_service.routes.edits import IdempotencyKey
 from errata_service.validation import AskedEvaluation, check_evaluation, evaluation_request
@@ -52,13 +52,7 @@ def _validated(posted: PostedEvaluation) -> AskedEvaluation:
     return evaluation_request(posted)
 
 
-@router.post(
-    "/evaluations",
-    summary="Queue an evaluation",
-    status_code=202,
-    dependencies=[may_edit],
-    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
-)
+@router.post("/evaluations", summary="Queue an evaluation", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
 def create_evaluation(
     asked: Annotated[AskedEvaluation, Depends(_validated)],
     response: Response,
@@ -89,12 +83,7 @@ def create_evaluation(
     return evaluation
 
 
-@router.get(
-    "/evaluations",
-    summary="The evaluations, newest first",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 422, 503),
-)
+@router.get("/evaluations", summary="The evaluations, newest first", **may_read(422, 503))
 def list_evaluations(
     registry: RegistryDep,
     limit: Limit = 20,
@@ -112,11 +101,7 @@ jobs.add_routes_of_one(router, EVALUATION)
     "/evaluations/{evaluation_id}/cases",
     summary="What was measured of each record",
     response_class=FileResponse,
-    dependencies=[may_read],
-    responses={
-        200: {"content": {NDJSON: {}}, "description": "A line of JSON for each record, in their order"},
-        **problem_responses(401, 403, 404, 409, 503),
-    },
+    **may_read(404, 409, 503, sends=("A line of JSON for each record, in their order", NDJSON)),
 )
 def get_cases(evaluation_id: str, registry: RegistryDep) -> FileResponse:
     """Its metrics, every prompt's figures and its generated texts. 409 until the evaluation has succeeded."""

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from errata.errors import Place, UnknownFacts
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, unknown_cursor
-from errata_service.problems import ProblemError, problem_responses
+from errata_service.problems import ProblemError
 from errata_service.routes.edits import IdempotencyKey, accepted
 
 router = APIRouter(tags=["facts"])
@@ -47,12 +47,7 @@ def page_of_facts(facts: FactIndex, wanted: FactFilter, limit: int, after: str |
     return Page(data=tuple(found), has_more=has_more, next=found[-1].id if has_more else None)
 
 
-@router.get(
-    "/facts",
-    summary="The facts of a version",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
-)
+@router.get("/facts", summary="The facts of a version", **may_read(404, 409, 422, 503))
 def list_facts(
     registry: RegistryDep,
     wanted: WantedFacts,
@@ -70,12 +65,7 @@ def list_facts(
     return page.model_copy(update={"next": f"{number}:{page.next}"}) if page.next else page
 
 
-@router.get(
-    "/facts/{fact_id}",
-    summary="One fact and its history",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
-)
+@router.get("/facts/{fact_id}", summary="One fact and its history", **may_read(404, 409, 422, 503))
 def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> FactRecord:
     """As it stands in the version, or, where that does not hold it, as it stood when a version last held it; with what
     became of it in all versions, newest first. 404 where no version ever held it."""
@@ -87,13 +77,7 @@ def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> 
     return FactRecord(**fact.model_dump(), held=held is not None, history=tuple(registry.versions.history(fact_id)))
 
 
-@router.post(
-    "/facts/retract",
-    summary="Withdraw facts",
-    status_code=202,
-    dependencies=[may_edit],
-    responses=problem_responses(401, 403, 404, 409, 413, 422, 429, 503),
-)
+@router.post("/facts/retract", summary="Withdraw facts", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
 def retract_facts(
     body: RetractRequest,
     response: Response,

@@ -16,18 +16,14 @@ from errata_service.dependencies import ReplicaDep, may_read
 from errata_service.engine.events import Finished, NewToken
 from errata_service.engine.request import SequenceInput
 from errata_service.generation import GenerateRequest, usage_of
-from errata_service.problems import problem_of, problem_responses
+from errata_service.problems import problem_of
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
 from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
 
 router = APIRouter(
     tags=["generate"],
-    dependencies=[may_read],
-    responses={
-        200: {"content": {"text/event-stream": {}}, "description": "Completions, or their events with `stream`"},
-        **problem_responses(401, 403, 404, 409, 422, 429, 503, 504),
-    },
+    **may_read(404, 409, 422, 429, 503, 504, sends=("Completions, or their events with `stream`", "text/event-stream")),
 )
 
 

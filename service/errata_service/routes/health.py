@@ -1,10 +1,14 @@
-"""Whether the process is alive, and whether it serves what it should. Open to everyone."""
+"""Whether the process is alive, whether it serves what it should, and figures for Prometheus.
+
+Open to everyone: the figures count, and tell nothing of what is asked.
+"""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
 from errata_service.dependencies import ReplicaDep
@@ -42,3 +46,9 @@ def readyz(replica: ReplicaDep) -> Ready:
     version = replica.engine.active
     assert version is not None
     return Ready(version=version)
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+def get_metrics(replica: ReplicaDep) -> Response:
+    """In Prometheus' text form."""
+    return Response(replica.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -14,7 +14,6 @@ from errata_service import following
 from errata_service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.following import Wait
 from errata_service.pages import Limit
-from errata_service.problems import problem_responses
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d+(-\d+)?$")]
 
@@ -28,9 +27,8 @@ def add_list(router: APIRouter, kind: JobKind[Any, Any]) -> None:
         name=f"list_{called}",
         summary=f"The {called}, newest first",
         description=f"`after` takes the id of {_one(kind)} and gives the older ones.",
-        dependencies=[may_read],
         response_model=Page[kind.record],  # type: ignore[name-defined]
-        responses=problem_responses(401, 403, 422, 503),
+        **may_read(422, 503),
     )
     def list_jobs(registry: RegistryDep, limit: Limit = 20, after: str | None = None) -> Any:
         return registry.store(kind).page(limit, after)
@@ -41,14 +39,7 @@ def add_routes_of_one(router: APIRouter, kind: JobKind[Any, Any]) -> None:
     path, name = f"/{kind.name}s/{{{kind.name}_id}}", kind.name
     JobId = Annotated[str, Path(alias=f"{name}_id")]
 
-    @router.get(
-        path,
-        name=f"get_{name}",
-        summary=f"One {name}",
-        dependencies=[may_read],
-        response_model=kind.record,
-        responses=problem_responses(401, 403, 404, 422, 503),
-    )
+    @router.get(path, name=f"get_{name}", summary=f"One {name}", response_model=kind.record, **may_read(404, 422, 503))
     async def get_job(job_id: JobId, replica: ReplicaDep, wait: Wait = 0) -> Any:
         """How it stands; with `wait`, once it has ended or the time is over."""
         return await following.ended(replica.registry.store(kind), job_id, wait, replica)
@@ -57,9 +48,8 @@ def add_routes_of_one(router: APIRouter, kind: JobKind[Any, Any]) -> None:
         f"{path}/cancel",
         name=f"cancel_{name}",
         summary=f"Cancel {_one(kind)}",
-        dependencies=[may_edit],
         response_model=kind.record,
-        responses=problem_responses(401, 403, 404, 409, 503),
+        **may_edit(404, 409, 503),
     )
     def cancel_job(job_id: JobId, registry: RegistryDep) -> Any:
         """One that is queued ends at once, one that runs at its next step. 409 where it has ended otherwise."""
@@ -73,8 +63,7 @@ def add_routes_of_one(router: APIRouter, kind: JobKind[Any, Any]) -> None:
         name=f"follow_{name}",
         summary=f"Follow {_one(kind)}",
         response_class=EventSourceResponse,
-        dependencies=[may_read],
-        responses=problem_responses(401, 403, 404, 422, 503),
+        **may_read(404, 422, 503),
     )
     async def follow_job(
         known_id: Annotated[str, Depends(known)], replica: ReplicaDep, last_event_id: LastEventId = None

@@ -12,12 +12,11 @@ from errata.methods import METHODS
 from errata.second_moments import stored_origins
 from errata.second_moments.home import moments_folder
 from errata_service.dependencies import ReplicaDep, may_read
-from errata_service.problems import problem_responses
 
 router = APIRouter(tags=["model"])
 
 
-@router.get("/model", summary="The base model", dependencies=[may_read], responses=problem_responses(401, 403, 503))
+@router.get("/model", summary="The base model", **may_read(503))
 def get_model(replica: ReplicaDep) -> Model:
     """What is served, and by whom."""
     model = replica.engine.model

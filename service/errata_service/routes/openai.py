@@ -37,9 +37,7 @@ from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStre
 
 PAGE = 1000
 
-router = APIRouter(
-    prefix="/v1", tags=["openai"], dependencies=[may_read], responses=problem_responses(400, 401, 403, 404, 503)
-)
+router = APIRouter(prefix="/v1", tags=["openai"], **may_read(400, 404, 503))
 
 
 @router.get("/models", summary="The active version, the base, and every version")

@@ -19,7 +19,6 @@ from errata_service.dependencies import EngineDep, RegistryDep, may_administer, 
 from errata_service.engine.engine import Engine
 from errata_service.engine.request import SequenceInput
 from errata_service.pages import Limit, page_of
-from errata_service.problems import problem_responses
 from errata_service.prompts import prompt_ids
 from errata_service.streaming import RequestStream
 
@@ -41,12 +40,7 @@ class ProbeList(Given):
     probes: Annotated[tuple[Probe, ...], Field(max_length=MAX_PROBES)]
 
 
-@router.put(
-    "/probes",
-    summary="Put a list of probes",
-    dependencies=[may_administer],
-    responses=problem_responses(401, 403, 413, 422, 429, 503, 504),
-)
+@router.put("/probes", summary="Put a list of probes", **may_administer(413, 422, 429, 503, 504))
 async def put_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) -> ProbesPut:
     """Replace the list. Every version that is built from now on must pass all of them, or it is rejected.
 
@@ -59,12 +53,7 @@ async def put_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) 
     return ProbesPut(probes=len(body.probes), version=version, failing=tuple(failing))
 
 
-@router.get(
-    "/probes",
-    summary="The probes",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 409, 422, 503),
-)
+@router.get("/probes", summary="The probes", **may_read(409, 422, 503))
 def list_probes(
     registry: RegistryDep, limit: Limit = 100, after: Annotated[str | None, Query(pattern=r"^\d+$")] = None
 ) -> Page[NumberedProbe]:

@@ -14,7 +14,7 @@ from pydantic import SkipValidation
 
 from errata.errors import Conflict
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
-from errata_service.problems import ProblemError, problem_responses
+from errata_service.problems import ProblemError
 from errata_service.routes import jobs
 from errata_service.routes.edits import IdempotencyKey
 from errata_service.validation import check_trace, trace_request
@@ -40,13 +40,7 @@ def _validated(posted: PostedTrace) -> TraceRequest:
     return trace_request(posted)
 
 
-@router.post(
-    "/traces",
-    summary="Queue a causal trace",
-    status_code=202,
-    dependencies=[may_edit],
-    responses=problem_responses(401, 403, 409, 413, 422, 429, 503),
-)
+@router.post("/traces", summary="Queue a causal trace", status_code=202, **may_edit(409, 413, 422, 429, 503))
 def create_trace(
     request: Annotated[TraceRequest, Depends(_validated)],
     response: Response,
@@ -74,11 +68,7 @@ jobs.add_routes_of_one(router, TRACE)
     "/traces/{trace_id}/result",
     summary="All that a trace found",
     response_class=FileResponse,
-    dependencies=[may_read],
-    responses={
-        200: {"content": {"application/json": {}}, "description": "What `errata trace` writes as trace.json"},
-        **problem_responses(401, 403, 404, 409, 503),
-    },
+    **may_read(404, 409, 503, sends=("What `errata trace` writes as trace.json", "application/json")),
 )
 def get_result(trace_id: str, registry: RegistryDep) -> FileResponse:
     """Probabilities, effects by token and layer or their averages with intervals, and the proposal. 409 until it has
@@ -91,11 +81,7 @@ def get_result(trace_id: str, registry: RegistryDep) -> FileResponse:
     "/traces/{trace_id}/figures/{name}",
     summary="A figure of a trace",
     response_class=FileResponse,
-    dependencies=[may_read],
-    responses={
-        200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}, "description": "The figure"},
-        **problem_responses(401, 403, 404, 409, 503),
-    },
+    **may_read(404, 409, 503, sends=("The figure", *MEDIA_TYPES.values())),
 )
 def get_figure(trace_id: str, name: str, registry: RegistryDep) -> FileResponse:
     """One of those that the trace lists as `figures`."""

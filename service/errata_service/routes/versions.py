@@ -26,7 +26,7 @@ from pydantic import ConfigDict
 from errata.errors import Conflict
 from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
 from errata_service.pages import Limit, page_of
-from errata_service.problems import ProblemError, problem_responses
+from errata_service.problems import ProblemError
 from errata_service.replica import ServingReplica
 from errata_service.routes.facts import WantedFacts, page_of_facts
 
@@ -65,12 +65,7 @@ class Diff(Page[FactChange]):
     retracted: int
 
 
-@router.get(
-    "/versions",
-    summary="The versions, newest first",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 409, 422, 503),
-)
+@router.get("/versions", summary="The versions, newest first", **may_read(409, 422, 503))
 def list_versions(
     registry: RegistryDep, limit: Limit = 20, after: Annotated[int | None, Query(ge=0, lt=NUMBERS_END)] = None
 ) -> Page[Version]:
@@ -78,23 +73,13 @@ def list_versions(
     return registry.versions.page(limit, after)
 
 
-@router.get(
-    "/versions/{number}",
-    summary="One version",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
-)
+@router.get("/versions/{number}", summary="One version", **may_read(404, 409, 422, 503))
 def get_version(number: Number, registry: RegistryDep) -> Version:
     """Its numbers, its measurements and what it was built with."""
     return registry.versions.get(number)
 
 
-@router.get(
-    "/versions/{number}/facts",
-    summary="The fact set of a version",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
-)
+@router.get("/versions/{number}/facts", summary="The fact set of a version", **may_read(404, 409, 422, 503))
 def list_version_facts(
     number: Number, registry: RegistryDep, wanted: WantedFacts, limit: Limit = 100, after: str | None = None
 ) -> Page[StoredFact]:
@@ -103,10 +88,7 @@ def list_version_facts(
 
 
 @router.get(
-    "/versions/{number}/diff/{other}",
-    summary="What is other in another version",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
+    "/versions/{number}/diff/{other}", summary="What is other in another version", **may_read(404, 409, 422, 503)
 )
 def compare_versions(
     number: Number, other: Number, registry: RegistryDep, limit: Limit = 100, after: str | None = None
@@ -125,34 +107,19 @@ def compare_versions(
     )
 
 
-@router.post(
-    "/versions/{number}/activate",
-    summary="Make a version serve",
-    dependencies=[may_administer],
-    responses=problem_responses(401, 403, 404, 409, 422, 503, 504),
-)
+@router.post("/versions/{number}/activate", summary="Make a version serve", **may_administer(404, 409, 422, 503, 504))
 def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """Answers once every live replica serves it. A version that cannot be read is refused: what served goes on."""
     return _served_everywhere(replica.registry.activations.activate(number, who=who), replica)
 
 
-@router.post(
-    "/rollback",
-    summary="Go back to an earlier version",
-    dependencies=[may_administer],
-    responses=problem_responses(401, 403, 404, 409, 422, 503, 504),
-)
+@router.post("/rollback", summary="Go back to an earlier version", **may_administer(404, 409, 422, 503, 504))
 def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """`{}` goes to the version that was active before, and, repeated, further and further back to the base."""
     return _served_everywhere(replica.registry.activations.rollback(rollback.to, who=who), replica)
 
 
-@router.get(
-    "/activations",
-    summary="Which version served when, newest first",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 409, 422, 503),
-)
+@router.get("/activations", summary="Which version served when, newest first", **may_read(409, 422, 503))
 def list_activations(
     registry: RegistryDep, limit: Limit = 20, after: Annotated[str | None, Query(pattern=r"^\d+$")] = None
 ) -> Page[PastActivation]:
@@ -162,24 +129,14 @@ def list_activations(
     return page_of(past[::-1], lambda activation: str(activation.id), limit, after)
 
 
-@router.get(
-    "/aliases",
-    summary="The names of versions",
-    dependencies=[may_read],
-    responses=problem_responses(401, 403, 409, 422),
-)
+@router.get("/aliases", summary="The names of versions", **may_read(409, 422))
 def list_aliases(registry: RegistryDep, limit: Limit = 100, after: str | None = None) -> Page[Alias]:
     """By name."""
     aliases = [Alias(name=name, version=version) for name, version in registry.aliases.all().items()]
     return page_of(aliases, lambda alias: alias.name, limit, after)
 
 
-@router.put(
-    "/aliases/{name}",
-    summary="Name a version",
-    dependencies=[may_administer],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
-)
+@router.put("/aliases/{name}", summary="Name a version", **may_administer(404, 409, 422, 503))
 def name_version(name: str, named: Named, registry: RegistryDep) -> Version:
     """From now on the name stands for that version, whatever it stood for before. It can be used in its place to
     generate, and the weights of a version with a name are never dropped."""
@@ -190,24 +147,14 @@ def name_version(name: str, named: Named, registry: RegistryDep) -> Version:
     return registry.versions.get(named.version)
 
 
-@router.delete(
-    "/aliases/{name}",
-    summary="Take a name away",
-    status_code=204,
-    dependencies=[may_administer],
-    responses=problem_responses(401, 403, 404, 409, 503),
-)
+@router.delete("/aliases/{name}", summary="Take a name away", status_code=204, **may_administer(404, 409, 503))
 def take_name(name: str, registry: RegistryDep) -> None:
     """The version stays."""
     registry.versions.take_name(name)
 
 
 @router.delete(
-    "/versions/{number}",
-    summary="Drop a version's weights",
-    status_code=204,
-    dependencies=[may_administer],
-    responses=problem_responses(401, 403, 404, 409, 422, 503),
+    "/versions/{number}", summary="Drop a version's weights", status_code=204, **may_administer(404, 409, 422, 503)
 )
 def delete_version(number: Number, registry: RegistryDep) -> None:
     """Its number is never used again, and its facts stay as history. The active version, the base and versions with a

@@ -21,7 +21,6 @@ from errata.export.checkpoint import merged
 from errata.export.lora import adapter
 from errata.model import EditableModel
 from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
-from errata_service.problems import problem_responses
 from errata_service.routes.edits import IdempotencyKey, accepted
 from errata_service.routes.versions import Number
 
@@ -51,11 +50,7 @@ class ExportFormat(StrEnum):
     "/versions/{number}/export",
     summary="Fetch a version's weights",
     response_class=StreamingResponse,
-    dependencies=[may_administer],
-    responses={
-        200: {"content": {TAR: {}}, "description": "A tar"},
-        **problem_responses(401, 403, 404, 409, 422, 503),
-    },
+    **may_administer(404, 409, 422, 503, sends=("A tar", TAR)),
 )
 def export_version(
     number: Number, engine: EngineDep, registry: RegistryDep, format: ExportFormat = ExportFormat.DELTA
@@ -82,12 +77,7 @@ def _files(number: int, format: ExportFormat, model: EditableModel, registry: Re
     return adapter(model, deltas) if format is ExportFormat.LORA else merged(model, deltas)
 
 
-@router.post(
-    "/versions/prune",
-    summary="Drop the weights of old versions",
-    dependencies=[may_administer],
-    responses=problem_responses(401, 403, 409, 422, 503),
-)
+@router.post("/versions/prune", summary="Drop the weights of old versions", **may_administer(409, 422, 503))
 def prune_versions(prune: Prune, registry: RegistryDep) -> Pruned:
     """All but those of the newest versions, of the active one, of those that rollbacks would go to, and of those with a
     name. Their facts stay, so that they can be looked at, compared, edited on top of, and built again."""
@@ -99,8 +89,7 @@ def prune_versions(prune: Prune, registry: RegistryDep) -> Pruned:
     "/versions/{number}/rebuild",
     summary="Build dropped weights again",
     status_code=202,
-    dependencies=[may_edit],
-    responses=problem_responses(401, 403, 404, 409, 422, 429, 503),
+    **may_edit(404, 409, 422, 429, 503),
 )
 def rebuild_version(
     number: Number, response: Response, replica: ReplicaDep, by: CallerDep, idempotency_key: IdempotencyKey = None
