@@ -41,6 +41,12 @@ class Settings(BaseSettings):
         default=False, description="Serve without a keys file on an address that is not the loopback."
     )
 
+    allowed_hosts: str = Field(
+        default="",
+        description="Names, separated by commas, under which the service may be asked beside `localhost`, the address "
+        "it listens on and IP addresses. With a keys file any name will do while this is unset.",
+    )
+
     hyperparameters: Path | None = Field(
         default=None, description="JSON file of hyperparameters; unset, those shipped for the model are taken."
     )

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from errata_registry.api_keys import ApiKey
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errata_service.auth import Gate
+from errata_service.browsers import SameSite
 from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica
@@ -29,31 +29,10 @@ from errata_service.routes import (
     weights,
 )
 
-MAX_BODY_BYTES = 64 * 2**20
 DESCRIPTION = """
 Corrects facts inside a language model while it keeps serving. Post facts to `/edits`; each edit gives a version;
 `/generate` answers under the active version or any other. Errors are RFC 9457 problem documents.
 """
-
-
-class BodyLimit:
-    """Ends the reading of a body that is longer than any that could be wanted."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        received = 0
-
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                raise HTTPException(413, f"a body has at most {MAX_BODY_BYTES} bytes")
-            return message
-
-        await self._app(scope, limited, send)
 
 
 class RequestCount:
@@ -92,8 +71,9 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     )
     app.state.replica = replica
     app.state.keys = keys
-    app.add_middleware(BodyLimit)
-    app.add_middleware(Gate, settings=replica.settings, keys=keys)
+    if keys is not None:
+        app.add_middleware(Gate, keys=keys)
+    app.add_middleware(SameSite, settings=replica.settings, has_keys=keys is not None)
     app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)
     about_versions = (weights, versions, facts, probes, evaluations, traces)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from errata_registry.api_keys import ApiKey, Scope, hash_of
 from errata_registry.settings import Settings
@@ -60,51 +59,21 @@ def caller(key: Annotated[ApiKey | None, Depends(_key)]) -> str | None:
 
 
 class Gate:
-    """Turns away, before anything of a request's body is read, whom no route would let in.
+    """Turns away, before anything of a request's body is read, who would send something without a key."""
 
-    With keys: who would send something without one. Without keys: the page of another site that the user's browser
-    happens to show, which could otherwise edit the model in the user's name.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Mapping[str, ApiKey] | None) -> None:
+    def __init__(self, app: ASGIApp, keys: Mapping[str, ApiKey]) -> None:
         self._app = app
-        self._settings = settings
         self._keys = keys
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["method"] not in ("GET", "HEAD", "OPTIONS"):
+            kind, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
             try:
-                self._check(scope["method"], Headers(scope=scope))
+                _known_key(self._keys, key.strip() if kind.lower() == "bearer" else None)
             except ProblemError as error:
                 await answer(error, scope["path"])(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-    def _check(self, method: str, headers: Headers) -> None:
-        if self._keys is None:
-            self._refuse_other_sites(headers.get("host", ""), headers.get("origin"))
-        elif method not in ("GET", "HEAD", "OPTIONS"):
-            kind, _, key = headers.get("authorization", "").partition(" ")
-            _known_key(self._keys, key.strip() if kind.lower() == "bearer" else None)
-
-    def _refuse_other_sites(self, host: str, origin: str | None) -> None:
-        if self._settings.allow_anonymous:
-            # It may have any number of names, and a browser says truly which one it was asked under.
-            foreign = None if origin is None or origin.partition("://")[2] == host else f"the origin {origin!r}"
-        elif not self._is_own(f"//{host}"):
-            foreign = f"the host {host!r}"  # a name of another site that was made to lead here
-        else:
-            foreign = None if origin is None or self._is_own(origin) else f"the origin {origin!r}"
-        if foreign:
-            detail = f"{foreign} is not this service's own, and without API keys other sites may not use it"
-            raise ProblemError(403, "foreign-site", detail)
-
-    def _is_own(self, url: str) -> bool:
-        try:
-            name = urlsplit(url).hostname
-        except ValueError:
-            return False
-        return name is not None and (name == self._settings.host.lower() or _is_loopback(name))
 
 
 def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:

@@ -164,9 +164,18 @@ def test_a_malformed_body_without_a_key_is_not_looked_at(guarded: httpx.Client, 
         ({"Host": "errata.example:8000"}, 403),
         ({"Host": "127.0.0.1.example.org"}, 403),
         ({"Host": "[::1"}, 403),
-        ({"Origin": "http://localhost:3000"}, 200),
+        ({"Host": "192.0.2.1:8000"}, 200),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:8000"}, 200),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:3000"}, 403),
+        ({"Host": "errata.example:8000", "Origin": "http://errata.example:8000"}, 403),
         ({"Origin": "https://example.org"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}, 200),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403),
     ],
 )
 def test_other_sites_cannot_use_a_service_without_keys(
@@ -179,12 +188,24 @@ def test_other_sites_cannot_use_a_service_without_keys(
         assert answer.json()["type"] == "urn:errata:problem:foreign-site"
 
 
-def test_a_service_open_to_all_has_any_name_and_still_refuses_other_sites(serve: Any, new_settings: Any) -> None:
-    client: httpx.Client = serve(new_settings(allow_anonymous=True))
+def test_a_service_open_to_all_has_the_names_that_it_was_given(serve: Any, new_settings: Any) -> None:
+    client: httpx.Client = serve(new_settings(allow_anonymous=True, allowed_hosts="errata.example, model.internal"))
     host = {"Host": "errata.example:8000"}
     assert client.get("/edits", headers=host).status_code == 200
     assert client.get("/edits", headers={**host, "Origin": "http://errata.example:8000"}).status_code == 200
     assert client.get("/edits", headers={**host, "Origin": "https://example.org"}).status_code == 403
+    assert client.get("/edits", headers={"Host": "MODEL.internal"}).status_code == 200
+    foreign = client.post("/edits", json=EDIT[2], headers={"Host": "evil.example", "Origin": "http://evil.example"})
+    assert foreign.status_code == 403 and "ERRATA_ALLOWED_HOSTS" in foreign.json()["detail"]
+    assert client.get("/edits").json()["data"] == []
+
+
+def test_answers_tell_browsers_to_keep_to_what_they_are(client: httpx.Client) -> None:
+    for path in ("/versions", "/edits/none", "/docs", "/v1/none"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
 def test_health_and_description_are_open(guarded: httpx.Client) -> None:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Response
 from pydantic import SkipValidation
 
 from errata.errors import InvalidHyperparameters, Place, pointer
+from errata_service.bodies import BoundedRoute, takes_records
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, page_of
 from errata_service.replica import ServingReplica
@@ -20,7 +21,7 @@ from errata_service.validation import check_edit, edit_request
 
 AS_IT_WAS = RetryRequest()
 
-router = APIRouter(tags=["edits"])
+router = APIRouter(route_class=BoundedRoute, tags=["edits"])
 
 
 _EXAMPLE = {
@@ -64,6 +65,7 @@ OnConflict = Annotated[
 
 
 @router.post("/edits", summary="Queue an edit", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
+@takes_records
 def create_edit(
     request: Annotated[EditRequest, Depends(_validated)],
     response: Response,

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 from pydantic import SkipValidation
 
 from errata.errors import Conflict, InvalidRecords, Place
+from errata_service.bodies import BoundedRoute, takes_records
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit
 from errata_service.problems import ProblemError
@@ -22,7 +23,7 @@ from errata_service.validation import AskedEvaluation, check_evaluation, evaluat
 
 NDJSON = "application/x-ndjson"
 
-router = APIRouter(tags=["evaluations"])
+router = APIRouter(route_class=BoundedRoute, tags=["evaluations"])
 
 _EXAMPLES = {
     "records": {
@@ -53,6 +54,7 @@ def _validated(posted: PostedEvaluation) -> AskedEvaluation:
 
 
 @router.post("/evaluations", summary="Queue an evaluation", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
+@takes_records
 def create_evaluation(
     asked: Annotated[AskedEvaluation, Depends(_validated)],
     response: Response,

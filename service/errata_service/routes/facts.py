@@ -11,12 +11,13 @@ from errata_registry.versions.facts import FactFilter, FactIndex
 from fastapi import APIRouter, Depends, Query, Response
 
 from errata.errors import Place, UnknownFacts
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, unknown_cursor
 from errata_service.problems import ProblemError
 from errata_service.routes.edits import IdempotencyKey, accepted
 
-router = APIRouter(tags=["facts"])
+router = APIRouter(route_class=BoundedRoute, tags=["facts"])
 
 InVersion = Annotated[
     int | None, Query(ge=0, lt=NUMBERS_END, description="A version's number; the active one where it is absent.")

@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
 
 from errata.errors import pointer
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import ReplicaDep, may_read
 from errata_service.engine.events import Finished, NewToken
 from errata_service.engine.request import SequenceInput
@@ -22,6 +23,7 @@ from errata_service.replica import ServingReplica
 from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
 
 router = APIRouter(
+    route_class=BoundedRoute,
     tags=["generate"],
     **may_read(404, 409, 422, 429, 503, 504, sends=("Completions, or their events with `stream`", "text/event-stream")),
 )

@@ -11,9 +11,10 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.methods import METHODS
 from errata.second_moments import stored_origins
 from errata.second_moments.home import moments_folder
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import ReplicaDep, may_read
 
-router = APIRouter(tags=["model"])
+router = APIRouter(route_class=BoundedRoute, tags=["model"])
 
 
 @router.get("/model", summary="The base model", **may_read(503))

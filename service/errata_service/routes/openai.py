@@ -17,6 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
 
 from errata.errors import pointer
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
 from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
 from errata_service.openai_completions import (
@@ -37,7 +38,7 @@ from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStre
 
 PAGE = 1000
 
-router = APIRouter(prefix="/v1", tags=["openai"], **may_read(400, 404, 503))
+router = APIRouter(route_class=BoundedRoute, prefix="/v1", tags=["openai"], **may_read(400, 404, 503))
 
 
 @router.get("/models", summary="The active version, the base, and every version")

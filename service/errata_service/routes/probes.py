@@ -15,6 +15,7 @@ from pydantic import ConfigDict, Field
 from errata.errors import pointer
 from errata.model import EditableModel
 from errata.model.tokens import target_ids
+from errata_service.bodies import BoundedRoute, takes_records
 from errata_service.dependencies import EngineDep, RegistryDep, may_administer, may_read
 from errata_service.engine.engine import Engine
 from errata_service.engine.request import SequenceInput
@@ -25,7 +26,7 @@ from errata_service.streaming import RequestStream
 MAX_PROBES = 1_000
 ASKED_AT_ONCE = 64
 
-router = APIRouter(tags=["probes"])
+router = APIRouter(route_class=BoundedRoute, tags=["probes"])
 
 
 class ProbeList(Given):
@@ -41,6 +42,7 @@ class ProbeList(Given):
 
 
 @router.put("/probes", summary="Put a list of probes", **may_administer(413, 422, 429, 503, 504))
+@takes_records
 async def put_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) -> ProbesPut:
     """Replace the list. Every version that is built from now on must pass all of them, or it is rejected.
 

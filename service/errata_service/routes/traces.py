@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse
 from pydantic import SkipValidation
 
 from errata.errors import Conflict
+from errata_service.bodies import BoundedRoute, takes_records
 from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.problems import ProblemError
 from errata_service.routes import jobs
@@ -21,7 +22,7 @@ from errata_service.validation import check_trace, trace_request
 
 MEDIA_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
-router = APIRouter(tags=["traces"])
+router = APIRouter(route_class=BoundedRoute, tags=["traces"])
 
 _EXAMPLES = {
     "one prompt": {
@@ -41,6 +42,7 @@ def _validated(posted: PostedTrace) -> TraceRequest:
 
 
 @router.post("/traces", summary="Queue a causal trace", status_code=202, **may_edit(409, 413, 422, 429, 503))
+@takes_records
 def create_trace(
     request: Annotated[TraceRequest, Depends(_validated)],
     response: Response,

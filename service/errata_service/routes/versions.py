@@ -24,6 +24,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict
 
 from errata.errors import Conflict
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
 from errata_service.pages import Limit, page_of
 from errata_service.problems import ProblemError
@@ -33,7 +34,7 @@ from errata_service.routes.facts import WantedFacts, page_of_facts
 LOOK_S = 1.0
 PAUSE_S = 0.02
 
-router = APIRouter(tags=["versions"])
+router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 
 Number = Annotated[int, Path(ge=0, lt=NUMBERS_END, description="A version's number; 0 is the base.")]
 

@@ -20,13 +20,14 @@ from errata.export.archive import ArchivedFile, tar, tar_size
 from errata.export.checkpoint import merged
 from errata.export.lora import adapter
 from errata.model import EditableModel
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
 from errata_service.routes.edits import IdempotencyKey, accepted
 from errata_service.routes.versions import Number
 
 TAR = "application/x-tar"
 
-router = APIRouter(tags=["weights"])
+router = APIRouter(route_class=BoundedRoute, tags=["weights"])
 
 
 class Prune(Given):
