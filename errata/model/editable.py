@@ -11,18 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from errata.errors import InvalidHyperparameters, ModelError
 from errata.model.architectures import Architecture, architecture_of
-from errata.model.shipped import shipped_checkpoint
+from errata.model.checkpoint import checkpoint_folder, stored_tensors, weight_files
 from errata.model.tokens import require_usable
-
-CHECKPOINT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 
 
 class EditableModel:
@@ -68,22 +63,22 @@ class EditableModel:
             device: as PyTorch names it, or `auto`: CUDA where there is one.
 
         Raises:
-            ModelError: not found, not readable, without safetensors, or with a tokenizer that cannot be used.
+            ModelError: not found, not readable, or with a tokenizer that cannot be used; see `checkpoint_folder`.
             UnsupportedArchitecture: there is no description of the model's architecture.
         """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        folder = _checkpoint_folder(name)
-        shards = sorted(folder.glob("*.safetensors"))
-        if not shards:
-            raise ModelError(f"{name} has no .safetensors file; Errata reads no other weights (pickle can run code)")
+        folder = checkpoint_folder(name)
         try:
-            architecture_of(AutoConfig.from_pretrained(folder))
-            tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-            network: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+            architecture_of(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+            tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            network: Any = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded: {error}") from error
-        return cls(network.to(device), tokenizer, name=name, digest=digest_of(_stored_tensors(shards)), folder=folder)
+        digest = digest_of(stored_tensors(weight_files(folder)))
+        return cls(network.to(device), tokenizer, name=name, digest=digest, folder=folder)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -246,21 +241,3 @@ def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:
         one.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         digests.append((name, one.hexdigest()))
     return hashlib.sha256(repr(sorted(digests)).encode()).hexdigest()
-
-
-def _checkpoint_folder(name: str) -> Path:
-    """Return the local folder of a model; fetch it from the hub if it is not one already."""
-    folder = shipped_checkpoint(name) or Path(name)
-    if folder.is_dir():
-        return folder
-    try:
-        return Path(snapshot_download(name, allow_patterns=CHECKPOINT_FILES))
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise ModelError(f"{name} is neither a local folder nor a model that the hub gives: {error}") from error
-
-
-def _stored_tensors(shards: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
-    for shard in shards:
-        with safe_open(shard, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is not iterable
-                yield name, tensors.get_tensor(name)

@@ -58,6 +58,7 @@ def test_blocks_run_in_parts_give_what_the_whole_model_gives(of_each_architectur
 def test_what_cannot_be_edited_is_refused_with_a_reason(tmp_path: Path, demo: EditableModel) -> None:
     with pytest.raises(ModelError, match="neither a local folder"):
         EditableModel.load("no/such model")
+    demo.network.config.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"\.safetensors"):
         EditableModel.load(str(tmp_path))
     demo.tokenizer.save_pretrained(tmp_path)
