@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -144,6 +145,71 @@ def test_what_json_can_say_and_nothing_can_hold(client: httpx.Client, path: str,
 )
 def test_a_name_that_nothing_can_have(client: httpx.Client, path: str, status: int) -> None:
     problem(client.get(path), status)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer", "detail"),
+    [
+        ("/generate", b"\xff{}", "", "is not JSON: it is not UTF-8 at 0"),
+        ("/generate", b'{"prompt": "a", "seed": ' + b"1" * 5000 + b"}", "", "holds a number of too many digits"),
+        ("/generate", b'{"prompt": ' + b"[" * 100_000, "", "is nested too deep"),
+        ("/generate", b'{"prompt": "a", "stop": [' + b"1," * 400_000 + b"1]}", "/stop", "has more than 10000 items"),
+        ("/facts/retract", b'{"ids": [' + b'"a",' * 20_000 + b'"a"]}', "/ids", "has more than 10000 items"),
+        (
+            "/edits",
+            b"{" + b",".join(b'"f%d":0' % number for number in range(400_000)) + b"}",
+            "",
+            "has more than 200 fields",
+        ),
+        (
+            "/edits",
+            b'{"facts": [{"a": {' + b",".join(b'"f%d":0' % n for n in range(300)) + b"}}]}",
+            "/facts/0/a",
+            "has more than 200 fields",
+        ),
+        (
+            "/edits",
+            b'{"facts": [{"subject": "' + b"x" * 2_000_000 + b'"}]}',
+            "/facts/0",
+            "is not JSON, or is longer than 1048576 characters",
+        ),
+        ("/evaluations", b'{"records": [' + b"[" * 300_000 + b"]}", "/records/0", "is nested too deep"),
+        ("/edits", b'{"facts": [{}, {} {}]' + b" " * 300_000 + b"}", "", "is not JSON: a ',' is missing at 18"),
+    ],
+)
+def test_a_body_is_counted_before_it_is_looked_at(
+    client: httpx.Client, path: str, body: bytes, pointer: str, detail: str
+) -> None:
+    answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
+    assert faults(answer) == {pointer: detail}
+
+
+@pytest.mark.parametrize("path", ["/generate", "/rollback", "/facts/retract", "/versions/prune", "/v1/completions"])
+def test_a_body_ends_at_what_its_route_can_mean(client: httpx.Client, path: str) -> None:
+    announced = client.post(path, content=b" " * (2**20 + 1), headers={"Content-Type": "application/json"})
+    assert announced.status_code == 413 and "1048576 bytes" in announced.text
+
+    def parts() -> Iterator[bytes]:
+        for _ in range(2**10 + 1):
+            yield b" " * 2**10
+
+    unannounced = client.post(path, content=parts(), headers={"Content-Type": "application/json"})
+    assert unannounced.status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("/rollback", {"to": False}, "/to"),
+        ("/versions/prune", {"keep_last": False}, "/keep_last"),
+        ("/edits", {"facts": [GOOD], "base": False}, "/base"),
+        ("/edits", {"facts": [GOOD], "gate": {"max_drift": True}}, "/gate/max_drift"),
+        ("/generate", {"prompt": "a", "temperature": True}, "/temperature"),
+        ("/traces", {"prompt": "{} is", "subject": "Ada", "window": True}, "/window"),
+    ],
+)
+def test_true_and_false_are_no_numbers(client: httpx.Client, path: str, body: Any, pointer: str) -> None:
+    assert faults(client.post(path, json=body)) == {pointer: "must not be true or false"}
 
 
 def test_too_many_facts_are_counted_and_not_looked_at(client: httpx.Client) -> None:

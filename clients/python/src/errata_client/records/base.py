@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
-from typing import Annotated, Any, Generic, Self, TypeVar
+from functools import cache
+from typing import Annotated, Any, Generic, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 NUMBERS_END = 2**53
@@ -36,9 +37,21 @@ class Record(BaseModel):
 
 
 class Given(BaseModel):
-    """Base of what a client sends, and the service may show again."""
+    """Base of what a client sends, and the service may show again. True and false are no numbers there."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and not _takes_truth(cls.model_fields[str(info.field_name)].annotation):
+            raise PydanticCustomError("truth_as_number", "must not be true or false")
+        return value
+
+
+@cache
+def _takes_truth(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(_takes_truth(part) for part in get_args(annotation))
 
 
 class OpenEnum(StrEnum):
