@@ -270,6 +270,13 @@ def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Sup
     assert client.get_edit(waiting.id).wait(progress=False).status == "succeeded"
 
 
+def test_what_is_kept_is_for_its_owner_alone(client: Errata, stack: Supervisor) -> None:
+    client.edit([JORDAN]).wait()
+    kept = [stack.log_folder.parent, *stack.log_folder.parent.rglob("*")]
+    assert {"facts.jsonl", "service.log", "activations.jsonl"} <= {path.name for path in kept}
+    assert not [path for path in kept if path.stat().st_mode & 0o077]
+
+
 def test_the_artifacts_alone_bring_everything_back(client: Errata, stack: Supervisor, tmp_path: Path) -> None:
     """A new Redis, a new service and a new worker on the same home serve what was served."""
     client.edit([JORDAN]).wait(progress=False)

@@ -22,8 +22,10 @@ def import_version(
     if not archive.exists():
         raise CommandError(f"{archive} does not exist")
 
+    from errata_registry.home import keep_private
     from errata_registry.versions.transfer import import_version
 
+    keep_private(settings.home)
     version = import_version(settings.home, archive)
     print(f"version {version.id}: {version.facts} facts, was {version.imported_from}")
 
@@ -32,10 +34,12 @@ def reindex(model: Model = None, home: Home = None) -> None:
     """Rebuild Redis from the home folder."""
     settings = settings_with(model=model, home=home)
 
+    from errata_registry.home import keep_private
     from errata_registry.jobs.recovery import reindex
     from errata_registry.registry import Registry
     from redis.exceptions import ConnectionError as NoRedis
 
+    keep_private(settings.home)
     try:
         registry = Registry(settings)
     except ValueError as error:  # no Redis is named

@@ -16,6 +16,7 @@ from typing import IO
 
 import httpx
 import redis
+from errata_registry.home import keep_private
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
@@ -157,7 +158,7 @@ class Supervisor:
 
 def _lock(home: Path) -> IO[bytes]:
     """Lock a home folder until the file is closed, here and in every process that inherits it."""
-    home.mkdir(parents=True, exist_ok=True)
+    keep_private(home)
     path = home / "up.lock"
     file = path.open("ab")
     try:

@@ -7,7 +7,9 @@ form 2 when it starts.
 
 from __future__ import annotations
 
+import os
 import secrets
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +19,14 @@ from errata_registry.stored import StoredRecord, now, read_record
 
 BASE = "base.json"
 FORM = 2
+
+
+def keep_private(home: Path) -> None:
+    """Make a home folder that its owner alone can read, and let this process write everything so from now on."""
+    os.umask(0o077)
+    home.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # it is somebody else's, as a volume may be, or cannot be written to now
+        home.chmod(0o700)
 
 
 class BoundBase(StoredRecord):

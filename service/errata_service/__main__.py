@@ -9,6 +9,7 @@ from types import FrameType
 
 import uvicorn
 from errata_registry.api_keys import KeysFileError, read_keys
+from errata_registry.home import keep_private
 from errata_registry.settings import Settings
 
 from errata.errors import ErrataError
@@ -61,9 +62,10 @@ def main() -> None:
 
     try:
         refuse_open_address(settings)
+        keep_private(settings.home)
         keys = read_keys(settings.keys_file) if settings.keys_file else None
         replica = ServingReplica(settings, on_failure=stop_server)
-    except (OpenToOthers, KeysFileError, ErrataError, ValueError) as error:
+    except (OpenToOthers, KeysFileError, ErrataError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     app = create_app(replica, keys)
     config = uvicorn.Config(

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from errata_registry.home import keep_private
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
@@ -32,13 +33,14 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while the model is being loaded
     try:
         settings = Settings()
+        keep_private(settings.home)
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
         resident = ResidentModel.load(settings)
         registry.bind_base(resident.model.name, resident.model.digest)
         _recover_once(registry)
         resident.prepare()
-    except (ErrataError, ValueError) as error:
+    except (ErrataError, ValueError, OSError) as error:
         sys.exit(f"errata worker: {error}")
     registry.artifacts.sweep()
     logger.info("model %s (%s) is loaded on %s", settings.model, resident.model.digest[:12], resident.model.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
+from errata_registry.home import keep_private
 from errata_registry.settings import Settings
 
 from errata.errors import ErrataError
@@ -16,9 +17,11 @@ def main() -> None:
     """Collect what is missing; exit with 1 and one line where the settings or the model cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        resident = ResidentModel.load(Settings())
+        settings = Settings()
+        keep_private(settings.home)
+        resident = ResidentModel.load(settings)
         layers = resident.prepare()
-    except ErrataError as error:
+    except (ErrataError, OSError) as error:
         sys.exit(f"errata: {error}")
     named = ", ".join(map(str, layers)) or "none"
     folder = moments_folder(resident.settings.home, resident.model)

@@ -61,7 +61,6 @@ class ShardOrders:
                 path.write_text(order.model_dump_json() + "\n", encoding="utf-8")
                 durable.sync(path)
             durable.sync(scratch)
-            scratch.chmod(0o755)
             scratch.rename(folder / "shards")  # an empty folder gives way
         except OSError:
             shutil.rmtree(scratch, ignore_errors=True)

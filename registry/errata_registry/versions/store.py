@@ -73,7 +73,6 @@ class Artifacts:
         while True:
             numbered = manifest.model_copy(update={"id": number, "files": draft.files})
             durable.write(draft.folder / MANIFEST, numbered.model_dump_json(indent=1) + "\n")
-            draft.folder.chmod(0o755)
             try:
                 draft.folder.rename(self._path(number))
             except OSError:
