@@ -4,8 +4,6 @@ These bodies may hold ten thousand facts or records. They are read in a thread o
 would do it on the event loop, where nothing else is done meanwhile.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Edits: queueing a batch of facts, trying again what did not take, and how the facts took."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from errata_client.records import Edit, FactOutcome, Page

@@ -1,7 +1,5 @@
 """Evaluations: measuring a version on records or on its own facts, and what was found."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from errata_client.records import NUMBERS_END, Evaluation, JobStatus, Page

@@ -1,7 +1,5 @@
 """Facts: looking for them in a version, what became of one, and withdrawing them."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Traces: which layers of the base model recall an answer, and what was found, with figures."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from errata_client.records import JobStatus, Trace

@@ -1,7 +1,5 @@
 """The weights of versions: fetching them, dropping them to save room, and building them again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
