@@ -11,8 +11,6 @@ import json
 import re
 from collections.abc import Callable, Coroutine
 from json import JSONDecodeError
-from json.decoder import scanstring
-from json.scanner import make_scanner
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -31,7 +29,7 @@ LONGEST_ITEM = 2**20
 
 _SLICES = (2**12, 2**16, LONGEST_ITEM)
 _SPACE = re.compile(r"[ \t\n\r]*")
-_scan = make_scanner(json.JSONDecoder())
+_decoder = json.JSONDecoder()
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -124,8 +122,8 @@ def _object_in_steps(text: str, at: int) -> tuple[dict[str, Any], int]:
     while text[at : at + 1] != "}":
         if text[at : at + 1] != '"':
             raise JSONDecodeError("a field's name is missing", "", at)
-        name, at = scanstring(text, at + 1)
-        at = _after(":", text, _after_space(text, at))
+        name, at = _value(text, at, ())
+        at = _after(":", text, at)
         if len(found) >= MAX_FIELDS:
             raise _fault((), f"has more than {MAX_FIELDS} fields")
         found[name], at = _list_in_steps(text, at, name) if text[at : at + 1] == "[" else _value(text, at, (name,))
@@ -154,10 +152,7 @@ def _value(text: str, at: int, place: tuple[str | int, ...]) -> tuple[Any, int]:
         piece = text[at : at + size]
         is_cut = at + size < len(text)
         try:
-            value, end = _scan(piece, 0)
-        except StopIteration as error:
-            if not is_cut:
-                raise JSONDecodeError("a value is missing", "", at + error.value) from None
+            value, end = _decoder.raw_decode(piece)
         except JSONDecodeError as error:
             if not is_cut:
                 raise JSONDecodeError(_plain(error.msg), "", at + error.pos) from None

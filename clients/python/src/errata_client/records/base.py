@@ -7,7 +7,6 @@ unknown field is refused (`Given`). A client reads answers tolerantly: what a ne
 
 import math
 from enum import StrEnum
-from functools import cache
 from typing import Annotated, Any, Generic, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -47,7 +46,6 @@ class Given(BaseModel):
         return value
 
 
-@cache
 def _takes_truth(annotation: Any) -> bool:
     return annotation in (bool, Any) or any(_takes_truth(part) for part in get_args(annotation))
 
