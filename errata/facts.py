@@ -19,6 +19,7 @@ from errata.errors import FactProblem, InvalidFacts
 MAX_FACTS = 10_000
 MAX_PART_CHARACTERS = 500
 MAX_PROMPT_CHARACTERS = 2 * MAX_PART_CHARACTERS
+MAX_PROMPTS = 1000  # paraphrases, or neighbours, of one fact
 NUMBERS_END = 2**53  # beyond it, readers of JSON do not agree on what a whole number is
 PLACEHOLDER = "{}"
 HALF_A_CHARACTER = "holds half a surrogate pair, which is no character"
@@ -214,8 +215,11 @@ def _problems_of_prompts(index: int, fact: Fact) -> Iterator[FactProblem]:
 
 
 def find_long_prompts(facts: Sequence[Fact]) -> Iterator[FactProblem]:
-    """Yield the first paraphrase and the first neighbour of each fact that is longer than a service takes."""
+    """Yield what is more than a service takes of each fact: too many prompts, and the first of them that is too long."""
     for index, fact in enumerate(facts):
+        for name in ("paraphrases", "neighbors"):
+            if (count := len(getattr(fact, name))) > MAX_PROMPTS:
+                yield FactProblem(index, name, f"are {count}; at most {MAX_PROMPTS} of one fact are taken")
         for texts in _measuring_texts(fact):
             for field_name, text, most in texts:
                 if len(text) > most:

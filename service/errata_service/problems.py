@@ -29,7 +29,7 @@ QUEUE_RETRY_SECONDS = 10
 BUSY_RETRY_SECONDS = 1
 UNAVAILABLE_RETRY_SECONDS = 2
 OPENAI_ROUTES = "/v1/"
-MOST_NAMED = 10_000  # as many facts as an edit may have
+MOST_NAMED = 1000  # faults of one body
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 from errata_registry.jobs.requests import EditRequest, EvaluationRequest, TraceRequest
@@ -34,7 +35,7 @@ from errata.model import EditableModel
 from errata.model.room import find_overlong
 from errata.targets.contexts import ROOM_FOR_CONTEXT
 from errata.tracing.prompts import TracedPrompt
-from errata_service.problems import NotReady, ProblemError
+from errata_service.problems import MOST_NAMED, NotReady, ProblemError
 from errata_service.replica import ServingReplica
 
 Asked = TypeVar("Asked", bound=BaseModel)
@@ -101,23 +102,12 @@ PostedTrace = Annotated[TraceRequest, SkipValidation, Body(openapi_examples=_TRA
 
 def edit_request(posted: PostedEdit) -> EditRequest:
     """Read the body of an edit. Raises `RequestValidationError` with all that is wrong with it."""
-    _refuse_too_many(posted, "facts")
-    try:
-        request = EditRequest.model_validate(posted)
-    except ValidationError as error:
-        well_formed = [_fact_or_stand_in(*item) for item in enumerate(_listed(posted, "facts"))]
-        raise RequestValidationError([*_faults(error), *_fact_faults(well_formed)]) from error
-    if faults := list(_fact_faults(request.facts)):
-        raise RequestValidationError(faults)
-    return request
+    return _validated_with_facts(EditRequest, posted)
 
 
 def trace_request(posted: PostedTrace) -> TraceRequest:
     """Read the body of a trace. Raises `RequestValidationError` with all that is wrong with it."""
-    request = _validated(TraceRequest, posted)
-    if faults := list(_fact_faults(request.facts or ())):
-        raise RequestValidationError(faults)
-    return request
+    return _validated_with_facts(TraceRequest, posted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +153,36 @@ def _validated(kind: type[Asked], posted: Any) -> Asked:
         raise RequestValidationError(list(_faults(error))) from error
 
 
-def _faults(error: ValidationError) -> Iterator[dict[str, Any]]:
+def _validated_with_facts(kind: type[Asked], posted: Any) -> Asked:
+    """Read a body whose facts are read first, one by one: pydantic would read all before others had their turn.
+
+    A malformed fact has a stand-in without fault, so that the others keep their numbers, and what they say of each
+    other is told as well.
+    """
+    _refuse_too_many(posted, "facts")
+    facts, faults = [], []
+    for index, one in enumerate(_listed(posted, "facts")):
+        try:
+            facts.append(_FACT.validate_python(one))
+        except ValidationError as error:
+            facts.append(Fact(f"malformed fact {index}", "is", "malformed"))
+            faults += _faults(error, "facts", index)
+        if len(faults) >= MOST_NAMED:
+            raise RequestValidationError(faults)
+    faults += islice(_fact_faults(facts), MOST_NAMED)
+    try:
+        request = kind.model_validate({**posted, "facts": facts} if facts else posted)
+    except ValidationError as error:
+        faults = [*_faults(error), *faults]
+    if faults:
+        raise RequestValidationError(faults)
+    return request
+
+
+def _faults(error: ValidationError, *within: str | int) -> Iterator[dict[str, Any]]:
     for item in error.errors(include_url=False):
         message = _SAID_OF_FACTS.get(item["type"], item["msg"])
-        yield {**item, "loc": ("body", *_place(item)), "msg": message}
+        yield {**item, "loc": ("body", *within, *_place(item)), "msg": message}
 
 
 def _place(fault: ErrorDetails) -> tuple[str | int, ...]:
@@ -194,14 +210,6 @@ def _listed(posted: Any, field: str) -> list[Any]:
 
 
 # By the rules of facts
-
-
-def _fact_or_stand_in(index: int, posted: Any) -> Fact:
-    """Return the fact; in place of a malformed one return one without fault, so that the others keep their numbers."""
-    try:
-        return _FACT.validate_python(posted)
-    except ValidationError:
-        return Fact(f"malformed fact {index}", "is", "malformed")
 
 
 def _fact_faults(facts: Sequence[Fact]) -> Iterator[dict[str, Any]]:

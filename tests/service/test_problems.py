@@ -97,6 +97,7 @@ def test_two_objects_for_one_question(client: httpx.Client) -> None:
         ({"method": "serac"}, "/method"),
         ({"method": "rome", "hparams": {"moment_weight": 3}}, "/hparams/moment_weight"),
         ({"method": "ft", "hparams": {"layers": [0, 1]}}, "/hparams/layers"),
+        ({"facts": [{**GOOD, "paraphrases": ["Ada is from"] * 1001}]}, "/facts/0/paraphrases"),
     ],
 )
 def test_a_fault_beside_the_facts(client: httpx.Client, changes: dict[str, Any], pointer: str) -> None:
