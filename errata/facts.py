@@ -215,7 +215,7 @@ def _problems_of_prompts(index: int, fact: Fact) -> Iterator[FactProblem]:
 
 
 def find_long_prompts(facts: Sequence[Fact]) -> Iterator[FactProblem]:
-    """Yield what is more than a service takes of each fact: too many prompts, and the first of them that is too long."""
+    """Yield what is more than a service takes of each fact: too many prompts, and the first that is too long."""
     for index, fact in enumerate(facts):
         for name in ("paraphrases", "neighbors"):
             if (count := len(getattr(fact, name))) > MAX_PROMPTS:

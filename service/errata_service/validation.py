@@ -160,7 +160,8 @@ def _validated_with_facts(kind: type[Asked], posted: Any) -> Asked:
     other is told as well.
     """
     _refuse_too_many(posted, "facts")
-    facts, faults = [], []
+    facts: list[Fact] = []
+    faults: list[dict[str, Any]] = []
     for index, one in enumerate(_listed(posted, "facts")):
         try:
             facts.append(_FACT.validate_python(one))
