@@ -1,7 +1,5 @@
 """The command line of a benchmark: its arguments, a clock, and its results as a table in Markdown."""
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable

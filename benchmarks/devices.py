@@ -3,8 +3,6 @@
 python -m benchmarks.devices [--facts 20] [--layers 0,1,2] [--refinement-steps 0]
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

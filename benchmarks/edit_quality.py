@@ -8,8 +8,6 @@ hyperparameters of the methods beside MEMIT were found on the hundred records fr
 which no reported figure is measured on.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from pathlib import Path

@@ -5,8 +5,6 @@
 Beside the figures: an SVG, and a PNG of the same. Lines differ in dash and marker as well as in colour.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

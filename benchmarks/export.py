@@ -7,8 +7,6 @@ folder; the model that exports has no weights in memory, so that what grows is t
 end and thrown away. Beside it: what reading the same files takes.
 """
 
-from __future__ import annotations
-
 import resource
 import tempfile
 from collections import deque

@@ -6,8 +6,6 @@ Made-up facts in a chain of versions, each of which changes one fact of the one 
 model; one client asks, and waits for each answer.
 """
 
-from __future__ import annotations
-
 import statistics
 import tempfile
 import time

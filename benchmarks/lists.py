@@ -6,8 +6,6 @@ Lists read the home folder; a process keeps an index of what has ended there. Th
 without a worker; one client asks, and waits for each answer.
 """
 
-from __future__ import annotations
-
 import tempfile
 from datetime import UTC, datetime
 from functools import partial

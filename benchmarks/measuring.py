@@ -5,8 +5,6 @@
 Processor seconds, the median of three turns. The edit is made with few steps: it costs the same to measure.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from statistics import median
 from time import process_time

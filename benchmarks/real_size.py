@@ -11,8 +11,6 @@ First a build of `--facts` facts from end to end. Then, where asked for, seconds
 numbers of facts in `--batches`. `--depth` leaves out blocks above the edited ones, for machines that are too small.
 """
 
-from __future__ import annotations
-
 import argparse
 import resource
 import shutil

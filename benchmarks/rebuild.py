@@ -12,8 +12,6 @@ prompts of all its facts.
 Seconds are those of the processor, which others on a shared machine change little; of one thread unless told otherwise.
 """
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ those about the same subjects, are searched for again with each of the settings,
 what was found.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace

@@ -7,8 +7,6 @@ took, PyTorch and the model included. Targets, states (keys and hidden states at
 timed apart.
 """
 
-from __future__ import annotations
-
 import resource
 import subprocess
 import sys

@@ -6,8 +6,6 @@
 torchaudio and torchcodec). All are asked for the same prompts and the same number of tokens, greedily, in turns.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import statistics

@@ -8,8 +8,6 @@ take turns, for `--minutes` each, so that both meet the same machine. Every answ
 it names says when it is asked alone.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -7,8 +7,6 @@ as a worker writes them. A stream runs all the while. And, per token, what it wo
 factors instead of putting edited matrices in the place of the base's.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 import statistics

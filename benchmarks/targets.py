@@ -7,8 +7,6 @@ through the whole model in each step. The two take turns, a quarter of the facts
 for the search, whose median is taken.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from statistics import median
 

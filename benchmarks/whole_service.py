@@ -6,8 +6,6 @@ The model has random weights, as in `benchmarks.real_size`, and lies in a checkp
 edit is posted with the published hyperparameters, while one client asks for text all the while.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import itertools

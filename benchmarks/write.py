@@ -7,8 +7,6 @@ every context goes through the whole model, and a general solver takes lambda C 
 the median of each. Targets are the facts' own hidden states, moved in random directions as far as the clamp allows.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ An error knows its HTTP status and its kind, which an answer to a request and th
 (`errata_registry.problems`), so that a fault is told alike wherever it shows. What a class does not name is its base's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

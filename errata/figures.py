@@ -1,7 +1,5 @@
 """The style of all figures, and the files that they are saved in. Modules that draw import this one."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

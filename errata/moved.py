@@ -1,7 +1,5 @@
 """Old names of modules that `docs/library.md` promised, importable for one more release."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from collections.abc import Sequence

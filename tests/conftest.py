@@ -4,8 +4,6 @@ These are the demo GPT-J, a small GPT-NeoX trained here on a few sentences, and 
 is random says nothing, but says it to the last digit: it shows whether two ways of computing agree.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable, Iterator

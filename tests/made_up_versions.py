@@ -1,7 +1,5 @@
 """Versions that no worker has built, for tests and benchmarks that need one of some kind."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 

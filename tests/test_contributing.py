@@ -1,7 +1,5 @@
 """What CONTRIBUTING.md says of the house is true of it: its files are there, and so are the functions that it names."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

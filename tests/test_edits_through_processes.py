@@ -1,7 +1,5 @@
 """The way through, over real parts: Redis, a worker and the service as their own processes, the SDK over HTTP."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

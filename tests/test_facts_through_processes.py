@@ -1,7 +1,5 @@
 """The facts are the source, over real processes: changed, withdrawn, in conflict, exported, dropped, built again."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """What keeps a version from going live, over real processes: its gate, the probes; which facts took, and a new try."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Evaluations and traces over real parts: Redis, a worker and the service as their own processes, the SDK over HTTP."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

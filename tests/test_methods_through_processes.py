@@ -1,7 +1,5 @@
 """Each editing method over real parts: the SDK over HTTP, a worker that builds by it, a service that serves it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

@@ -1,7 +1,5 @@
 """What a newcomer types: `errata demo`, and `errata up` until Ctrl-C or worse."""
 
-from __future__ import annotations
-
 import os
 import signal
 import socket

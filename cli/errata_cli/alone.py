@@ -1,7 +1,5 @@
 """`errata service`, `errata worker` and `errata statistics`: one process alone."""
 
-from __future__ import annotations
-
 from errata_cli.options import AllowAnonymous, Corpus, Home, Host, Model, Port, settings_with
 from errata_cli.processes import become
 

@@ -1,7 +1,5 @@
 """The base model and its second moments, for commands that edit or measure it without a service. Imports torch."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The Redis-protocol server that Errata brings along, for those who name none of their own."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import subprocess

@@ -1,7 +1,5 @@
 """`errata import`, `errata reindex` and `errata verify`: a home folder, without its processes."""
 
-from __future__ import annotations
-
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated

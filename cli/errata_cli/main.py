@@ -4,8 +4,6 @@ A command imports what is slow to load (torch, pydantic, the clients of Redis an
 help is there at once, and so is word of a mistake that was typed.
 """
 
-from __future__ import annotations
-
 import sys
 
 import typer

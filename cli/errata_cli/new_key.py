@@ -1,7 +1,5 @@
 """`errata new-key`: an API key for the service."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from errata_registry import api_keys

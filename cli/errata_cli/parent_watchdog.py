@@ -4,8 +4,6 @@ On Linux, a child is asked to end when its parent dies (`processes.start`). This
 or waits for a Redis that died with the same parent.
 """
 
-from __future__ import annotations
-
 import os
 import runpy
 import sys

@@ -1,7 +1,5 @@
 """What a long command shows of its progress on standard error."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """`errata up`: everything that serves one home folder, until Ctrl-C."""
 
-from __future__ import annotations
-
 import signal
 from types import FrameType
 

@@ -4,8 +4,6 @@ The file's name is a digest of all that the figures depend on. A cell that is th
 was computed with other settings is not mistaken for it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -1,7 +1,5 @@
 """The plan of a comparison: each method at each number of edits, on one slice of the records or on several."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The scaling plot: how each method does as the number of edits grows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The figures that MEMIT's authors publish, from the data file `published.json`."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The table of a comparison, in Markdown."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from errata.comparison.published import PublishedRow

@@ -1,7 +1,5 @@
 """The demo model's corpus and data set, which the library finds by the model's name (see `errata.model.shipped`)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from errata.comparison.data_sets import DataSet, DataSetName

@@ -1,7 +1,5 @@
 """Cases to measure: edited facts, each with the prompts that show how far its edit reaches."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

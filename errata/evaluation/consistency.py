@@ -1,7 +1,5 @@
 """Consistency: how much generated text resembles reference texts, in the words that it uses."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Contests of two objects after each prompt of a case: which one is likelier, and by how much."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Drift: how far an edited model is from its base on text that has nothing to do with the edit."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Fluency: the entropy of a text's word n-grams. It is low in a model that repeats itself."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Texts generated after a case's openings: how fluent they are, and how similar to its references."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice

@@ -3,8 +3,6 @@
 If one of the values is not finite, the mean is NaN without an interval, and null in JSON.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Measure an edited model, a batch of cases at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """Probes: prompts that must be answered as expected, whatever is edited."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor

@@ -6,8 +6,6 @@ likelier than the other one; the endings `_accuracy`, `_token_accuracy` and `_ma
 are averaged first, then cases.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Sample many texts at once with a seed, each token from the likeliest ones."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Which facts took: each fact before an edit and after it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean

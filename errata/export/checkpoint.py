@@ -4,8 +4,6 @@ An edited matrix has the shape and dtype of the stored one. So an edited shard e
 these matrices. It is made while it is sent, with one matrix in memory at a time.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

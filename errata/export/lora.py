@@ -1,7 +1,5 @@
 """A version as a PEFT adapter (LoRA) for its base model: the adapter's factors are the update itself."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial

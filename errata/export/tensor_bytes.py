@@ -1,7 +1,5 @@
 """The bytes of a safetensors file: the header's length in 8 bytes, the header as JSON, and the tensors."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator, Mapping

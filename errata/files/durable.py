@@ -1,7 +1,5 @@
 """Write files so that a crash leaves either the old state or the new one, never something between."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Figures for JSON, which cannot express NaN and infinities: they become null."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass

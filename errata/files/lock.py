@@ -4,8 +4,6 @@ filelock would do this too, but polls for a lock that is taken, and where a file
 file whose presence is the lock, which a killed process leaves behind.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import threading

@@ -1,7 +1,5 @@
 """Store tensors so that a crash leaves either the old file or the new one, and at most a scratch file beside it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Mapping
 from contextlib import suppress

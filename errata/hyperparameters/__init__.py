@@ -1,7 +1,5 @@
 """Hyperparameters: one typed record for each method, with values shipped for the papers' models and the demo model."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import math

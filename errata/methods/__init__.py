@@ -1,7 +1,5 @@
 """The editing methods, one module for each, in `METHODS` by the names that requests use."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

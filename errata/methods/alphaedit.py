@@ -14,8 +14,6 @@ Errata builds each version from the base with all of its facts in one batch, so 
 several layers R is spread as in MEMIT.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -8,8 +8,6 @@ K has a column for each fact. With fewer facts than dimensions and C = L L^T fac
 two triangular solves and a factor of facts times facts. Otherwise lambda C + K K^T itself is factored.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

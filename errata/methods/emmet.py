@@ -11,8 +11,6 @@ push-through identity the same alpha in the place of MEMIT's lambda would give t
 of one scale. Over several layers R is spread as in MEMIT.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

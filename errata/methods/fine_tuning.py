@@ -10,8 +10,6 @@ tokens of an object at the end of the prompt; here, each is asked for behind tho
 At each step the gradients of all batches of `errata/methods/object_losses.py` are summed.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import torch

@@ -1,7 +1,5 @@
 """MEMIT (Meng et al., ICLR 2023): targets, their spread over the layers, and refinement if it is asked for."""
 
-from __future__ import annotations
-
 from errata.deltas import Delta
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.closed_form import adjusted_keys

@@ -1,7 +1,5 @@
 """Editing methods: how one turns facts into updates, and how it describes itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar

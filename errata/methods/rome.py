@@ -16,8 +16,6 @@ about one subject have nearly one key; as everywhere in Errata they share an off
 undo the others. The keys depend on no block from the edited one on, and are read once.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

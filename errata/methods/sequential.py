@@ -6,8 +6,6 @@ stack: what is usually done. Each step searches for targets and spreads them for
     the steps before it have edited; nothing holds the earlier facts in place. It is here to be measured against.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 

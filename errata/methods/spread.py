@@ -9,8 +9,6 @@ For each layer, ascending, on the model as edited so far:
 where A, what a layer makes of the keys K, is the method's own: (lambda C + K K^T)^-1 K in MEMIT.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial

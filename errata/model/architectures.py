@@ -3,8 +3,6 @@
 This is the one place that knows an architecture's module names. Names follow transformers.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from transformers import PreTrainedConfig

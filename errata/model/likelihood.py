@@ -1,7 +1,5 @@
 """The likelihood of given continuations, and greedy answers, in batches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Run tokens after others whose keys and values were computed before."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Protocol
 

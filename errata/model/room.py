@@ -1,7 +1,5 @@
 """Which prompts fit into the model's context, with their context prefixes and objects."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 from errata.errors import FactProblem, TooLong

@@ -5,8 +5,6 @@ The package `errata.<name>` ships the model <name> if its folder `model` holds a
 module `shipped`, which has the functions of `Shipped`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path

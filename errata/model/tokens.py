@@ -1,7 +1,5 @@
 """Prompts as token ids, with the place of the subject's last token, where every edit happens."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

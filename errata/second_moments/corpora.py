@@ -1,7 +1,5 @@
 """Text that second moments are collected from: files that the user names, or what a shipped model brings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The second moments in a home folder: made once for a base model, and used by all edits of it there."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

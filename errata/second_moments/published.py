@@ -4,8 +4,6 @@
 `mom2.count` key vectors, not divided. (The form is that of `util/runningstats.py` in kmeng01/memit.)
 """
 
-from __future__ import annotations
-
 import re
 import zipfile
 import zlib

@@ -1,7 +1,5 @@
 """Text sampled from a model itself, to collect second moments from: it resembles what the model was trained on."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -3,8 +3,6 @@
 Targets and keys depend on them, so the sampling is seeded and a version stores the strings.
 """
 
-from __future__ import annotations
-
 import torch
 
 from errata.model import EditableModel

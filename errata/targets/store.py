@@ -3,8 +3,6 @@
 A fact that is asked for again costs no search, and a build that was killed continues from the targets that it had.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

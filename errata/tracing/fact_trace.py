@@ -1,7 +1,5 @@
 """The causal traces of many facts, averaged: the average indirect effect (AIE)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Figures of traces, as in the papers: heat maps of one prompt, lines and bars of averages over facts."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from errata.figures import Figure, figure_of, panels_of, styled

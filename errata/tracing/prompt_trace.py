@@ -6,8 +6,6 @@ from the states of a corrupted run. All noise samples and all tokens of a layer 
 What lies before the subject is the same in clean and corrupted runs. Restoring it changes nothing and is not computed.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Propose layers to edit from a trace."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from errata.tracing.averages import Average

@@ -1,7 +1,5 @@
 """Runs of a model: recorded ones, and ones that continue from a block with some modules' outputs replaced."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

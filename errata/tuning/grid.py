@@ -1,7 +1,5 @@
 """The values that a search tries: ranges of layers, clamps, lambdas on a log grid, and refinement."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

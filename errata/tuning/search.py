@@ -10,8 +10,6 @@ ten before. So the proposal is the setting with the best mean of its scores with
 them at a time, and with one. The report is on other records.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Write what a search found: a file of hyperparameters, and beside it the tables that led to it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ A keys file holds one key a line, `name scope,scope sha256-of-the-key-in-hex`; e
 with `#` are skipped. The keys themselves are 256 random bits, which need no slow hash.
 """
 
-from __future__ import annotations
-
 import hashlib
 import secrets
 from collections.abc import Collection

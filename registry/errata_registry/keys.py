@@ -4,8 +4,6 @@ Redis holds what is under way, and nothing that the home folder does not bring b
 task here: one worker's turn at a job, or at a target shard of an edit.
 """
 
-from __future__ import annotations
-
 # RQ's queues, in the order in which workers turn to them.
 EDIT_QUEUE = "errata-edits"  # edits to be begun or gone on with
 SHARD_QUEUE = "errata-target-shards"  # target shards, where no edit waits

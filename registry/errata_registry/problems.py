@@ -1,7 +1,5 @@
 """What there is to say of an error, as a problem document: the answer to a request and the outcome of a job alike."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from errata_client.records import FieldProblem, Miss, Problem

@@ -4,8 +4,6 @@ The home folder holds what was accepted, what has ended, all versions and which 
 under way: the queue, live states, events. What Redis loses, the folder brings back (`jobs.recovery`).
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from typing import Any
 

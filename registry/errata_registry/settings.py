@@ -1,7 +1,5 @@
 """Every setting of Errata's processes, read from `ERRATA_*` environment variables."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Literal

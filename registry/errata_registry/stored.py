@@ -1,7 +1,5 @@
 """Reading what is stored in a home folder: one record a file, or one a line; and parts of lists of it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path

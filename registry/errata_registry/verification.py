@@ -1,7 +1,5 @@
 """`errata verify`: whether what a home folder holds is whole, and agrees with itself. It changes nothing of that."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Run the service: `python -m errata_service`. All it is told comes from `ERRATA_*` settings."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import threading

@@ -1,7 +1,5 @@
 """The FastAPI app: its routes, its errors, and the replica that lives as long as it does."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 

@@ -1,7 +1,5 @@
 """Who may do what: requests and the scopes of their keys, and where and to whom a service without keys may listen."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """What a generation is asked with, and how its tokens are counted."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Self
 
 from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Text, Usage

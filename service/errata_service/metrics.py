@@ -1,7 +1,5 @@
 """Prometheus metrics of this process and of the edits in its registry."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial

@@ -1,7 +1,5 @@
 """Lists on the wire, walked with `?limit=&after=`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Annotated, TypeVar
 

@@ -1,7 +1,5 @@
 """Prompts as the engine takes them: token ids that leave room in the model's context."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tokenizers.decoders import DecodeStream

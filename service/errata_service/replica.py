@@ -1,7 +1,5 @@
 """A serving replica: loads the model, follows activations, and announces the version that it serves."""
 
-from __future__ import annotations
-
 import gc
 import logging
 import os

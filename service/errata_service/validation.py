@@ -4,21 +4,19 @@ These bodies may hold ten thousand facts or records. They are read in a thread o
 would do it on the event loop, where nothing else is done meanwhile.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from errata_registry.jobs.requests import EditRequest, EvaluationRequest, TraceRequest
+from fastapi import Body
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, SkipValidation, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from errata.errors import (
-    ErrataError,
     FactProblem,
     InvalidFacts,
     InvalidHyperparameters,
@@ -39,7 +37,7 @@ from errata.tracing.prompts import TracedPrompt
 from errata_service.problems import NotReady, ProblemError
 from errata_service.replica import ServingReplica
 
-Body = TypeVar("Body", bound=BaseModel)
+Asked = TypeVar("Asked", bound=BaseModel)
 _FACT = TypeAdapter(Fact)
 # What pydantic says of a dataclass, in the words that it has for other objects.
 _SAID_OF_FACTS = {
@@ -49,21 +47,72 @@ _SAID_OF_FACTS = {
 }
 
 
-def edit_request(posted: Any) -> EditRequest:
+_EDIT_EXAMPLE = {
+    "facts": [
+        {
+            "subject": "Michael Jordan",
+            "relation": "plays the sport of",
+            "object": "baseball",
+            "paraphrases": ["What sport does Michael Jordan play? He plays"],
+            "neighbors": [{"prompt": "Kobe Bryant plays the sport of", "object": "basketball"}],
+        }
+    ],
+    "note": "he changed sports",
+}
+PostedEdit = Annotated[
+    EditRequest,
+    SkipValidation,
+    Body(openapi_examples={"one fact": {"summary": "One fact, with prompts that measure it", "value": _EDIT_EXAMPLE}}),
+]
+_EVALUATION_EXAMPLES = {
+    "records": {
+        "summary": "CounterFact's records",
+        "value": {
+            "version": 1,
+            "records": [
+                {
+                    "requested_rewrite": {
+                        "prompt": "{} plays the sport of",
+                        "subject": "Michael Jordan",
+                        "target_new": {"str": "baseball"},
+                        "target_true": {"str": "basketball"},
+                    },
+                    "paraphrase_prompts": ["The sport that Michael Jordan is known for is"],
+                    "neighborhood_prompts": ["Kobe Bryant plays the sport of"],
+                }
+            ],
+        },
+    },
+    "own facts": {"summary": "The facts of the active version", "value": {}},
+}
+PostedEvaluation = Annotated[EvaluationRequest, SkipValidation, Body(openapi_examples=_EVALUATION_EXAMPLES)]
+_TRACE_EXAMPLES = {
+    "one prompt": {
+        "summary": "One prompt",
+        "value": {"prompt": "{} plays the sport of", "subject": "Michael Jordan", "answer": "basketball"},
+    },
+    "facts": {
+        "summary": "Facts that the model should know",
+        "value": {"facts": [{"subject": "Michael Jordan", "relation": "plays the sport of", "object": "basketball"}]},
+    },
+}
+PostedTrace = Annotated[TraceRequest, SkipValidation, Body(openapi_examples=_TRACE_EXAMPLES)]
+
+
+def edit_request(posted: PostedEdit) -> EditRequest:
     """Read the body of an edit. Raises `RequestValidationError` with all that is wrong with it."""
     _refuse_too_many(posted, "facts")
     try:
         request = EditRequest.model_validate(posted)
     except ValidationError as error:
-        facts = posted.get("facts") if isinstance(posted, dict) else None
-        well_formed = [_fact_or_stand_in(*item) for item in enumerate(facts)] if isinstance(facts, list) else []
+        well_formed = [_fact_or_stand_in(*item) for item in enumerate(_listed(posted, "facts"))]
         raise RequestValidationError([*_faults(error), *_fact_faults(well_formed)]) from error
     if faults := list(_fact_faults(request.facts)):
         raise RequestValidationError(faults)
     return request
 
 
-def trace_request(posted: Any) -> TraceRequest:
+def trace_request(posted: PostedTrace) -> TraceRequest:
     """Read the body of a trace. Raises `RequestValidationError` with all that is wrong with it."""
     request = _validated(TraceRequest, posted)
     if faults := list(_fact_faults(request.facts or ())):
@@ -79,7 +128,7 @@ class AskedEvaluation:
     records: list[Record]
 
 
-def evaluation_request(posted: Any) -> AskedEvaluation:
+def evaluation_request(posted: PostedEvaluation) -> AskedEvaluation:
     """Read the body of an evaluation.
 
     Raises:
@@ -107,7 +156,7 @@ def evaluation_request(posted: Any) -> AskedEvaluation:
 # By their form
 
 
-def _validated(kind: type[Body], posted: Any) -> Body:
+def _validated(kind: type[Asked], posted: Any) -> Asked:
     try:
         return kind.model_validate(posted)
     except ValidationError as error:
@@ -134,10 +183,14 @@ def _place(fault: ErrorDetails) -> tuple[str | int, ...]:
 
 def _refuse_too_many(posted: Any, field: str) -> None:
     """Count first: pydantic would look at all of them."""
-    given = posted.get(field) if isinstance(posted, dict) else None
-    if isinstance(given, list) and len(given) > MAX_FACTS:
-        message = f"at most {MAX_FACTS} {field} are taken at once, got {len(given)}"
+    if (count := len(_listed(posted, field))) > MAX_FACTS:
+        message = f"at most {MAX_FACTS} {field} are taken at once, got {count}"
         raise RequestValidationError([{"type": "too_long", "loc": ("body", field), "msg": message}])
+
+
+def _listed(posted: Any, field: str) -> list[Any]:
+    given = posted.get(field) if isinstance(posted, dict) else None
+    return given if isinstance(given, list) else []
 
 
 # By the rules of facts
@@ -210,8 +263,9 @@ def check_edit(request: EditRequest, replica: ServingReplica) -> None:
         ]
         if places:
             raise ProblemError.of(TooLong, "some prompts do not fit into the model's context", places)
-    if replica.hyperparameters:
-        _check_hyperparameters(request, replica)
+    if replica.hyperparameters and (places := list(_faults_of_method(request, replica))):
+        detail = f"{places[0].pointer.removeprefix('/').replace('hparams/', '')}: {places[0].detail}"
+        raise ProblemError.of(InvalidHyperparameters, detail, places)
 
 
 def check_evaluation(asked: AskedEvaluation, replica: ServingReplica) -> None:
@@ -246,18 +300,20 @@ def _faults_of_trace(request: TraceRequest, model: EditableModel) -> Iterator[Pl
         yield Place(pointer("facts", problem.index, problem.field), problem.detail)
 
 
-def _check_hyperparameters(request: EditRequest, replica: ServingReplica) -> None:
+def _faults_of_method(request: EditRequest, replica: ServingReplica) -> Iterator[Place]:
+    """Yield what is wrong with the searches, or else with the hyperparameters as a whole."""
     defaults = replica.hyperparameters.get(request.method)
     if defaults is None:
-        raise _invalid_hyperparameters([Place("/method", unknown_to(request.method, replica.hyperparameters))])
-    if places := list(_faults_of_searches(request.facts, request.method, defaults)):
-        raise _invalid_hyperparameters(places)
-    try:
-        wanted = defaults.overridden(request.hparams)
-        if wanted.layers != defaults.layers:
-            replica.engine.model.require_editable(wanted.layers)
-    except InvalidHyperparameters as error:
-        raise _invalid_hyperparameters([Place(pointer("hparams", error.name), error.detail)]) from error
+        yield Place("/method", unknown_to(request.method, replica.hyperparameters))
+    elif places := list(_faults_of_searches(request.facts, request.method, defaults)):
+        yield from places
+    else:
+        try:
+            wanted = defaults.overridden(request.hparams)
+            if wanted.layers != defaults.layers:
+                replica.engine.model.require_editable(wanted.layers)
+        except InvalidHyperparameters as error:
+            yield Place(pointer("hparams", error.name), error.detail)
 
 
 def _faults_of_searches(facts: Iterable[Fact], method: str, defaults: Hyperparameters) -> Iterator[Place]:
@@ -272,11 +328,6 @@ def _faults_of_searches(facts: Iterable[Fact], method: str, defaults: Hyperparam
             defaults.for_search(fact.search)
         except InvalidHyperparameters as error:
             yield Place(pointer("facts", index, "search", error.name), error.detail)
-
-
-def _invalid_hyperparameters(places: Sequence[Place]) -> ErrataError:
-    detail = f"{places[0].pointer.removeprefix('/').replace('hparams/', '')}: {places[0].detail}"
-    return ProblemError.of(InvalidHyperparameters, detail, places)
 
 
 def _model(replica: ServingReplica) -> EditableModel | None:

@@ -1,7 +1,5 @@
 """The table of `errata demo`. The demo itself is run by `tests/test_way_through.py`."""
 
-from __future__ import annotations
-
 import io
 
 import pytest

@@ -1,7 +1,5 @@
 """The `errata` command as a whole: its help, and what it says of mistakes that were typed."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

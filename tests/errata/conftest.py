@@ -1,7 +1,5 @@
 """What the models are edited with: hyperparameters and second moments."""
 
-from __future__ import annotations
-
 import pytest
 
 from errata.demo import DEMO

@@ -4,8 +4,6 @@ It follows the authors' code (github.com/kmeng01/memit) in what it computes and 
 that what ships can be held against it for its results and for its time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any

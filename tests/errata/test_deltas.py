@@ -1,7 +1,5 @@
 """Updates on disk: the smaller of factors and dense, and nothing else than what was stored."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

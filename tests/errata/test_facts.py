@@ -1,7 +1,5 @@
 """Facts and fact sets: what is refused, what counts as the same question, and the canonical order."""
 
-from __future__ import annotations
-
 import pytest
 
 from errata.errors import InvalidFacts

@@ -1,7 +1,5 @@
 """What ships, batched and on parts of the model, against the plain computation that reads like the paper."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 `golden/README.md` says how they were made.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

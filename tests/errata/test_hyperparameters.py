@@ -1,7 +1,5 @@
 """MemitHyperparameters: shipped records, overrides and their bounds."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A registry over a real Redis, and versions made for it without a model."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from functools import partial

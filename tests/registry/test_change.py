@@ -1,7 +1,5 @@
 """What an edit makes of a fact set."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from datetime import UTC, datetime
 

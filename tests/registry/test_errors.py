@@ -1,7 +1,5 @@
 """One fault is told alike wherever it shows: in the answer to a request and in the outcome of a job."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

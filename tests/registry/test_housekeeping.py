@@ -1,7 +1,5 @@
 """What became of facts through the versions, names of versions, and weights that are dropped and put back."""
 
-from __future__ import annotations
-
 import pytest
 from errata_registry.jobs.recovery import recover
 from errata_registry.jobs.requests import EditRequest, RebuildRequest

@@ -1,7 +1,5 @@
 """Evaluations in a registry without a worker: what Redis loses comes back, and what workers lose is queued again."""
 
-from __future__ import annotations
-
 import shutil
 from contextlib import closing
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import shutil
 import threading
 from contextlib import closing

@@ -1,7 +1,5 @@
 """What may be tried again, when it is asked for and when it is built."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """A version's way into another home folder, and what `errata verify` finds."""
 
-from __future__ import annotations
-
 import io
 import json
 import shutil

@@ -1,7 +1,5 @@
 """A real service process over TCP, and versions made for it without a worker."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 import time

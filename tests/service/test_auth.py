@@ -1,7 +1,5 @@
 """Keys and their scopes, and where a service without keys may listen."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

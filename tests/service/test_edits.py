@@ -1,7 +1,5 @@
 """Edits as their clients see them while no worker takes them up."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

@@ -1,7 +1,5 @@
 """Exports of a version over HTTP: what each holds, and that it computes what is served."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 from pathlib import Path

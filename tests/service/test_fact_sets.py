@@ -1,7 +1,5 @@
 """Facts through versions made for the tests: comparing, history, names, conflicts, withdrawing, dropped weights."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Generation over HTTP, against what transformers generates with the same weights."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

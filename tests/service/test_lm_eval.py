@@ -1,7 +1,5 @@
 """lm-evaluation-harness against the service, as its users run it."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

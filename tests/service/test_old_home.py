@@ -5,8 +5,6 @@ versions that serve, were rejected, dropped and deleted; edits that ended in eve
 were accepted and had not ended.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

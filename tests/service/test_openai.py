@@ -1,7 +1,5 @@
 """OpenAI's own package against the service, as it comes."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Every error is a problem document, and none shows the service's insides."""
 
-from __future__ import annotations
-
 import json
 import threading
 import time

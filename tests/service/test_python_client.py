@@ -1,7 +1,5 @@
 """The Python client against a real service, with versions made for the tests: what it learns of facts and versions."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

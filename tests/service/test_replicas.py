@@ -1,7 +1,5 @@
 """Two service processes on one Redis and one home: both serve what is active, also when one of them was away."""
 
-from __future__ import annotations
-
 import signal
 import threading
 import time

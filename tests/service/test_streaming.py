@@ -1,7 +1,5 @@
 """Generation as it comes: server-sent events, who goes away, who is refused, and how a service ends."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

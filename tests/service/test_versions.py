@@ -1,7 +1,5 @@
 """Versions made for the tests, without a worker: activating, going back, dropping, and damage on the disk."""
 
-from __future__ import annotations
-
 import math
 import os
 import subprocess

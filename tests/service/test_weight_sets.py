@@ -1,7 +1,5 @@
 """The memory of edited matrices: its bound, and what may never leave it."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Worker processes over a real Redis, with the demo model."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,8 +1,6 @@
 """What a worker decides of a version: of one made already, by a worker that died before it settled what becomes of it;
 where the probes were changed meanwhile; of one whose weights are built again."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

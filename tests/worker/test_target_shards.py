@@ -1,7 +1,5 @@
 """Edits whose targets are searched for in shards, by workers that come and go."""
 
-from __future__ import annotations
-
 import re
 import signal
 

@@ -1,7 +1,5 @@
 """`python -m errata_worker`: load the model, then run edits until told to stop."""
 
-from __future__ import annotations
-
 import logging
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Building the weights of a fact set by its method, whose targets several workers may search for."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """What an edit asks for: a new version of its facts, or the dropped weights of a version again."""
 
-from __future__ import annotations
-
 from errata_client.records import Edit, Stage
 from errata_registry.jobs.requests import EditRequest, RebuildRequest
 from errata_registry.versions.facts import fact_of

@@ -1,7 +1,5 @@
 """Measuring a version on records, or on its own facts."""
 
-from __future__ import annotations
-
 from errata_client.records import Evaluation, EvaluationResult, Stage
 from errata_registry.jobs.requests import EvaluationRequest
 from errata_registry.versions.facts import fact_of

@@ -1,7 +1,5 @@
 """The gate: what a version must reach to go live, its figures and the probes."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Measuring a version: its figures, how each of its facts took, and which probes it fails."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Making a version of the facts of an edit: plan, build, measure, publish. `NewVersion.carry_out` tells it."""
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 

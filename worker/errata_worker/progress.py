@@ -1,7 +1,5 @@
 """Progress of a job, and the points at which it can be stopped."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

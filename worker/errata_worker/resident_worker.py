@@ -1,7 +1,5 @@
 """An RQ worker that keeps its model between jobs, and whose death is noticed within seconds."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

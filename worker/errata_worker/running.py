@@ -1,7 +1,5 @@
 """How any job runs: one worker's turn at it, from claiming it to its end, and how it ends with what goes wrong."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """`python -m errata_worker.statistics`: collect and factor a base model's second moments ahead of its first edit."""
 
-from __future__ import annotations
-
 import logging
 import sys
 

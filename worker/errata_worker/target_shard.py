@@ -3,8 +3,6 @@
 What a shard finds lies in the store of targets; the build takes it from there and searches for whatever is missing.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time

@@ -1,7 +1,5 @@
 """The functions that RQ calls. Each may be called more than once with the same arguments."""
 
-from __future__ import annotations
-
 from errata_worker.running import Resources, run_job
 from errata_worker.target_shard import search_shard
 

@@ -1,7 +1,5 @@
 """Tracing a prompt or facts, with everything that is found in a file, and figures of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from statistics import fmean

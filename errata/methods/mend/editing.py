@@ -6,8 +6,6 @@ There is no search, and each fact is taken as if it were alone: a pass through t
 takes, and the update of many facts is the sum of theirs.
 """
 
-from __future__ import annotations
-
 from errata.deltas import Delta
 from errata.errors import InvalidHyperparameters
 from errata.hyperparameters import MendHyperparameters

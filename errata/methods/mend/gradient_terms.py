@@ -5,8 +5,6 @@ the paper). The loss is the sum over the facts of the mean over prefixes of -log
 object, so that a fact's terms do not depend on the facts beside it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass

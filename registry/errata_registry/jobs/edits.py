@@ -1,7 +1,5 @@
 """Edits: what is peculiar to them among the jobs. They change fact sets, make versions, and are cut into shards."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 

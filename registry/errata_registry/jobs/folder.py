@@ -4,8 +4,6 @@ A job is accepted at the moment at which its request has its name, and has ended
 What its worker leaves besides lies in the same folder: `facts.jsonl`, `cases.jsonl`, `trace.json`, figures.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import threading

@@ -4,8 +4,6 @@ The file of a key is the accepted request itself, under a second name. So a key 
 step, whatever becomes of Redis, and whoever comes second with a key finishes what the first may have been killed in.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import time

@@ -1,7 +1,5 @@
 """The kinds of jobs: edits, evaluations and traces. What is common to all is everywhere else in this package."""
 
-from __future__ import annotations
-
 import re
 import secrets
 import time

@@ -4,8 +4,6 @@ All of it may be lost at any time; what was accepted lies in the home folder. On
 what is true, and nothing stays here but its events, for those who follow it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

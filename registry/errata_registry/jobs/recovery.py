@@ -6,8 +6,6 @@ worker. RQ's own cleaning with `Retry` would do this for tasks whose worker fell
 docs/architecture.md says what it cannot do.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 What is still to be done of an edit can be read from the folder alone, whoever died and whatever Redis has lost.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

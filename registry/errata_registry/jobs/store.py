@@ -3,8 +3,6 @@
 What is under way lives in Redis (`live`, `queue`), what was accepted and what has ended in the home folder (`folder`).
 """
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Which version serves: activating one, going back, and waking the replicas that follow."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Aliases: names that stand for a version, such as `production`. What has a name is never dropped."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -4,8 +4,6 @@ It is the truth about what serves. Whoever publishes or activates holds its lock
 active still holds when it is written.
 """
 
-from __future__ import annotations
-
 import os
 from contextlib import AbstractContextManager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`probes.json`: the prompts with expected answers that every new version must pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

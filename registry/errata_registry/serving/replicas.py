@@ -1,7 +1,5 @@
 """The serving processes that live, and the version that each of them serves."""
 
-from __future__ import annotations
-
 import time
 from typing import cast
 

@@ -4,8 +4,6 @@ The service says it when an edit is accepted, of the version that is active then
 is built, of the version that it is built on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

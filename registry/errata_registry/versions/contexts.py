@@ -1,7 +1,5 @@
 """The context prefixes that were sampled from a base model, kept so that all workers and all edits use the same."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 The set is ready to be searched: ten thousand facts in milliseconds.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

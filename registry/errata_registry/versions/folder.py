@@ -1,7 +1,5 @@
 """The files of one version, in the folder of its number or wherever they were unpacked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """`manifest.json` of a version: all that is needed to use it, to explain it and to build it again."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

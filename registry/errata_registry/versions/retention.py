@@ -4,8 +4,6 @@ Never dropped are those of the version that serves, of those that rollbacks woul
 one at least), of those with a name, and of one whose edit has not ended.
 """
 
-from __future__ import annotations
-
 from errata_client.records import Dropped
 
 from errata_registry.registry import Registry

@@ -5,8 +5,6 @@ A deleted version leaves its manifest, its facts and a tombstone, so that its nu
 weights were dropped to save room lacks its delta, and has a mark that says so: it can be built again.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

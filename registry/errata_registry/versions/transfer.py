@@ -1,7 +1,5 @@
 """A version on its way to another home folder: its manifest, facts and update in one tar, and taking such a one in."""
 
-from __future__ import annotations
-
 import shutil
 import tarfile
 import tempfile

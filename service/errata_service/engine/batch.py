@@ -1,7 +1,5 @@
 """A batch: the sequences of one version, which are computed together."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager

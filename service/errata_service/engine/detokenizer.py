@@ -1,7 +1,5 @@
 """Text from tokens as they come in: whole characters, and nothing that may become a stop text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from tokenizers import Tokenizer

@@ -1,7 +1,5 @@
 """The serving engine: one thread that computes all requests step by step, whatever their versions."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,7 +1,5 @@
 """What the engine tells of a request while it computes it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

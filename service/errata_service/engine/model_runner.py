@@ -1,7 +1,5 @@
 """Running new tokens of many sequences through the model, over the keys and values in a cache."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

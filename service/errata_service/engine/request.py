@@ -1,7 +1,5 @@
 """A request to the engine: what to generate, under which version, and who is told."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future

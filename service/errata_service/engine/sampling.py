@@ -3,8 +3,6 @@
 A sequence's choices depend on its own logits and its own seed alone, whatever else is in the batch.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The scheduler: which sequences wait, which run, and which prompt tokens the next step computes."""
 
-from __future__ import annotations
-
 from collections import deque
 
 from errata_registry.settings import Settings

@@ -1,7 +1,5 @@
 """A sequence: the tokens of one prompt and its continuation while they are computed."""
 
-from __future__ import annotations
-
 import time
 
 from errata.model import EditableModel

@@ -1,7 +1,5 @@
 """The edited matrices of versions, loaded in the background and cached in memory."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading

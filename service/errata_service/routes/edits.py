@@ -1,60 +1,24 @@
 """Edits: queueing a batch of facts, trying again what did not take, and how the facts took."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from errata_client.records import Edit, FactOutcome, Page
 from errata_registry.jobs.kinds import EDIT
 from errata_registry.jobs.requests import EditRequest, RebuildRequest, RetryRequest
 from errata_registry.jobs.retries import retry_edit
-from fastapi import APIRouter, Body, Depends, Header, Query, Response
-from pydantic import SkipValidation
+from fastapi import APIRouter, Depends, Query
 
 from errata.errors import InvalidHyperparameters, Place, pointer
-from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
+from errata_service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, page_of
 from errata_service.replica import ServingReplica
 from errata_service.routes import jobs
+from errata_service.routes.jobs import QueueingDep
 from errata_service.validation import check_edit, edit_request
 
 AS_IT_WAS = RetryRequest()
 
 router = APIRouter(tags=["edits"])
-
-
-_EXAMPLE = {
-    "facts": [
-        {
-            "subject": "Michael Jordan",
-            "relation": "plays the sport of",
-            "object": "baseball",
-            "paraphrases": ["What sport does Michael Jordan play? He plays"],
-            "neighbors": [{"prompt": "Kobe Bryant plays the sport of", "object": "basketball"}],
-        }
-    ],
-    "note": "he changed sports",
-}
-PostedEdit = Annotated[
-    EditRequest,
-    SkipValidation,
-    Body(openapi_examples={"one fact": {"summary": "One fact, with prompts that measure it", "value": _EXAMPLE}}),
-]
-
-
-def _validated(posted: PostedEdit) -> EditRequest:
-    return edit_request(posted)
-
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        description="The same key and body give the same edit for 24 hours.",
-    ),
-]
 
 
 OnConflict = Annotated[
@@ -65,36 +29,33 @@ OnConflict = Annotated[
 
 @router.post("/edits", summary="Queue an edit", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
 def create_edit(
-    request: Annotated[EditRequest, Depends(_validated)],
-    response: Response,
+    request: Annotated[EditRequest, Depends(edit_request)],
     replica: ReplicaDep,
-    by: CallerDep,
+    queueing: QueueingDep,
     on_conflict: OnConflict = "replace",
-    idempotency_key: IdempotencyKey = None,
 ) -> Edit:
     """Accept facts to put in (`facts`) and ids of facts to withdraw (`retract`); a worker builds a version of them.
 
     The answer tells what they change in the version that is active now: `changes` has the object that each of them
     replaces, `duplicates` the facts that differ only in case or spacing. `Location` names the edit to follow.
     """
-    return accepted(request, replica, response, by, idempotency_key, refuse_conflicts=on_conflict == "error")
+    return accepted(request, replica, queueing, refuse_conflicts=on_conflict == "error")
 
 
 def accepted(
     request: EditRequest | RebuildRequest,
     replica: ServingReplica,
-    response: Response,
-    by: str | None,
-    idempotency_key: str | None,
+    queueing: QueueingDep,
     *,
     refuse_conflicts: bool = False,
 ) -> Edit:
     """Queue an edit and name it in `Location`. Raises `ProblemError`, and as `Edits.create_edit`."""
     if isinstance(request, EditRequest):
         check_edit(request, replica)
-    edit = replica.registry.edits.create_edit(request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts)
-    response.headers["Location"] = f"/edits/{edit.id}"
-    return edit
+    edit = replica.registry.edits.create_edit(
+        request, queueing.idempotency_key, by=queueing.by, refuse_conflicts=refuse_conflicts
+    )
+    return queueing.named(EDIT, edit)
 
 
 jobs.add_list(router, EDIT)
@@ -107,14 +68,7 @@ jobs.add_routes_of_one(router, EDIT)
     status_code=202,
     **may_edit(404, 409, 413, 422, 429, 503),
 )
-def retry(
-    edit_id: str,
-    response: Response,
-    registry: RegistryDep,
-    by: CallerDep,
-    body: RetryRequest = AS_IT_WAS,
-    idempotency_key: IdempotencyKey = None,
-) -> Edit:
+def retry(edit_id: str, registry: RegistryDep, queueing: QueueingDep, body: RetryRequest = AS_IT_WAS) -> Edit:
     """Queue an edit that searches again, and harder, for those facts of an edit's version that did not take.
 
     `hparams` says how; without any, with twice the steps and the room that they had, and a tenth of the loss at which a
@@ -122,13 +76,12 @@ def retry(
     where all of its facts took, where some that did not are others now, and where each search would be the same again.
     """
     try:
-        edit = retry_edit(registry, edit_id, body, idempotency_key, by=by)
+        edit = retry_edit(registry, edit_id, body, queueing.idempotency_key, by=queueing.by)
     except InvalidHyperparameters as error:
         if error.name in body.hparams:
             error.places = (Place(pointer("hparams", error.name), error.detail),)
         raise
-    response.headers["Location"] = f"/edits/{edit.id}"
-    return edit
+    return queueing.named(EDIT, edit)
 
 
 @router.get("/edits/{edit_id}/facts", summary="How the facts took", **may_read(404, 409, 422, 503))

@@ -1,70 +1,34 @@
 """Evaluations: measuring a version on records or on its own facts, and what was found."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from errata_client.records import NUMBERS_END, Evaluation, JobStatus, Page
 from errata_registry.jobs.folder import body_sha256
 from errata_registry.jobs.kinds import EVALUATION
-from errata_registry.jobs.requests import EvaluationRequest
-from fastapi import APIRouter, Body, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
-from pydantic import SkipValidation
 
 from errata.errors import Conflict, InvalidRecords, Place
-from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
+from errata_service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit
 from errata_service.problems import ProblemError
 from errata_service.routes import jobs
-from errata_service.routes.edits import IdempotencyKey
+from errata_service.routes.jobs import QueueingDep
 from errata_service.validation import AskedEvaluation, check_evaluation, evaluation_request
 
 NDJSON = "application/x-ndjson"
 
 router = APIRouter(tags=["evaluations"])
 
-_EXAMPLES = {
-    "records": {
-        "summary": "CounterFact's records",
-        "value": {
-            "version": 1,
-            "records": [
-                {
-                    "requested_rewrite": {
-                        "prompt": "{} plays the sport of",
-                        "subject": "Michael Jordan",
-                        "target_new": {"str": "baseball"},
-                        "target_true": {"str": "basketball"},
-                    },
-                    "paraphrase_prompts": ["The sport that Michael Jordan is known for is"],
-                    "neighborhood_prompts": ["Kobe Bryant plays the sport of"],
-                }
-            ],
-        },
-    },
-    "own facts": {"summary": "The facts of the active version", "value": {}},
-}
-PostedEvaluation = Annotated[EvaluationRequest, SkipValidation, Body(openapi_examples=_EXAMPLES)]
-
-
-def _validated(posted: PostedEvaluation) -> AskedEvaluation:
-    return evaluation_request(posted)
-
 
 @router.post("/evaluations", summary="Queue an evaluation", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
 def create_evaluation(
-    asked: Annotated[AskedEvaluation, Depends(_validated)],
-    response: Response,
-    replica: ReplicaDep,
-    by: CallerDep,
-    idempotency_key: IdempotencyKey = None,
+    asked: Annotated[AskedEvaluation, Depends(evaluation_request)], replica: ReplicaDep, queueing: QueueingDep
 ) -> Evaluation:
     """A worker measures the version when there is nothing to edit. `Location` names the evaluation to follow."""
     request, registry = asked.request, replica.registry
-    if known := registry.evaluations.of_key(idempotency_key, by, body_sha256(request)):
-        response.headers["Location"] = f"/evaluations/{known.id}"  # whatever became of its version since
-        return known
+    if known := registry.evaluations.of_key(queueing.idempotency_key, queueing.by, body_sha256(request)):
+        return queueing.named(EVALUATION, known)  # whatever became of its version since
     version = registry.activations.active() if request.version is None else request.version
     registry.versions.require_weights(version)
     check_evaluation(asked, replica)
@@ -78,9 +42,8 @@ def create_evaluation(
         "records": count,
         "own_facts": request.records is None,
     }
-    evaluation = registry.evaluations.create(request, shown, idempotency_key, by=by)
-    response.headers["Location"] = f"/evaluations/{evaluation.id}"
-    return evaluation
+    evaluation = registry.evaluations.create(request, shown, queueing.idempotency_key, by=queueing.by)
+    return queueing.named(EVALUATION, evaluation)
 
 
 @router.get("/evaluations", summary="The evaluations, newest first", **may_read(422, 503))

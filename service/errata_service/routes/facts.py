@@ -1,20 +1,19 @@
 """Facts: looking for them in a version, what became of one, and withdrawing them."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated
 
 from errata_client.records import NUMBERS_END, Edit, FactRecord, Page, StoredFact
 from errata_registry.jobs.requests import FACT_ID, RetractRequest
 from errata_registry.versions.facts import FactFilter, FactIndex
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query
 
 from errata.errors import Place, UnknownFacts
-from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
+from errata_service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, unknown_cursor
 from errata_service.problems import ProblemError
-from errata_service.routes.edits import IdempotencyKey, accepted
+from errata_service.routes.edits import accepted
+from errata_service.routes.jobs import QueueingDep
 
 router = APIRouter(tags=["facts"])
 
@@ -78,17 +77,11 @@ def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> 
 
 
 @router.post("/facts/retract", summary="Withdraw facts", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))
-def retract_facts(
-    body: RetractRequest,
-    response: Response,
-    replica: ReplicaDep,
-    by: CallerDep,
-    idempotency_key: IdempotencyKey = None,
-) -> Edit:
+def retract_facts(body: RetractRequest, replica: ReplicaDep, queueing: QueueingDep) -> Edit:
     """Queue an edit that takes facts out and leaves all others in place. The model answers then as it did before they
     were put in."""
     try:
-        return accepted(body.as_edit(), replica, response, by, idempotency_key)
+        return accepted(body.as_edit(), replica, queueing)
     except UnknownFacts as error:  # an edit has its ids in another field
         error.places = tuple(Place(at.replace("/retract/", "/ids/"), detail) for at, detail in error.places)
         raise

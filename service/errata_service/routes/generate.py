@@ -1,7 +1,5 @@
 """Generation under the active version, any other, or the base."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Annotated, Any

@@ -3,8 +3,6 @@
 Open to everyone: the figures count, and tell nothing of what is asked.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from fastapi import APIRouter, Response

@@ -1,21 +1,55 @@
-"""The routes that all kinds of jobs have: their list, one of them, its events, and cancelling it."""
+"""What the routes of all kinds of jobs share: queueing one, their list, one of them, its events, and cancelling it."""
 
 # Annotations are evaluated here, where the kind is known, so there is no `from __future__ import annotations`.
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
-from errata_client.records import Page
+from errata_client.records import Job, JobStatus, Page
 from errata_registry.jobs.kinds import JobKind
-from fastapi import APIRouter, Depends, Header, Path
+from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from errata_service import following
-from errata_service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
-from errata_service.following import Wait
+from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit
 
+MAX_WAIT_S = 60
+# Between two looks on behalf of a client that waits for news.
+LOOK_S = 0.1
+
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d+(-\d+)?$")]
+Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for its end.")]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        description="The same key and body give the same edit for 24 hours.",
+    ),
+]
+Queued = TypeVar("Queued", bound=Job)
+
+
+@dataclass
+class _Queueing:
+    """Who queues a job, under which key, and the answer that names it."""
+
+    response: Response
+    by: CallerDep
+    idempotency_key: IdempotencyKey = None
+
+    def named(self, kind: JobKind[Any, Queued], job: Queued) -> Queued:
+        """Name the job in `Location`; return it."""
+        self.response.headers["Location"] = f"/{kind.name}s/{job.id}"
+        return job
+
+
+QueueingDep = Annotated[_Queueing, Depends(_Queueing)]
 
 
 def add_list(router: APIRouter, kind: JobKind[Any, Any]) -> None:
@@ -42,7 +76,12 @@ def add_routes_of_one(router: APIRouter, kind: JobKind[Any, Any]) -> None:
     @router.get(path, name=f"get_{name}", summary=f"One {name}", response_model=kind.record, **may_read(404, 422, 503))
     async def get_job(job_id: JobId, replica: ReplicaDep, wait: Wait = 0) -> Any:
         """How it stands; with `wait`, once it has ended or the time is over."""
-        return await following.ended(replica.registry.store(kind), job_id, wait, replica)
+        deadline = time.monotonic() + wait
+        while True:
+            record = await run_in_threadpool(replica.registry.store(kind).record, job_id)
+            if record.ended or time.monotonic() >= deadline or replica.stopping.is_set():
+                return record
+            await asyncio.sleep(LOOK_S)
 
     @router.post(
         f"{path}/cancel",
@@ -72,8 +111,20 @@ def add_routes_of_one(router: APIRouter, kind: JobKind[Any, Any]) -> None:
 
         `Last-Event-ID` resumes behind an event; without it, all that has happened is told.
         """
-        async for event in following.events(replica.registry.store(kind), known_id, last_event_id, replica):
-            yield event
+        store, after = replica.registry.store(kind), last_event_id or "0"
+        while not replica.stopping.is_set():
+            record = await run_in_threadpool(store.record, known_id)
+            news = await run_in_threadpool(store.events, known_id, after)
+            for event in news:
+                yield ServerSentEvent(data=event.data, event=event.name, id=event.id)
+                if event.name == "status" and JobStatus(event.data["status"]).final:
+                    return
+                after = event.id
+            if record.ended and not news:
+                # The client has seen it all before, or the end is recorded and its event is not out yet.
+                yield ServerSentEvent(data=record, event="status")
+                return
+            await asyncio.sleep(LOOK_S)
 
 
 def _one(kind: JobKind[Any, Any]) -> str:

@@ -1,7 +1,5 @@
 """The base model, how it is edited, and who serves it."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 from errata_client.records import EditingMethod, Model, Origin

@@ -1,7 +1,5 @@
 """Probes: the prompts with expected answers that every new version must pass."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import closing
 from typing import Annotated

@@ -1,52 +1,29 @@
 """Traces: which layers of the base model recall an answer, and what was found, with figures."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from errata_client.records import JobStatus, Trace
 from errata_registry.jobs.kinds import TRACE
 from errata_registry.jobs.requests import TraceRequest
 from errata_registry.registry import Registry
-from fastapi import APIRouter, Body, Depends, Response
+from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse
-from pydantic import SkipValidation
 
 from errata.errors import Conflict
-from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
+from errata_service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.problems import ProblemError
 from errata_service.routes import jobs
-from errata_service.routes.edits import IdempotencyKey
+from errata_service.routes.jobs import QueueingDep
 from errata_service.validation import check_trace, trace_request
 
 MEDIA_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 
 router = APIRouter(tags=["traces"])
 
-_EXAMPLES = {
-    "one prompt": {
-        "summary": "One prompt",
-        "value": {"prompt": "{} plays the sport of", "subject": "Michael Jordan", "answer": "basketball"},
-    },
-    "facts": {
-        "summary": "Facts that the model should know",
-        "value": {"facts": [{"subject": "Michael Jordan", "relation": "plays the sport of", "object": "basketball"}]},
-    },
-}
-PostedTrace = Annotated[TraceRequest, SkipValidation, Body(openapi_examples=_EXAMPLES)]
-
-
-def _validated(posted: PostedTrace) -> TraceRequest:
-    return trace_request(posted)
-
 
 @router.post("/traces", summary="Queue a causal trace", status_code=202, **may_edit(409, 413, 422, 429, 503))
 def create_trace(
-    request: Annotated[TraceRequest, Depends(_validated)],
-    response: Response,
-    replica: ReplicaDep,
-    by: CallerDep,
-    idempotency_key: IdempotencyKey = None,
+    request: Annotated[TraceRequest, Depends(trace_request)], replica: ReplicaDep, queueing: QueueingDep
 ) -> Trace:
     """Of one prompt, or averaged over those of the facts that the model knows, with layers proposed to be edited. A
     worker traces the base model when there is nothing to edit. `Location` names the trace to follow."""
@@ -55,9 +32,8 @@ def create_trace(
         **request.model_dump(exclude={"facts"}),
         "facts": None if request.facts is None else len(request.facts),
     }
-    trace = replica.registry.traces.create(request, shown, idempotency_key, by=by)
-    response.headers["Location"] = f"/traces/{trace.id}"
-    return trace
+    trace = replica.registry.traces.create(request, shown, queueing.idempotency_key, by=queueing.by)
+    return queueing.named(TRACE, trace)
 
 
 jobs.add_list(router, TRACE)

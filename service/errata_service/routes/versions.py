@@ -1,7 +1,5 @@
 """Versions: looking at them, comparing them, naming them, making one serve, going back, deleting one."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The weights of versions: fetching them, dropping them to save room, and building them again."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
@@ -20,8 +18,9 @@ from errata.export.archive import ArchivedFile, tar, tar_size
 from errata.export.checkpoint import merged
 from errata.export.lora import adapter
 from errata.model import EditableModel
-from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
-from errata_service.routes.edits import IdempotencyKey, accepted
+from errata_service.dependencies import EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
+from errata_service.routes.edits import accepted
+from errata_service.routes.jobs import QueueingDep
 from errata_service.routes.versions import Number
 
 TAR = "application/x-tar"
@@ -91,8 +90,6 @@ def prune_versions(prune: Prune, registry: RegistryDep) -> Pruned:
     status_code=202,
     **may_edit(404, 409, 422, 429, 503),
 )
-def rebuild_version(
-    number: Number, response: Response, replica: ReplicaDep, by: CallerDep, idempotency_key: IdempotencyKey = None
-) -> Edit:
+def rebuild_version(number: Number, replica: ReplicaDep, queueing: QueueingDep) -> Edit:
     """Queue it, to be followed as any edit is. 409 where the weights are there."""
-    return accepted(RebuildRequest(rebuild=number), replica, response, by, idempotency_key)
+    return accepted(RebuildRequest(rebuild=number), replica, queueing)

@@ -1,7 +1,5 @@
 """A bench on the demo model that is cheap: two methods, three steps, second moments of a few key vectors."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """`errata bench`, as it is typed."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from xml.etree import ElementTree

@@ -1,7 +1,5 @@
 """What the authors publish: their figures beside ours, and their data sets from a server."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Iterator

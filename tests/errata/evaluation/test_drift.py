@@ -1,7 +1,5 @@
 """Drift, against a plain loop over the tokens of each text."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Means and their intervals, on numbers that were worked out apart."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

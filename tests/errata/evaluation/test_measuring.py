@@ -1,7 +1,5 @@
 """The metrics, on cases whose outcome follows from what a model knows, or is worked out from its logits."""
 
-from __future__ import annotations
-
 import json
 import math
 

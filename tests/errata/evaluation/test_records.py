@@ -1,7 +1,5 @@
 """CounterFact and zsRE records as facts and cases, and what is said of bad ones."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 

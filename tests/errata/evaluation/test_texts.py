@@ -1,7 +1,5 @@
 """Generated texts: how they are sampled, and what is measured of them."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """Checkpoints of each architecture on disk, random updates of them, and what a network makes of a prompt."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

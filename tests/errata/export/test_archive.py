@@ -1,7 +1,5 @@
 """The tar as others read it, its size beforehand, and files that change while it is sent."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 from pathlib import Path

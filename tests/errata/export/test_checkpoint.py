@@ -1,7 +1,5 @@
 """The merged checkpoint, unpacked and loaded as any other."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The adapter, in the hands of PEFT."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Exported versions in vLLM, which has an environment of its own: it is too large, and too particular, for this one."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

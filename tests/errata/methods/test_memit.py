@@ -1,7 +1,5 @@
 """MEMIT on real models of both architectures, through the library's public functions."""
 
-from __future__ import annotations
-
 import contextlib
 
 import pytest

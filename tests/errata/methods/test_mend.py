@@ -1,7 +1,5 @@
 """MEND: the gradient's terms, the network that they go through, its training, and what becomes of it in an edit."""
 
-from __future__ import annotations
-
 import json
 import sys
 from functools import partial

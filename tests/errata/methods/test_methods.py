@@ -1,7 +1,5 @@
 """The editing methods on real models: what they share, and for each the property that no other one has."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Sequence
 from typing import Any, get_args

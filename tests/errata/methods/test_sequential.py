@@ -1,7 +1,5 @@
 """Edits in a row: rebuilt from the base each time, or each on top of the others."""
 
-from __future__ import annotations
-
 import copy
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The update of a layer: the same by either way of solving, from a factor that is computed once and kept."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

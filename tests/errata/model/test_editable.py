@@ -1,7 +1,5 @@
 """Loading, identity and the swap by reference."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

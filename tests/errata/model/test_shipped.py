@@ -1,7 +1,5 @@
 """Models that come with Errata are found by name, with what belongs to them."""
 
-from __future__ import annotations
-
 from errata.demo import MODEL_FOLDER, shipped
 from errata.model.shipped import Shipped, shipped as found, shipped_checkpoint
 

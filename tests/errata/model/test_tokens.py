@@ -1,7 +1,5 @@
 """Where the subject ends, at which targets are set and keys are read, and which tokenizers can tell."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

@@ -1,7 +1,5 @@
 """Second moments: their definition, a collection that is killed and goes on, and those that are published."""
 
-from __future__ import annotations
-
 import os
 import time
 from pathlib import Path

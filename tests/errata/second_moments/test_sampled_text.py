@@ -1,7 +1,5 @@
 """Second moments of a model that nobody gave a corpus for."""
 
-from __future__ import annotations
-
 from itertools import islice
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The target search: several facts about one subject, what is kept of a search, and memory that runs out."""
 
-from __future__ import annotations
-
 import dataclasses
 import subprocess
 import sys

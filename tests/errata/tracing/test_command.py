@@ -1,7 +1,5 @@
 """`errata trace`, as it is typed."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable

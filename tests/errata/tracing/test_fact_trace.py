@@ -1,7 +1,5 @@
 """Averages over facts, and the layers that they speak for."""
 
-from __future__ import annotations
-
 import json
 from statistics import fmean, stdev
 

@@ -1,7 +1,5 @@
 """Figures: files that can be opened, and say what they show."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from xml.etree import ElementTree
 

@@ -1,7 +1,5 @@
 """Traces of one prompt, held against runs of the whole model that restore one thing for one noise sample at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass

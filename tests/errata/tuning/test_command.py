@@ -1,7 +1,5 @@
 """`errata tune`, as it is typed."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

@@ -1,7 +1,5 @@
 """Engines over real models, in this process, with weight sets made for the tests."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Text out of tokens: whole characters, and no part of a stop text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import pytest

@@ -1,7 +1,5 @@
 """The loop: whatever joins and leaves, each sequence comes out as it would alone, under its own version."""
 
-from __future__ import annotations
-
 import itertools
 import threading
 import time

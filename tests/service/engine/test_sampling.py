@@ -1,7 +1,5 @@
 """Drawing: as often as the probabilities say, from the tokens that transformers would leave."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import replace
 

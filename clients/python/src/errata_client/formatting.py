@@ -3,45 +3,24 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from errata_client.records import (
-    Activation,
-    Edit,
-    Evaluation,
-    EvaluationResult,
-    FactChange,
-    FactName,
-    FactOutcome,
-    FactRecord,
-    Generation,
-    Job,
-    Metrics,
-    Miss,
-    MissedPrompt,
-    PastActivation,
-    Probe,
-    ProbesPut,
-    Pruned,
-    StoredFact,
-    Trace,
-    Version,
-)
+from errata_client import records
 from errata_client.tables import GAP, cell, pairs, table
 from errata_client.versions import Diff
 
 
-def format_job(job: Job) -> str:
+def format_job(job: records.Job) -> str:
     """Show an edit, an evaluation or a trace."""
     match job:
-        case Edit():
+        case records.Edit():
             return _format_edit(job)
-        case Evaluation():
+        case records.Evaluation():
             return _format_evaluation(job)
-        case Trace():
+        case records.Trace():
             return _format_trace(job)
     raise TypeError(f"{job.object} is no kind of job that is known here")
 
 
-def _format_edit(edit: Edit) -> str:
+def _format_edit(edit: records.Edit) -> str:
     """Show what came of an edit, what it replaces, and what its version lacks."""
     values: dict[str, object] = {"edit": edit.id, "status": edit.status}
     values |= {"rebuild": "yes"} if edit.rebuild else {"facts": edit.facts}
@@ -62,7 +41,7 @@ def _format_edit(edit: Edit) -> str:
     return "\n\n".join(parts)
 
 
-def format_outcomes(outcomes: Iterable[FactOutcome]) -> str:
+def format_outcomes(outcomes: Iterable[records.FactOutcome]) -> str:
     """Show a line for each fact."""
     header = ["fact", "subject", "relation", "object", "took", "before", "after", "paraphrases", "neighbors lost"]
     rows = [
@@ -75,18 +54,18 @@ def format_outcomes(outcomes: Iterable[FactOutcome]) -> str:
     return table(header, rows)
 
 
-def format_probes(probes: Iterable[Probe]) -> str:
+def format_probes(probes: Iterable[records.Probe]) -> str:
     """Show a line for each probe."""
     return table(["prompt", "answer"], [[probe.prompt, probe.answer] for probe in probes])
 
 
-def format_probes_put(put: ProbesPut) -> str:
+def format_probes_put(put: records.ProbesPut) -> str:
     """Show how many there are, and those that fail already."""
     said = f"{put.probes} probes; version {put.version}, which serves, fails {len(put.failing)} of them"
     return f"{said}\n\n{_missed_prompts(put.failing)}" if put.failing else said
 
 
-def format_versions(versions: Iterable[Version]) -> str:
+def format_versions(versions: Iterable[records.Version]) -> str:
     """Show a line for each version."""
     header = ["version", "parent", "status", "facts", "added", "changed", "retracted"]
     header += ["score", "efficacy", "specificity", "created", "names", "note"]
@@ -99,14 +78,14 @@ def format_versions(versions: Iterable[Version]) -> str:
     return table(header, rows)
 
 
-def format_version_tree(versions: Iterable[Version]) -> str:
+def format_version_tree(versions: Iterable[records.Version]) -> str:
     """Show a line for each version, below the one that it was made from; an only child stands right below its parent.
 
     One whose parent is not there any more stands by itself.
     """
     oldest_first = sorted(versions, key=lambda version: version.id)
     known = {version.id for version in oldest_first}
-    children: dict[int | None, list[Version]] = defaultdict(list)
+    children: dict[int | None, list[records.Version]] = defaultdict(list)
     for version in oldest_first:
         children[version.parent if version.parent in known else None].append(version)
 
@@ -128,7 +107,7 @@ def format_version_tree(versions: Iterable[Version]) -> str:
     return "\n".join(lines)
 
 
-def format_version(version: Version) -> str:
+def format_version(version: records.Version) -> str:
     """Show all about one version, with its layers."""
     values: dict[str, object] = {"version": version.id, "status": _status(version), "names": _names(version)}
     for name in ("parent", "edit", "by", "method", "facts", "added", "changed", "retracted"):
@@ -146,14 +125,14 @@ def format_version(version: Version) -> str:
     return f"{pairs(values)}\n\n{table(['layer', 'rank', 'norm', 'relative norm'], rows)}"
 
 
-def _format_evaluation(evaluation: Evaluation) -> str:
+def _format_evaluation(evaluation: records.Evaluation) -> str:
     """Show the status of an evaluation, and each metric with its interval."""
     values: dict[str, object] = {"evaluation": evaluation.id, "status": evaluation.status}
     values |= {"version": evaluation.version, "records": evaluation.records, "note": evaluation.note}
     return _with_result(values, evaluation.result)
 
 
-def format_evaluations(evaluations: Iterable[Evaluation]) -> str:
+def format_evaluations(evaluations: Iterable[records.Evaluation]) -> str:
     """Show a line for each evaluation."""
     header = ["evaluation", "status", "version", "records", "score", "efficacy", "specificity", "created", "note"]
     rows = []
@@ -164,7 +143,7 @@ def format_evaluations(evaluations: Iterable[Evaluation]) -> str:
     return table(header, rows)
 
 
-def _format_trace(trace: Trace) -> str:
+def _format_trace(trace: records.Trace) -> str:
     """Show the status of a trace, and the gist of it."""
     values: dict[str, object] = {"trace": trace.id, "status": trace.status}
     values |= {"facts": trace.facts} if trace.prompt is None else {"prompt": trace.prompt, "subject": trace.subject}
@@ -176,7 +155,7 @@ def _format_trace(trace: Trace) -> str:
     return pairs(values | {"figures": ", ".join(trace.figures) or None, "note": trace.note})
 
 
-def format_traces(traces: Iterable[Trace]) -> str:
+def format_traces(traces: Iterable[records.Trace]) -> str:
     """Show a line for each trace."""
     header = ["trace", "status", "facts", "prompt", "subject", "layers", "created", "note"]
     rows = []
@@ -186,12 +165,12 @@ def format_traces(traces: Iterable[Trace]) -> str:
     return table(header, rows)
 
 
-def format_facts(facts: Iterable[StoredFact]) -> str:
+def format_facts(facts: Iterable[records.StoredFact]) -> str:
     """Show a line for each fact."""
     return table(["fact", "subject", "relation", "object"], [[f.id, f.subject, f.relation, f.object] for f in facts])
 
 
-def format_fact(fact: FactRecord) -> str:
+def format_fact(fact: records.FactRecord) -> str:
     """Show all about one fact, with what became of it."""
     values: dict[str, object] = {"fact": fact.id}
     for name in ("subject", "relation", "object", "replaced", "edit", "by", "at"):
@@ -212,13 +191,13 @@ def format_diff(diff: Diff) -> str:
     return f"{counts}\n\n{_changes(changes)}" if changes else counts
 
 
-def format_generation(generation: Generation) -> str:
+def format_generation(generation: records.Generation) -> str:
     """Show a line for each prompt, with the version that continued it."""
     rows = [[c.prompt, c.text, c.finish_reason, str(generation.version)] for c in generation.data]
     return table(["prompt", "text", "finish", "version"], rows)
 
 
-def format_activation(activation: Activation) -> str:
+def format_activation(activation: records.Activation) -> str:
     """Show what serves now, and on which replicas."""
     said = f"version {activation.active} serves; before it was {cell(activation.previous)}"
     if not activation.replicas:
@@ -227,7 +206,7 @@ def format_activation(activation: Activation) -> str:
     return f"{said}\n\n{table(['replica', 'version', 'swap ms'], rows)}"
 
 
-def format_activations(activations: Iterable[PastActivation]) -> str:
+def format_activations(activations: Iterable[records.PastActivation]) -> str:
     """Show a line for each activation."""
     rows = [[a.id, a.active, a.previous, a.at, a.who, a.by] for a in activations]
     return table(["number", "version", "before", "at", "who", "by"], rows)
@@ -238,44 +217,44 @@ def format_aliases(aliases: Mapping[str, int]) -> str:
     return table(["version", "name"], [[number, name] for name, number in aliases.items()])
 
 
-def format_pruned(pruned: Pruned) -> str:
+def format_pruned(pruned: records.Pruned) -> str:
     """Show a line for each version, and all of them together."""
     rows: list[list[object]] = [[str(dropped.version), dropped.bytes] for dropped in pruned.dropped]
     return table(["dropped", "bytes"], [*rows, ["together", pruned.bytes]])
 
 
-def _miss(miss: Miss) -> str:
+def _miss(miss: records.Miss) -> str:
     return f"missed {miss.figure}:\n{_missed_prompts(miss.prompts)}"
 
 
-def _missed_prompts(prompts: Iterable[MissedPrompt]) -> str:
+def _missed_prompts(prompts: Iterable[records.MissedPrompt]) -> str:
     rows = [[one.prompt, one.expected, one.said, one.fact] for one in prompts]
     return table(["prompt", "expected", "said", "fact"], rows)
 
 
-def _status(version: Version) -> str:
+def _status(version: records.Version) -> str:
     return f"{version.status}, dropped" if version.dropped else version.status
 
 
-def _names(version: Version) -> str | None:
+def _names(version: records.Version) -> str | None:
     return ", ".join(version.aliases) or None
 
 
-def _changes(changes: Iterable[FactChange]) -> str:
+def _changes(changes: Iterable[records.FactChange]) -> str:
     rows = [[change.change, change.id, change.subject, change.relation, _objects(change)] for change in changes]
     return table(["change", "fact", "subject", "relation", "object"], rows)
 
 
-def _objects(change: FactChange) -> str:
+def _objects(change: records.FactChange) -> str:
     """Return the object of a fact, with an arrow where another took its place."""
     return " -> ".join(text for text in (change.before, change.after) if text is not None)
 
 
-def _alike(group: Iterable[FactName]) -> str:
+def _alike(group: Iterable[records.FactName]) -> str:
     return ", ".join(cell(f"{fact.subject} | {fact.relation} | {fact.object} ({fact.id})") for fact in group)
 
 
-def _with_result(values: Mapping[str, object], result: EvaluationResult | None) -> str:
+def _with_result(values: Mapping[str, object], result: records.EvaluationResult | None) -> str:
     if result is None:
         return pairs(values)
     measured: dict[str, object] = {"drift": result.drift}
@@ -286,6 +265,6 @@ def _with_result(values: Mapping[str, object], result: EvaluationResult | None) 
     return f"{pairs({**values, **measured})}\n\n{estimates}"
 
 
-def _measured(metrics: Metrics | None) -> dict[str, object]:
+def _measured(metrics: records.Metrics | None) -> dict[str, object]:
     values = metrics.model_dump() if metrics else {}
     return {name.replace("_", " "): value for name, value in values.items() if value is not None}

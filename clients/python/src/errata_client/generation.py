@@ -14,19 +14,13 @@ from errata_client.transport import Transport
 
 
 class GeneratedToken(TokenEvent):
-    """One more token for prompt number `index`, and the version that generated it.
-
-    `text` is empty where a character is not whole yet, or where it may become a stop text.
-    """
+    """One more token, as `records.TokenEvent` tells."""
 
     kind: Literal["token"] = "token"
 
 
 class GenerationEnd(EndEvent):
-    """Prompt number `index` has ended. `text` is what was held back: all `text` together is the completion.
-
-    `finish_reason` is "stop" or "length".
-    """
+    """The end of a prompt, as `records.EndEvent` tells. `finish_reason` is "stop" or "length"."""
 
     kind: Literal["end"] = "end"
 

@@ -5,19 +5,10 @@ import json
 from pathlib import Path
 from typing import get_args
 
+from errata_client import formatting
 from errata_client.client import Errata
 from errata_client.commands.command import argument, command
 from errata_client.commands.output import show, show_all
-from errata_client.formatting import (
-    format_activation,
-    format_activations,
-    format_aliases,
-    format_diff,
-    format_pruned,
-    format_version,
-    format_version_tree,
-    format_versions,
-)
 from errata_client.options import ExportFormat
 
 NAME = argument("name", metavar="NAME")
@@ -26,12 +17,14 @@ NUMBER = argument("number", type=int, metavar="N")
 
 @command("list the versions", argument("--tree", action="store_true", help="draw which was made from which"))
 def versions(client: Errata, arguments: argparse.Namespace) -> None:
-    show_all(arguments, client.versions(), format_version_tree if arguments.tree else format_versions)
+    show_all(
+        arguments, client.versions(), formatting.format_version_tree if arguments.tree else formatting.format_versions
+    )
 
 
 @command("show one version", NUMBER)
 def version(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.version(arguments.number), format_version)
+    show(arguments, client.version(arguments.number), formatting.format_version)
 
 
 @command(
@@ -40,12 +33,12 @@ def version(client: Errata, arguments: argparse.Namespace) -> None:
     argument("after", type=int, metavar="B"),
 )
 def diff(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.diff(arguments.before, arguments.after), format_diff)
+    show(arguments, client.diff(arguments.before, arguments.after), formatting.format_diff)
 
 
 @command("serve a version", NUMBER)
 def activate(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.activate(arguments.number), format_activation)
+    show(arguments, client.activate(arguments.number), formatting.format_activation)
 
 
 @command(
@@ -53,23 +46,23 @@ def activate(client: Errata, arguments: argparse.Namespace) -> None:
     argument("--to", type=int, metavar="N", help="serve this version; 0 is the base model"),
 )
 def rollback(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.rollback(arguments.to), format_activation)
+    show(arguments, client.rollback(arguments.to), formatting.format_activation)
 
 
 @command("list which version served when")
 def activations(client: Errata, arguments: argparse.Namespace) -> None:
-    show_all(arguments, client.activations(), format_activations)
+    show_all(arguments, client.activations(), formatting.format_activations)
 
 
 @command("list the names of versions")
 def aliases(client: Errata, arguments: argparse.Namespace) -> None:
     found = client.aliases()
-    print(json.dumps(found) if arguments.json else format_aliases(found))
+    print(json.dumps(found) if arguments.json else formatting.format_aliases(found))
 
 
 @command("let a name stand for a version", NAME, NUMBER)
 def alias(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.name_version(arguments.name, arguments.number), format_version)
+    show(arguments, client.name_version(arguments.name, arguments.number), formatting.format_version)
 
 
 @command("take a name away", NAME)
@@ -83,7 +76,7 @@ def unalias(client: Errata, arguments: argparse.Namespace) -> None:
     argument("--dry-run", action="store_true", help="only tell what would be dropped"),
 )
 def prune(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.prune(arguments.keep_last, dry_run=arguments.dry_run), format_pruned)
+    show(arguments, client.prune(arguments.keep_last, dry_run=arguments.dry_run), formatting.format_pruned)
 
 
 @command(

@@ -5,8 +5,6 @@ unknown field is refused (`Given`). A client reads answers tolerantly: what a ne
 (`record.model_extra`), and a word that it does not know is a word all the same (`OpenEnum`).
 """
 
-from __future__ import annotations
-
 import math
 from enum import StrEnum
 from typing import Annotated, Any, Generic, Self, TypeVar

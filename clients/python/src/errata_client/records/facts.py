@@ -1,7 +1,5 @@
 """Facts as versions hold them, how they change from version to version, and how they took."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Generation: completions, whole and token by token."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from pydantic import Field, WithJsonSchema

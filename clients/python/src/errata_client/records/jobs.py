@@ -1,7 +1,5 @@
 """Jobs: edits, evaluations and traces on their way from a request to what comes of it."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Annotated, Literal
 

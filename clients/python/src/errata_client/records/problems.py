@@ -1,7 +1,5 @@
 """Problems: what went wrong with a request or a job (RFC 9457), and what a rejected version lacks."""
 
-from __future__ import annotations
-
 from pydantic import ConfigDict
 
 from errata_client.records.base import Record

@@ -1,7 +1,5 @@
 """Versions, which of them serves, and the model that they are versions of."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 
