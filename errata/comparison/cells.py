@@ -36,23 +36,16 @@ OnProgress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One measurement.
+    """One measurement."""
 
-    Attributes:
-        metrics: of each record, those of `errata.evaluation.METRICS` that one record has.
-        drift: KL(base || edited) after unrelated prompts, in nats.
-        perplexities: of running text by the base and by the edited model, where there was any to measure on.
-        norms: of the update of each layer, over the norm of the base's matrix.
-        seconds: that the build took; 0 for the unedited model.
-        failed: why there is no edited model, and so no figure; None where there is one.
-    """
-
+    # of each record, those of `errata.evaluation.METRICS` that one record has
     metrics: tuple[Mapping[str, float], ...] = ()
-    drift: float | None = None
+    drift: float | None = None  # KL(base || edited) after unrelated prompts, in nats
+    # of running text by the base and by the edited model, where there was any to measure on
     perplexities: tuple[float, float] | None = None
-    norms: Mapping[int, float] | None = None
-    seconds: float = 0.0
-    failed: str | None = None
+    norms: Mapping[int, float] | None = None  # of the update of each layer, over the norm of the base's matrix
+    seconds: float = 0.0  # that the build took; 0 for the unedited model
+    failed: str | None = None  # why there is no edited model, and so no figure; None where there is one
 
     @property
     def estimates(self) -> dict[str, Estimate]:

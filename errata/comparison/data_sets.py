@@ -26,19 +26,13 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Records of one form, each of which asks something else.
-
-    Attributes:
-        source: where they are from.
-        documents: texts whose words are weighed for consistency; empty where it cannot be measured.
-        left_out: how many records there were beside these, which ask what an earlier one asks.
-    """
+    """Records of one form, each of which asks something else."""
 
     name: DataSetName
-    source: str
+    source: str  # where they are from
     records: tuple[Record, ...]
-    documents: tuple[str, ...]
-    left_out: int
+    documents: tuple[str, ...]  # texts whose words are weighed for consistency; empty where it cannot be measured
+    left_out: int  # how many records there were beside these, which ask what an earlier one asks
 
     @classmethod
     def of(cls, name: DataSetName | None, source: str, records: Sequence[Record], documents: Iterable[str]) -> DataSet:

@@ -18,18 +18,13 @@ def slices_for(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One measurement: a method, None for the unedited model, on one slice of the records, edited in at once.
-
-    Attributes:
-        slice: number of the slice, from 0.
-        slices: how many there are of that size.
-    """
+    """One measurement: a method, None for the unedited model, on one slice of the records, edited in at once."""
 
     method: str | None
     hyperparameters: Hyperparameters | None
     records: tuple[Record, ...]
-    slice: int
-    slices: int
+    slice: int  # number of the slice, from 0
+    slices: int  # how many there are of that size
 
     def __str__(self) -> str:
         number = len(self.records)
@@ -39,16 +34,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that a comparison measures.
-
-    Attributes:
-        methods: by name, what each edits with.
-        slices: of each number of edits, ascending: on how many slices it is measured.
-    """
+    """All that a comparison measures."""
 
     data: DataSet
-    methods: Mapping[str, Hyperparameters]
-    slices: Mapping[int, int]
+    methods: Mapping[str, Hyperparameters]  # by name, what each edits with
+    slices: Mapping[int, int]  # of each number of edits, ascending: on how many slices it is measured
 
     @property
     def records(self) -> tuple[Record, ...]:

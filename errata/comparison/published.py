@@ -15,17 +15,12 @@ _METRICS = ("score", "efficacy", "generalization", "specificity", "fluency", "co
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """One row of a published table.
-
-    Attributes:
-        metrics: by the title of its column, a hundred times what Errata measures, as printed.
-        seconds: that the edit took the authors, where they say.
-    """
+    """One row of a published table."""
 
     method: str
     edits: int
-    metrics: Mapping[str, float]
-    seconds: float | None
+    metrics: Mapping[str, float]  # by the title of its column, a hundred times what Errata measures, as printed
+    seconds: float | None  # that the edit took the authors, where they say
     source: str
 
 

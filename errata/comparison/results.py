@@ -37,24 +37,16 @@ COLUMNS: Mapping[DataSetName, Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One method at one number of edits, over all its slices.
+    """One method at one number of edits, over all its slices."""
 
-    Attributes:
-        method: None for the unedited model, whose `edits` are the records that it was measured on.
-        estimates: of the metrics, over the records of all slices.
-        drift, seconds: means over slices; None for the unedited model.
-        norms: of each layer's update, over the base's matrix, mean over slices.
-        failures: what became of the slices that have no figures.
-    """
-
-    method: str | None
+    method: str | None  # None for the unedited model, whose `edits` are the records that it was measured on
     edits: int
     slices: int
-    estimates: Mapping[str, Estimate]
-    drift: float | None
-    seconds: float | None
-    norms: Mapping[int, float]
-    failures: tuple[str, ...]
+    estimates: Mapping[str, Estimate]  # of the metrics, over the records of all slices
+    drift: float | None  # mean over slices; None for the unedited model
+    seconds: float | None  # the same
+    norms: Mapping[int, float]  # of each layer's update, over the base's matrix, mean over slices
+    failures: tuple[str, ...]  # what became of the slices that have no figures
 
     @classmethod
     def of(cls, step: Step, cells: Sequence[Cell]) -> Row:

@@ -30,17 +30,12 @@ def drift(model: EditableModel, weights: Mapping[int, Tensor], prompts: Sequence
 
 @dataclass(frozen=True, slots=True)
 class ProseDrift:
-    """The difference between an edited model and its base on running text.
+    """The difference between an edited model and its base on running text."""
 
-    Attributes:
-        kl: KL(base || edited) of the next token in nats, over all places of a text, then over texts.
-        perplexity_before: of the base: exp of the mean negative log probability of all tokens but each text's first.
-        perplexity_after: of the edited model.
-    """
-
-    kl: Estimate
+    kl: Estimate  # KL(base || edited) of the next token in nats, over all places of a text, then over texts
+    # of the base: exp of the mean negative log probability of all tokens but each text's first
     perplexity_before: float
-    perplexity_after: float
+    perplexity_after: float  # of the edited model
 
 
 @torch.no_grad()

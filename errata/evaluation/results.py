@@ -69,19 +69,12 @@ class CaseResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The measurements of an edited model.
+    """The measurements of an edited model."""
 
-    Attributes:
-        results: of each case, in their order.
-        estimates: of those of METRICS that could be measured, over the cases that have them.
-        drift: KL(base || edited) after unrelated prompts, in nats.
-        prose: the same at every place of running texts, and perplexities, where they were asked for.
-    """
-
-    results: tuple[CaseResult, ...] = field(repr=False)
-    estimates: dict[str, Estimate]
-    drift: float
-    prose: ProseDrift | None
+    results: tuple[CaseResult, ...] = field(repr=False)  # of each case, in their order
+    estimates: dict[str, Estimate]  # of those of METRICS that could be measured, over the cases that have them
+    drift: float  # KL(base || edited) after unrelated prompts, in nats
+    prose: ProseDrift | None  # the same at every place of running texts, and perplexities, where they were asked for
 
     def mean(self, name: str) -> float | None:
         """Return the mean of one of METRICS; None if it was not measured."""

@@ -10,27 +10,19 @@ from errata.evaluation.results import CaseResult, Evaluation
 
 @dataclass(frozen=True, slots=True)
 class Taking:
-    """One fact's probabilities and answers before and after an edit, which show if it took.
-
-    Attributes:
-        probability_before: of the new object after the edited prompt, by the base; exp of the mean log probability of
-            its tokens.
-        probability_after: the same by the edited model.
-        was_answer: whether the base would have said it already.
-        is_answer: whether the edited model says it: the fact took.
-        paraphrases_before: the share of paraphrases after which the base would have said it; None without any.
-        paraphrases_after: the share after which the edited model says it.
-    """
+    """One fact's probabilities and answers before and after an edit, which show if it took."""
 
     case_id: int | str | None
     prompt: str
     object: str
+    # of the new object after the edited prompt, by the base; exp of the mean log probability of its tokens
     probability_before: float
-    probability_after: float
-    was_answer: bool
-    is_answer: bool
+    probability_after: float  # the same by the edited model
+    was_answer: bool  # whether the base would have said it already
+    is_answer: bool  # whether the edited model says it: the fact took
+    # the share of paraphrases after which the base would have said it; None without any
     paraphrases_before: float | None
-    paraphrases_after: float | None
+    paraphrases_after: float | None  # the share after which the edited model says it
 
 
 def facts_that_took(before: Evaluation, after: Evaluation) -> list[Taking]:

@@ -20,19 +20,13 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """The place of a tensor in a file.
-
-    Attributes:
-        dtype: as safetensors names it, `BF16` for instance.
-        start: the file's byte at which it begins.
-        num_bytes: how many it takes.
-    """
+    """The place of a tensor in a file."""
 
     name: str
-    dtype: str
+    dtype: str  # as safetensors names it, `BF16` for instance
     shape: tuple[int, ...]
-    start: int
-    num_bytes: int
+    start: int  # the file's byte at which it begins
+    num_bytes: int  # how many it takes
 
 
 def stored_tensors(path: Path) -> list[StoredTensor]:

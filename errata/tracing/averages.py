@@ -26,16 +26,11 @@ NORMAL_QUANTILE = 1.96  # of a two-sided interval of 95 %
 
 @dataclass(frozen=True, slots=True)
 class Average:
-    """A mean over facts for each layer.
+    """A mean over facts for each layer."""
 
-    Attributes:
-        num_facts: how many facts have a value.
-        mean: by layer.
-        half_width: of the mean's 95 % interval, by layer: 1.96 standard errors over facts. Empty for fewer than two.
-    """
-
-    num_facts: int
-    mean: tuple[float, ...]
+    num_facts: int  # how many facts have a value
+    mean: tuple[float, ...]  # by layer
+    # of the mean's 95 % interval, by layer: 1.96 standard errors over facts. Empty for fewer than two.
     half_width: tuple[float, ...]
 
     @classmethod

@@ -30,37 +30,24 @@ WIDEST_WINDOW = 10
 
 @dataclass(frozen=True, eq=False)
 class PromptTrace:
-    """Probabilities of the answer's first token, all of them means over the corrupted runs.
+    """Probabilities of the answer's first token, all of them means over the corrupted runs."""
 
-    Attributes:
-        model: name of the model.
-        digest: its `EditableModel.digest`.
-        prompt: what was traced, with the answer's token.
-        tokens: the prompt's tokens as texts, S of them.
-        answer: the answer's token as text.
-        noise: how the subject was corrupted.
-        window: how many layers of MLP or attention outputs are restored together.
-        clean: the probability in the clean run.
-        is_likeliest: whether the answer's token is the likeliest one there.
-        corrupted: the probability with nothing restored.
-        restored: for each kind (S, num_layers), float32, in main memory: with the token's hidden state restored that
-            leaves the layer; or the token's MLP (attention) outputs in a window of layers around it.
-        severed: (num_layers + 1,), float32: with the hidden state of the subject's last token restored that enters the
-            layer (the last entry: that leaves the last layer), while nothing, its MLP outputs or its attention
-            outputs stay as they are in the corrupted run, in this layer and all later ones.
-    """
-
-    model: str
-    digest: str
-    prompt: TracedPrompt
-    tokens: tuple[str, ...]
-    answer: str
-    noise: Noise
-    window: int
-    clean: float
-    is_likeliest: bool
-    corrupted: float
+    model: str  # name of the model
+    digest: str  # its `EditableModel.digest`
+    prompt: TracedPrompt  # what was traced, with the answer's token
+    tokens: tuple[str, ...]  # the prompt's tokens as texts, S of them
+    answer: str  # the answer's token as text
+    noise: Noise  # how the subject was corrupted
+    window: int  # how many layers of MLP or attention outputs are restored together
+    clean: float  # the probability in the clean run
+    is_likeliest: bool  # whether the answer's token is the likeliest one there
+    corrupted: float  # the probability with nothing restored
+    # for each kind (S, num_layers), float32, in main memory: with the token's hidden state restored that leaves the
+    # layer; or the token's MLP (attention) outputs in a window of layers around it
     restored: Mapping[Kind, Tensor]
+    # (num_layers + 1,), float32: with the hidden state of the subject's last token restored that enters the layer (the
+    # last entry: that leaves the last layer), while nothing, its MLP outputs or its attention outputs stay as they are
+    # in the corrupted run, in this layer and all later ones
     severed: Mapping[Severing, Tensor]
 
     def effects(self, kind: Kind) -> Tensor:

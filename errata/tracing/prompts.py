@@ -12,20 +12,13 @@ from errata.model.tokens import target_ids, with_subject
 
 @dataclass(frozen=True, slots=True)
 class TracedPrompt:
-    """A prompt as tokens.
+    """A prompt as tokens."""
 
-    Attributes:
-        template: the prompt with `{}` where the subject stands.
-        subject: what the prompt is about.
-        token_ids: of the prompt with the subject in it.
-        subject_tokens: the places of the subject's tokens in it.
-        answer_id: first token of the expected answer; None stands for the token that the model itself finds likeliest.
-    """
-
-    template: str
-    subject: str
-    token_ids: tuple[int, ...]
-    subject_tokens: range
+    template: str  # the prompt with `{}` where the subject stands
+    subject: str  # what the prompt is about
+    token_ids: tuple[int, ...]  # of the prompt with the subject in it
+    subject_tokens: range  # the places of the subject's tokens in it
+    # first token of the expected answer; None stands for the token that the model itself finds likeliest
     answer_id: int | None = None
 
     @classmethod

@@ -16,33 +16,22 @@ MODULES: tuple[Module, ...] = ("mlp", "attention")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A recorded run of rows of S tokens through all blocks.
+    """A recorded run of rows of S tokens through all blocks."""
 
-    Attributes:
-        entering: hidden states that enter each block, and those that leave the last one: num_layers + 1 tensors
-            (rows, S, d_model).
-        outputs: what the MLPs and the attentions give: for each a tensor (rows, S, d_model) by layer.
-        next_token: probabilities of the token after each row, (rows, vocabulary), float32.
-    """
-
+    # hidden states that enter each block, and those that leave the last one: num_layers + 1 tensors (rows, S, d_model)
     entering: Sequence[Tensor]
+    # what the MLPs and the attentions give: for each a tensor (rows, S, d_model) by layer
     outputs: Mapping[Module, Sequence[Tensor]]
-    next_token: Tensor
+    next_token: Tensor  # probabilities of the token after each row, (rows, vocabulary), float32
 
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Vectors that stand in for n of those that a module gives.
+    """Vectors that stand in for n of those that a module gives."""
 
-    Attributes:
-        rows: their rows, (n,).
-        tokens: their tokens, (n,).
-        values: the vectors, (n, d_model).
-    """
-
-    rows: Tensor
-    tokens: Tensor
-    values: Tensor
+    rows: Tensor  # their rows, (n,)
+    tokens: Tensor  # their tokens, (n,)
+    values: Tensor  # the vectors, (n, d_model)
 
 
 @torch.no_grad()

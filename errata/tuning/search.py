@@ -77,15 +77,11 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The proposal of a search.
-
-    Attributes:
-        trials: all that was tried to find it, on the records to choose on.
-        report: the proposal first, then the settings that the model was edited with so far, if any, on other records.
-    """
+    """The proposal of a search."""
 
     chosen: MemitHyperparameters
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...]  # all that was tried to find it, on the records to choose on
+    # the proposal first, then the settings that the model was edited with so far, if any, on other records
     report: tuple[Trial, ...]
 
 
