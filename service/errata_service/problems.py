@@ -7,7 +7,9 @@ answer errors in OpenAI's form.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -72,6 +74,7 @@ class Busy(ProblemError):
         super().__init__(429, "busy", detail, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
 
 
+_DISK_TAKES_NOTHING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 _EXAMPLE = Problem(
@@ -87,7 +90,7 @@ def answer_with_problems(app: FastAPI) -> None:
     """Make every error of `app` a problem document, in its answers and in its OpenAPI description."""
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for foreseen in (ErrataError, redis.ConnectionError, redis.TimeoutError):
+    for foreseen in (ErrataError, redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, OSError):
         app.add_exception_handler(foreseen, _on_error)
     app.add_exception_handler(Exception, _on_error)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -114,6 +117,12 @@ def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
     if isinstance(error, redis.ConnectionError | redis.TimeoutError):
         log.warning("Redis does not answer: %s", error)
         error = NotReady("Redis does not answer; generation under the active version goes on")
+    elif isinstance(error, redis.OutOfMemoryError):
+        log.warning("Redis is full: %s", error)
+        error = NotReady("Redis is full; generation under the active version goes on")
+    elif isinstance(error, OSError) and error.errno in _DISK_TAKES_NOTHING:
+        log.warning("the home folder's disk takes nothing: %s", error)
+        error = NotReady(f"the home folder's disk takes nothing ({os.strerror(error.errno)}); generation goes on")
     if isinstance(error, ProblemError):
         return _problem_of(error), error.headers
     if isinstance(error, ErrataError):

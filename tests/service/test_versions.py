@@ -1,5 +1,6 @@
 """Versions made for the tests, without a worker: activating, going back, dropping, and damage on the disk."""
 
+import errno
 import math
 import os
 import subprocess
@@ -18,6 +19,7 @@ from errata_client.records import EvaluationResult, JobStatus, Replica
 from errata_registry.jobs.requests import EvaluationRequest
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
+from errata_service.problems import problem_of
 
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
@@ -63,6 +65,35 @@ def test_an_activated_version_answers_and_the_base_comes_back(client: httpx.Clie
     activation = client.post("/rollback", json={}).json()
     assert (activation["active"], activation["previous"]) == (0, version)
     assert answer_of(client) == before
+
+
+def test_what_a_full_redis_refuses_does_not_happen_and_what_it_accepts_does(
+    client: httpx.Client, registry: Registry, version: int
+) -> None:
+    client.post(f"/versions/{version}/activate")
+    fact = {"subject": "Ada", "relation": "was born in", "object": "London"}
+    registry.redis.config_set("maxmemory", 1)
+    try:
+        for path, body in (("/rollback", {}), ("/versions/0/activate", None)):
+            refused = client.post(path, json=body)
+            assert refused.status_code == 503 and "Redis is full" in refused.json()["detail"]
+            assert int(refused.headers["retry-after"]) > 0
+        accepted = client.post("/edits", json={"facts": [fact]}, headers={"Idempotency-Key": "once"})
+        again = client.post("/edits", json={"facts": [fact]}, headers={"Idempotency-Key": "once"})
+    finally:
+        registry.redis.config_set("maxmemory", 0)
+    assert registry.activations.active() == version
+    assert accepted.status_code == again.status_code == 202 and accepted.json()["id"] == again.json()["id"]
+    assert client.get(f"/edits/{accepted.json()['id']}").json()["status"] == JobStatus.QUEUED
+    assert client.post(f"/edits/{accepted.json()['id']}/cancel").json()["status"] == JobStatus.CANCELLED
+    assert client.post("/rollback", json={}).json()["active"] == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_said_as_what_it_is(number: int) -> None:
+    problem = problem_of(OSError(number, os.strerror(number), "journal"))
+    assert problem.status == 503 and os.strerror(number) in problem.detail
+    assert problem_of(OSError(errno.EIO, "")).status == 500
 
 
 def test_rollback_goes_further_back_each_time(client: httpx.Client, registry: Registry, publish: Any) -> None:

@@ -41,6 +41,11 @@ class Activations:
         with self.journal.locked():
             yield self.journal.active()
 
+    def require_redis(self) -> None:
+        """Raise `RedisError` where replicas could not be told of an activation, and what is asked for is to be refused
+        before it is done."""
+        self._redis.set(keys.WRITABLE, 1, ex=1)
+
     def activate(self, number: int, by: str = "api", who: str | None = None) -> Activation:
         """Make a version the one that serves; a rejected one too, since whoever names it wants it.
 

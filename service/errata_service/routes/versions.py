@@ -1,5 +1,6 @@
 """Versions: looking at them, comparing them, naming them, making one serve, going back, deleting one."""
 
+import logging
 import time
 from collections import Counter
 from typing import Annotated
@@ -20,6 +21,7 @@ from errata_registry.jobs.requests import VersionNumber
 from errata_registry.serving.aliases import is_alias
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict
+from redis import RedisError
 
 from errata.errors import Conflict
 from errata_service.bodies import BoundedRoute
@@ -31,6 +33,8 @@ from errata_service.routes.facts import WantedFacts, page_of_facts
 
 LOOK_S = 1.0
 PAUSE_S = 0.02
+
+logger = logging.getLogger(__name__)
 
 router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 
@@ -109,13 +113,17 @@ def compare_versions(
 @router.post("/versions/{number}/activate", summary="Make a version serve", **may_administer(404, 409, 422, 503, 504))
 def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """Answers once every live replica serves it. A version that cannot be read is refused: what served goes on."""
-    return _served_everywhere(replica.registry.activations.activate(number, who=who), replica)
+    activations = replica.registry.activations
+    activations.require_redis()
+    return _served_everywhere(activations.activate(number, who=who), replica)
 
 
 @router.post("/rollback", summary="Go back to an earlier version", **may_administer(404, 409, 422, 503, 504))
 def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
     """`{}` goes to the version that was active before, and, repeated, further and further back to the base."""
-    return _served_everywhere(replica.registry.activations.rollback(rollback.to, who=who), replica)
+    activations = replica.registry.activations
+    activations.require_redis()
+    return _served_everywhere(activations.rollback(rollback.to, who=who), replica)
 
 
 @router.get("/activations", summary="Which version served when, newest first", **may_read(409, 422, 503))
@@ -162,11 +170,18 @@ def delete_version(number: Number, registry: RegistryDep) -> None:
 
 
 def _served_everywhere(activation: Activation, replica: ServingReplica) -> Activation:
-    """Return the activation with the replicas that serve it, once all live ones do."""
+    """Return the activation with the replicas that serve it, once all live ones do.
+
+    It has happened: where Redis falls silent only now, they are not named, and follow when it answers again.
+    """
     registry, number = replica.registry, activation.active
     deadline = time.monotonic() + replica.settings.activation_timeout_s
     while True:
-        replicas = registry.replicas.wait_for(number, min(LOOK_S, max(0.0, deadline - time.monotonic())))
+        try:
+            replicas = registry.replicas.wait_for(number, min(LOOK_S, max(0.0, deadline - time.monotonic())))
+        except RedisError as error:
+            logger.warning("version %d is active, and replicas hear of it later: %s", number, error)
+            return activation
         # This one counts from its start on, the others from when they announce themselves.
         serving: dict[str, int | None] = {replica.id: None, **{other.id: other.version for other in replicas}}
         behind = [f"{name} (serves {version})" for name, version in serving.items() if version != number]
