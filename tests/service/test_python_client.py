@@ -1,5 +1,6 @@
 """The Python client against a real service, with versions made for the tests: what it learns of facts and versions."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,7 @@ def test_the_command_line(
     serving: int,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("ERRATA_URL", str(client.base_url))
 
@@ -197,5 +199,17 @@ def test_the_command_line(
     place = next(place for place, line in enumerate(tree) if line.endswith(f"{serving} active 2 facts"))
     assert tree[place + 1 : place + 3] == [f"├── {without} ready 1 fact", f"└── {other} ready 2 facts production"]
     assert lines("unalias", "production") == []
-    assert lines("prune", "--keep-last", "1000", "--dry-run") == ["dropped bytes", "together 0"]
+    assert lines("prune", "--keep-last", "1000", "--dry-run") == ["would be dropped bytes", "together 0"]
+    assert lines("prune", "--keep-last", "1000") == ["dropped bytes", "together 0"]
     assert lines("activations")[1].split()[1:3] == [str(serving), "0"]
+
+    empty, one = tmp_path / "empty.jsonl", tmp_path / "one.jsonl"
+    empty.write_text("")
+    one.write_text(json.dumps({"prompt": "Ada lives in", "answer": "nowhere"}) + "\n")
+    assert lines("probes", "set", str(one))[0].startswith("1 probes; ")
+    with pytest.raises(SystemExit) as refused:
+        main(["probes", "set", str(empty)])
+    assert refused.value.code == 2 and "`probes clear` removes all" in capsys.readouterr().err
+    assert lines("probes", "list")[1:] == ["Ada lives in nowhere"]
+    assert lines("probes", "clear")[0].startswith("0 probes; ")
+    assert lines("probes", "list")[1:] == []

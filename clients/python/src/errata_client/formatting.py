@@ -217,10 +217,10 @@ def format_aliases(aliases: Mapping[str, int]) -> str:
     return table(["version", "name"], [[number, name] for name, number in aliases.items()])
 
 
-def format_pruned(pruned: records.Pruned) -> str:
-    """Show a line for each version, and all of them together."""
+def format_pruned(pruned: records.Pruned, *, is_dry_run: bool = False) -> str:
+    """Show a line for each version whose weights were dropped, or would be, and all of them together."""
     rows: list[list[object]] = [[str(dropped.version), dropped.bytes] for dropped in pruned.dropped]
-    return table(["dropped", "bytes"], [*rows, ["together", pruned.bytes]])
+    return table(["would be dropped" if is_dry_run else "dropped", "bytes"], [*rows, ["together", pruned.bytes]])
 
 
 def _miss(miss: records.Miss) -> str:

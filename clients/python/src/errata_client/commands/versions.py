@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -76,7 +77,8 @@ def unalias(client: Errata, arguments: argparse.Namespace) -> None:
     argument("--dry-run", action="store_true", help="only tell what would be dropped"),
 )
 def prune(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.prune(arguments.keep_last, dry_run=arguments.dry_run), formatting.format_pruned)
+    pruned = client.prune(arguments.keep_last, dry_run=arguments.dry_run)
+    show(arguments, pruned, partial(formatting.format_pruned, is_dry_run=arguments.dry_run))
 
 
 @command(
