@@ -29,7 +29,7 @@ from errata.errors import (
 )
 from errata.evaluation import Generation, Record
 from errata.evaluation.generation import require_room_for_texts
-from errata.facts import HALF_A_CHARACTER, MAX_FACTS, Fact, find_long_prompts, find_problems
+from errata.facts import HALF_A_CHARACTER, Fact, find_long_prompts, find_problems
 from errata.hyperparameters import Hyperparameters, TargetHyperparameters, unknown_to
 from errata.model import EditableModel
 from errata.model.room import find_overlong
@@ -125,7 +125,6 @@ def evaluation_request(posted: PostedEvaluation) -> AskedEvaluation:
         RequestValidationError: it has another form.
         ProblemError: it holds records that cannot be measured with, each of which is named.
     """
-    _refuse_too_many(posted, "records")
     request = _validated(EvaluationRequest, posted)
     if request.records is None:
         return AskedEvaluation(request, [])
@@ -159,7 +158,6 @@ def _validated_with_facts(kind: type[Asked], posted: Any) -> Asked:
     A malformed fact has a stand-in without fault, so that the others keep their numbers, and what they say of each
     other is told as well.
     """
-    _refuse_too_many(posted, "facts")
     facts: list[Fact] = []
     faults: list[dict[str, Any]] = []
     for index, one in enumerate(_listed(posted, "facts")):
@@ -196,13 +194,6 @@ def _place(fault: ErrorDetails) -> tuple[str | int, ...]:
         case "put_in":
             return ("retract", fault["ctx"]["index"])
     return fault["loc"]
-
-
-def _refuse_too_many(posted: Any, field: str) -> None:
-    """Count first: pydantic would look at all of them."""
-    if (count := len(_listed(posted, field))) > MAX_FACTS:
-        message = f"at most {MAX_FACTS} {field} are taken at once, got {count}"
-        raise RequestValidationError([{"type": "too_long", "loc": ("body", field), "msg": message}])
 
 
 def _listed(posted: Any, field: str) -> list[Any]:
