@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from errata_client.records import BASE_VERSION, ActivationEntry
+from errata_client.records.wordings import in_words
 
 from errata.errors import CorruptArtifact
 from errata.files import durable
@@ -46,7 +47,8 @@ class Journal:
             return ()
         whole_lines = content[: content.rfind(b"\n") + 1].splitlines()
         try:
-            entries = tuple(ActivationEntry.model_validate_json(line, extra="ignore") for line in whole_lines)
+            with in_words(ActivationEntry):
+                entries = tuple(ActivationEntry.model_validate_json(line, extra="ignore") for line in whole_lines)
         except ValueError as error:
             raise CorruptArtifact(f"the activation journal {self._path} cannot be read: {error}") from error
         self._read = state, entries
