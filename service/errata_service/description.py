@@ -46,11 +46,12 @@ def _description(app: FastAPI) -> dict[str, Any]:
     asks_for_keys = app.state.keys is not None
     for path, operations in schema["paths"].items():
         for operation in operations.values():
-            if not asks_for_keys:
-                operation.pop("security", None)
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _of_text(parameter["schema"])
             operation["responses"] = _responses(path, operation)
+            if not asks_for_keys:
+                operation.pop("security", None)
+                operation["responses"].pop("401", None)
     components = schema["components"]
     if not asks_for_keys:
         components.pop("securitySchemes", None)
@@ -99,8 +100,10 @@ def _common(operation: Mapping[str, Any]) -> Iterator[int]:
     """Yield the statuses of problems that an operation has for what it is, and not for what it does."""
     yield HTTPStatus.FORBIDDEN  # another site's page, or a host that is not known
     yield HTTPStatus.INTERNAL_SERVER_ERROR
-    if operation.get("security"):
+    if "security" in operation:
         yield HTTPStatus.UNAUTHORIZED
+        yield HTTPStatus.CONFLICT  # a file of the home folder is damaged
+        yield HTTPStatus.SERVICE_UNAVAILABLE  # Redis, the disk, or the model that is being loaded
     if "requestBody" in operation:
         yield HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         yield HTTPStatus.UNPROCESSABLE_ENTITY

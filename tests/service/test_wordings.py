@@ -2,17 +2,24 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, get_args
 
 import errata_client.records
 import errata_registry.jobs.requests
 import httpx
 import pytest
+from errata_cli.processes import environment
+from errata_client.records import ActivationEntry
 from errata_client.records.wordings import UNKNOWN_FORM, fault_of
 from errata_registry.jobs.requests import EditRequest
+from errata_registry.stored import read_record
 from pydantic_core import core_schema
 
+from errata.errors import CorruptArtifact
 from tests.service.conftest import NewSettings, Serve, until_ready
 
 FOREIGN = re.compile(
@@ -103,6 +110,23 @@ def test_a_body_that_is_not_sent_as_json(client: httpx.Client) -> None:
         assert answer.json()["errors"] == [
             {"pointer": "", "detail": "is not sent as JSON, with the header `Content-Type: application/json`"}
         ]
+
+
+def test_a_file_and_a_setting_are_told_of_in_the_same_words(tmp_path: Path, new_settings: NewSettings) -> None:
+    (tmp_path / "entry.json").write_text('{"active": "x", "previous": null, "at": "then"}')
+    with pytest.raises(CorruptArtifact) as caught:
+        read_record(tmp_path / "entry.json", ActivationEntry, "the entry")
+    assert str(caught.value) == (
+        "the entry cannot be read: active: must be a whole number; previous: must be a whole number, not null; "
+        "at: must be a time such as 2026-01-31T12:00:00Z; by: is required"
+    )
+    environ = {**environment(new_settings()), "ERRATA_PORT": "none", "ERRATA_DTYPE": "bfloat"}
+    ended = subprocess.run([sys.executable, "-m", "errata_service"], env=environ, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.strip() == (
+        "error: a setting is wrong: dtype: is not known; there are float32, bfloat16, float16; "
+        "did you mean `bfloat16`?; port: must be a whole number"
+    )
 
 
 def test_no_route_tells_of_anything_in_foreign_words(serve: Serve, new_settings: NewSettings) -> None:

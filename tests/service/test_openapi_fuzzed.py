@@ -1,0 +1,36 @@
+"""schemathesis asks a service for everything that its description allows, and for much that it does not."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from errata_registry.api_keys import Scope, new_key
+
+from tests.service.conftest import NewSettings, Serve, until_ready
+
+FUZZING = Path(__file__).parent / "fuzzing"
+
+
+def test_the_service_does_what_its_description_says(serve: Serve, new_settings: NewSettings, tmp_path: Path) -> None:
+    key, line = new_key("fuzz", list(Scope))
+    (tmp_path / "keys").write_text(line + "\n")
+    plenty = {"max_queued_edits": 100_000, "max_queued_measurements": 100_000}
+    client = serve(new_settings(keys_file=tmp_path / "keys", **plenty))
+    until_ready(client)
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(FUZZING / "schemathesis.toml"), "run"),
+            *(f"{client.base_url}/openapi.json", "--header", f"Authorization: Bearer {key}"),
+            *("--phases", "examples,coverage,fuzzing"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(FUZZING)},
+        capture_output=True,
+        text=True,
+    )
+    shown = "\n".join(line[:500] for line in ran.stdout.splitlines() if line.strip())
+    assert ran.returncode == 0, shown + ran.stderr
+    cases = re.search(r"(\d+) generated", shown)
+    assert cases is not None and int(cases[1]) > 2000, shown
