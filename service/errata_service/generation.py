@@ -30,6 +30,8 @@ def _version(value: Any) -> int | str | None:
         return BASE_VERSION
     if isinstance(value, str) and value.isascii() and value.isdigit():  # in a query, numbers are texts
         value = int(value)
+    if isinstance(value, float) and value.is_integer():  # JSON has one kind of numbers
+        value = int(value)
     if type(value) is int and 0 <= value < NUMBERS_END:
         return value
     raise PydanticCustomError("version", "must be the number of a version, a name of one, or `base`")

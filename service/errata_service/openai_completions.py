@@ -14,12 +14,11 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
-    Strict,
     Tag,
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 from transformers import PreTrainedTokenizerFast
 
 from errata_service.engine.events import FinishReason, Token
@@ -44,14 +43,22 @@ NONE_ONLY_WITH_ECHO = "`max_tokens` may be 0 only with `echo`"
 MAX_DIGITS = len(str(NUMBERS_END)) - 1
 
 PromptText = Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)]
-TokenId = Annotated[int, Strict()]
-TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, fail_fast=True)]
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticKnownError("int_type")
+    return value
 
 
 def _not_served(value: Any) -> Any:
     if value:
         raise PydanticCustomError("not_served", "is not served here; leave it out")
     return value
+
+
+TokenId = Annotated[int, BeforeValidator(_number)]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, fail_fast=True)]
 
 
 def _kind_of_prompt(value: Any) -> str | None:

@@ -281,6 +281,12 @@ def test_a_wrong_parameter(client: httpx.Client, path: str) -> None:
         ("/versions/prune", {"keep_last": 10, "dry_run": 0}, "/dry_run", "must be true or false, not a number"),
         ("/versions/prune", {"keep_last": 10, "dry_run": "no"}, "/dry_run", "must be true or false, not a string"),
         ("/generate", {"prompt": "a", "temperature": "0"}, "/temperature", "must be a number, not a string"),
+        (
+            "/generate",
+            {"prompt": "a", "version": 0.5},
+            "/version",
+            "must be the number of a version, a name of one, or `base`",
+        ),
     ],
 )
 def test_a_text_is_no_number_and_a_number_is_not_true(
@@ -288,6 +294,7 @@ def test_a_text_is_no_number_and_a_number_is_not_true(
 ) -> None:
     assert faults(client.post(path, json=body)) == {pointer: detail}
     assert client.get("/generate?prompt=a&max_new_tokens=1&temperature=0&stream=0").status_code == 200
+    assert client.post("/generate", json={"prompt": "a", "max_new_tokens": 1.0, "version": 0.0}).status_code == 200
 
 
 def test_a_prompt_that_does_not_fit_into_the_context_is_named(client: httpx.Client) -> None:
