@@ -70,7 +70,7 @@ def bind(home: Path, name: str, digest: str) -> BoundBase:
     Raises `WrongBaseModel` where it belongs to a model with another digest, and as `BoundBase.of`.
     """
     new = BoundBase(format=FORM, name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
-    if durable.write_once(home / BASE, _content(new)):
+    if not is_bound(home) and durable.write_once(home / BASE, _content(new)):
         return new
     bound = BoundBase.of(home)
     if bound.digest != digest:

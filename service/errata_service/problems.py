@@ -7,9 +7,7 @@ answer errors in OpenAI's form.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -25,6 +23,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from errata.errors import ErrataError, Place, pointer
+from errata.files import disk
 
 MEDIA_TYPE = "application/problem+json"
 QUEUE_RETRY_SECONDS = 10
@@ -74,7 +73,6 @@ class Busy(ProblemError):
         super().__init__(429, "busy", detail, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
 
 
-_DISK_TAKES_NOTHING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 _EXAMPLE = Problem(
@@ -120,9 +118,9 @@ def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
     elif isinstance(error, redis.OutOfMemoryError):
         log.warning("Redis is full: %s", error)
         error = NotReady("Redis is full; generation under the active version goes on")
-    elif isinstance(error, OSError) and error.errno in _DISK_TAKES_NOTHING:
+    elif why := disk.refusal_of(error):
         log.warning("the home folder's disk takes nothing: %s", error)
-        error = NotReady(f"the home folder's disk takes nothing ({os.strerror(error.errno)}); generation goes on")
+        error = NotReady(f"the home folder's disk takes nothing ({why}); generation goes on")
     if isinstance(error, ProblemError):
         return _problem_of(error), error.headers
     if isinstance(error, ErrataError):

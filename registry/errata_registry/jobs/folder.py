@@ -114,7 +114,11 @@ class JobFolder(Generic[Asked, Shown]):
         """Keep a request; from now on the job is accepted."""
         folder = self.of(accepted.id)
         folder.mkdir()
-        durable.write(folder / REQUEST, accepted.model_dump_json())
+        try:
+            durable.write(folder / REQUEST, accepted.model_dump_json())
+        except OSError:
+            folder.rmdir()
+            raise
         durable.sync(self.path)
 
     def accept_from(self, source: Path, job_id: str) -> None:
