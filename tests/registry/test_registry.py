@@ -177,7 +177,7 @@ def test_reading_events_waits_for_the_next_one(registry: Registry, request_body:
     last = registry.edits.events(edit.id)[-1].id
     later(0.2, lambda: registry.live.log(edit.id, "info", "late"))
 
-    assert [event.name for event in registry.edits.events(edit.id, after=last, block_ms=10_000)] == ["log"]
+    assert [event.name for event in registry.edits.events(edit.id, after=last, block_ms=4_000)] == ["log"]
 
 
 def test_a_queued_edit_is_cancelled_at_once(registry: Registry, request_body: EditRequest) -> None:
