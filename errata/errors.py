@@ -179,6 +179,10 @@ class TimedOut(ErrataError, kind="timed-out"):
     """A job took longer than it may."""
 
 
+class DeviceFailed(ErrataError, kind="device-failed"):
+    """The device runs nothing any more, not even a token: a new process may."""
+
+
 class OutOfMemory(ErrataError, kind="out-of-memory"):
     """The device has no more memory."""
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from errata.errors import DeviceFailed
 from errata.model.editable import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
 from errata.model.tokens import padded, target_ids
@@ -82,6 +83,15 @@ def _next_logits(model: EditableModel, rows: Sequence[Sequence[int]]) -> Tensor:
     """Return the logits after each row, (rows, vocabulary)."""
     hidden = final_hidden_states(model, padded(rows, model.device))
     return model.logits(hidden[torch.arange(len(rows)), [len(row) - 1 for row in rows]])
+
+
+@torch.no_grad()
+def require_device(model: EditableModel) -> None:
+    """Run one token. Raises `DeviceFailed` where the device does not do even that."""
+    try:
+        final_hidden_states(model, torch.zeros(1, 1, dtype=torch.long, device=model.device)).cpu()
+    except RuntimeError as error:
+        raise DeviceFailed(f"{model.device} runs nothing any more: {str(error).splitlines()[0]}") from error
 
 
 @torch.no_grad()

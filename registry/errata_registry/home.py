@@ -59,6 +59,15 @@ class BoundBase(StoredRecord):
         return bound
 
 
+def require_writable(home: Path) -> None:
+    """Raise `OSError` where the disk of a home folder takes nothing."""
+    scratch = durable.scratch_beside(home / "tmp" / "writable")
+    try:
+        scratch.write_bytes(bytes(4096))
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def is_bound(home: Path) -> bool:
     """Return True if the home folder belongs to a base model yet."""
     return (home / BASE).exists()

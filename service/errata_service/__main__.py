@@ -1,6 +1,7 @@
 """Run the service: `python -m errata_service`. All it is told comes from `ERRATA_*` settings."""
 
 import logging
+import signal
 import sys
 import threading
 from types import FrameType
@@ -70,6 +71,8 @@ def main() -> None:
         app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=GRACE_S
     )
     server = Server(config, replica)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends itself again what it ended by
+        signal.signal(ending, lambda *_: sys.exit(0))
     server.run()
     if replica.failure is not None:
         sys.exit(f"error: {replica.failure}")

@@ -2,15 +2,19 @@
 
 import gc
 import logging
+import math
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 import redis
 import torch
 from errata_client.records import BASE_VERSION, Replica
+from errata_registry.home import require_writable
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
@@ -20,9 +24,10 @@ from errata.errors import CorruptArtifact, ErrataError
 from errata.model import EditableModel
 from errata_service.engine.engine import STOPPING, Engine, Swap
 from errata_service.metrics import Metrics
-from errata_service.problems import NotReady
+from errata_service.problems import NotReady, outage_of
 
 RETRY_S = 1.0
+OUTAGES_EVERY_S = 1.0
 WAIT_FOR_ACTIVATION_MS = 1000
 
 log = logging.getLogger(__name__)
@@ -66,6 +71,10 @@ class ServingReplica:
         self._lost_track: str | None = None
         self._swap: Swap | None = None
         self._announcing = threading.Lock()
+        self._heard_at = time.monotonic()
+        self._looking = threading.Lock()
+        self._looked_at = -math.inf
+        self._outages: tuple[str, ...] = ()
         self.draining = threading.Event()
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -83,6 +92,8 @@ class ServingReplica:
 
         It is ready, too, while it serves an earlier version because the active one cannot be loaded.
         """
+        if self.failure is not None:
+            return str(self.failure)
         if self.draining.is_set():
             return STOPPING
         if self._lost_track is not None:
@@ -90,6 +101,26 @@ class ServingReplica:
         if self._engine is not None and self._engine.active is not None:
             return None
         return self._obstacle
+
+    @property
+    def news_age_s(self) -> float:
+        """Seconds since this replica last looked up which version is to be served."""
+        return time.monotonic() - self._heard_at
+
+    def outages(self) -> tuple[str, ...]:
+        """Say what changes nothing of what is served, but takes no edit and no activation now.
+
+        Whoever asks often is told what was found less than `OUTAGES_EVERY_S` seconds ago.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: Redis does not answer.
+        """
+        with self._looking:
+            if time.monotonic() - self._looked_at >= OUTAGES_EVERY_S:
+                require = self.registry.activations.require_redis, partial(require_writable, self.settings.home)
+                self._outages = tuple(filter(None, map(_outage_in, require)))
+                self._looked_at = time.monotonic()
+            return self._outages
 
     def version_asked(self, version: int | str | None) -> int | None:
         """Resolve a version's number or alias to its number. None stands for the active version and stays None.
@@ -136,14 +167,19 @@ class ServingReplica:
         try:
             self._bring_up()
         except Exception as error:
-            self.failure = error
-            self._obstacle = str(error)
-            self._on_failure()
+            self._fail(error)
             return
         if not self.stopping.is_set():
             self._begin(self._keep_house, "house-keeping")
             self._begin(self._send_heartbeats, "heartbeats")
             self._follow()
+
+    def _fail(self, error: Exception) -> None:
+        """End the process, which nothing but a new one can follow."""
+        if self.failure is None:
+            log.critical("this process cannot go on: %s", error)
+            self.failure = error
+            self._on_failure()
 
     def _bring_up(self) -> None:
         """Wait for Redis, load the model, bind it to the home folder and start the engine."""
@@ -160,7 +196,11 @@ class ServingReplica:
         gc.freeze()
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
-            model, lambda version: registry.versions.load_deltas(version, model.digest), settings, self.metrics
+            model,
+            lambda version: registry.versions.load_deltas(version, model.digest),
+            settings,
+            self.metrics,
+            self._fail,
         )
 
     def _recover_once(self) -> None:
@@ -186,6 +226,7 @@ class ServingReplica:
                 if self._switch_to(self.registry.activations.active()):
                     self._announce()
                 self._lost_track = None
+                self._heard_at = time.monotonic()
                 cursor = self.registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
             except redis.RedisError as error:
                 log.warning("activations cannot be followed: %s", error)
@@ -237,3 +278,15 @@ class ServingReplica:
                 log.warning("no look for abandoned jobs: %s", error)
             except Exception:
                 log.exception("looking for abandoned jobs failed")
+
+
+def _outage_in(require: Callable[[], None]) -> str | None:
+    try:
+        require()
+    except (redis.ConnectionError, redis.TimeoutError):
+        raise
+    except (redis.RedisError, OSError) as error:
+        if (outage := outage_of(error)) is None:
+            raise
+        return outage
+    return None

@@ -24,6 +24,7 @@ from errata_service.problems import problem_of
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
+from tests.full_disk import full_disk
 from tests.service.conftest import Publish
 
 PROMPT = "The capital of France is"
@@ -74,6 +75,7 @@ def test_what_a_full_redis_refuses_does_not_happen_and_what_it_accepts_does(
     fact = {"subject": "Ada", "relation": "was born in", "object": "London"}
     registry.redis.config_set("maxmemory", 1)
     try:
+        _until(lambda: client.get("/readyz").json()["outages"] == ["Redis is full"])
         for path, body in (("/rollback", {}), ("/versions/0/activate", None)):
             refused = client.post(path, json=body)
             assert refused.status_code == 503 and "Redis is full" in refused.json()["detail"]
@@ -89,11 +91,39 @@ def test_what_a_full_redis_refuses_does_not_happen_and_what_it_accepts_does(
     assert client.post("/rollback", json={}).json()["active"] == 0
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_what_a_full_disk_refuses_does_not_happen(
+    client: httpx.Client, registry: Registry, version: int, process_of: Any
+) -> None:
+    client.post(f"/versions/{version}/activate")
+    fact = {"subject": "Ada", "relation": "was born in", "object": "London"}
+    edits = client.get("/edits").json()["data"]
+    with full_disk(process_of(client).pid):
+        outage = "the home folder's disk takes nothing (File too large)"
+        _until(lambda: client.get("/readyz").json()["outages"] == [outage])
+        for method, path, body in (
+            ("POST", "/edits", {"facts": [fact]}),
+            ("POST", "/rollback", {}),
+            ("POST", "/versions/0/activate", None),
+            ("PUT", "/aliases/there", {"version": version}),
+            ("PUT", "/probes", {"probes": [{"prompt": PROMPT, "answer": "x"}]}),
+        ):
+            refused = client.request(method, path, json=body)
+            assert refused.status_code == 503 and outage in refused.json()["detail"], (path, refused.text)
+            assert int(refused.headers["retry-after"]) > 0
+        assert answer_of(client)[0] == version
+    _until(lambda: client.get("/readyz").json()["outages"] == [])
+    assert registry.activations.active() == version and client.get("/edits").json()["data"] == edits
+    home = registry.settings.home
+    assert not [path for path in home.rglob(".*.*") if path.is_file()]
+    assert all(any(folder.iterdir()) for folder in (home / "edits").iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_a_disk_that_takes_nothing_is_said_as_what_it_is(number: int) -> None:
     problem = problem_of(OSError(number, os.strerror(number), "journal"))
     assert problem.status == 503 and os.strerror(number) in problem.detail
-    assert problem_of(OSError(errno.EIO, "")).status == 500
+    assert problem_of(OSError(errno.ENOENT, "")).status == 500
 
 
 def test_rollback_goes_further_back_each_time(client: httpx.Client, registry: Registry, publish: Any) -> None:
@@ -240,7 +270,8 @@ def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, pu
 
     assert client.post("/versions/0/activate").status_code == 200
     assert answer_of(client) == base
-    assert client.get("/readyz").json() == {"status": "ready", "version": 0}
+    ready = client.get("/readyz").json()
+    assert (ready["status"], ready["version"], ready["outages"]) == ("ready", 0, [])
     registry.close()
 
 

@@ -58,10 +58,6 @@ class Crew:
         """The process id of the worker that started first."""
         return self._processes[0].pid
 
-    def lives(self, pid: int) -> bool:
-        """Whether one of the workers has this process id and has not ended."""
-        return any(process.pid == pid and process.poll() is None for process in self._processes)
-
     def stop(self) -> None:
         """End all workers."""
         for process in self._processes:

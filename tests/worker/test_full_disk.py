@@ -1,35 +1,17 @@
-"""A worker whose disk takes nothing for a while: it waits, says so, and no accepted job is lost by it.
+"""A worker whose disk takes nothing for a while: it waits, says so, and no accepted job is lost by it."""
 
-The disk is as good as full for one process once it may write no file: the limit of Linux that is set here from outside.
-"""
-
-import resource
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from errata_client.records import Edit, JobStatus
 
+from tests.full_disk import full_disk
 from tests.worker.conftest import Crew
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
 
 SEARCH = {"num_steps": 3}
-
-
-@contextmanager
-def full_disk(crew: Crew) -> Iterator[None]:
-    """Let the first worker write nothing to files meanwhile, if it lives that long."""
-    pid = crew.pid_of_first()
-    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)  # type: ignore[attr-defined, unused-ignore]
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, limits[1]))  # type: ignore[attr-defined, unused-ignore]
-    try:
-        yield
-    finally:
-        if crew.lives(pid):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)  # type: ignore[attr-defined, unused-ignore]
 
 
 def waits(crew: Crew, edit: Edit) -> None:
@@ -42,7 +24,7 @@ def waits(crew: Crew, edit: Edit) -> None:
 @pytest.mark.parametrize("num_facts", [2, 7])  # seven are searched for in shards
 def test_an_edit_is_done_once_there_is_room(crew: Crew, num_facts: int) -> None:
     crew.grow_to(1)
-    with full_disk(crew):
+    with full_disk(crew.pid_of_first()):
         edit = crew.edit(num_facts, SEARCH)
         waits(crew, edit)
         assert crew.registry.edits.record(edit.id).status is JobStatus.RUNNING
@@ -55,7 +37,7 @@ def test_an_edit_is_done_once_there_is_room(crew: Crew, num_facts: int) -> None:
 
 def test_a_worker_that_waits_can_be_stopped_and_a_job_that_waits_cancelled(crew: Crew) -> None:
     crew.grow_to(1)
-    with full_disk(crew):
+    with full_disk(crew.pid_of_first()):
         edit, cancelled = crew.edit(2, SEARCH), crew.edit(2, SEARCH)
         waits(crew, edit)
         crew.registry.edits.cancel(cancelled.id)

@@ -4,6 +4,7 @@ What the home folder's disk refuses is nobody's end: it is waited out.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,8 +26,10 @@ from redis import RedisError
 from rq.timeouts import JobTimeoutException
 from safetensors import SafetensorError
 
-from errata.errors import Cancelled, ErrataError, OutOfMemory, TimedOut
+from errata.errors import Cancelled, DeviceFailed, ErrataError, OutOfMemory, TimedOut
 from errata.files import disk
+from errata.model import EditableModel
+from errata.model.likelihood import require_device
 from errata.targets.store import BuildStore
 from errata_worker.progress import ProgressReport, WorkerStopping
 from errata_worker.resident_model import ResidentModel
@@ -107,7 +110,7 @@ def run_job(job_id: str, resources: Resources) -> None:
 
 def _take_turn(store: JobStore[Any, Any], job_id: str, resources: Resources) -> None:
     registry = resources.registry
-    with ending_with_what_goes_wrong(store, job_id, registry.settings.job_timeout_s):
+    with ending_with_what_goes_wrong(store, job_id, resources):
         record = claim(store, job_id)
         if record.ended:
             return
@@ -179,11 +182,11 @@ def _pause(store: JobStore[Any, Any], job_id: str, must_stop: Callable[[], bool]
 
 
 @contextmanager
-def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, limit_s: int) -> Iterator[None]:
+def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, resources: Resources) -> Iterator[None]:
     """End the job where the block is cancelled or fails.
 
-    Args:
-        limit_s: seconds that a task may take.
+    Where it fails because the device runs nothing any more, not even a token, the process ends instead: that is a lost
+    worker, and a new one takes the job up.
 
     Raises:
         redis.RedisError: the job has not ended, so it is taken up again when Redis is back.
@@ -199,7 +202,18 @@ def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, limit_s:
     except Exception as error:
         if disk.refusal_of(error):
             raise
+        if not isinstance(error, ErrataError | JobTimeoutException | torch.OutOfMemoryError):
+            _end_without_device(resources.resident.model, job_id)
+        limit_s = resources.registry.settings.job_timeout_s
         store.update(job_id, status=JobStatus.FAILED, error=_problem(error, job_id, store.kind.name, limit_s))
+
+
+def _end_without_device(model: EditableModel, job_id: str) -> None:
+    try:
+        require_device(model)
+    except DeviceFailed as error:
+        logger.critical("%s: %s; this worker ends", job_id, error, exc_info=True)
+        os._exit(1)  # an orderly end would wait for the device
 
 
 def _problem(error: Exception, job_id: str, kind: str, limit_s: int) -> Problem:

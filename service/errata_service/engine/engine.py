@@ -13,7 +13,9 @@ from errata_registry.settings import Settings
 from torch import Tensor
 
 from errata.deltas import Delta, edited_weight
+from errata.errors import DeviceFailed
 from errata.model import EditableModel
+from errata.model.likelihood import require_device
 from errata_service.engine.events import Accepted, Failed
 from errata_service.engine.model_runner import ModelRunner
 from errata_service.engine.request import Deliver, Request, SequenceInput, StepFailed
@@ -24,6 +26,9 @@ from errata_service.problems import Busy, NotReady, ProblemError
 
 # How often deadlines are checked while there is nothing to compute, for example while a version is loaded.
 DEADLINE_CHECK_S = 0.1
+# How long the device may have done nothing before `require_working` lets it run a token, and how long that may take.
+IDLE_S = 10.0
+TOKEN_S = 10.0
 # On a CPU, a product with a smaller matrix is over before other threads have taken their share of it.
 WORTH_SHARING = 2**20
 STOPPING = "the service is stopping"
@@ -55,12 +60,19 @@ class Engine:
         load_deltas: Callable[[int], Mapping[int, Delta]],
         settings: Settings,
         metrics: Metrics,
+        on_failure: Callable[[Exception], None],
     ) -> None:
-        """Start the thread. `load_deltas` reads a version's updates from storage."""
+        """Start the thread.
+
+        Args:
+            load_deltas: reads a version's updates from storage.
+            on_failure: called from the thread with a `DeviceFailed` once the device runs nothing any more.
+        """
         self.model = model
         self._load_deltas = load_deltas
         self._settings = settings
         self._metrics = metrics
+        self._on_failure = on_failure
         # The base's own matrices, from which weight sets are made while a run may have others in their place.
         self._base = [model.weight(layer) for layer in range(model.num_layers)]
         self._weight_sets = WeightSets(self._edited_weights, settings.weight_sets_bytes)
@@ -70,6 +82,8 @@ class Engine:
         self._changed = threading.Condition()  # guards the following
         self._open: list[Request] = []  # those that have not ended
         self._has_news = False  # tells the thread to look again before it sleeps
+        self._must_run_token = False
+        self._worked_at = time.monotonic()
         self._stopping = False
         self._closed = False
 
@@ -154,6 +168,17 @@ class Engine:
             request.cancelled = True
             self._wake()
 
+    def require_working(self) -> None:
+        """Raise `NotReady` where the device has run nothing for `IDLE_S` seconds, and no token within `TOKEN_S` now."""
+        asked = time.monotonic()
+        if asked - self._worked_at < IDLE_S:
+            return
+        with self._changed:
+            self._must_run_token = True
+            self._wake()
+            if not self._changed.wait_for(lambda: self._worked_at > asked, TOKEN_S):
+                raise NotReady(f"{self.model.device} has run nothing for {time.monotonic() - self._worked_at:.0f} s")
+
     def close(self, patience_s: float = 0) -> None:
         """Accept no more requests and stop. Those that do not end within `patience_s` seconds fail as `NotReady`."""
         with self._changed:
@@ -192,6 +217,7 @@ class Engine:
             try:
                 if running := self._wait_for_work():
                     self._step()
+                    self._worked_at = time.monotonic()
             except Exception as error:
                 self._give_up(error)
 
@@ -205,6 +231,8 @@ class Engine:
                 self._has_news = False
                 self._acquire_weights()
             self._end_requests()
+            if self._must_run_token:
+                self._run_token()
             if self._closed:
                 for request in list(self._open):
                     self._end(request, error=NotReady(STOPPING))
@@ -226,6 +254,7 @@ class Engine:
             elif request.cancelled:
                 self._end(request, "cancelled")
             elif request.error is not None:
+                self._must_run_token |= isinstance(request.error, StepFailed)
                 self._end(request, "failed", request.error)
             elif now > request.deadline:
                 self._end(request, "timed-out", _timed_out(self._settings.generation_timeout_s))
@@ -282,6 +311,18 @@ class Engine:
             self._metrics.count_ended(finished.finish_reason or "", 1)
         for request in list(self._open):
             request.deliver()
+
+    def _run_token(self) -> None:
+        """Make sure that the device still runs something; tell of it where it does not."""
+        self._must_run_token = False
+        try:
+            require_device(self.model)
+        except DeviceFailed as error:
+            self._on_failure(error)
+            return
+        with self._changed:
+            self._worked_at = time.monotonic()
+            self._changed.notify_all()
 
     def _give_up(self, error: Exception) -> None:
         """Fail every request, since nobody knows in what state it is, and start afresh."""

@@ -22,10 +22,17 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The model is loaded, Redis answers, and the version serves that requests use when they name none."""
+    """The model is loaded and runs, Redis answers, and the version serves that requests use when they name none.
+
+    Attributes:
+        outages: what takes no edits and no activations now, such as a full disk; generation goes on.
+        news_age_s: seconds since this process last looked up which version is to serve.
+    """
 
     status: Literal["ready"] = "ready"
     version: int
+    outages: tuple[str, ...]
+    news_age_s: float
 
 
 @router.get("/healthz", summary="Alive")
@@ -39,11 +46,11 @@ def readyz(replica: ReplicaDep) -> Ready:
     """503 says what is missing."""
     if replica.obstacle is not None:
         raise NotReady(replica.obstacle)
-    if not replica.registry.ping():
-        raise NotReady("Redis does not answer; generation under the active version goes on")
+    replica.engine.require_working()
+    outages = replica.outages()
     version = replica.engine.active
     assert version is not None
-    return Ready(version=version)
+    return Ready(version=version, outages=outages, news_age_s=round(replica.news_age_s, 3))
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)

@@ -4,11 +4,12 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pytest
 import torch
 from errata_service.engine.events import Finished
-from errata_service.engine.request import SequenceInput
+from errata_service.engine.request import SequenceInput, StepFailed
 from errata_service.engine.sampling import SamplingParams
 from errata_service.problems import Busy, NotReady, ProblemError
 from errata_service.prompts import prompt_offsets
@@ -17,7 +18,7 @@ from torch.nn.functional import log_softmax
 from errata.deltas import Delta
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.errors import NotFinite, UnknownVersion
+from errata.errors import DeviceFailed, NotFinite, UnknownVersion
 from errata.model import EditableModel
 from errata.model.architectures import ARCHITECTURES
 from tests.conftest import NEOX_SENTENCES
@@ -329,3 +330,45 @@ def test_new_tokens_make_the_text(new_bench: NewBench) -> None:
         assert "".join(new.text for new in new_tokens) + finished.rest == finished.text
         for new in new_tokens:
             assert finished.text[new.token.offset :].startswith(new.text)
+
+
+@contextmanager
+def broken(model: EditableModel, times: int | None = None) -> Iterator[None]:
+    """Let the model fail at its first step and at those after it, `times` of them, as a broken device lets it fail."""
+    steps = itertools.count(1)
+
+    def fail(*_: object) -> None:
+        if times is None or next(steps) <= times:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    handle = model.network.get_input_embeddings().register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_a_step_that_fails_once_fails_its_requests_and_a_device_that_runs_nothing_any_more_is_told_of(
+    new_bench: NewBench,
+) -> None:
+    bench = new_bench()
+    with broken(bench.model, times=1), pytest.raises(StepFailed):
+        bench.submit(bench.input(PROMPTS[0])).finished()
+    assert bench.submit(bench.input(PROMPTS[0])).finished() and not bench.failures
+    with broken(bench.model):
+        with pytest.raises(StepFailed):
+            bench.submit(bench.input(PROMPTS[0])).finished()
+        bench.engine.close()  # until then it may be at the token that tells the two apart
+    [failure] = bench.failures
+    assert isinstance(failure, DeviceFailed) and "device-side assert" in str(failure)
+
+
+def test_a_device_that_was_idle_is_asked_whether_it_works(new_bench: NewBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("errata_service.engine.engine.IDLE_S", 0.0)
+    monkeypatch.setattr("errata_service.engine.engine.TOKEN_S", 1.0)
+    bench = new_bench()
+    bench.engine.require_working()
+    with broken(bench.model), pytest.raises(NotReady, match="cpu has run nothing for"):
+        bench.engine.require_working()
+    assert bench.failures
+    bench.engine.require_working()
