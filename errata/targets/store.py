@@ -5,7 +5,9 @@ A fact that is asked for again costs no search, and a build that was killed cont
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -67,7 +69,11 @@ class BuildStore:
                 intact = stored.metadata()["sha256"] == _sha256(tensor)
         except (OSError, SafetensorError, KeyError, TypeError):
             return None
-        return tensor if intact else None
+        if not intact:
+            return None
+        with suppress(OSError):
+            os.utime(self._file(key))  # `shrink` goes by it
+        return tensor
 
     def save(self, key: str, tensor: Tensor) -> None:
         """Save a tensor under a name."""
@@ -82,6 +88,19 @@ class BuildStore:
         except (OSError, SafetensorError):
             scratch.unlink(missing_ok=True)
             raise
+
+    def shrink(self, max_bytes: int) -> None:
+        """Remove files until those that stay have `max_bytes`, the one that was not used for the longest time first."""
+        states = []
+        for path in self._folder.glob("*/*.safetensors"):
+            with suppress(FileNotFoundError):
+                states.append((path.stat().st_mtime, path.stat().st_size, path))
+        excess = sum(size for _, size, _ in states) - max_bytes
+        for _, size, path in sorted(states):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
 
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"

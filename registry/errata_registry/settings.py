@@ -85,6 +85,17 @@ class Settings(BaseSettings):
         description="Newest versions that keep their weights after an edit, beside the active one, as many before it "
         "that rollbacks would go to, and those with a name. Unset, all keep them.",
     )
+    keep_jobs_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days that edits, evaluations and traces are kept after their end; those that a version was made "
+        "by and each version's newest evaluation stay. Unset, all stay.",
+    )
+    keep_targets_bytes: ByteSize | None = Field(
+        default=None,
+        description="Room for kept targets, such as `10GiB`, looked after once an hour; those go first that were not "
+        "used for the longest time. Unset, all stay.",
+    )
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
     max_queued_measurements: int = Field(
         default=100, ge=1, description="Evaluations and traces that may wait; one more is answered 429."

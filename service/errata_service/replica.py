@@ -118,7 +118,7 @@ class ServingReplica:
         with self._looking:
             if time.monotonic() - self._looked_at >= OUTAGES_EVERY_S:
                 require = self.registry.activations.require_redis, partial(require_writable, self.settings.home)
-                self._outages = tuple(filter(None, map(_outage_in, require)))
+                self._outages = tuple(outage for asked in require if (outage := _outage_in(asked)))
                 self._looked_at = time.monotonic()
             return self._outages
 

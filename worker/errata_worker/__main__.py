@@ -40,7 +40,6 @@ def main() -> None:
         resident.prepare()
     except (ErrataError, ValueError, OSError) as error:
         sys.exit(f"errata worker: {error}")
-    registry.artifacts.sweep()
     logger.info("model %s (%s) is loaded on %s", settings.model, resident.model.digest[:12], resident.model.device)
     _work(registry, resident)
 

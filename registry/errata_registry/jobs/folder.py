@@ -174,6 +174,9 @@ class JobFolder(Generic[Asked, Shown]):
         """Take in what has ended since; return the ids of jobs that were accepted and have not, oldest first."""
         ids = self.ids()
         with self._lock:
+            for job_id in self._outcomes.keys() - set(ids):  # it was forgotten
+                if (version := self._outcomes.pop(job_id).version) is not None:
+                    self._of_version[version].remove(job_id)
             unfinished = [job_id for job_id in ids if job_id not in self._outcomes and not self._take_in(job_id)]
         return [job_id for job_id in unfinished if self.is_accepted(job_id)]
 

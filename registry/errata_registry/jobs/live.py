@@ -97,8 +97,9 @@ class LiveJobs:
             known = cast(str | None, pipeline.get(name))
             before = None if known is None else Progress.model_validate_json(known)
             just_told = bool(pipeline.exists(told))
+            is_live = bool(pipeline.sismember(keys.JOBS, job_id))  # else it has ended by another hand
             pipeline.multi()
-            if before is None or _is_news(before, progress, just_told):
+            if is_live and (before is None or _is_news(before, progress, just_told)):
                 pipeline.set(name, record, ex=LIVE_S)
                 pipeline.set(told, 1, px=TELL_EVERY_MS)
                 _append_event(pipeline, job_id, "progress", record)

@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic
 
@@ -200,8 +199,8 @@ class JobStore(Generic[Asked, Shown]):
         try:
             record = self._without_outcome(job_id)
         except (CorruptArtifact, UnknownJob):
-            created_at = datetime.fromtimestamp(int(job_id.rpartition("_")[2][:16], 16) / 1e9, UTC)
-            record = self.kind.record.model_validate({"id": job_id, "created_at": created_at, **self.kind.blank})
+            blank = {"id": job_id, "created_at": self.kind.created_at(job_id), **self.kind.blank}
+            record = self.kind.record.model_validate(blank)
         self.let_go(self.folder.finish(failed(record, error).model_copy(update={"finished_at": now()})))
 
     def let_go(self, ended: Shown) -> None:

@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +22,6 @@ from errata.files import durable
 from errata_registry.stored import now
 from errata_registry.versions.folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
 from errata_registry.versions.manifest import Manifest, StoredFile
-
-LEFTOVER_AGE_S = 86_400
 
 logger = logging.getLogger(__name__)
 
@@ -111,12 +108,6 @@ class Artifacts:
         (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
         durable.sync(folder)
         return restored
-
-    def sweep(self) -> None:
-        """Remove drafts that a worker left behind when it died, long ago."""
-        for folder in self._scratch.glob("version-*"):
-            if folder.stat().st_mtime < time.time() - LEFTOVER_AGE_S:
-                shutil.rmtree(folder, ignore_errors=True)
 
     # Reading
 
