@@ -21,7 +21,7 @@ from pydantic import BaseModel, model_validator
 from errata.errors import CorruptArtifact
 from errata.files import durable
 from errata_registry.jobs.kinds import Asked, JobKind, Shown
-from errata_registry.stored import StoredRecord, read_record
+from errata_registry.stored import StoredRecord, read_record, text_of
 
 REQUEST = "request.json"
 OUTCOME = "outcome.json"
@@ -114,7 +114,7 @@ class JobFolder(Generic[Asked, Shown]):
         """Keep a request; from now on the job is accepted."""
         folder = self.of(accepted.id)
         folder.mkdir()
-        durable.write(folder / REQUEST, accepted.model_dump_json())
+        durable.write(folder / REQUEST, text_of(accepted))
         durable.sync(self.path)
 
     def accept_from(self, source: Path, job_id: str) -> None:
@@ -141,7 +141,7 @@ class JobFolder(Generic[Asked, Shown]):
     def finish(self, record: Shown) -> Shown:
         """Keep how a job ended. What ended stays as it ended: return the outcome that counts."""
         self.of(record.id).mkdir(exist_ok=True)  # it ends visibly even where somebody removed it
-        if durable.write_once(self.of(record.id) / OUTCOME, record.model_dump_json(indent=1)):
+        if durable.write_once(self.of(record.id) / OUTCOME, text_of(record, indent=1)):
             return record
         outcome = self.outcome(record.id)
         assert outcome is not None

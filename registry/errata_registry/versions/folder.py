@@ -9,7 +9,6 @@ from typing import TypeVar
 from errata_client.records import FactChange, Record, StoredFact
 
 from errata.errors import CorruptArtifact
-from errata.files import durable
 from errata_registry.stored import read_lines, read_record
 from errata_registry.versions.manifest import Manifest
 
@@ -76,13 +75,7 @@ class VersionFolder:
         path, expected = self.path / name, self.manifest.files.get(name)
         if expected is None:
             raise CorruptArtifact(f"{self.called}: {MANIFEST} does not name {name}")
-        if not path.exists():
-            raise CorruptArtifact(f"{self.called}: {name} is missing")
-        size = path.stat().st_size
-        if size != expected.bytes:
-            raise CorruptArtifact(f"{self.called}: {name} has {size} bytes instead of {expected.bytes}")
-        if durable.sha256(path) != expected.sha256:
-            raise CorruptArtifact(f"{self.called}: {name} does not have the checksum that its manifest says")
+        expected.require(path, self.called)
         return path
 
     def _lines(self, name: str, kind: type[Line]) -> tuple[Line, ...]:
