@@ -63,11 +63,11 @@ class VersionFolder:
         return self._lines(CHANGES, FactChange)
 
     def fact(self, fact_id: str) -> StoredFact | None:
-        """Return one fact, without reading the others. Raises `CorruptArtifact`."""
+        """Return one fact, without making objects of the others. Raises `CorruptArtifact`."""
         return self._line_of(FACTS, fact_id, StoredFact)
 
     def change(self, fact_id: str) -> FactChange | None:
-        """Return what it made of one fact, without reading the rest. Raises `CorruptArtifact`."""
+        """Return what it made of one fact, without making objects of the rest. Raises `CorruptArtifact`."""
         return self._line_of(CHANGES, fact_id, FactChange)
 
     def checked(self, name: str) -> Path:
@@ -84,8 +84,9 @@ class VersionFolder:
 
     def _line_of(self, name: str, fact_id: str, kind: type[Line]) -> Line | None:
         wanted = f'"id":"{fact_id}"'  # as pydantic writes it; inside of a text, the quotes would be escaped
+        path = self.checked(name)
         try:
-            content = (self.path / name).read_text(encoding="utf-8")
+            content = path.read_text(encoding="utf-8")
             line = next((line for line in content.split("\n") if wanted in line), None) if wanted in content else None
             return None if line is None else kind.model_validate_json(line, extra="ignore")
         except (OSError, ValueError) as error:
