@@ -15,7 +15,7 @@ from pathlib import Path
 
 from errata.errors import CorruptArtifact, NewerHome, UnknownVersion, WrongBaseModel
 from errata.files import durable
-from errata_registry.stored import StoredRecord, now, read_record
+from errata_registry.stored import StoredRecord, now, read_record, text_of
 
 BASE = "base.json"
 FORM = 2
@@ -79,7 +79,7 @@ def bind(home: Path, name: str, digest: str) -> BoundBase:
     Raises `WrongBaseModel` where it belongs to a model with another digest, and as `BoundBase.of`.
     """
     new = BoundBase(format=FORM, name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
-    if not is_bound(home) and durable.write_once(home / BASE, _content(new)):
+    if not is_bound(home) and durable.write_once(home / BASE, text_of(new, indent=1)):
         return new
     bound = BoundBase.of(home)
     if bound.digest != digest:
@@ -92,8 +92,4 @@ def bind(home: Path, name: str, digest: str) -> BoundBase:
 
 def note_form(home: Path, bound: BoundBase) -> None:
     """Note that a home folder was brought to the present form."""
-    durable.write(home / BASE, _content(bound.model_copy(update={"format": FORM})))
-
-
-def _content(bound: BoundBase) -> str:
-    return bound.model_dump_json(indent=1) + "\n"
+    durable.write(home / BASE, text_of(bound.model_copy(update={"format": FORM}), indent=1))

@@ -19,6 +19,7 @@ from errata_registry.versions.transfer import files_of, import_version
 from errata.errors import ArtifactError, CorruptArtifact, UnknownVersion, WrongBaseModel
 from errata.export.archive import tar, tar_size
 from errata.facts import Fact
+from errata.files.checksums import checked, with_checksum
 from tests.registry.conftest import BASE_DIGEST, Publish
 
 PARIS = Fact("Ada Lovelace", "was born in", "Paris")
@@ -142,7 +143,8 @@ def truncate(path: Path) -> None:
 
 def rewrite(**changes: object) -> Callable[[Path], None]:
     def change(path: Path) -> None:
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        content = {**json.loads(checked(path.read_bytes())), **changes}
+        path.write_text(with_checksum(json.dumps(content)))
 
     return change
 

@@ -6,14 +6,7 @@ from typing import Any
 from errata_client.records import Gate, LayerChange, Metrics, Problem, Record, VersionStatus
 from pydantic import Field
 
-from errata_registry.stored import StoredRecord
-
-
-class StoredFile(Record):
-    """A file of a version, by what it must be."""
-
-    sha256: str
-    bytes: int
+from errata_registry.stored import StoredFile, StoredRecord
 
 
 class BaseModelName(Record):

@@ -19,9 +19,10 @@ from errata_client.records import FactChange, Record, StoredFact
 
 from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
 from errata.files import durable
-from errata_registry.stored import now
+from errata.files.checksums import with_checksum
+from errata_registry.stored import StoredFile, now, text_of
 from errata_registry.versions.folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
-from errata_registry.versions.manifest import Manifest, StoredFile
+from errata_registry.versions.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Artifacts:
         number = max(self.all_numbers(), default=0) + 1
         while True:
             numbered = manifest.model_copy(update={"id": number, "files": draft.files})
-            durable.write(draft.folder / MANIFEST, numbered.model_dump_json(indent=1) + "\n")
+            durable.write(draft.folder / MANIFEST, text_of(numbered, indent=1))
             try:
                 draft.folder.rename(self._path(number))
             except OSError:
@@ -93,7 +94,7 @@ class Artifacts:
     def _remove_delta(self, number: int, mark: str) -> None:
         folder = self.existing(number).path
         # The mark first: a version without its delta and without a mark would be a damaged one.
-        durable.write(folder / mark, json.dumps({"at": now().isoformat()}) + "\n")
+        durable.write(folder / mark, with_checksum(json.dumps({"at": now().isoformat()})))
         (folder / DELTA).unlink(missing_ok=True)
 
     def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
@@ -104,7 +105,7 @@ class Artifacts:
         folder = self.existing(manifest.id).path
         restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
         (draft.folder / DELTA).replace(folder / DELTA)
-        durable.write(folder / MANIFEST, restored.model_dump_json(indent=1) + "\n")
+        durable.write(folder / MANIFEST, text_of(restored, indent=1))
         (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
         durable.sync(folder)
         return restored
@@ -182,4 +183,4 @@ def _write_lines(path: Path, records: Iterable[Record]) -> None:
 
 def _durable_file(path: Path) -> StoredFile:
     durable.sync(path)
-    return StoredFile(sha256=durable.sha256(path), bytes=path.stat().st_size)
+    return StoredFile.of(path)
