@@ -3,17 +3,21 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from errata_registry.settings import Settings
 from torch import Tensor
 
 from errata.deltas import Delta, edited_weight
+from errata.errors import ErrataError, NotFinite, NotServable
 from errata.model import EditableModel
+from errata.model.likelihood import gives_finite_numbers
 from errata_service.engine.events import Accepted, Failed
 from errata_service.engine.model_runner import ModelRunner
 from errata_service.engine.request import Deliver, Request, SequenceInput, StepFailed
@@ -27,6 +31,8 @@ DEADLINE_CHECK_S = 0.1
 # On a CPU, a product with a smaller matrix is over before other threads have taken their share of it.
 WORTH_SHARING = 2**20
 STOPPING = "the service is stopping"
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +75,7 @@ class Engine:
 
         self._changed = threading.Condition()  # guards the following
         self._open: list[Request] = []  # those that have not ended
+        self._between_steps: list[tuple[Callable[[], Any], Future[Any]]] = []
         self._has_news = False  # tells the thread to look again before it sleeps
         self._stopping = False
         self._closed = False
@@ -99,10 +106,11 @@ class Engine:
         """Load a version and make it the active one. Requests that were accepted before keep theirs.
 
         Raises:
-            ArtifactError, UnknownVersion: it cannot be loaded; the active version stays.
+            UnknownVersion: there is no such version.
+            ArtifactError: it cannot be loaded; `NotServable` where that is not for what is stored of it.
         """
         began = time.perf_counter()
-        arriving = self._weight_sets.acquire(version).result()
+        arriving = self._load(version)
         loaded = time.perf_counter()
         with self._changed:
             leaving, self._active = self._active, arriving
@@ -111,9 +119,47 @@ class Engine:
             self._weight_sets.release(leaving)
         return Swap(load_ms=(loaded - began) * 1000, swap_ms=(swapped - loaded) * 1000)
 
+    @contextmanager
+    def holding(self, version: int) -> Iterator[None]:
+        """Load a version and keep its weights in memory meanwhile. Raises as `switch`, which can follow at once."""
+        held = self._load(version)
+        try:
+            yield
+        finally:
+            self._weight_sets.release(held)
+
+    def _load(self, version: int) -> WeightSet:
+        try:
+            return self._weight_sets.acquire(version).result()
+        except NotFinite as error:
+            raise NotServable(str(error)) from error
+        except ErrataError:
+            raise
+        except Exception as error:
+            log.exception("version %d cannot be loaded", version)
+            raise NotServable(f"version {version} cannot be loaded: {type(error).__name__}: {error}") from error
+
     def _edited_weights(self, version: int) -> Mapping[int, Tensor]:
+        """Return a version's edited matrices. Raises as `load_deltas`, and `NotFinite` if no text comes of them."""
         deltas = self._load_deltas(version)
-        return {layer: edited_weight(layer, self._base[layer], delta) for layer, delta in deltas.items()}
+        weights = {layer: edited_weight(layer, self._base[layer], delta) for layer, delta in deltas.items()}
+        if weights and not self.between_steps(partial(gives_finite_numbers, self.model, weights)).result():
+            raise NotFinite(f"version {version} gives no finite numbers")
+        return weights
+
+    def between_steps(self, work: Callable[[], Result]) -> Future[Result]:
+        """Let the engine's thread do `work`, which may run the model, between two steps; it should be short.
+
+        The future fails as `work` does, and with `NotReady` once the engine is closed.
+        """
+        future: Future[Result] = Future()
+        with self._changed:
+            if self._closed:
+                future.set_exception(NotReady(STOPPING))
+            else:
+                self._between_steps.append((work, future))
+                self._wake()
+        return future
 
     # Requests; called from any thread
 
@@ -204,10 +250,12 @@ class Engine:
             with self._changed:
                 self._has_news = False
                 self._acquire_weights()
+            self._work_between_steps()
             self._end_requests()
             if self._closed:
                 for request in list(self._open):
                     self._end(request, error=NotReady(STOPPING))
+                self._work_between_steps()
                 return False
             self._queue_requests()
             self._scheduler.admit()
@@ -216,6 +264,15 @@ class Engine:
             with self._changed:
                 if not self._has_news:
                     self._changed.wait(DEADLINE_CHECK_S if self._open else None)
+
+    def _work_between_steps(self) -> None:
+        with self._changed:
+            waiting, self._between_steps = self._between_steps, []
+        for work, future in waiting:
+            try:
+                future.set_result(work())
+            except Exception as error:
+                future.set_exception(error)
 
     def _end_requests(self) -> None:
         """End the requests that are complete, cancelled, failed or too late."""
