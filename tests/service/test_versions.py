@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from errata_cli.processes import environment
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
@@ -21,10 +22,13 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_service.problems import problem_of
 
+from errata.deltas import Delta
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
-from tests.service.conftest import Publish
+from errata.model import EditableModel
+from tests.made_up_versions import make_up_version
+from tests.service.conftest import Publish, named
 
 PROMPT = "The capital of France is"
 
@@ -197,6 +201,32 @@ def test_a_damaged_version_is_refused_and_what_served_goes_on(
         assert f"version {bad}" in problem["detail"] and "bytes" in problem["detail"]
     assert answer_of(client) == served
     assert client.get("/readyz").json()["version"] == good
+
+
+def publish_without_numbers(registry: Registry, model: EditableModel) -> int:
+    """A version whose update is whole and holds infinities, as no worker writes it."""
+    update = Delta(torch.full(tuple(model.weight(1).shape), torch.inf), None, rank=1)
+    return make_up_version(registry.artifacts, named(model), {1: update}).id
+
+
+def test_a_version_of_which_no_text_comes_is_refused_and_what_served_goes_on(
+    client: httpx.Client, registry: Registry, model: EditableModel, version: int
+) -> None:
+    bad = publish_without_numbers(registry, model)
+    client.post(f"/versions/{version}/activate")
+    served, journal = answer_of(client), registry.activations.journal.entries()
+    for path, body in ((f"/versions/{bad}/activate", None), ("/rollback", {"to": bad})):
+        refused = client.post(path, json=body)
+        assert refused.status_code == 409
+        assert refused.json()["type"] == "urn:errata:problem:not-servable"
+        assert refused.json()["detail"] == f"version {bad} gives no finite numbers"
+    assert registry.activations.journal.entries() == journal
+    assert client.get("/readyz").json() == {"status": "ready", "version": version}
+    assert answer_of(client) == served and served[0] == version
+    registry.activations.journal.append(bad, by="test")  # as by hand
+    registry.activations.journal.append(version, by="test")
+    assert client.post("/rollback", json={}).status_code == 409
+    assert registry.activations.active() == version
 
 
 def test_a_changed_byte_is_found(client: httpx.Client, settings: Settings, version: int) -> None:
