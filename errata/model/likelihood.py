@@ -1,6 +1,6 @@
-"""The likelihood of given continuations, and greedy answers, in batches."""
+"""The likelihood of given continuations, and greedy answers, in batches; whether there are any, for edited weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn.functional import log_softmax
 from errata.errors import DeviceFailed
 from errata.model.editable import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
-from errata.model.tokens import padded, target_ids
+from errata.model.tokens import PROBE, padded, target_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,12 @@ def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -
     """Return log probabilities of the token after each prompt, (prompts, vocabulary), float32."""
     rows = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
     return log_softmax(_next_logits(model, rows).float(), dim=-1)
+
+
+def gives_finite_numbers(model: EditableModel, weights: Mapping[int, Tensor]) -> bool:
+    """Return True if the model with `weights`, layer -> edited matrix, can choose a token after an ordinary prompt."""
+    with model.using(weights):
+        return bool(next_token_log_probabilities(model, PROBE[:1]).max().isfinite())
 
 
 @torch.no_grad()

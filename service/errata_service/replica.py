@@ -190,7 +190,7 @@ class ServingReplica:
                 return
         self._obstacle = "the model is being loaded"
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-        registry.bind_base(model.name, model.digest)
+        registry.bind_base(model.name, model.digest, model.matrix_shapes)
         self._recover_once()
         # What exists now stays. Searching it for garbage would stop every thread for a fifth of a second.
         gc.freeze()

@@ -28,6 +28,7 @@ EXPECTED = {
     "InvalidRecords": (422, "invalid-records"),
     "ModelError": (409, "model-error"),
     "NewerHome": (409, "newer-home"),
+    "NotServable": (409, "not-servable"),
     "NotFinite": (500, "not-finite"),
     "OutOfMemory": (500, "out-of-memory"),
     "QueueFull": (429, "queue-full"),

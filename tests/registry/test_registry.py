@@ -21,7 +21,7 @@ from errata.errors import (
     UnknownVersion,
     WrongBaseModel,
 )
-from tests.registry.conftest import BASE_DIGEST, Hold, Publish
+from tests.registry.conftest import BASE_DIGEST, MATRICES, Hold, Publish
 
 Later = Callable[[float, Callable[[], object]], None]
 
@@ -313,9 +313,9 @@ def test_activations_from_many_threads_follow_one_another(registry: Registry, pu
 
 
 def test_a_home_belongs_to_one_base_model(registry: Registry) -> None:
-    registry.bind_base("the same under another name", BASE_DIGEST)
+    registry.bind_base("the same under another name", BASE_DIGEST, MATRICES)
     with pytest.raises(WrongBaseModel, match="give it a home folder of its own"):
-        registry.bind_base("other", "c" * 64)
+        registry.bind_base("other", "c" * 64, MATRICES)
 
 
 def test_replicas_are_live_until_they_fall_silent(registry: Registry, later: Later) -> None:

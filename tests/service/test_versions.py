@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from errata_cli.processes import environment
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
@@ -21,11 +22,14 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_service.problems import problem_of
 
+from errata.deltas import Delta
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
+from errata.model import EditableModel
 from tests.full_disk import full_disk
-from tests.service.conftest import Publish
+from tests.made_up_versions import make_up_version
+from tests.service.conftest import Publish, named
 
 PROMPT = "The capital of France is"
 
@@ -229,6 +233,32 @@ def test_a_damaged_version_is_refused_and_what_served_goes_on(
     assert client.get("/readyz").json()["version"] == good
 
 
+def publish_without_numbers(registry: Registry, model: EditableModel) -> int:
+    """A version whose update is whole and holds infinities, as no worker writes it."""
+    update = Delta(torch.full(tuple(model.weight(1).shape), torch.inf), None, rank=1)
+    return make_up_version(registry.artifacts, named(model), {1: update}).id
+
+
+def test_a_version_of_which_no_text_comes_is_refused_and_what_served_goes_on(
+    client: httpx.Client, registry: Registry, model: EditableModel, version: int
+) -> None:
+    bad = publish_without_numbers(registry, model)
+    client.post(f"/versions/{version}/activate")
+    served, journal = answer_of(client), registry.activations.journal.entries()
+    for path, body in ((f"/versions/{bad}/activate", None), ("/rollback", {"to": bad})):
+        refused = client.post(path, json=body)
+        assert refused.status_code == 409
+        assert refused.json()["type"] == "urn:errata:problem:not-servable"
+        assert refused.json()["detail"] == f"version {bad} gives no finite numbers"
+    assert registry.activations.journal.entries() == journal
+    assert client.get("/readyz").json() == {"status": "ready", "version": version}
+    assert answer_of(client) == served and served[0] == version
+    registry.activations.journal.append(bad, by="test")  # as by hand
+    registry.activations.journal.append(version, by="test")
+    assert client.post("/rollback", json={}).status_code == 409
+    assert registry.activations.active() == version
+
+
 def test_a_changed_byte_is_found(client: httpx.Client, settings: Settings, version: int) -> None:
     path = delta_file(settings, version)
     content = bytearray(path.read_bytes())
@@ -255,7 +285,7 @@ def test_a_replica_that_does_not_follow_is_named(serve: Any, new_settings: Any, 
 def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, publish: Any, model: Any) -> None:
     settings = new_settings()
     registry = Registry(settings)
-    registry.bind_base(model.name, model.digest)
+    registry.bind_base(model.name, model.digest, model.matrix_shapes)
     number = publish(registry)
     registry.activations.activate(number)
     truncate(delta_file(settings, number))
@@ -320,7 +350,7 @@ def test_a_replica_counts_while_it_loads_a_version(serve: Any, new_settings: Any
 def test_a_home_of_another_model_is_refused(new_settings: Any) -> None:
     settings = new_settings()
     registry = Registry(settings)
-    registry.bind_base("another model", "0" * 64)
+    registry.bind_base("another model", "0" * 64, ((8, 16),))
     registry.close()
     command = [sys.executable, "-m", "errata_service"]
     environ = environment(settings)

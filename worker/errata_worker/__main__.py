@@ -35,12 +35,13 @@ def main() -> None:
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
         resident = ResidentModel.load(settings)
-        registry.bind_base(resident.model.name, resident.model.digest)
+        model = resident.model
+        registry.bind_base(model.name, model.digest, model.matrix_shapes)
         _recover_once(registry)
         resident.prepare()
     except (ErrataError, ValueError, OSError) as error:
         sys.exit(f"errata worker: {error}")
-    logger.info("model %s (%s) is loaded on %s", settings.model, resident.model.digest[:12], resident.model.device)
+    logger.info("model %s (%s) is loaded on %s", settings.model, model.digest[:12], model.device)
     _work(registry, resident)
 
 

@@ -79,11 +79,13 @@ class Activations:
         Raises as `activate`, and `Conflict` where there is nothing further back.
         """
         with self.journal.locked():
-            if to is None:
-                if not (before := self.before_active()):
-                    raise Conflict(f"version {self.journal.active()} serves, and nothing was active before it")
-                to = before[-1]
-            return self.activate(to, by=ROLLBACK, who=who)
+            return self.activate(self.next_rollback() if to is None else to, by=ROLLBACK, who=who)
+
+    def next_rollback(self) -> int:
+        """Return the version that a rollback without `to` goes to. Raises `Conflict` where there is none."""
+        if not (before := self.before_active()):
+            raise Conflict(f"version {self.journal.active()} serves, and nothing was active before it")
+        return before[-1]
 
     def before_active(self) -> list[int]:
         """Return the versions that rollbacks would go to, the next one last."""

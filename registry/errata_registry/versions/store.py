@@ -53,11 +53,15 @@ class Artifacts:
 
     # Writing
 
+    def scratch_folder(self) -> Path:
+        """Make an empty folder where nobody looks. One that is left behind is swept after a day."""
+        return Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
+
     def draft(
         self, facts: Iterable[StoredFact], changes: Iterable[FactChange], write_delta: Callable[[Path], object]
     ) -> Draft:
         """Write a version's files where nobody looks. `write_delta` makes the delta at the path it is given."""
-        folder = Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
+        folder = self.scratch_folder()
         try:
             _write_lines(folder / FACTS, facts)
             _write_lines(folder / CHANGES, changes)

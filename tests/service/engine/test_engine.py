@@ -18,7 +18,7 @@ from torch.nn.functional import log_softmax
 from errata.deltas import Delta
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.errors import DeviceFailed, NotFinite, UnknownVersion
+from errata.errors import DeviceFailed, NotFinite, NotServable, UnknownVersion
 from errata.model import EditableModel
 from errata.model.architectures import ARCHITECTURES
 from tests.conftest import NEOX_SENTENCES
@@ -247,6 +247,25 @@ def test_a_version_that_cannot_be_loaded_fails_with_the_reason(new_bench: NewBen
     with pytest.raises(UnknownVersion, match="99"):
         bench.engine.switch(99)
     assert bench.engine.active == 0
+
+
+def test_a_version_that_cannot_be_served_is_not_switched_to(new_bench: NewBench) -> None:
+    bench = new_bench()
+    bench.engine.switch(1)
+    running = bench.submit(bench.input(PROMPTS[0], 40), streamed=True)
+    running.wait_for(running.new_tokens)
+    with pytest.raises(NotServable, match="version 13 gives no finite numbers"):
+        bench.engine.switch(13)
+    assert bench.engine.active == 1
+    assert ids(running.finished()[0]) == bench.alone(bench.input(PROMPTS[0], 40), 1)
+
+    def too_large(version: int) -> Mapping[int, Delta]:
+        raise torch.OutOfMemoryError("Tried to allocate 9 GiB")
+
+    bench.engine._load_deltas = too_large
+    with pytest.raises(NotServable, match="version 2 cannot be loaded: OutOfMemoryError: Tried to allocate 9 GiB"):
+        bench.engine.switch(2)
+    assert bench.engine.active == 1
 
 
 def test_told_to_stop_it_ends_what_it_has_accepted_and_accepts_nothing_more(new_bench: NewBench) -> None:
