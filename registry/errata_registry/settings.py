@@ -1,10 +1,13 @@
 """Every setting of Errata's processes, read from `ERRATA_*` environment variables."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ByteSize, Field
+from errata_client.records.wordings import describe
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -12,6 +15,18 @@ def default_home() -> Path:
     """The `errata` folder in the user's data directory."""
     data = os.environ.get("XDG_DATA_HOME")
     return (Path(data) if data else Path.home() / ".local" / "share") / "errata"
+
+
+class InvalidSettings(ValueError):
+    """Settings are wrong; the message names each of them."""
+
+
+def read_settings(**given: Any) -> Settings:
+    """Return the settings: those given, and for the others the environment's. Raises `InvalidSettings`."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise InvalidSettings(f"a setting is wrong: {describe(error, Settings)}") from error
 
 
 class Settings(BaseSettings):

@@ -9,7 +9,7 @@ from types import FrameType
 import uvicorn
 from errata_registry.api_keys import KeysFileError, read_keys
 from errata_registry.home import keep_private
-from errata_registry.settings import Settings
+from errata_registry.settings import read_settings
 
 from errata.errors import ErrataError
 from errata_service.app import create_app
@@ -54,12 +54,12 @@ def main() -> None:
     """Serve until SIGINT or SIGTERM; exit with a sentence that says why where that is not possible."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(THREAD_TURN_S)
-    settings = Settings()
 
     def stop_server() -> None:
         server.should_exit = True
 
     try:
+        settings = read_settings()
         refuse_open_address(settings)
         keep_private(settings.home)
         keys = read_keys(settings.keys_file) if settings.keys_file else None

@@ -15,6 +15,7 @@ from typing import Any
 
 import redis
 from errata_client.records import FieldProblem, Problem
+from errata_client.records.wordings import fault_of
 from errata_registry.problems import problem_of as _problem_of
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -31,6 +32,7 @@ BUSY_RETRY_SECONDS = 1
 UNAVAILABLE_RETRY_SECONDS = 2
 OPENAI_ROUTES = "/v1/"
 MOST_NAMED = 1000  # faults of one body
+NOT_SENT_AS_JSON = "is not sent as JSON, with the header `Content-Type: application/json`"
 
 log = logging.getLogger(__name__)
 
@@ -177,15 +179,25 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     in_body, elsewhere = [], []
     for item in error.errors()[:MOST_NAMED]:
-        place, *path = item["loc"]
+        where, *place = item["loc"]
         if item["type"] == "json_invalid":
-            in_body.append(Place("", f"is not JSON: {item['ctx']['error']} at {path[0]}"))
-        elif place == "body":
-            in_body.append(Place(pointer(*path), item["msg"]))
+            in_body.append(Place("", f"is not JSON: {item['ctx']['error']} at {place[0]}"))
+            continue
+        path, detail = fault_of({**item, "loc": tuple(place)}, _kind_of_given(request, where))
+        if where == "body":
+            is_json = not isinstance(item.get("input"), bytes)
+            in_body.append(Place(pointer(*path), detail if is_json else NOT_SENT_AS_JSON))
         else:
-            elsewhere.append(f"{place} parameter {'.'.join(map(str, path))}: {item['msg']}")
+            elsewhere.append(f"{where} parameter {'.'.join(map(str, path))}: {detail}")
     problem = ProblemError(422, "invalid-request", _summary(in_body, elsewhere), places=in_body)
     return answer(problem, request.url.path)
+
+
+def _kind_of_given(request: Request, where: str) -> Any:
+    """Return the record that was to be read from the body or the query of a request, where there is one."""
+    route = request.scope["route"]
+    fields = {"body": [route.body_field], "query": route.dependant.query_params}.get(where)
+    return fields[0].field_info.annotation if fields else Any
 
 
 def _summary(in_body: Sequence[Place], elsewhere: Iterable[str]) -> str:

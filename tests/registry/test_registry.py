@@ -99,6 +99,17 @@ def test_the_same_key_with_another_body_is_refused(registry: Registry, request_b
         registry.edits.create_edit(request_body.model_copy(update={"note": "another"}), "a key")
 
 
+def test_a_key_counts_for_its_route_and_one_of_before_there_were_routes_for_all(
+    registry: Registry, request_body: EditRequest
+) -> None:
+    without_route = registry.edits.create_edit(request_body, "a key")
+    assert registry.edits.create_edit(request_body, "a key", route="/edits") == without_route
+
+    there, elsewhere = (registry.edits.create_edit(request_body, "its key", route=route) for route in ("/a", "/b"))
+    assert there.id != elsewhere.id
+    assert registry.edits.create_edit(request_body, "its key", route="/a") == there
+
+
 def test_a_key_that_has_had_its_day_is_a_new_one_once(registry: Registry, request_body: EditRequest) -> None:
     first = registry.edits.create_edit(request_body, "a key")
     (key_file,) = (registry.settings.home / "idempotency").iterdir()

@@ -9,7 +9,7 @@ import time
 from errata_registry.home import keep_private
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
-from errata_registry.settings import Settings
+from errata_registry.settings import read_settings
 from redis import RedisError
 from rq.exceptions import StopRequested
 
@@ -30,7 +30,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while the model is being loaded
     try:
-        settings = Settings()
+        settings = read_settings()
         keep_private(settings.home)
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()

@@ -34,6 +34,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
     """`request.json`: a request, who sent it and when.
 
     Attributes:
+        route: where the idempotency key came to; empty where it counts for all routes.
         body_sha256: what a repetition under the same idempotency key is known by.
         shown: what the job's record says of the request while it waits.
         refuse_conflicts: whether an edit must not change facts that are there.
@@ -44,6 +45,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
     created_at: datetime
     by: str | None = None
     idempotency_key: str | None = None
+    route: str = ""
     body_sha256: str
     shown: dict[str, Any]
     refuse_conflicts: bool = False

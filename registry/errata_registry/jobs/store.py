@@ -47,6 +47,7 @@ class JobStore(Generic[Asked, Shown]):
         idempotency_key: str | None = None,
         *,
         by: str | None = None,
+        route: str = "",
         sha256: str | None = None,
         refuse_conflicts: bool = False,
     ) -> Shown:
@@ -55,6 +56,7 @@ class JobStore(Generic[Asked, Shown]):
         Args:
             shown: what the job's record says of the request.
             by: who sent it.
+            route: where it was sent to, for which alone the key counts.
             sha256: of what was asked for, where that is not the request itself.
             refuse_conflicts: whether an edit must not change facts that are there.
 
@@ -63,7 +65,7 @@ class JobStore(Generic[Asked, Shown]):
             QueueFull: as many jobs wait in this kind's queue as may.
         """
         sha256 = sha256 or body_sha256(request)
-        if known := self.of_key(idempotency_key, by, sha256):
+        if known := self.of_key(idempotency_key, by, sha256, route):
             return known
         if (waiting := self.queue.num_waiting(self.kind.queue)) >= self._max_queued:
             what = " and ".join(f"{kind.name}s" for kind in KINDS if kind.queue == self.kind.queue)
@@ -73,6 +75,7 @@ class JobStore(Generic[Asked, Shown]):
             created_at=now(),
             by=by,
             idempotency_key=idempotency_key,
+            route=route,
             body_sha256=sha256,
             shown=dict(shown),
             refuse_conflicts=refuse_conflicts,
@@ -80,9 +83,9 @@ class JobStore(Generic[Asked, Shown]):
         )
         return self._accept(self.completed(asked))
 
-    def of_key(self, key: str | None, by: str | None, sha256: str) -> Shown | None:
+    def of_key(self, key: str | None, by: str | None, sha256: str, route: str = "") -> Shown | None:
         """Return the job that came with an idempotency key, None where the key is new. Raises `IdempotencyMismatch`."""
-        known = None if key is None else self.keys.job_of(key, by, sha256)
+        known = None if key is None else self.keys.job_of(key, by, sha256, route)
         return None if known is None else self.record(known)
 
     def completed(self, asked: AcceptedJob[Asked]) -> AcceptedJob[Asked]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from errata_client.records import BASE_VERSION, ActivationEntry
+from errata_client.records.wordings import in_words
 
 from errata.errors import CorruptArtifact
 from errata.files import durable
@@ -61,7 +62,8 @@ class Journal:
             )
         whole_lines = content[: content.rfind(b"\n") + 1].splitlines()
         try:
-            entries = tuple(ActivationEntry.model_validate_json(line, extra="ignore") for line in whole_lines)
+            with in_words(ActivationEntry):
+                entries = tuple(ActivationEntry.model_validate_json(line, extra="ignore") for line in whole_lines)
         except ValueError as error:
             raise CorruptArtifact(f"the activation journal {self._path} cannot be read: {error}") from error
         self._read = state, entries

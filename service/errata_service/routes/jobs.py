@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 from errata_client.records import Job, JobStatus, Page
 from errata_registry.jobs.kinds import JobKind
-from fastapi import APIRouter, Depends, Header, Path, Query, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
@@ -29,7 +29,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        description="The same key and body give the same edit for 24 hours.",
+        description="The same key and body, sent to the same route, give the same job for 24 hours.",
     ),
 ]
 Queued = TypeVar("Queued", bound=Job)
@@ -37,11 +37,17 @@ Queued = TypeVar("Queued", bound=Job)
 
 @dataclass
 class _Queueing:
-    """Who queues a job, under which key, and the answer that names it."""
+    """Who queues a job, by which route and under which key, and the answer that names it."""
 
+    request: Request
     response: Response
     by: CallerDep
     idempotency_key: IdempotencyKey = None
+
+    @property
+    def route(self) -> str:
+        """The route that was taken, such as `/edits/{edit_id}/retry`."""
+        return str(self.request.scope["route"].path)
 
     def named(self, kind: JobKind[Any, Queued], job: Queued) -> Queued:
         """Name the job in `Location`; return it."""
