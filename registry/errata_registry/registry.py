@@ -55,7 +55,7 @@ class Registry:
         # Reads that wait for an event must not be cut off by the socket's own timeout.
         self._waiting_redis = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=None)
         self._queue_redis = Redis.from_url(settings.redis_url)
-        self.live = LiveJobs(self.redis, self._waiting_redis)
+        self.live = LiveJobs(self.redis)
         self.queue = TaskQueue(self._queue_redis, settings.job_timeout_s)
         self.artifacts = Artifacts(settings.home)
         self.activations = Activations(settings.home, self.artifacts, self.redis, self._waiting_redis)
