@@ -56,12 +56,12 @@ class Registry:
         if home.is_bound(settings.home):
             BoundBase.of(settings.home)
         self.settings = settings
-        self.redis = self._waiting_redis = _connect(settings.redis_url, decode_responses=True)
+        self.redis = _connect(settings.redis_url, decode_responses=True)
         self._queue_redis = _connect(settings.redis_url)
-        self.live = LiveJobs(self.redis, self._waiting_redis)
+        self.live = LiveJobs(self.redis)
         self.queue = TaskQueue(self._queue_redis, settings.job_timeout_s)
         self.artifacts = Artifacts(settings.home)
-        self.activations = Activations(settings.home, self.artifacts, self.redis, self._waiting_redis)
+        self.activations = Activations(settings.home, self.artifacts, self.redis)
         self.aliases = Aliases(settings.home)
         self.probes = Probes(settings.home)
         self.replicas = Replicas(self.redis, settings.replica_ttl_s)

@@ -1,5 +1,6 @@
 """The FastAPI app: its routes, its errors, and the replica that lives as long as it does."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errata_service.auth import Gate
 from errata_service.browsers import SameSite
+from errata_service.followers import Followers
 from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica
@@ -33,6 +35,9 @@ Corrects facts inside a language model while it keeps serving. Post facts to `/e
 """
 
 
+MOST_FOLLOWERS = 1500  # at once
+
+
 class RequestCount:
     """Counts the requests by the route that they took, which is known once they have taken it."""
 
@@ -53,10 +58,15 @@ class RequestCount:
 def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> FastAPI:
     """The app around a replica, which it starts and stops. `keys` by hash; None asks nobody for a key."""
 
+    followers = Followers(replica.registry.live, replica.stopping, MOST_FOLLOWERS)
+    replica.metrics.watch_followers(followers.count)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         replica.start()
+        serving_followers = asyncio.create_task(followers.read())
         yield
+        serving_followers.cancel()
         await run_in_threadpool(replica.stop)
 
     app = FastAPI(
@@ -68,6 +78,7 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
         redirect_slashes=False,
     )
     app.state.replica = replica
+    app.state.followers = followers
     app.state.keys = keys
     if keys is not None:
         app.add_middleware(Gate, keys=keys)

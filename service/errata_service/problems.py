@@ -75,6 +75,13 @@ class Busy(ProblemError):
         super().__init__(429, "busy", detail, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
 
 
+class Overloaded(ProblemError):
+    """As many clients as may are being served."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(503, "overloaded", detail, headers={"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)})
+
+
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 _EXAMPLE = Problem(

@@ -180,15 +180,18 @@ def test_events_are_resumed_after_an_id(registry: Registry, request_body: EditRe
     assert events[1].data == {"level": "info", "message": "in words"}
     assert events[-1].data["status"] == "failed"
     assert registry.edits.events(edit.id, after=events[0].id) == events[1:]
-    assert registry.edits.events(edit.id, after=events[-1].id, block_ms=20) == []
+    assert registry.edits.events(edit.id, after=events[-1].id) == []
+    assert registry.live.newest_event(edit.id) == events[-1].id
+    assert registry.live.news({edit.id: events[-1].id}, block_ms=20) == {}
 
 
 def test_reading_events_waits_for_the_next_one(registry: Registry, request_body: EditRequest, later: Later) -> None:
-    edit = registry.edits.create_edit(request_body)
-    last = registry.edits.events(edit.id)[-1].id
-    later(0.2, lambda: registry.live.log(edit.id, "info", "late"))
+    edits = [registry.edits.create_edit(request_body).id for _ in range(2)]
+    last = {edit: registry.live.newest_event(edit) for edit in edits}
+    later(0.2, lambda: registry.live.log(edits[1], "info", "late"))
 
-    assert [event.name for event in registry.edits.events(edit.id, after=last, block_ms=4_000)] == ["log"]
+    news = registry.live.news(last, block_ms=4_000)
+    assert {edit: [event.name for event in told] for edit, told in news.items()} == {edits[1]: ["log"]}
 
 
 def test_a_queued_edit_is_cancelled_at_once(registry: Registry, request_body: EditRequest) -> None:

@@ -23,13 +23,11 @@ logger = logging.getLogger(__name__)
 class Activations:
     """The journal of activations, and a stream in Redis that wakes those who follow it."""
 
-    def __init__(self, home: Path, artifacts: Artifacts, redis: Redis, waiting_redis: Redis) -> None:
-        """`waiting_redis` is a connection without a time limit on its socket, to wait for news."""
+    def __init__(self, home: Path, artifacts: Artifacts, redis: Redis) -> None:
         self.journal = Journal(home)
         self._home = home
         self._artifacts = artifacts
         self._redis = redis
-        self._waiting_redis = waiting_redis
 
     def active(self) -> int:
         """Return the version that serves. Raises `CorruptArtifact` where the journal cannot be read."""
@@ -105,6 +103,6 @@ class Activations:
         same. What is to be served is then `active()`."""
         answer = cast(
             list[tuple[str, list[tuple[str, Any]]]],
-            self._waiting_redis.xread({keys.ACTIVATIONS: after}, block=block_ms),
+            self._redis.xread({keys.ACTIVATIONS: after}, block=block_ms),
         )
         return answer[0][1][-1][0] if answer else after
