@@ -17,6 +17,7 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_registry.stored import now
 
+from errata.files.checksums import checked, with_checksum
 from errata.targets.store import BuildStore
 from tests.registry.conftest import Publish
 
@@ -59,11 +60,11 @@ def ended_long_ago(registry: Registry, job_id: str, days: float, **changes: obje
     new_id = f"{store.kind.prefix}_{made:016x}{job_id[-8:]}"
     folder = store.folder.of(job_id).rename(store.folder.of(new_id))
     for name in ("request.json", OUTCOME):
-        record = json.loads((folder / name).read_text())
+        record = json.loads(checked((folder / name).read_bytes()))
         record["id"] = new_id
         if name == OUTCOME:
             record["finished_at"] = (now() - timedelta(days=days)).isoformat()
-        (folder / name).write_text(json.dumps(record))
+        (folder / name).write_text(with_checksum(json.dumps(record)))
     return new_id
 
 

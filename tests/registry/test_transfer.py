@@ -118,14 +118,14 @@ def test_a_damaged_archive_is_refused(
 def forge(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: object) -> None:
     """Change an update, and a manifest so that it agrees with that."""
     path = folder / MANIFEST
-    manifest = json.loads(path.read_text())
+    manifest = json.loads(checked(path.read_bytes()))
     if tensors is not None:
         save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / DELTA)
         layers = {int(name.split(".")[0]): min(tensor.shape) for name, tensor in tensors.items()}
         manifest["layers"] = [{"layer": layer, "rank": rank} for layer, rank in layers.items()]
         stored = {"sha256": durable.sha256(folder / DELTA), "bytes": (folder / DELTA).stat().st_size}
         manifest["files"] = {**manifest["files"], DELTA: stored}
-    path.write_text(json.dumps({**manifest, **changes}))
+    path.write_text(with_checksum(json.dumps({**manifest, **changes})))
 
 
 WHOLE = torch.zeros(8, 16)

@@ -26,10 +26,8 @@ from redis import RedisError
 from rq.timeouts import JobTimeoutException
 from safetensors import SafetensorError
 
-from errata.errors import Cancelled, DeviceFailed, ErrataError, OutOfMemory, TimedOut
+from errata.errors import Cancelled, ErrataError, OutOfMemory, TimedOut
 from errata.files import disk
-from errata.model import EditableModel
-from errata.model.likelihood import require_device
 from errata.targets.store import BuildStore
 from errata_worker.progress import ProgressReport, WorkerStopping
 from errata_worker.resident_model import ResidentModel
@@ -110,7 +108,8 @@ def run_job(job_id: str, resources: Resources) -> None:
 
 def _take_turn(store: JobStore[Any, Any], job_id: str, resources: Resources) -> None:
     registry = resources.registry
-    with ending_with_what_goes_wrong(store, job_id, resources):
+    limit_s = registry.settings.job_timeout_s
+    with ending_with_what_goes_wrong(store, job_id, limit_s, resources.resident.is_device_lost):
         record = claim(store, job_id)
         if record.ended:
             return
@@ -182,11 +181,17 @@ def _pause(store: JobStore[Any, Any], job_id: str, must_stop: Callable[[], bool]
 
 
 @contextmanager
-def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, resources: Resources) -> Iterator[None]:
+def ending_with_what_goes_wrong(
+    store: JobStore[Any, Any], job_id: str, limit_s: int, is_device_lost: Callable[[], bool]
+) -> Iterator[None]:
     """End the job where the block is cancelled or fails.
 
-    Where it fails because the device runs nothing any more, not even a token, the process ends instead: that is a lost
-    worker, and a new one takes the job up.
+    Where it fails because the device runs nothing any more, the process ends instead: that is a lost worker, and
+    another one takes the job up.
+
+    Args:
+        limit_s: seconds that a task may take.
+        is_device_lost: asked where it fails for a reason that is not known.
 
     Raises:
         redis.RedisError: the job has not ended, so it is taken up again when Redis is back.
@@ -202,18 +207,11 @@ def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, resource
     except Exception as error:
         if disk.refusal_of(error):
             raise
-        if not isinstance(error, ErrataError | JobTimeoutException | torch.OutOfMemoryError):
-            _end_without_device(resources.resident.model, job_id)
-        limit_s = resources.registry.settings.job_timeout_s
+        known = ErrataError | JobTimeoutException | torch.OutOfMemoryError
+        if not isinstance(error, known) and is_device_lost():
+            logger.critical("%s: the device runs nothing any more; this worker ends", job_id, exc_info=error)
+            os._exit(1)  # an orderly end would wait for the device
         store.update(job_id, status=JobStatus.FAILED, error=_problem(error, job_id, store.kind.name, limit_s))
-
-
-def _end_without_device(model: EditableModel, job_id: str) -> None:
-    try:
-        require_device(model)
-    except DeviceFailed as error:
-        logger.critical("%s: %s; this worker ends", job_id, error, exc_info=True)
-        os._exit(1)  # an orderly end would wait for the device
 
 
 def _problem(error: Exception, job_id: str, kind: str, limit_s: int) -> Problem:

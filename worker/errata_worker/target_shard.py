@@ -53,8 +53,8 @@ def search_shard(edit_id: str, shard: int, resources: Resources) -> None:
 
 
 def _take_turn(edit_id: str, shard: int, resources: Resources) -> None:
-    edits = resources.registry.edits
-    with ending_with_what_goes_wrong(edits, edit_id, resources):
+    edits, limit_s = resources.registry.edits, resources.registry.settings.job_timeout_s
+    with ending_with_what_goes_wrong(edits, edit_id, limit_s, resources.resident.is_device_lost):
         if not claim(edits, edit_id).ended and (order := edits.shards.order(edit_id, shard)):
             _search(order, resources)
 
