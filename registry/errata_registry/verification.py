@@ -12,6 +12,7 @@ from errata import deltas, hyperparameters
 from errata.deltas import LARGEST_NUMBER, Delta
 from errata.errors import ArtifactError, ErrataError, InvalidFacts, InvalidHyperparameters, ModelError, UnknownJob
 from errata.facts import FactSet
+from errata_registry.checksums import check_files
 from errata_registry.home import BoundBase, MatrixShapes
 from errata_registry.jobs.folder import JobFolder
 from errata_registry.jobs.kinds import KINDS
@@ -42,7 +43,8 @@ class Verified:
 
 
 def verify(home: Path) -> Verified:
-    """Look at every manifest, fact set, update, name, edit, measurement and activation of a home folder.
+    """Look at every manifest, fact set, update, name, edit, measurement and activation of a home folder, and at every
+    other file that has a checksum.
 
     Raises as `BoundBase.of`.
     """
@@ -69,12 +71,16 @@ def verify(home: Path) -> Verified:
     jobs = [JobFolder(kind, home) for kind in KINDS]
     for folder_of_kind in jobs:
         faults += _faults_of_jobs(artifacts, folder_of_kind)
+    checks = check_files(home)
+    faults += checks.faults
     deleted = sum(folder.is_deleted for folder in folders)
     dropped = sum(folder.is_dropped and not folder.is_deleted for folder in folders)
     looked_at = (
         f"{len(folders) - deleted} versions ({dropped} with dropped weights), {deleted} deleted ones, "
         f"{len(jobs[0].ids())} edits, {len(activations)} activations{not_compared}"
     )
+    if checks.without:
+        looked_at += f" ({checks.without} files have no checksum: they get one when they are next written)"
     return Verified(looked_at, tuple(faults))
 
 
@@ -213,6 +219,8 @@ def _faults_of_jobs(artifacts: Artifacts, jobs: JobFolder[Any, Any]) -> Iterator
         try:
             jobs.accepted(job_id)
             outcome = jobs.outcome(job_id)
+            for name in jobs.files(job_id):
+                jobs.file(job_id, name)
         except UnknownJob:  # a folder that nothing was put into
             continue
         except (ErrataError, OSError) as error:

@@ -69,7 +69,7 @@ def _keep_house(registry: Registry) -> None:
 
 def _work(registry: Registry, resident: ResidentModel) -> None:
     """Run jobs. While Redis is away the model stays and the worker waits."""
-    targets = BuildStore(resident.settings.home / "targets")
+    targets = BuildStore(resident.settings.home / "targets", tell=resident.note_damage)
     worker: ResidentWorker | None = None
     while worker is None or not worker.is_stopping:
         try:

@@ -35,6 +35,7 @@ from errata_worker.resident_model import ResidentModel
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
 LOOK_S = 0.2
+MOST_DAMAGE_TOLD = 20
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,15 @@ class Turn(Generic[Asked, Shown]):
     def log(self, message: str, level: str = "info") -> None:
         """Tell those who follow the job something in words."""
         self.store.live.log(self.record.id, level, message)
+
+    def tell_of_damage(self) -> None:
+        """Tell those who follow the job what was found damaged on the disk, here or at the worker's start."""
+        damage = self.resident.damage
+        for _ in range(min(len(damage), MOST_DAMAGE_TOLD)):
+            self.log(damage.popleft(), "warning")
+        if damage:
+            self.log(f"and {len(damage)} more damaged files, which the worker's log names", "warning")
+            damage.clear()
 
     def end(self, status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> None:
         """End the job."""
