@@ -9,6 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import redis
@@ -28,9 +29,18 @@ from errata_service.problems import NotReady, outage_of
 
 RETRY_S = 1.0
 OUTAGES_EVERY_S = 1.0
+LONGEST_RETRY_S = 60.0
 WAIT_FOR_ACTIVATION_MS = 1000
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """The version that should serve and cannot, and why; another one serves in its place."""
+
+    version: int
+    reason: str
 
 
 class ServingReplica:
@@ -46,6 +56,7 @@ class ServingReplica:
         registry: shared by the process's threads.
         hyperparameters: each method's defaults for this model, where they are known.
         metrics: metrics of this process.
+        passed_over: the active version, while it cannot be served.
         failure: why the replica can never serve.
         draining: set once new generations are refused and accepted ones are completed.
         stopping: set once the process is about to end.
@@ -64,11 +75,14 @@ class ServingReplica:
         self.hyperparameters = hyperparameters.for_model(settings.model, settings.hyperparameters)
         self.metrics = Metrics()
         self.metrics.watch_edits(self.registry)
+        self.passed_over: PassedOver | None = None
         self.failure: Exception | None = None
         self._on_failure = on_failure
         self._engine: Engine | None = None
         self._obstacle: str | None = "the model is being loaded"
         self._lost_track: str | None = None
+        self._retry_s = RETRY_S
+        self._retry_at = 0.0
         self._swap: Swap | None = None
         self._announcing = threading.Lock()
         self._heard_at = time.monotonic()
@@ -90,7 +104,7 @@ class ServingReplica:
     def obstacle(self) -> str | None:
         """Return why this replica is not ready; None if it is.
 
-        It is ready, too, while it serves an earlier version because the active one cannot be loaded.
+        It is ready, too, while it serves another version because the active one cannot be served (`passed_over`).
         """
         if self.failure is not None:
             return str(self.failure)
@@ -215,19 +229,27 @@ class ServingReplica:
             except CorruptArtifact as error:  # the active version may be known all the same
                 log.error("the registry is not in order: %s", error)
                 return
+            except OSError as error:
+                if outage_of(error) is None:
+                    raise
+                log.warning("the registry is put in order later: %s", error)
+                return
 
     def _follow(self) -> None:
         """Switch to the active version after each activation. Try again after a failure."""
         cursor = None
         while not self.stopping.is_set():
             try:
-                if cursor is None:
-                    cursor = self.registry.activations.cursor()
-                if self._switch_to(self.registry.activations.active()):
+                if self._serve_version(self.registry.activations.active()):
                     self._announce()
                 self._lost_track = None
                 self._heard_at = time.monotonic()
-                cursor = self.registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
+                if cursor is None:
+                    cursor = self.registry.activations.cursor()
+                followed = self.registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
+                if followed != cursor:
+                    self._retry_at = 0.0
+                cursor = followed
             except redis.RedisError as error:
                 log.warning("activations cannot be followed: %s", error)
                 cursor = None
@@ -240,21 +262,42 @@ class ServingReplica:
                 cursor = None
                 self.stopping.wait(RETRY_S)
 
-    def _switch_to(self, version: int) -> bool:
-        """Switch to a version; return False if it is served already or cannot be loaded."""
-        if self.engine.active == version:
+    def _serve_version(self, wanted: int) -> bool:
+        """Switch to a version, unless it is served; return True if what serves has changed.
+
+        If it cannot be served, what serves goes on; at the start, the last version before it that can be served serves.
+        It is tried again after a pause that grows, and at once after the next activation.
+        """
+        if self.engine.active == wanted:
+            self.passed_over = None
             return False
+        known = self.passed_over
+        if known is not None and known.version == wanted and time.monotonic() < self._retry_at:
+            return False
+        obstacle = self._switch_to(wanted)
+        if obstacle is None:
+            self.passed_over = None
+            return True
+        self._obstacle = obstacle
+        before = reversed(self.registry.activations.before_active()) if self.engine.active is None else ()
+        begun = any(self._switch_to(version) is None for version in before)
+        self.passed_over = PassedOver(wanted, obstacle)
+        if self.passed_over != known:
+            log.error("version %d cannot be served, %s serves: %s", wanted, self.engine.active, obstacle)
+            self._retry_s = RETRY_S
+        self._retry_at = time.monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
+        return begun
+
+    def _switch_to(self, version: int) -> str | None:
+        """Switch to a version; return what is in the way of that."""
         try:
             self._swap = swap = self.engine.switch(version)
         except ErrataError as error:
-            if str(error) != self._obstacle:
-                log.error("version %d cannot be served, %s goes on: %s", version, self.engine.active, error)
-            self._obstacle = str(error)
-            return False
+            return str(error)
         self.metrics.note_swap(version, swap.load_ms, swap.swap_ms)
         log.info("serving version %d, loaded in %.1f ms, put in place in %.3f ms", version, swap.load_ms, swap.swap_ms)
-        self._obstacle = None
-        return True
+        return None
 
     def _announce(self) -> None:
         """Announce the served version. One thread at a time, so that the last announcement is the newest version."""

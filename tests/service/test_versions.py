@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from errata_cli.processes import environment
+from errata_cli.processes import environment, free_port, stop
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
 from errata_registry.jobs.requests import EvaluationRequest
@@ -29,7 +29,7 @@ from errata.facts import Fact
 from errata.model import EditableModel
 from tests.full_disk import full_disk
 from tests.made_up_versions import make_up_version
-from tests.service.conftest import Publish, named
+from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, named
 
 PROMPT = "The capital of France is"
 
@@ -291,17 +291,58 @@ def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, pu
     truncate(delta_file(settings, number))
 
     client = serve(settings)
-    _until(lambda: "bytes" in client.get("/readyz").json()["detail"])
-    assert client.get("/readyz").status_code == 503
+    _until_ready(client)
     assert client.get("/healthz").status_code == 200
-    assert client.post("/generate", json={"prompt": PROMPT}).status_code == 503
+    ready = client.get("/readyz").json()
+    assert "bytes" in ready.pop("reason")
+    assert ready == {"status": "ready", "version": 0, "should_serve": number}
     base = answer_of(client, version="base")
-    assert base[0] == 0
+    assert answer_of(client) == base and base[0] == 0
 
     assert client.post("/versions/0/activate").status_code == 200
     assert answer_of(client) == base
     ready = client.get("/readyz").json()
     assert (ready["status"], ready["version"], ready["outages"]) == ("ready", 0, [])
+    registry.close()
+
+
+def test_the_last_version_that_can_be_served_serves_until_the_active_one_can(
+    serve: Serve, new_settings: NewSettings, process_of: ProcessOf, publish: Publish, model: EditableModel
+) -> None:
+    settings = new_settings()
+    client = serve(settings)
+    _until_ready(client)
+    registry = Registry(settings)
+    good = publish(registry, size=30.0, seed=1)
+    without_numbers, damaged, active = (publish_without_numbers(registry, model) for _ in range(3))
+    whole = delta_file(settings, good).read_bytes()
+    client.post(f"/versions/{good}/activate")
+    served = answer_of(client)
+    for number in (without_numbers, damaged, active):  # as by a program that did not try them
+        registry.activations.activate(number)
+    truncate(delta_file(settings, damaged))
+
+    instead = {
+        "status": "ready",
+        "version": good,
+        "should_serve": active,
+        "reason": f"version {active} gives no finite numbers",
+    }
+    _until(lambda: client.get("/readyz").json() == instead)  # it went on
+    stop(process_of(client), 20)
+    again = serve(settings.model_copy(update={"port": free_port()}))
+    _until_ready(again)
+    assert again.get("/readyz").json() == instead  # it went back, past two that it cannot serve
+    assert answer_of(again) == served
+    log = (settings.home / "logs" / "service.log").read_text()
+    assert f"version {active} cannot be served, {good} serves: version {active} gives no finite numbers" in log
+
+    folder, manifest = registry.artifacts.folder(active).path, registry.artifacts.manifest(good)
+    (folder / "delta.safetensors").write_bytes(whole)  # and now it can be served
+    (folder / "manifest.json").write_text(manifest.model_copy(update={"id": active}).model_dump_json())
+    assert again.post(f"/versions/{active}/activate").json()["replicas"][0]["version"] == active
+    assert again.get("/readyz").json() == {"status": "ready", "version": active}
+    assert answer_of(again) == (active, served[1])
     registry.close()
 
 

@@ -14,6 +14,7 @@ from redis import RedisError
 from rq.exceptions import StopRequested
 
 from errata.errors import ErrataError
+from errata.files import disk
 from errata.targets.store import BuildStore
 from errata_worker import tasks
 from errata_worker.resident_model import ResidentModel
@@ -53,6 +54,10 @@ def _recover_once(registry: Registry) -> None:
         except RedisError as error:
             logger.warning("Redis does not answer; waiting for it: %s", error)
             time.sleep(RETRY_S)
+        except OSError as error:
+            if disk.refusal_of(error) is None:
+                raise
+            return logger.warning("the registry is put in order later: %s", error)
 
 
 def _keep_house(registry: Registry) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from errata_service.dependencies import ReplicaDep
 from errata_service.problems import NotReady, problem_responses
@@ -33,6 +33,11 @@ class Ready(BaseModel):
     version: int
     outages: tuple[str, ...]
     news_age_s: float
+    should_serve: int | None = Field(
+        default=None,
+        description="The version that is active and cannot be served; `version` serves in its place.",
+    )
+    reason: str | None = Field(default=None, description="Why it cannot be served.")
 
 
 @router.get("/healthz", summary="Alive")
@@ -41,16 +46,19 @@ async def healthz() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", summary="Able to serve", responses=problem_responses(503))
+@router.get("/readyz", summary="Able to serve", response_model_exclude_none=True, responses=problem_responses(503))
 def readyz(replica: ReplicaDep) -> Ready:
-    """503 says what is missing."""
+    """503 says what is missing. A service is ready, too, while another version serves than should."""
     if replica.obstacle is not None:
         raise NotReady(replica.obstacle)
     replica.engine.require_working()
     outages = replica.outages()
     version = replica.engine.active
     assert version is not None
-    return Ready(version=version, outages=outages, news_age_s=round(replica.news_age_s, 3))
+    ready = Ready(version=version, outages=outages, news_age_s=round(replica.news_age_s, 3))
+    if (passed_over := replica.passed_over) is None:
+        return ready
+    return ready.model_copy(update={"should_serve": passed_over.version, "reason": passed_over.reason})
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
