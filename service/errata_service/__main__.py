@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -13,6 +14,7 @@ from errata_registry.settings import Settings
 from errata.errors import ErrataError
 from errata_service.app import create_app
 from errata_service.auth import OpenToOthers, refuse_open_address
+from errata_service.connections import Bounds, Connection, room_for
 from errata_service.replica import ServingReplica
 
 GRACE_S = 5
@@ -54,6 +56,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(THREAD_TURN_S)
     settings = Settings()
+    settings = settings.model_copy(update={"max_connections": room_for(settings.max_connections)})
 
     def stop_server() -> None:
         server.should_exit = True
@@ -66,10 +69,18 @@ def main() -> None:
     except (OpenToOthers, KeysFileError, ErrataError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     app = create_app(replica, keys)
+    bounds = Bounds(settings.max_connections, settings.request_timeout_s)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=GRACE_S
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=partial(Connection, bounds=bounds),  # type: ignore[arg-type]  # it is called, as a class would be
+        ws="none",
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_S,
     )
     server = Server(config, replica)
+    replica.metrics.watch_connections(lambda: len(server.server_state.connections))
     server.run()
     if replica.failure is not None:
         sys.exit(f"error: {replica.failure}")
