@@ -59,6 +59,19 @@ class Settings(BaseSettings):
         description="Names, separated by commas, under which the service may be asked beside `localhost`, the address "
         "it listens on and IP addresses. With a keys file any name will do while this is unset.",
     )
+    max_connections: int = Field(
+        default=2048,
+        ge=8,
+        description="Connections that clients may have open at once; on further ones all but `/healthz`, `/readyz` and "
+        "`/metrics` is answered 503. Three quarters of them may follow jobs or wait for their end.",
+    )
+    request_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="Seconds in which a client must send the head of a request, and that it may be silent within a "
+        "body, which must come with 32 KiB a second on average. A client that takes nothing of an answer for three "
+        "times as long is cut off.",
+    )
 
     hyperparameters: Path | None = Field(
         default=None, description="JSON file of hyperparameters; unset, those shipped for the model are taken."

@@ -10,7 +10,9 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errata_service.auth import Gate
+from errata_service.bodies import Bodies
 from errata_service.browsers import SameSite
+from errata_service.connections import RefuseBeyond
 from errata_service.followers import Followers
 from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
@@ -35,9 +37,6 @@ Corrects facts inside a language model while it keeps serving. Post facts to `/e
 """
 
 
-MOST_FOLLOWERS = 1500  # at once
-
-
 class RequestCount:
     """Counts the requests by the route that they took, which is known once they have taken it."""
 
@@ -58,7 +57,8 @@ class RequestCount:
 def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> FastAPI:
     """The app around a replica, which it starts and stops. `keys` by hash; None asks nobody for a key."""
 
-    followers = Followers(replica.registry.live, replica.stopping, MOST_FOLLOWERS)
+    # The other connections are for those who do something.
+    followers = Followers(replica.registry.live, replica.stopping, most=replica.settings.max_connections * 3 // 4)
     replica.metrics.watch_followers(followers.count)
 
     @asynccontextmanager
@@ -79,9 +79,11 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     )
     app.state.replica = replica
     app.state.followers = followers
+    app.state.bodies = Bodies(replica.settings.request_timeout_s)
     app.state.keys = keys
     if keys is not None:
         app.add_middleware(Gate, keys=keys)
+    app.add_middleware(RefuseBeyond)
     app.add_middleware(SameSite, settings=replica.settings, has_keys=keys is not None)
     app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)

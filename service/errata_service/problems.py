@@ -76,10 +76,11 @@ class Busy(ProblemError):
 
 
 class Overloaded(ProblemError):
-    """As many clients as may are being served."""
+    """As many clients as may are being served. Its answer ends the connection, which gives room to others."""
 
     def __init__(self, detail: str) -> None:
-        super().__init__(503, "overloaded", detail, headers={"Retry-After": str(UNAVAILABLE_RETRY_SECONDS)})
+        headers = {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS), "Connection": "close"}
+        super().__init__(503, "overloaded", detail, headers=headers)
 
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
