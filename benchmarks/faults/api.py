@@ -122,4 +122,4 @@ def _is_problem(answer: Answer) -> bool:
     if answer.path.startswith("/v1/"):
         return "error" in answer.data
     is_one = answer.headers.get("content-type", "").startswith("application/problem+json")
-    return is_one and {"type", "title"} <= answer.data.keys() and answer["status"] == answer.status
+    return is_one and {"type", "title"} <= answer.data.keys() and bool(answer["status"] == answer.status)

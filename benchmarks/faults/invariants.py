@@ -1,6 +1,5 @@
-"""What must hold whenever a stack has recovered, whatever happened to it. docs/faults.md has the meaning of the letters."""
+"""What must hold whenever a stack has recovered, whatever happened to it. docs/faults.md tells of the letters."""
 
-import hashlib
 import json
 import shutil
 import time
@@ -165,7 +164,7 @@ class Invariants:
         ids = model.tokenizer(prompt, return_tensors="pt")["input_ids"]
         with model.using(edited), torch.no_grad():
             network, end = model.network, model.tokenizer.eos_token_id
-            said = network.generate(ids, max_new_tokens=tokens, do_sample=False, pad_token_id=end)  # type: ignore
+            said = network.generate(ids, max_new_tokens=tokens, do_sample=False, pad_token_id=end)
         return str(model.tokenizer.decode(said[0, ids.shape[1] :], skip_special_tokens=True))
 
     def _base_is_untouched(self, name: str) -> Iterator[str]:
@@ -199,24 +198,10 @@ class Invariants:
 
     def canary_is_the_same(self) -> Iterator[str]:
         """Edit the same few facts as ever: the weights must be the same, or else what a worker holds is damaged."""
-        targets = self.stack.home / "targets"  # a cache, which would hide what the worker computes
-        aside = targets.with_name("targets-aside")
-        if targets.exists():
-            targets.rename(aside)
-        edit = self.stack.new_edit(CANARY, gate=NO_GATE, base=BASE_VERSION, activate=False)
-        answer = edit.send(self.stack.api, self.stack.services[0])
-        ended = self.stack.outcome(answer["id"], 2 * self.stack.limit_s) if answer.ok else answer
-        if aside.exists():
-            shutil.rmtree(targets, ignore_errors=True)
-            aside.rename(targets)
-        if not ended.ok or ended["status"] != "succeeded":
-            yield f"f the canary: {ended} {ended.data.get('error')}"
-            return
-        delta = self.stack.registry.artifacts.folder(ended["version"]).path / DELTA
-        digest = hashlib.sha256(delta.read_bytes()).hexdigest()
-        self._canary = self._canary or digest
-        if digest != self._canary:
-            yield f"f the canary's weights are {digest[:12]}, and were {self._canary[:12]}"
+        found = canary(self.stack)
+        self._canary = self._canary or found
+        if found != self._canary:
+            yield f"f the canary's weights are {found}, and were {self._canary}"
 
     def nothing_is_left(self) -> Iterator[str]:
         """Look for what jobs that have ended leave in Redis for ever."""
@@ -226,6 +211,23 @@ class Invariants:
                 yield f"g {len(names)} keys of jobs that have ended stay in Redis: {names[:4]}"
                 return
             time.sleep(0.5)
+
+
+def canary(stack: Stack) -> str:
+    """Edit the same few facts as ever; return the digest of the weights, or what came in their place."""
+    targets = stack.home / "targets"  # a cache, which would hide what the worker computes
+    aside = targets.with_name("targets-aside")
+    if targets.exists():
+        targets.rename(aside)
+    edit = stack.new_edit(CANARY, gate=NO_GATE, base=BASE_VERSION, activate=False)
+    answer = edit.send(stack.api, stack.services[0])
+    ended = stack.outcome(answer["id"], 2 * stack.limit_s) if answer.ok else answer
+    if aside.exists():
+        shutil.rmtree(targets, ignore_errors=True)
+        aside.rename(targets)
+    if not ended.ok or ended["status"] != "succeeded":
+        return f"{ended} {ended.data.get('error')}"
+    return stack.registry.artifacts.folder(ended["version"]).manifest.files[DELTA].sha256[:12]
 
 
 class _Kept:

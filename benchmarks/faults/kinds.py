@@ -1,4 +1,4 @@
-"""The kinds of faults, a function each: it brings its fault about, holds it for a while, heals it, and says what it was.
+"""The kinds of faults, a function each: it brings a fault about, holds it for a while, heals it, and says what it was.
 
 The random client is at work meanwhile and, unless that takes too long, a worker has an edit in hand.
 """
@@ -6,10 +6,12 @@ The random client is at work meanwhile and, unless that takes too long, a worker
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from random import Random
+from typing import Any
 
 from errata_registry.versions.folder import DELTA, FACTS, MANIFEST
 
@@ -32,7 +34,7 @@ def race(stack: Stack, rng: Random) -> str:
     """Two edits at the same moment that name one base, and two that name none."""
     active = stack.active()
     with ThreadPoolExecutor() as pool:
-        for options in ({"base": active}, {}):
+        for options in (dict[str, Any](base=active), {}):
             for _ in range(2):
                 edit = stack.new_edit(stack.facts.draw(rng, 2), keyed=True, **options)
                 pool.submit(send, stack, edit, Random(rng.random()))
@@ -77,14 +79,22 @@ def redis_empty(stack: Stack, rng: Random) -> str:
 
 def redis_old_snapshot(stack: Stack, rng: Random) -> str:
     """A Redis that comes back with what it knew some time ago, while nothing else is started again."""
-    snapshot, age_s = shutil.copytree(stack.redis_folder, stack.root / "redis-snapshot"), rng.uniform(5, 12)
-    time.sleep(age_s)
-    stack.wait_until_busy(rng)
+    age_s = rng.uniform(5, 12)
+    with redis_of_before(stack):
+        time.sleep(age_s)
+        stack.wait_until_busy(rng)
+    return f"Redis came back {age_s:.0f} s old"
+
+
+@contextmanager
+def redis_of_before(stack: Stack) -> Iterator[None]:
+    """In the end let Redis be killed and come back with what it knew at the beginning."""
+    snapshot = shutil.copytree(stack.redis_folder, stack.root / "redis-snapshot")
+    yield
     stack.kill("redis")
     shutil.rmtree(stack.redis_folder)
     snapshot.rename(stack.redis_folder)
     stack.revive()
-    return f"Redis came back {age_s:.0f} s old"
 
 
 def redis_full(stack: Stack, rng: Random) -> str:

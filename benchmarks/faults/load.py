@@ -2,11 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 from benchmarks.faults.api import Answer
 from benchmarks.faults.edits import NO_GATE, QUICK, SentEdit
@@ -38,23 +37,24 @@ class Generated:
 
 
 class Load:
-    """Clients of a stack. Leave `work` to them as a context: they begin on entry, and end on exit."""
+    """Clients of a stack, so many of each kind, which begin on entry and end on exit.
 
-    def __init__(self, stack: Stack) -> None:
+    The stack hears (`seen`) of those that hang or fall over.
+    """
+
+    def __init__(self, stack: Stack, rng: Random, editors: int = 1, generators: int = 2, activators: int = 1) -> None:
         self.generated: list[Generated] = []
         self._stack = stack
+        self._clients = [self._edit] * editors + [self._generate] * generators + [self._activate] * activators
+        self._draws = [Random(rng.random()) for _ in self._clients]
         self._over = threading.Event()
-        self._pool = ThreadPoolExecutor()
-        self._running: list[Future[None]] = []
 
-    def begin(self, rng: Random, editors: int = 1, generators: int = 2, activators: int = 1) -> None:
-        """Begin with so many clients of each kind."""
-        kinds: list[Callable[[Random], None]] = [self._edit] * editors
-        kinds += [self._generate] * generators + [self._activate] * activators
-        self._running = [self._pool.submit(client, Random(rng.random())) for client in kinds]
+    def __enter__(self) -> Self:
+        self._pool = ThreadPoolExecutor(len(self._clients))
+        self._running = list(map(self._pool.submit, self._clients, self._draws))
+        return self
 
-    def end(self) -> None:
-        """Let the clients end; the stack hears of those that hang or fell over."""
+    def __exit__(self, *raised: object) -> None:
         self._over.set()
         ended, hung = wait(self._running, END_PATIENCE_S)
         self._pool.shutdown(wait=False)

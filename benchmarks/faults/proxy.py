@@ -1,4 +1,4 @@
-"""A network that fails: a TCP proxy on the loopback that holds back, severs, delays or silently loses what it carries."""
+"""A network that fails: a proxy on the loopback that holds back, severs, delays or silently loses what it carries."""
 
 import asyncio
 import random

@@ -2,16 +2,17 @@
 
 import statistics
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from benchmarks.command import print_header, print_row
 from benchmarks.faults.api import HUNG_AFTER_S, faults_of
+from benchmarks.faults.edits import SentEdit
 from benchmarks.faults.invariants import Invariants
 from benchmarks.faults.kinds import KINDS
-from benchmarks.faults.load import Load
+from benchmarks.faults.load import Generated, Load
+from benchmarks.faults.probes import PROBES
 from benchmarks.faults.stack import Stack
 
 LOAD_AFTER_S = 3.0
@@ -38,54 +39,69 @@ class Round:
 def planned(kinds: Sequence[str], rounds: int, seed: int) -> list[str]:
     """Return the kind of each round: all of them in an order drawn with the seed, over and over again."""
     rng, plan = Random(seed), list[str]()
-    while len(plan) < rounds:
+    while kinds and len(plan) < rounds:
         plan += rng.sample(kinds, len(kinds))
     return plan[:rounds]
 
 
 def play(invariants: Invariants, kind: str, seed: int, number: int) -> Round:
-    """Run one round, and tell of it. What goes wrong with the campaign itself counts as a violation `x`."""
-    stack, rng, before = invariants.stack, Random(f"{seed}/{number}/{kind}"), len(invariants.stack.sent)
-    stack.seen.clear()
-    stack.api.answers.clear()
-    load, said, recovery_s = Load(stack), "", None
-    load.begin(rng)
-    try:
+    """Run one round, and tell of it."""
+    stack, rng, before = _begin(invariants), Random(f"{seed}/{number}/{kind}"), len(invariants.stack.sent)
+    with Load(stack, rng) as load:
         time.sleep(rng.uniform(1.5, 5))
         stack.wait_until_busy(rng)
         said = KINDS[kind](stack, rng)
-        healed = time.monotonic()
+        healed_at = time.monotonic()
         time.sleep(LOAD_AFTER_S)
-        load.end()
-        sent = stack.sent[before:]
-        limit_s = max(LEAST_RECOVERY_S, stack.limit_s - (time.monotonic() - healed))
-        if obstacles := stack.converge(limit_s, sent):
-            stack.seen += _told_of_no_recovery(stack, obstacles)
-        else:
-            recovery_s = time.monotonic() - healed
-        with_canary = number % CANARY_EVERY == 0 or any(word in kind for word in ABOUT_WORKERS)
-        violated = [
-            *invariants.violated(sent, load.generated),
-            *invariants.keys_give_their_edits(sent),
-            *invariants.rollback_gives_the_base(),
-            *(invariants.canary_is_the_same() if with_canary else ()),
-            *invariants.nothing_is_left(),
-        ]
-    except Exception:
-        load.end()
-        violated = [f"x the campaign itself failed: {traceback.format_exc()}"]
-    violated += [*stack.seen, *faults_of(stack.api.answers, max(HUNG_AFTER_S, stack.limit_s))]
-    num_accepted = sum(bool(edit.ids) for edit in stack.sent[before:])
-    told = f"{said}; recovery {_seconds(recovery_s)}; {num_accepted} edits, {len(load.generated)} generations"
-    return tell(Round(kind, violated, recovery_s), told)
+    sent = stack.sent[before:]
+    with_canary = number % CANARY_EVERY == 0 or any(word in kind for word in ABOUT_WORKERS)
+    said += f"; {sum(bool(edit.ids) for edit in sent)} edits, {len(load.generated)} generations"
+    return _look(invariants, kind, said, healed_at, sent, load.generated, with_canary)
 
 
-def tell(round_: Round, said: str) -> Round:
-    """Print what a round showed."""
-    print(f"{round_.name}: {f'VIOLATED {round_.letters}' if round_.violated else 'held'}; {said}", flush=True)
-    for line in round_.violated:
+def probe(invariants: Invariants, name: str) -> Round:
+    """Run one probe, and tell of it."""
+    stack, before = _begin(invariants), len(invariants.stack.sent)
+    stack.seen += PROBES[name](stack)
+    return _look(invariants, name, "", time.monotonic(), stack.sent[before:])
+
+
+def _begin(invariants: Invariants) -> Stack:
+    stack = invariants.stack
+    stack.seen.clear()
+    stack.api.answers.clear()
+    return stack
+
+
+def _look(
+    invariants: Invariants,
+    name: str,
+    said: str,
+    healed_at: float,
+    sent: Sequence[SentEdit],
+    generated: Sequence[Generated] = (),
+    with_canary: bool = False,
+) -> Round:
+    """Wait for recovery, look at the invariants, and tell what was found."""
+    stack, recovery_s = invariants.stack, None
+    if obstacles := stack.converge(max(LEAST_RECOVERY_S, stack.limit_s - (time.monotonic() - healed_at)), sent):
+        stack.seen += _told_of_no_recovery(stack, obstacles)
+    else:
+        recovery_s = time.monotonic() - healed_at
+    violated = [
+        *invariants.violated(sent, generated),
+        *invariants.keys_give_their_edits(sent),
+        *invariants.rollback_gives_the_base(),
+        *(invariants.canary_is_the_same() if with_canary else ()),
+        *invariants.nothing_is_left(),
+        *faults_of(stack.api.answers, max(HUNG_AFTER_S, stack.limit_s)),
+        *stack.seen,
+    ]
+    found = Round(name, violated, recovery_s)
+    print(f"{name}: {found.letters or 'held'}; {said}; recovery {_seconds(recovery_s)}", flush=True)
+    for line in violated:
         print("    !", line, flush=True)
-    return round_
+    return found
 
 
 def _told_of_no_recovery(stack: Stack, obstacles: Sequence[str]) -> Iterator[str]:
