@@ -11,23 +11,22 @@ Exits with 1 where anything is violated.
 """
 
 import shutil
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from benchmarks.command import arguments_of
-from benchmarks.faults import clock, disk
 from benchmarks.faults.invariants import Invariants
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.probes import PROBES
-from benchmarks.faults.rounds import planned, play, print_table, probe
+from benchmarks.faults.rounds import planned, print_table, run
 from benchmarks.faults.stack import Stack
 
-WITH_SMALL_DISK = ("enospc", "readonly", "full-disk")
-WITH_MOVABLE_CLOCK = ("clock-jump", "skew")
+OF_SMALL_DISK = ("enospc", "readonly", "full-disk")
+OF_CLOCK = ("clock-jump", "skew")
 
 
 def main() -> None:
@@ -38,34 +37,23 @@ def main() -> None:
         print("probes:", *PROBES)
         return
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that the stack is ended
     probes = arguments.probe.split(",") if arguments.probe else []
-    kinds = [] if probes else arguments.kinds.split(",") if arguments.kinds else list(KINDS)
-    plan = planned(_possible(kinds), arguments.rounds, arguments.seed)
+    kinds = arguments.kinds.split(",") if arguments.kinds else list(KINDS)
     root = Path(tempfile.mkdtemp(prefix="errata-faults-"))
-    with Stack(
-        root,
-        workers=1 if probes else 2,
-        limit_s=arguments.limit,
-        small_disk=disk.can_mount(),
-        movable_clock=clock.library() is not None,
-    ) as stack:
+    with Stack(root, workers=1 if probes else 2, limit_s=arguments.limit, with_machine=True) as stack:
+        lacking = {} if stack.has_small_disk else dict.fromkeys(OF_SMALL_DISK, "no small disk may be mounted here")
+        lacking |= {} if stack.clock else dict.fromkeys(OF_CLOCK, "gcc is missing, to build a clock that can be moved")
+        for name in lacking.keys() & {*(probes or kinds)}:
+            print(f"{name} is left out: {lacking[name]}")
         invariants = Invariants(stack)
-        rounds = [probe(invariants, name) for name in _possible(probes)]
-        rounds += [play(invariants, kind, arguments.seed, number) for number, kind in enumerate(plan)]
+        plan = probes or planned(kinds, arguments.rounds, arguments.seed)
+        plan = [name for name in plan if name not in lacking]
+        rounds = [run(invariants, name, arguments.seed, number) for number, name in enumerate(plan)]
     print_table(rounds)
     if any(one.violated for one in rounds):
         sys.exit(f"the home folder and the logs are in {root}")
     shutil.rmtree(root)
-
-
-def _possible(names: Sequence[str]) -> list[str]:
-    """Leave out, and say so, what this machine cannot do."""
-    left_out = dict.fromkeys([] if disk.can_mount() else WITH_SMALL_DISK, "this user may not mount a small disk")
-    if clock.library() is None:
-        left_out |= dict.fromkeys(WITH_MOVABLE_CLOCK, "there is no gcc to build a clock with that can be moved")
-    for name in left_out.keys() & set(names):
-        print(f"{name} is left out: {left_out[name]}")
-    return [name for name in names if name not in left_out]
 
 
 if __name__ == "__main__":

@@ -25,8 +25,7 @@ class Answer:
     """
 
     service: str
-    method: str
-    path: str
+    route: str
     status: int = 0
     headers: httpx.Headers = field(default_factory=httpx.Headers)
     content: bytes = b""
@@ -68,24 +67,19 @@ class Api:
     def close(self) -> None:
         self._http.close()
 
-    def get(self, service: str, path: str, patience_s: float = PATIENCE_S) -> Answer:
-        return self._ask(service, "GET", path, patience_s)
-
-    def post(self, service: str, path: str, body: Mapping[str, Any] | None = None, key: str | None = None) -> Answer:
-        """Send a body, with an idempotency key where one is given; never raises."""
-        return self._ask(service, "POST", path, PATIENCE_S, body, {"Idempotency-Key": key} if key else {})
-
-    def _ask(
+    def ask(
         self,
         service: str,
-        method: str,
-        path: str,
-        patience_s: float,
+        route: str,
         body: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str] | None = None,
+        *,
+        key: str | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> Answer:
-        answer, began = Answer(service, method, path), time.monotonic()
-        url = f"http://127.0.0.1:{self._ports[service]}{path}"
+        """Send a request, with an idempotency key where one is given; never raises. A route is `GET /readyz`, say."""
+        answer, began = Answer(service, route), time.monotonic()
+        method, path = route.split()
+        url, headers = f"http://127.0.0.1:{self._ports[service]}{path}", {"Idempotency-Key": key} if key else {}
         try:
             with self._http.stream(method, url, json=body, headers=headers, timeout=patience_s) as response:
                 answer.status, answer.headers = response.status_code, response.headers
@@ -106,8 +100,7 @@ def faults_of(answers: Iterable[Answer], hung_after_s: float = HUNG_AFTER_S) -> 
 
 
 def _faults(answer: Answer, hung_after_s: float) -> Iterator[str]:
-    path = re.sub("/(edit_[0-9a-f]+|[0-9]+)", "/{id}", answer.path.partition("?")[0])
-    route = f"{answer.method} {path} {answer.status}"
+    route = re.sub("/(edit_[0-9a-f]+|[0-9]+)", "/{id}", answer.route.partition("?")[0]) + f" {answer.status}"
     if answer.elapsed_s > hung_after_s:
         yield f"{route} took {answer.elapsed_s:.0f} s"
     if answer.status == 500:
@@ -119,7 +112,7 @@ def _faults(answer: Answer, hung_after_s: float) -> Iterator[str]:
 
 
 def _is_problem(answer: Answer) -> bool:
-    if answer.path.startswith("/v1/"):
+    if " /v1/" in answer.route:
         return "error" in answer.data
     is_one = answer.headers.get("content-type", "").startswith("application/problem+json")
     return is_one and {"type", "title"} <= answer.data.keys() and bool(answer["status"] == answer.status)

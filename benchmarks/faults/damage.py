@@ -7,7 +7,7 @@ from random import Random
 from errata_registry.verification import verify
 from errata_registry.versions.folder import DELTA
 
-from benchmarks.faults.stack import Stack
+from benchmarks.faults.stack import Stack, tries
 
 HALF_A_LINE = b'{"active": 9999, "previous": 0, "at": "20'
 START_S = 6.0
@@ -26,9 +26,10 @@ def torn_version(stack: Stack, rng: Random, name: str, may_flip: bool = True) ->
     time.sleep(START_S)
     if not any(f"version {number}" in fault and name in fault for fault in verify(stack.home).faults):
         stack.seen.append(f"e {name} of version {number} was {how}, and errata verify does not say so")
-    deadline, route = time.monotonic() + ANSWER_PATIENCE_S, f"/generate?prompt=Sony&max_new_tokens=1&version={number}"
-    while (said := stack.api.get(service, route)).status in (0, 503) and time.monotonic() < deadline:
-        time.sleep(0.3)
+    for _ in tries(ANSWER_PATIENCE_S):
+        said = stack.api.ask(service, f"GET /generate?prompt=Sony&max_new_tokens=1&version={number}")
+        if said.status not in (0, 503):
+            break
     if name == DELTA and (said.ok or DELTA not in str(said)):
         stack.seen.append(f"e {DELTA} of version {number} was {how}, and a generation under it: {said}")
     replace(path, original)

@@ -5,22 +5,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 SIZE = "size=256m"
 PATIENCE_S = 5.0
-
-
-@cache
-def can_mount() -> bool:
-    """Return True if this process may mount a file system."""
-    with TemporaryDirectory() as folder:
-        if not mount(Path(folder)):
-            return False
-        unmount(Path(folder))
-        return True
 
 
 def mount(folder: Path) -> bool:

@@ -61,7 +61,7 @@ class SentEdit:
         """Send it once."""
         facts = [{"subject": one.subject, "relation": one.relation, "object": one.object} for one in self.facts]
         body = {"facts": facts, "note": self.note, **({"retract": self.retract} if self.retract else {})}
-        answer = api.post(service, "/edits", {**body, **self.options}, self.key)
+        answer = api.ask(service, "POST /edits", {**body, **self.options}, key=self.key)
         self.times += 1
         if answer.ok:
             self.ids.append(answer["id"])

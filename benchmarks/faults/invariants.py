@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from errata_registry.versions.manifest import Manifest
 
 from benchmarks.faults.edits import NO_GATE, SentEdit
 from benchmarks.faults.load import Generated
-from benchmarks.faults.stack import Stack
+from benchmarks.faults.stack import Stack, tries
 from errata import deltas
 from errata.demo import DEMO
 from errata.errors import CorruptArtifact
@@ -85,7 +84,7 @@ class Invariants:
     def _services_tell_how_edits_ended(self, sent: Sequence[SentEdit]) -> Iterator[str]:
         for edit_id in {edit_id for edit in sent for edit_id in edit.ids}:
             for service in self.stack.services:
-                told, outcome = self.stack.api.get(service, f"/edits/{edit_id}"), self._kept.outcomes.get(edit_id)
+                told, outcome = self.stack.api.ask(service, f"GET /edits/{edit_id}"), self._kept.outcomes.get(edit_id)
                 if outcome and (not told.ok or told["status"] != outcome.status):
                     yield f"a {service} says {told} of {edit_id}, which ended {outcome.status}"
 
@@ -130,10 +129,10 @@ class Invariants:
     def _services_show_what_is_kept(self) -> Iterator[str]:
         active, newest = self.stack.active(), sorted([BASE_VERSION, *self._kept.manifests])[-NUM_LISTED:]
         for service in self.stack.services:
-            said = self.stack.api.post(service, "/generate", {"prompt": "Sony has", "max_new_tokens": 1})
+            said = self.stack.api.ask(service, "POST /generate", {"prompt": "Sony has", "max_new_tokens": 1})
             if not said.ok or said["version"] != active:
                 yield f"c {service} generates under {said.data.get('version', said)}, and {active} is active"
-            listed = self.stack.api.get(service, f"/versions?limit={NUM_LISTED}")
+            listed = self.stack.api.ask(service, f"GET /versions?limit={NUM_LISTED}")
             shown = {version["id"]: version["status"] for version in listed.data.get("data", ())}
             if sorted(shown) != newest:
                 yield f"c {service} lists {sorted(shown)}, and there are {newest}"
@@ -172,7 +171,7 @@ class Invariants:
             said = []
             for prompt in BASE_PROMPTS:
                 body = {"model": name, "prompt": prompt, "max_tokens": 6, "temperature": 0, "logprobs": 5, "echo": True}
-                answer = self.stack.api.post(service, "/v1/completions", body)
+                answer = self.stack.api.ask(service, "POST /v1/completions", body)
                 said.append(answer["choices"] if answer.ok else str(answer))
             logprobs = json.dumps(said, sort_keys=True)
             self._base_logprobs = self._base_logprobs or logprobs
@@ -190,7 +189,7 @@ class Invariants:
 
     def rollback_gives_the_base(self) -> Iterator[str]:
         """Roll back to version 0, which must be the base model bit for bit."""
-        answer = self.stack.api.post(self.stack.services[0], "/rollback", {"to": BASE_VERSION})
+        answer = self.stack.api.ask(self.stack.services[0], "POST /rollback", {"to": BASE_VERSION})
         if answer.ok:
             yield from self._base_is_untouched("errata")
         else:
@@ -205,12 +204,12 @@ class Invariants:
 
     def nothing_is_left(self) -> Iterator[str]:
         """Look for what jobs that have ended leave in Redis for ever."""
-        redis, deadline = self.stack.redis, time.monotonic() + LEFTOVERS_PATIENCE_S
-        while names := [name for name in redis.scan_iter() if name.startswith(OF_JOBS) and redis.ttl(name) == -1]:
-            if time.monotonic() > deadline:
-                yield f"g {len(names)} keys of jobs that have ended stay in Redis: {names[:4]}"
+        redis = self.stack.redis
+        for _ in tries(LEFTOVERS_PATIENCE_S):
+            names = [name for name in redis.scan_iter() if name.startswith(OF_JOBS) and redis.ttl(name) == -1]
+            if not names:
                 return
-            time.sleep(0.5)
+        yield f"g {len(names)} keys of jobs that have ended stay in Redis: {names[:4]}"
 
 
 def canary(stack: Stack) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from benchmarks.faults.api import Answer
 from benchmarks.faults.edits import NO_GATE, QUICK, SentEdit
-from benchmarks.faults.stack import Stack
+from benchmarks.faults.stack import Stack, tries
 
 EDITS_AT_ONCE = 3
 RESEND_FOR_S = 100.0
@@ -27,13 +27,13 @@ class Generated:
 
     def parts(self) -> list[tuple[int, str]]:
         """Return the version and the text of each part that came."""
-        if "data" in self.answer.data:
-            return [(self.answer["version"], self.answer["data"][0]["text"])]
+        if self.answer.data:
+            return [(self.answer["version"], self.answer["data"][0]["text"])] if self.answer.ok else []
         return [(data["version"], data["text"]) for name, data in self.answer.events() if name != "error"]
 
     @property
     def is_whole(self) -> bool:
-        return "data" in self.answer.data or any(name == "end" for name, _ in self.answer.events())
+        return bool(self.answer.data) or any(name == "end" for name, _ in self.answer.events())
 
 
 class Load:
@@ -73,7 +73,7 @@ class Load:
                 send(self._stack, edit, rng)
             if rng.random() < 0.12:
                 time.sleep(rng.uniform(0, 1.5))
-                self._post(rng, f"/edits/{edit.ids[0]}/cancel")
+                self._ask(rng, f"POST /edits/{edit.ids[0]}/cancel")
 
     def _drawn_edit(self, rng: Random) -> SentEdit:
         facts, options = self._stack.facts.draw(rng, rng.randint(1, 12)), dict[str, Any]()
@@ -82,7 +82,7 @@ class Load:
             options = {"hparams": QUICK, "gate": NO_GATE}
         roll = rng.random()
         if roll < 0.2:
-            held = self._stack.api.get(rng.choice(self._stack.services), "/facts?limit=50")
+            held = self._ask(rng, "GET /facts?limit=50")
             ids = {fact["id"] for fact in held["data"]} - {fact.id for fact in facts} if held.ok else set()
             retract = rng.sample(sorted(ids), min(len(ids), rng.randint(1, 3)))
         elif roll < 0.35:
@@ -92,32 +92,30 @@ class Load:
     def _activate(self, rng: Random) -> None:
         while not self._over.wait(rng.uniform(2, 6)):
             if rng.random() < 0.5:
-                self._post(rng, "/rollback", {})
+                self._ask(rng, "POST /rollback", {})
             else:
-                self._post(rng, f"/versions/{self._drawn_version(rng)}/activate")
+                self._ask(rng, f"POST /versions/{self._drawn_version(rng)}/activate")
 
     def _generate(self, rng: Random) -> None:
         while not self._over.wait(rng.uniform(0.1, 0.7)):
             asked = rng.choice([None, None, 0, self._drawn_version(rng)])
             prompt, tokens = self._stack.facts.draw(rng, 1)[0].prompt, rng.choice([1, 4, 12])
             body = {"prompt": prompt, "max_new_tokens": tokens, "stream": rng.random() < 0.5}
-            answer = self._post(rng, "/generate", body if asked is None else {**body, "version": asked})
+            answer = self._ask(rng, "POST /generate", body if asked is None else {**body, "version": asked})
             self.generated.append(Generated(asked, prompt, tokens, answer))
 
     def _drawn_version(self, rng: Random) -> int:
         """Draw one of the newest versions; the base where there is none."""
         return rng.choice(self._stack.registry.artifacts.all_numbers()[-8:] or [0])
 
-    def _post(self, rng: Random, path: str, body: dict[str, Any] | None = None) -> Answer:
-        return self._stack.api.post(rng.choice(self._stack.services), path, body)
+    def _ask(self, rng: Random, route: str, body: dict[str, Any] | None = None) -> Answer:
+        return self._stack.api.ask(rng.choice(self._stack.services), route, body)
 
 
 def send(stack: Stack, edit: SentEdit, rng: Random) -> Answer:
     """Send an edit to any service; one with a key again and again, until it is accepted or refused for good."""
-    deadline = time.monotonic() + RESEND_FOR_S
-    while True:
+    for _ in tries(RESEND_FOR_S if edit.key else 0, every_s=0.5):
         answer = edit.send(stack.api, rng.choice(stack.services))
-        is_final = answer.ok or (400 <= answer.status < 500 and answer.status != 429)
-        if is_final or edit.key is None or time.monotonic() > deadline:
-            return answer
-        time.sleep(0.5 * float(answer.headers.get("retry-after", 1)))
+        if answer.ok or (400 <= answer.status < 500 and answer.status != 429):
+            break
+    return answer

@@ -1,23 +1,19 @@
 """The probes: single things that went wrong once, reproduced step by step. A probe yields what it finds violated.
 
-They run one after another on a stack with one worker, and print what they measure. Everything must be well again after
-each, and the invariants are looked at then.
+They run one after another on a stack with one worker. All must be well again after each, and the invariants hold.
 """
 
 import math
 import re
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from errata_registry.jobs.kinds import EDIT
 from errata_registry.verification import verify
-from errata_registry.versions.folder import DELTA, MANIFEST
+from errata_registry.versions.folder import MANIFEST
 
 from benchmarks.faults import disk
 from benchmarks.faults.api import Answer
@@ -27,7 +23,7 @@ from benchmarks.faults.edits import NO_GATE, SentEdit
 from benchmarks.faults.invariants import canary
 from benchmarks.faults.kinds import redis_of_before
 from benchmarks.faults.load import Load
-from benchmarks.faults.stack import Stack
+from benchmarks.faults.stack import Stack, tries
 from errata.facts import Fact
 
 SERVICE = "service1"
@@ -66,7 +62,7 @@ def ghost(stack: Stack) -> Iterator[str]:
     for edit in about_sony[::2]:
         edit.send(stack.api, SERVICE)
     before = len(stack.registry.activations.journal.entries())
-    refused = [stack.api.post(SERVICE, path, {}) for path in ("/rollback", "/versions/0/activate")]
+    refused = [stack.api.ask(SERVICE, route, {}) for route in ("POST /rollback", "POST /versions/0/activate")]
     print(f"  Redis is full: {[edit.errors or edit.ids for edit in about_sony]}, {[str(answer) for answer in refused]}")
     after = len(stack.registry.activations.journal.entries())
     stack.redis.config_set("maxmemory", 0)
@@ -95,7 +91,7 @@ def refused_but_done(stack: Stack) -> Iterator[str]:
         _done(stack, _send(stack, stack.facts.first(1, skip), hparams=FEW_STEPS))
     before = stack.active()
     stack.kill("redis")
-    answers = [stack.api.post(SERVICE, "/rollback", {}) for _ in range(3)]
+    answers = [stack.api.ask(SERVICE, "POST /rollback", {}) for _ in range(3)]
     stack.revive()
     stack.converge()
     print(f"  rollbacks while Redis is away: {[str(answer) for answer in answers]}")
@@ -111,7 +107,7 @@ def full_disk(stack: Stack) -> Iterator[str]:
     with disk.filled(stack.home):
         before = stack.active()
         keyed, unkeyed = (_send(stack, stack.facts.first(1, skip=40), keyed=keyed) for keyed in (True, False))
-        answers = [stack.api.post(SERVICE, path, {}) for path in ("/versions/0/activate", "/rollback")]
+        answers = [stack.api.ask(SERVICE, route, {}) for route in ("POST /versions/0/activate", "POST /rollback")]
         print(f"  full: {keyed.errors} {unkeyed.errors} {[str(answer) for answer in answers]}")
         if stack.active() != before and not any(answer.ok for answer in answers):
             yield "c an activation that was refused is in the journal"
@@ -128,7 +124,7 @@ def blackhole(stack: Stack) -> Iterator[str]:
     _done(stack, _send(stack, stack.facts.first(1)))
     stack.proxies["service"].forget()
     time.sleep(15)
-    began, answer = time.monotonic(), stack.api.post(SERVICE, "/rollback", {"to": 0})
+    began, answer = time.monotonic(), stack.api.ask(SERVICE, "POST /rollback", {"to": 0})
     yield from (f"i the services hear nothing: {obstacle}" for obstacle in stack.converge(2 * stack.limit_s))
     print(f"  a rollback over lost connections: {answer}; all was well after {time.monotonic() - began:.0f} s")
     stack.proxies["worker"].forget()
@@ -152,37 +148,18 @@ def outages(stack: Stack) -> Iterator[str]:
         yield f"a after outages of Redis: {ended['error']}"
 
 
-def lone_worker(stack: Stack) -> Iterator[str]:
-    """The only worker is killed with an edit in hand, and another one starts at once: how long does the edit wait?"""
-    for turn in range(3):
-        edit = _send(stack, stack.facts.first(120, skip=120 * turn), base=0, activate=False)
-        stack.wait_until_busy(Random(1), 20)
-        stack.kill("worker1")
-        began = time.monotonic()
-        stack.revive()
-        while (now := stack.api.get(SERVICE, f"/edits/{edit.ids[0]}"))["attempts"] < 2 or now["status"] != "running":
-            if time.monotonic() - began > stack.limit_s:
-                yield f"i {edit.note} is not taken up again: {now}"
-                break
-            time.sleep(0.1)
-        print(f"  taken up again after {time.monotonic() - began:.1f} s")
-        stack.api.post(SERVICE, f"/edits/{edit.ids[0]}/cancel")
-        _done(stack, edit)
-
-
 def redis_down(stack: Stack) -> Iterator[str]:
-    """Redis is away for two minutes: generations go on."""
+    """Redis is away for two minutes: generations go on, and whatever is asked for is answered in good time."""
     edit = _done(stack, _send(stack, stack.facts.first(3)))
+    read = ("readyz", "versions", "facts", "edits", "metrics", "healthz", f"edits/{edit['id']}?wait=5")
+    done = ("rollback", f"versions/{edit['version']}/activate")
     with Load(stack, Random(1), editors=0, activators=0) as load:
         stack.kill("redis")
         began = time.monotonic()
-        for path in ("readyz", "versions", "facts", "edits", "metrics", "healthz", f"edits/{edit['id']}?wait=5"):
-            answer = stack.api.get(SERVICE, f"/{path}")
-            print(f"  GET /{path}: {answer} after {answer.elapsed_s:.1f} s")
         _send(stack, stack.facts.first(1, skip=9))
-        for path in ("rollback", f"versions/{edit['version']}/activate"):
-            answer = stack.api.post(SERVICE, f"/{path}", {})
-            print(f"  POST /{path}: {answer} after {answer.elapsed_s:.1f} s")
+        for route in (*(f"GET /{path}" for path in read), *(f"POST /{path}" for path in done)):
+            answer = stack.api.ask(SERVICE, route, {} if route.startswith("POST") else None)
+            print(f"  Redis is away, {route}: {answer} after {answer.elapsed_s:.1f} s")
         time.sleep(max(0.0, 120 - (time.monotonic() - began)))
         stack.revive()
     failed = [str(one.answer) for one in load.generated if not one.answer.ok]
@@ -195,16 +172,12 @@ def sigterm(stack: Stack) -> Iterator[str]:
     with Load(stack, Random(1)):
         for name in ("service2", "worker1", "redis"):
             stack.wait_until_busy(Random(2), 8)
-            began = time.monotonic()
             stack.signal(name, signal.SIGTERM)
-            try:
-                code = stack.processes[name].wait(60)
-                print(f"  {name} ended with {code} after {time.monotonic() - began:.1f} s")
-            except subprocess.TimeoutExpired:
-                code = -1
+            if not any(stack.processes[name].poll() is not None for _ in tries(60)):
+                yield f"i {name} was told to stop, and did not in a minute"
                 stack.kill(name)
-            if code:
-                yield f"i {name}, told to stop, ended with {code}"
+            elif code := stack.processes[name].returncode:
+                yield f"i {name} was told to stop, and ended with {code}"
             stack.revive()
             time.sleep(10)
 
@@ -263,15 +236,13 @@ def flip_factor(stack: Stack) -> Iterator[str]:
     moments = next((stack.home / "second_moments").rglob("layer_0.safetensors"))
     factor = moments.with_name("layer_0.cholesky.safetensors")
     kept = moments.read_bytes(), factor.read_bytes()
-    for path, size in ((factor, 8), (moments, 4)):
+    for path, size, lowest_of_exponent in ((factor, 8, 16), (moments, 4, 128)):
         content = path.read_bytes()
-        start = 8 + int.from_bytes(content[:8], "little")
-        side = math.isqrt((len(content) - start) // size)
-        exponent = (
-            start + size * (100 * side + 100) + size - 2
-        )  # of the diagonal's entry 100, which is doubled or halved
+        header = 8 + int.from_bytes(content[:8], "little")
+        side = math.isqrt((len(content) - header) // size)
+        place = header + size * (100 * side + 100) + size - 2  # the diagonal's entry 100, which is doubled or halved
         factor.unlink()  # so that it is computed anew from the moments
-        replace(path, flipped(content, exponent, 16 if size == 8 else 128))
+        replace(path, flipped(content, place, lowest_of_exponent))
         stack.kill("worker1")
         stack.revive()
         stack.converge()
@@ -281,41 +252,6 @@ def flip_factor(stack: Stack) -> Iterator[str]:
         replace(factor, kept[1])
     stack.kill("worker1")
     stack.revive()
-
-
-def ready(stack: Stack) -> Iterator[str]:
-    """Everything is started again with more and more versions, with Redis kept and empty: when is a service ready?"""
-    made = _done(stack, _send(stack, stack.facts.first(12), base=0, activate=False))
-    for total in (1, 50, 300):
-        for _ in range(total - len(stack.registry.artifacts.all_numbers())):
-            _copy(stack, made["id"])
-        for is_emptied in (False, True):
-            stack.kill(*stack.processes)
-            if is_emptied:
-                shutil.rmtree(stack.redis_folder)
-            began = time.monotonic()
-            stack.revive()
-            while not stack.api.get(SERVICE, "/readyz", patience_s=5).ok:
-                time.sleep(0.1)
-            ready_s = time.monotonic() - began
-            print(f"  {total} versions, Redis {'empty' if is_emptied else 'kept'}: ready after {ready_s:.1f} s")
-            yield from (f"i {obstacle}" for obstacle in stack.converge())
-
-
-def _copy(stack: Stack, edit_id: str) -> None:
-    """Put another edit and its version into the home folder, which say what this one does."""
-    edits, artifacts = stack.registry.edits.folder, stack.registry.artifacts
-    request, outcome = edits.accepted(edit_id), edits.outcome(edit_id)
-    assert outcome is not None and outcome.version is not None
-    sent = stack.new_edit(next(edit for edit in stack.sent if edit_id in edit.ids).facts)
-    copied = EDIT.new_id()
-    edits.accept(request.model_copy(update={"id": copied, "shown": {**request.shown, "note": sent.note}}))
-    version = artifacts.folder(outcome.version)
-    with artifacts.draft(
-        version.facts(), version.changes(), lambda path: shutil.copy(version.path / DELTA, path)
-    ) as draft:
-        manifest = artifacts.publish(draft, version.manifest.model_copy(update={"edit": copied}))
-    edits.finish(outcome.model_copy(update={"id": copied, "version": manifest.id}))
 
 
 def _send(stack: Stack, facts: Sequence[Fact], *, keyed: bool = False, **options: Any) -> SentEdit:
@@ -340,11 +276,9 @@ PROBES: Mapping[str, Callable[[Stack], Iterator[str]]] = {
     "full-disk": full_disk,
     "blackhole": blackhole,
     "outages": outages,
-    "lone-worker": lone_worker,
     "redis-down": redis_down,
     "sigterm": sigterm,
     "skew": skew,
     "flip": flip,
     "flip-factor": flip_factor,
-    "ready": ready,
 }

@@ -2,22 +2,20 @@
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
 from benchmarks.command import print_header, print_row
 from benchmarks.faults.api import HUNG_AFTER_S, faults_of
-from benchmarks.faults.edits import SentEdit
 from benchmarks.faults.invariants import Invariants
 from benchmarks.faults.kinds import KINDS
 from benchmarks.faults.load import Generated, Load
 from benchmarks.faults.probes import PROBES
-from benchmarks.faults.stack import Stack
+from benchmarks.faults.stack import START_PATIENCE_S
 
 LOAD_AFTER_S = 3.0
 LEAST_RECOVERY_S = 5.0
-SECOND_CHANCE_S = 90.0
 CANARY_EVERY = 3
 ABOUT_WORKERS = ("worker", "all", "moments", "targets")
 
@@ -44,50 +42,31 @@ def planned(kinds: Sequence[str], rounds: int, seed: int) -> list[str]:
     return plan[:rounds]
 
 
-def play(invariants: Invariants, kind: str, seed: int, number: int) -> Round:
-    """Run one round, and tell of it."""
-    stack, rng, before = _begin(invariants), Random(f"{seed}/{number}/{kind}"), len(invariants.stack.sent)
-    with Load(stack, rng) as load:
-        time.sleep(rng.uniform(1.5, 5))
-        stack.wait_until_busy(rng)
-        said = KINDS[kind](stack, rng)
-        healed_at = time.monotonic()
-        time.sleep(LOAD_AFTER_S)
-    sent = stack.sent[before:]
-    with_canary = number % CANARY_EVERY == 0 or any(word in kind for word in ABOUT_WORKERS)
-    said += f"; {sum(bool(edit.ids) for edit in sent)} edits, {len(load.generated)} generations"
-    return _look(invariants, kind, said, healed_at, sent, load.generated, with_canary)
-
-
-def probe(invariants: Invariants, name: str) -> Round:
-    """Run one probe, and tell of it."""
-    stack, before = _begin(invariants), len(invariants.stack.sent)
-    stack.seen += PROBES[name](stack)
-    return _look(invariants, name, "", time.monotonic(), stack.sent[before:])
-
-
-def _begin(invariants: Invariants) -> Stack:
-    stack = invariants.stack
+def run(invariants: Invariants, name: str, seed: int = 0, number: int = 0) -> Round:
+    """Run a probe, or a round with this kind of fault; wait for recovery, look at the invariants, and tell of it."""
+    stack, rng, before = invariants.stack, Random(f"{seed}/{number}/{name}"), len(invariants.stack.sent)
+    generated, said = list[Generated](), ""
     stack.seen.clear()
     stack.api.answers.clear()
-    return stack
-
-
-def _look(
-    invariants: Invariants,
-    name: str,
-    said: str,
-    healed_at: float,
-    sent: Sequence[SentEdit],
-    generated: Sequence[Generated] = (),
-    with_canary: bool = False,
-) -> Round:
-    """Wait for recovery, look at the invariants, and tell what was found."""
-    stack, recovery_s = invariants.stack, None
-    if obstacles := stack.converge(max(LEAST_RECOVERY_S, stack.limit_s - (time.monotonic() - healed_at)), sent):
-        stack.seen += _told_of_no_recovery(stack, obstacles)
+    if name in KINDS:
+        with Load(stack, rng) as load:
+            time.sleep(rng.uniform(1.5, 5))
+            stack.wait_until_busy(rng)
+            said, generated = KINDS[name](stack, rng), load.generated
+            healed_at = time.monotonic()
+            time.sleep(LOAD_AFTER_S)
     else:
-        recovery_s = time.monotonic() - healed_at
+        stack.seen += list(PROBES[name](stack))
+        healed_at = time.monotonic()
+    sent = stack.sent[before:]
+    obstacles = stack.converge(max(LEAST_RECOVERY_S, stack.limit_s - (time.monotonic() - healed_at)), sent)
+    recovery_s = None if obstacles else time.monotonic() - healed_at
+    if obstacles:
+        stack.seen.append(f"i no recovery in {stack.limit_s:.0f} s: {'; '.join(obstacles)[:300]}")
+        stack.kill(*stack.processes)
+        stack.revive()
+        stack.seen += [f"i nor after a restart: {obstacle}" for obstacle in stack.converge(START_PATIENCE_S)]
+    with_canary = number % CANARY_EVERY == 0 or any(word in name for word in ABOUT_WORKERS)
     violated = [
         *invariants.violated(sent, generated),
         *invariants.keys_give_their_edits(sent),
@@ -98,22 +77,11 @@ def _look(
         *stack.seen,
     ]
     found = Round(name, violated, recovery_s)
-    print(f"{name}: {found.letters or 'held'}; {said}; recovery {_seconds(recovery_s)}", flush=True)
+    edits = f"{sum(bool(edit.ids) for edit in sent)} edits, {len(generated)} generations"
+    print(f"{name}: {found.letters or 'held'}; {said}; {edits}; recovery {_seconds(recovery_s)}", flush=True)
     for line in violated:
         print("    !", line, flush=True)
     return found
-
-
-def _told_of_no_recovery(stack: Stack, obstacles: Sequence[str]) -> Iterator[str]:
-    """Tell what was in the way of recovery, and what brings it about after all."""
-    yield f"i no recovery in {stack.limit_s:.0f} s: {'; '.join(obstacles)[:300]}"
-    if not stack.converge(SECOND_CHANCE_S):
-        yield f"i it recovered within {SECOND_CHANCE_S:.0f} s more"
-        return
-    stack.kill(*stack.workers, *stack.services)
-    stack.revive()
-    obstacles = stack.converge(SECOND_CHANCE_S)
-    yield f"i starting everything but Redis again {f'does not heal it: {obstacles[:3]}' if obstacles else 'heals it'}"
 
 
 def print_table(rounds: Sequence[Round]) -> None:

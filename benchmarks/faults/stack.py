@@ -8,7 +8,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -21,7 +21,7 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from redis import RedisError
 
-from benchmarks.faults import disk
+from benchmarks.faults import clock, disk
 from benchmarks.faults.api import Answer, Api
 from benchmarks.faults.clock import Clock
 from benchmarks.faults.edits import Facts, SentEdit
@@ -32,6 +32,7 @@ START_PATIENCE_S = 240.0
 STOP_PATIENCE_S = 20.0
 REDIS_PATIENCE_S = 30.0
 BUSY_PATIENCE_S = 6.0
+UNFINISHED = ("queued", "running")
 
 
 class Stack:
@@ -39,35 +40,27 @@ class Stack:
 
     Attributes:
         limit_s: the time that it has to recover in.
-        registry: what the home folder and Redis hold.
+        has_small_disk: whether the home is on a disk that can be filled and made read-only.
+        clock: the clock of workers and services, where it can be moved.
         proxies: what a `service` and a `worker` reach Redis through.
-        clock: of all workers and services, where it can be moved.
         processes: the latest process of each name.
+        registry: what the home folder and Redis hold.
         facts: what can be edited in.
         sent: every edit that was sent, in this order.
         seen: what was seen to be wrong in between, for whoever tells of it.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        workers: int = 2,
-        limit_s: float = 60.0,
-        small_disk: bool = False,
-        movable_clock: bool = False,
-    ) -> None:
-        """`small_disk` puts the home folder on a disk that can be filled and made read-only."""
-        self.root, self.home, self.redis_folder = root, root / "home", root / "redis"
+    def __init__(self, root: Path, workers: int = 2, limit_s: float = 60.0, *, with_machine: bool = False) -> None:
+        """`with_machine` gives it a small disk and a clock, where this machine can."""
+        self.root, self.home, self.redis_folder, self.limit_s = root, root / "home", root / "redis", limit_s
         self.home.mkdir(parents=True)
-        self._has_small_disk = small_disk and disk.mount(self.home)
-        self.limit_s = limit_s
+        self.has_small_disk = with_machine and disk.mount(self.home)
+        self.clock = Clock(root / "clock") if with_machine and clock.library() else None
         self.workers = [f"worker{number}" for number in range(1, workers + 1)]
         self.services = ["service1", "service2"]
         self._ports = {name: free_port() for name in ("redis", *self.services)}
         self._password = secrets.token_hex(32)
         self.proxies = {kind: Proxy(self._ports["redis"]) for kind in ("service", "worker")}
-        self.clock = Clock(root / "clock") if movable_clock else None
         self.processes: dict[str, Popen[bytes]] = {}
         self.api = Api(self._ports)
         self.registry = Registry(self._settings(self._ports["redis"]))
@@ -81,8 +74,7 @@ class Stack:
         try:
             for name in ("redis", *self.workers, *self.services):
                 self.start(name)
-            if obstacles := self.converge(START_PATIENCE_S):
-                raise TimeoutError(f"the stack did not come up: {'; '.join(obstacles)}")
+            assert not (obstacles := self.converge(START_PATIENCE_S)), obstacles
         except BaseException:
             self.__exit__()
             raise
@@ -96,27 +88,24 @@ class Stack:
         self.registry.close()
         for proxy in self.proxies.values():
             proxy.close()
-        if self._has_small_disk:
+        if self.has_small_disk:
             shutil.copytree(self.home, self.root / "home-as-it-was")
             disk.unmount(self.home)
 
     # Processes
 
-    def start(self, name: str, clock: Clock | None = None) -> None:
-        """Start a process, Redis until it answers; `clock` is another one than the stack's."""
+    def start(self, name: str, own_clock: Clock | None = None) -> None:
+        """Start a process, Redis until it answers; with a clock of its own where one is given."""
         log = self.root / "logs" / f"{name}.log"
         if name == "redis":
             port = self._ports[name]
             self.processes[name], _ = start_embedded_redis(self.redis_folder, port, log, password=self._password)
-            deadline = time.monotonic() + REDIS_PATIENCE_S
-            while not self.registry.ping():
-                assert time.monotonic() < deadline, last_lines(log)
-                time.sleep(0.05)
+            assert any(self.registry.ping() for _ in tries(REDIS_PATIENCE_S)), last_lines(log)
             return
         kind = name.rstrip("0123456789")
         settings = self._settings(self.proxies[kind].port, port=self._ports.get(name, 0))
-        moved = clock or self.clock
-        told = {**environment(settings), "OMP_NUM_THREADS": "1", **(moved.environment if moved else {})}
+        its_clock = own_clock or self.clock
+        told = {**environment(settings), "OMP_NUM_THREADS": "1", **(its_clock.environment if its_clock else {})}
         self.processes[name] = start([sys.executable, "-m", f"errata_{kind}"], environment=told, log=log)
 
     def _settings(self, port_of_redis: int, **more: Any) -> Settings:
@@ -154,11 +143,11 @@ class Stack:
 
     def outcome(self, edit_id: str, patience_s: float = 60.0) -> Answer:
         """Wait until an edit has ended, or so many seconds; return how it stands."""
-        deadline = time.monotonic() + patience_s
-        while True:
-            answer = self.api.get(self.services[0], f"/edits/{edit_id}?wait=10")
-            if (answer.ok and answer["status"] not in ("queued", "running")) or time.monotonic() > deadline:
-                return answer
+        for _ in tries(patience_s):
+            answer = self.api.ask(self.services[0], f"GET /edits/{edit_id}?wait=10")
+            if answer.ok and answer["status"] not in UNFINISHED:
+                break
+        return answer
 
     def active(self) -> int:
         """Return the version that the journal says is active."""
@@ -168,22 +157,16 @@ class Stack:
 
     def wait_until_busy(self, rng: Random, patience_s: float = BUSY_PATIENCE_S) -> bool:
         """Wait until a worker has an edit in hand, and a moment more; return False where none has in time."""
-        deadline = time.monotonic() + patience_s
-        while not self.registry.queue.whereabouts().held:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.05)
+        is_busy = any(self.registry.queue.whereabouts().held for _ in tries(patience_s))
         time.sleep(rng.uniform(0, 1.2))
-        return True
+        return is_busy
 
     def converge(self, limit_s: float | None = None, sent: Iterable[SentEdit] = ()) -> list[str]:
         """Wait until all is well again: every process is there, every replica serves the active version, every edit
         has ended, and the services say so of those `sent`. Return what stands in the way when the time is over."""
-        deadline = time.monotonic() + (self.limit_s if limit_s is None else limit_s)
-        while obstacles := self._obstacles(sent):
-            if time.monotonic() > deadline:
+        for _ in tries(self.limit_s if limit_s is None else limit_s, every_s=0.5):
+            if not (obstacles := self._obstacles(sent)):
                 break
-            time.sleep(0.5)
         return obstacles
 
     def _obstacles(self, sent: Iterable[SentEdit]) -> list[str]:
@@ -191,7 +174,7 @@ class Stack:
         if ended := self.revive():
             self.seen += [f"x {name} ended by itself, and was started again" for name in ended]
             return [f"{name} begins" for name in ended]
-        ready = {service: self.api.get(service, "/readyz", patience_s=20) for service in self.services}
+        ready = {service: self.api.ask(service, "GET /readyz", patience_s=20) for service in self.services}
         found = [
             f"{service} says {answer}, and {active} is active"
             for service, answer in ready.items()
@@ -207,6 +190,16 @@ class Stack:
             found.append(f"Redis: {error}")
         found += [f"{edit_id} has not ended" for edit_id in registry.edits.folder.unfinished()]
         if not found:
-            answers = [self.api.get(self.services[0], f"/edits/{edit_id}") for edit in sent for edit_id in edit.ids[:1]]
-            found = [f"{one.path}: {one}" for one in answers if not one.ok or one["status"] in ("queued", "running")]
+            routes = [f"GET /edits/{edit_id}" for edit in sent for edit_id in edit.ids[:1]]
+            answers = [self.api.ask(self.services[0], route) for route in routes]
+            found = [f"{one.route}: {one}" for one in answers if not one.ok or one["status"] in UNFINISHED]
         return found
+
+
+def tries(patience_s: float, every_s: float = 0.1) -> Iterator[None]:
+    """Yield once and, with pauses in between, again and again for so many seconds."""
+    deadline = time.monotonic() + patience_s
+    yield
+    while time.monotonic() < deadline:
+        time.sleep(every_s)
+        yield
