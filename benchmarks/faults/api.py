@@ -37,18 +37,20 @@ class Answer:
         return self.status // 100 == 2 and not self.error
 
     @cached_property
-    def data(self) -> Any:
-        """The body read as JSON; the empty object where it is none."""
+    def data(self) -> dict[str, Any]:
+        """The body, an object in JSON; the empty one where it is none."""
         try:
-            return json.loads(self.content)
+            data = json.loads(self.content)
         except ValueError:
             return {}
+        return data if isinstance(data, dict) else {}
 
     def __getitem__(self, name: str) -> Any:
-        return self.data[name]
+        """A field of the body; None where there is none."""
+        return self.data.get(name)
 
     def __str__(self) -> str:
-        return f"{self.status} {self.data.get('detail') or self.data.get('status') or self.error or ''}"[:200]
+        return f"{self.status} {self['detail'] or self['status'] or self.error}"[:200]
 
     def events(self) -> list[tuple[str, Any]]:
         """Return name and data of each event of a stream, as far as it came."""

@@ -225,7 +225,7 @@ def canary(stack: Stack) -> str:
         shutil.rmtree(targets, ignore_errors=True)
         aside.rename(targets)
     if not ended.ok or ended["status"] != "succeeded":
-        return f"{ended} {ended.data.get('error')}"
+        return f"{ended} {ended['error']}"
     return stack.registry.artifacts.folder(ended["version"]).manifest.files[DELTA].sha256[:12]
 
 
