@@ -45,6 +45,7 @@ class Invariants:
         self._right: set[int] = set()  # versions whose facts were found right, which never change
         self._base_logprobs = self._logprobs_of_base(stack.services[0], "errata@base")
         self._canary = canary(stack)
+        assert self._base_logprobs.startswith("[") and len(self._canary) == 12, (self._base_logprobs, self._canary)
 
     def violated(self, sent: Sequence[SentEdit], generated: Sequence[Generated]) -> Iterator[str]:
         """Yield a line for each thing that is wrong. Given are the edits and generations since the last look."""
