@@ -46,6 +46,7 @@ STARTING_PROCESSES = {"new_redis_server", "stack"}
 PROCESSES = (
     "test_way_through",
     "test_facts_through_processes",
+    "test_faults",
     "test_methods_through_processes",
     "cli/test_main",
 )

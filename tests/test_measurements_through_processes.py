@@ -131,8 +131,8 @@ def test_what_is_wrong_with_a_request_is_named(client: Errata) -> None:
         client.evaluations.create([EDITED[0], blank, "no record", {**EDITED[2], "paraphrase_prompts": ["fine", 3]}])  # type: ignore[list-item]
     assert [(problem.pointer, problem.detail) for problem in caught.value.problems] == [
         ("/records/1/requested_rewrite/target_new/str", "is blank"),
-        ("/records/2", "is of type str, not an object"),
-        ("/records/3/paraphrase_prompts/1", "is of type int, not text"),
+        ("/records/2", "is a string, not an object"),
+        ("/records/3/paraphrase_prompts/1", "is a number, not text"),
     ]
     with pytest.raises(Unprocessable, match="no facts of its own"):
         client.evaluations.create(version=0)

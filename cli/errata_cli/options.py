@@ -49,11 +49,9 @@ def settings_with(**given: Any) -> Settings:
     Raises:
         CommandError: a setting is wrong; names each such one.
     """
-    from errata_registry.settings import Settings
-    from pydantic import ValidationError
+    from errata_registry.settings import InvalidSettings, read_settings
 
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise CommandError(f"a setting is wrong: {faults}") from error
+        return read_settings(**{name: value for name, value in given.items() if value is not None})
+    except InvalidSettings as error:
+        raise CommandError(str(error)) from error

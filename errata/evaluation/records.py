@@ -200,4 +200,13 @@ class _Fields:
 
 
 def _described(value: Any) -> str:
-    return "null" if value is None else f"of type {type(value).__name__}"
+    """Return what JSON calls a value."""
+    called = {
+        type(None): "null",
+        bool: "true or false",
+        **dict.fromkeys((int, float), "a number"),
+        str: "a string",
+        list: "a list",
+        dict: "an object",
+    }
+    return called.get(type(value), f"of type {type(value).__name__}")

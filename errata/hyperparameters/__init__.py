@@ -1,9 +1,10 @@
 """Hyperparameters: one typed record for each method, with values shipped for the papers' models and the demo model."""
 
 import dataclasses
+import difflib
 import json
-import math
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -46,12 +47,14 @@ class Hyperparameters:
 
     def __post_init__(self) -> None:
         if not isinstance(self.layers, list | tuple) or not all(type(layer) is int for layer in self.layers):
-            raise InvalidHyperparameters("layers", f"must be a list of layer numbers, got {self.layers!r}")
+            raise InvalidHyperparameters("layers", f"must be a list of layer numbers, got {_json(self.layers)}")
         object.__setattr__(self, "layers", tuple(self.layers))
         if not self.layers:
             raise InvalidHyperparameters("layers", "names no layer")
         if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
-            raise InvalidHyperparameters("layers", f"must be ascending, distinct and not negative: {self.layers}")
+            raise InvalidHyperparameters(
+                "layers", f"must be ascending, distinct and not negative, got {list(self.layers)}"
+            )
         if self.one_layer and len(self.layers) > 1:
             raise InvalidHyperparameters("layers", f"{self.method} edits one layer, got {list(self.layers)}")
         for name, hint in get_type_hints(type(self), include_extras=True).items():
@@ -101,8 +104,9 @@ class Hyperparameters:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in names:
             if name not in known:
-                listed = ", ".join(known)
-                raise InvalidHyperparameters(name, f"is not a hyperparameter of {cls.method}; there are {listed}")
+                raise InvalidHyperparameters(
+                    name, f"is not a hyperparameter of {cls.method}; {_there_are(known, name)}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,8 +148,8 @@ class TargetHyperparameters(MomentHyperparameters):
         """
         for name in search:
             if name not in SEARCH_HYPERPARAMETERS:
-                known = ", ".join(SEARCH_HYPERPARAMETERS)
-                raise InvalidHyperparameters(name, f"is no hyperparameter of a target search; there are {known}")
+                there_are = _there_are(SEARCH_HYPERPARAMETERS, name)
+                raise InvalidHyperparameters(name, f"is no hyperparameter of a target search; {there_are}")
         return self.overridden(search) if search else self
 
     def stronger(self) -> dict[str, Any]:
@@ -295,12 +299,25 @@ def _values_for(model: str, file: Path | None) -> dict[str, Mapping[str, Any]]:
         values: dict[str, Mapping[str, Any]] = {
             method: dict(section["hyperparameters"]) for method, section in sections.items()
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidHyperparameters("file", f"{path} cannot be read: {error!r}") from error
+    except (OSError, ValueError) as error:
+        raise InvalidHyperparameters("file", f"{path} cannot be read: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        detail = f"{path} cannot be read: it has no `hyperparameters`, nor `methods` that each have some"
+        raise InvalidHyperparameters("file", detail) from error
     if unknown := values.keys() - RECORDS.keys():
         known = ", ".join(RECORDS)
         raise InvalidHyperparameters("file", f"{path} is of methods that there are not: {sorted(unknown)}, not {known}")
     return values
+
+
+def _there_are(known: Sequence[str], name: str) -> str:
+    """Say which names are known, and which of them was probably meant by another one."""
+    meant = difflib.get_close_matches(name[:100], known, 1)
+    return f"there are {', '.join(known)}{f'; did you mean `{meant[0]}`?' if meant else ''}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)
 
 
 def _checked(name: str, value: Any, annotated: Any, bounds: Between) -> float | None:
@@ -308,9 +325,11 @@ def _checked(name: str, value: Any, annotated: Any, bounds: Between) -> float | 
     kinds = get_args(annotated) or (annotated,)
     if value is None and NoneType in kinds:
         return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not is_number or (int in kinds and value != int(value)):
-        raise InvalidHyperparameters(name, f"must be {'a whole number' if int in kinds else 'a number'}, got {value!r}")
+        raise InvalidHyperparameters(
+            name, f"must be {'a whole number' if int in kinds else 'a number'}, got {_json(value)}"
+        )
     number = int(value) if int in kinds else float(value)
     if not bounds.low <= number <= bounds.high:
         raise InvalidHyperparameters(name, f"must be between {bounds.low:g} and {bounds.high:g}, got {number}")

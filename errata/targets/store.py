@@ -6,7 +6,9 @@ A fact that is asked for again costs no search, and a build that was killed cont
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -69,7 +71,9 @@ class BuildStore:
             if tensors.checksum_fits(file):
                 with safe_open(file, framework="pt") as stored:
                     tensor: Tensor = stored.get_tensor(NAME)
-                    return tensor
+                with suppress(OSError):
+                    os.utime(file)  # `shrink` goes by it
+                return tensor
         except FileNotFoundError:
             return None
         except (OSError, SafetensorError):
@@ -83,6 +87,19 @@ class BuildStore:
         file.parent.mkdir(parents=True, exist_ok=True)
         # Not synced: what a crash of the machine takes or damages is computed again.
         tensors.store(file, {NAME: tensor.detach().float().contiguous()}, {}, synced=False)
+
+    def shrink(self, max_bytes: int) -> None:
+        """Remove files until those that stay have `max_bytes`, the one that was not used for the longest time first."""
+        states = []
+        for path in self._folder.glob("*/*.safetensors"):
+            with suppress(FileNotFoundError):
+                states.append((path.stat().st_mtime, path.stat().st_size, path))
+        excess = sum(size for _, size, _ in states) - max_bytes
+        for _, size, path in sorted(states):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
 
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"

@@ -1,10 +1,13 @@
 """Every setting of Errata's processes, read from `ERRATA_*` environment variables."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ByteSize, Field
+from errata_client.records.wordings import describe
+from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -12,6 +15,18 @@ def default_home() -> Path:
     """The `errata` folder in the user's data directory."""
     data = os.environ.get("XDG_DATA_HOME")
     return (Path(data) if data else Path.home() / ".local" / "share") / "errata"
+
+
+class InvalidSettings(ValueError):
+    """Settings are wrong; the message names each of them."""
+
+
+def read_settings(**given: Any) -> Settings:
+    """Return the settings: those given, and for the others the environment's. Raises `InvalidSettings`."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise InvalidSettings(f"a setting is wrong: {describe(error, Settings)}") from error
 
 
 class Settings(BaseSettings):
@@ -43,6 +58,19 @@ class Settings(BaseSettings):
         default="",
         description="Names, separated by commas, under which the service may be asked beside `localhost`, the address "
         "it listens on and IP addresses. With a keys file any name will do while this is unset.",
+    )
+    max_connections: int = Field(
+        default=2048,
+        ge=8,
+        description="Connections that clients may have open at once; on further ones all but `/healthz`, `/readyz` and "
+        "`/metrics` is answered 503. Three quarters of them may follow jobs or wait for their end.",
+    )
+    request_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="Seconds in which a client must send the head of a request, and that it may be silent within a "
+        "body, which must come with 32 KiB a second on average. A client that takes nothing of an answer for three "
+        "times as long is cut off.",
     )
 
     hyperparameters: Path | None = Field(
@@ -84,6 +112,17 @@ class Settings(BaseSettings):
         ge=1,
         description="Newest versions that keep their weights after an edit, beside the active one, as many before it "
         "that rollbacks would go to, and those with a name. Unset, all keep them.",
+    )
+    keep_jobs_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days that edits, evaluations and traces are kept after their end; those that a version was made "
+        "by and each version's newest evaluation stay. Unset, all stay.",
+    )
+    keep_targets_bytes: ByteSize | None = Field(
+        default=None,
+        description="Room for kept targets, such as `10GiB`, looked after once an hour; those go first that were not "
+        "used for the longest time. Unset, all stay.",
     )
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
     max_queued_measurements: int = Field(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from errata_client.records import Page, Record
+from errata_client.records.wordings import in_words
 from pydantic import BaseModel
 
 from errata.errors import CorruptArtifact
@@ -43,7 +44,8 @@ def read_record(path: Path, kind: type[Stored], called: str | None = None) -> St
         CorruptArtifact: it does not hold such a record, or not the one that was written.
     """
     try:
-        return kind.model_validate_json(checked(path.read_bytes()), extra="ignore")
+        with in_words(kind):
+            return kind.model_validate_json(checked(path.read_bytes()), extra="ignore")
     except ValueError as error:
         raise _unreadable(called or path, error) from error
 
@@ -51,7 +53,7 @@ def read_record(path: Path, kind: type[Stored], called: str | None = None) -> St
 def read_lines(path: Path, kind: type[Stored], called: str | None = None) -> tuple[Stored, ...]:
     """Read the records in a file of one JSON object a line. Raises as `read_record`."""
     try:
-        with path.open("rb") as lines:
+        with path.open("rb") as lines, in_words(kind):
             return tuple(kind.model_validate_json(line, extra="ignore") for line in lines)
     except ValueError as error:
         raise _unreadable(called or path, error) from error

@@ -7,9 +7,7 @@ answer errors in OpenAI's form.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -17,6 +15,7 @@ from typing import Any
 
 import redis
 from errata_client.records import FieldProblem, Problem
+from errata_client.records.wordings import fault_of
 from errata_registry.problems import problem_of as _problem_of
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -25,6 +24,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from errata.errors import ErrataError, Place, pointer
+from errata.files import disk
 
 MEDIA_TYPE = "application/problem+json"
 QUEUE_RETRY_SECONDS = 10
@@ -32,6 +32,7 @@ BUSY_RETRY_SECONDS = 1
 UNAVAILABLE_RETRY_SECONDS = 2
 OPENAI_ROUTES = "/v1/"
 MOST_NAMED = 1000  # faults of one body
+NOT_SENT_AS_JSON = "is not sent as JSON, with the header `Content-Type: application/json`"
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,14 @@ class Busy(ProblemError):
         super().__init__(429, "busy", detail, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
 
 
-_DISK_TAKES_NOTHING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+class Overloaded(ProblemError):
+    """As many clients as may are being served. Its answer ends the connection, which gives room to others."""
+
+    def __init__(self, detail: str) -> None:
+        headers = {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS), "Connection": "close"}
+        super().__init__(503, "overloaded", detail, headers=headers)
+
+
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 _EXAMPLE = Problem(
@@ -90,7 +98,7 @@ def answer_with_problems(app: FastAPI) -> None:
     """Make every error of `app` a problem document, in its answers and in its OpenAPI description."""
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
-    for foreseen in (ErrataError, redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, OSError):
+    for foreseen in (ErrataError, redis.RedisError, OSError):
         app.add_exception_handler(foreseen, _on_error)
     app.add_exception_handler(Exception, _on_error)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
@@ -114,15 +122,9 @@ def problem_of(error: Exception) -> Problem:
 
 def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
     """Return the problem, and headers to go with it."""
-    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-        log.warning("Redis does not answer: %s", error)
-        error = NotReady("Redis does not answer; generation under the active version goes on")
-    elif isinstance(error, redis.OutOfMemoryError):
-        log.warning("Redis is full: %s", error)
-        error = NotReady("Redis is full; generation under the active version goes on")
-    elif isinstance(error, OSError) and error.errno in _DISK_TAKES_NOTHING:
-        log.warning("the home folder's disk takes nothing: %s", error)
-        error = NotReady(f"the home folder's disk takes nothing ({os.strerror(error.errno)}); generation goes on")
+    if outage := outage_of(error):
+        log.warning("%s: %s", outage, error)
+        error = NotReady(f"{outage}; generation under the active version goes on")
     if isinstance(error, ProblemError):
         return _problem_of(error), error.headers
     if isinstance(error, ErrataError):
@@ -132,6 +134,21 @@ def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
     log.error("internal error %s: %s", name, type(error).__name__, exc_info=error)
     detail = f"something went wrong in the service; its log says what, under {name}"
     return Problem(title=HTTPStatus(500).phrase, status=500, detail=detail), None
+
+
+def outage_of(error: Exception) -> str | None:
+    """Say which part that the service works with failed for the moment; None if `error` is about something else."""
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return "Redis does not answer"
+    if isinstance(error, redis.OutOfMemoryError):
+        return "Redis is full"
+    if isinstance(error, redis.ResponseError) and str(error).startswith("MISCONF"):
+        return "Redis takes nothing, since it cannot write to its disk"
+    if isinstance(error, redis.ReadOnlyError):
+        return "Redis takes nothing, since it is a replica of another one"
+    if why := disk.refusal_of(error):
+        return f"the home folder's disk takes nothing ({why})"
+    return None
 
 
 def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -170,15 +187,25 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     in_body, elsewhere = [], []
     for item in error.errors()[:MOST_NAMED]:
-        place, *path = item["loc"]
+        where, *place = item["loc"]
         if item["type"] == "json_invalid":
-            in_body.append(Place("", f"is not JSON: {item['ctx']['error']} at {path[0]}"))
-        elif place == "body":
-            in_body.append(Place(pointer(*path), item["msg"]))
+            in_body.append(Place("", f"is not JSON: {item['ctx']['error']} at {place[0]}"))
+            continue
+        path, detail = fault_of({**item, "loc": tuple(place)}, _kind_of_given(request, where))
+        if where == "body":
+            is_json = not isinstance(item.get("input"), bytes)
+            in_body.append(Place(pointer(*path), detail if is_json else NOT_SENT_AS_JSON))
         else:
-            elsewhere.append(f"{place} parameter {'.'.join(map(str, path))}: {item['msg']}")
+            elsewhere.append(f"{where} parameter {'.'.join(map(str, path))}: {detail}")
     problem = ProblemError(422, "invalid-request", _summary(in_body, elsewhere), places=in_body)
     return answer(problem, request.url.path)
+
+
+def _kind_of_given(request: Request, where: str) -> Any:
+    """Return the record that was to be read from the body or the query of a request, where there is one."""
+    route = request.scope["route"]
+    fields = {"body": [route.body_field], "query": route.dependant.query_params}.get(where)
+    return fields[0].field_info.annotation if fields else Any
 
 
 def _summary(in_body: Sequence[Place], elsewhere: Iterable[str]) -> str:

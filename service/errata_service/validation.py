@@ -40,12 +40,6 @@ from errata_service.replica import ServingReplica
 
 Asked = TypeVar("Asked", bound=BaseModel)
 _FACT = TypeAdapter(Fact)
-# What pydantic says of a dataclass, in the words that it has for other objects.
-_SAID_OF_FACTS = {
-    "unexpected_keyword_argument": "Extra inputs are not permitted",
-    "dataclass_type": "Input should be an object",
-    "model_type": "Input should be an object",
-}
 
 
 _EDIT_EXAMPLE = {
@@ -180,8 +174,7 @@ def _validated_with_facts(kind: type[Asked], posted: Any) -> Asked:
 
 def _faults(error: ValidationError, *within: str | int) -> Iterator[dict[str, Any]]:
     for item in error.errors(include_url=False):
-        message = _SAID_OF_FACTS.get(item["type"], item["msg"])
-        yield {**item, "loc": ("body", *within, *_place(item)), "msg": message}
+        yield {**item, "loc": ("body", *within, *_place(item))}
 
 
 def _place(fault: ErrorDetails) -> tuple[str | int, ...]:

@@ -119,13 +119,13 @@ def test_bad_records_are_all_named_with_the_form_they_were_read_as() -> None:
     with pytest.raises(InvalidFacts) as caught:
         facts_of_records(records)
     assert [str(problem) for problem in caught.value.problems] == [
-        "record 1: read as a CounterFact record, requested_rewrite.subject: String should have at least 1 character; "
-        "requested_rewrite.target_true.str: Field required",
+        "record 1: read as a CounterFact record, requested_rewrite.subject: is empty, and takes at least 1 character; "
+        "requested_rewrite.target_true.str: is required",
         "record 2: read as a CounterFact record, 'It lies on' holds its subject 'Lower Wick' 0 times, not once",
         "record 3: read as a zsRE record, 'Is Ilse Varn Ilse Varn?' holds its subject 'Ilse Varn' 2 times, not once",
         "record 4: read as an EasyEdit request, locality.neighborhood.0: prompt holds 2, but ground_truth 1",
-        "record 5: object: Field required",
-        "record 6: Input should be a dictionary or an instance of Fact",
+        "record 5: object: is required",
+        "record 6: must be an object, not a string",
     ]
 
 

@@ -75,6 +75,23 @@ def test_the_same_key_and_body_give_the_same_edit(client: httpx.Client) -> None:
     assert first.json()["id"] in other.json()["detail"]
 
 
+def test_a_key_counts_for_the_route_that_it_came_to(client: httpx.Client) -> None:
+    headers = {"Idempotency-Key": uuid.uuid4().hex}
+    asked = [
+        ("/edits", body()),
+        ("/facts/retract", {"ids": [Fact("Ada", "was born in", "London").id], "note": "the same key"}),
+        ("/traces", {"prompt": "{} was born in", "subject": "Ada"}),
+    ]
+
+    def send() -> list[httpx.Response]:
+        return [client.post(path, json=sent, headers=headers) for path, sent in asked]
+
+    first, again = send(), send()
+    assert [answer.status_code for answer in first] == [202, 202, 202], [answer.text for answer in first]
+    assert len({answer.json()["id"] for answer in first}) == 3
+    assert [answer.json() for answer in again] == [answer.json() for answer in first]
+
+
 def test_a_list_is_walked_part_by_part(client: httpx.Client) -> None:
     made = [client.post("/edits", json=body(str(number))).json()["id"] for number in range(5)]
     seen: list[str] = []

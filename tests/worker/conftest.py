@@ -54,6 +54,10 @@ class Crew:
         process.wait(PATIENCE_S)
         return f"-{process.pid}-"
 
+    def pid_of_first(self) -> int:
+        """The process id of the worker that started first."""
+        return self._processes[0].pid
+
     def stop(self) -> None:
         """End all workers."""
         for process in self._processes:

@@ -11,10 +11,11 @@ import torch
 from errata_registry.settings import Settings
 
 from errata import hyperparameters
-from errata.errors import InvalidHyperparameters, ModelError
+from errata.errors import DeviceFailed, InvalidHyperparameters, ModelError
 from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import EditableModel
+from errata.model.likelihood import require_device
 from errata.second_moments import SecondMoments
 from errata.second_moments.home import home_moments
 
@@ -60,6 +61,14 @@ class ResidentModel:
         if method not in self.hyperparameters:
             raise InvalidHyperparameters("method", hyperparameters.unknown_to(method, self.hyperparameters))
         return self.hyperparameters[method]
+
+    def is_device_lost(self) -> bool:
+        """Return True if the device does not even run a token."""
+        try:
+            require_device(self.model)
+        except DeviceFailed:
+            return True
+        return False
 
     def prepare(self) -> tuple[int, ...]:
         """Make the second moments that MEMIT, an edit's method by default, needs; return their layers.

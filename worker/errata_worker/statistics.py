@@ -4,7 +4,7 @@ import logging
 import sys
 
 from errata_registry.home import keep_private
-from errata_registry.settings import Settings
+from errata_registry.settings import InvalidSettings, read_settings
 
 from errata.errors import ErrataError
 from errata.second_moments.home import moments_folder
@@ -15,11 +15,11 @@ def main() -> None:
     """Collect what is missing; exit with 1 and one line where the settings or the model cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        settings = Settings()
+        settings = read_settings()
         keep_private(settings.home)
         resident = ResidentModel.load(settings)
         layers = resident.prepare()
-    except (ErrataError, OSError) as error:
+    except (ErrataError, InvalidSettings, OSError) as error:
         sys.exit(f"errata: {error}")
     named = ", ".join(map(str, layers)) or "none"
     folder = moments_folder(resident.settings.home, resident.model)

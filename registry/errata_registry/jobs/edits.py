@@ -44,6 +44,7 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
         idempotency_key: str | None = None,
         *,
         by: str | None = None,
+        route: str = "",
         refuse_conflicts: bool = False,
         retries: str | None = None,
         sha256: str | None = None,
@@ -51,7 +52,7 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
         """Accept an edit and queue it; where the same key came with the same body before, return what that made.
 
         Args:
-            by, refuse_conflicts, sha256: as `create`.
+            by, route, refuse_conflicts, sha256: as `create`.
             retries: the edit whose facts that did not take it tries again.
 
         Raises:
@@ -64,10 +65,12 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
                 are there.
         """
         sha256 = sha256 or body_sha256(request, refuse_conflicts)
-        if known := self.of_key(idempotency_key, by, sha256) or self._rebuild_under_way(request):
+        if known := self.of_key(idempotency_key, by, sha256, route) or self._rebuild_under_way(request):
             return known
         shown = {"retries": retries}
-        return self.create(request, shown, idempotency_key, by=by, sha256=sha256, refuse_conflicts=refuse_conflicts)
+        return self.create(
+            request, shown, idempotency_key, by=by, route=route, sha256=sha256, refuse_conflicts=refuse_conflicts
+        )
 
     def completed(self, asked: AcceptedEdit) -> AcceptedEdit:
         """Add the settings' bounds where the gate gives none, which hold from now on, and what it would do to the facts

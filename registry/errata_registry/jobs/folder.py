@@ -34,6 +34,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
     """`request.json`: a request, who sent it and when.
 
     Attributes:
+        route: where the idempotency key came to; empty where it counts for all routes.
         body_sha256: what a repetition under the same idempotency key is known by.
         shown: what the job's record says of the request while it waits.
         refuse_conflicts: whether an edit must not change facts that are there.
@@ -44,6 +45,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
     created_at: datetime
     by: str | None = None
     idempotency_key: str | None = None
+    route: str = ""
     body_sha256: str
     shown: dict[str, Any]
     refuse_conflicts: bool = False
@@ -147,7 +149,11 @@ class JobFolder(Generic[Asked, Shown]):
         """Keep a request; from now on the job is accepted."""
         folder = self.of(accepted.id)
         folder.mkdir()
-        durable.write(folder / REQUEST, text_of(accepted))
+        try:
+            durable.write(folder / REQUEST, text_of(accepted))
+        except OSError:
+            folder.rmdir()
+            raise
         durable.sync(self.path)
 
     def accept_from(self, source: Path, job_id: str) -> None:
@@ -205,6 +211,9 @@ class JobFolder(Generic[Asked, Shown]):
         """Take in what has ended since; return the ids of jobs that were accepted and have not, oldest first."""
         ids = self.ids()
         with self._lock:
+            for job_id in self._outcomes.keys() - set(ids):  # it was forgotten
+                if (version := self._outcomes.pop(job_id).version) is not None:
+                    self._of_version[version].remove(job_id)
             unfinished = [job_id for job_id in ids if job_id not in self._outcomes and not self._take_in(job_id)]
         return [job_id for job_id in unfinished if self.is_accepted(job_id)]
 

@@ -21,25 +21,29 @@ LIFETIME_S = 24 * 3600
 
 
 class IdempotencyKeys(Generic[Asked, Shown]):
-    """The keys of one kind of jobs. Each client, by the name of its API key, has keys of its own."""
+    """The keys of one kind of jobs. Each client, by the name of its API key, has keys of its own for each route."""
 
     def __init__(self, folder: JobFolder[Asked, Shown], home: Path) -> None:
         self._folder = folder
         self._path = home / "idempotency"
         self._path.mkdir(parents=True, exist_ok=True)
 
-    def job_of(self, key: str, by: str | None, body_sha256: str) -> str | None:
-        """Return the id of the job that came with a key, None where the key is new.
+    def job_of(self, key: str, by: str | None, body_sha256: str, route: str = "") -> str | None:
+        """Return the id of the job that came to a route with a key, None where the key is new.
 
         Raises `IdempotencyMismatch` where it came with another body.
         """
-        path = self._file(key, by)
-        try:
-            if _is_past(path):
-                _forget(path)
-            accepted = read_record(path, self._folder.form, f"the request of the idempotency key {key!r}")
-        except FileNotFoundError:
-            return None
+        # A key that was taken before keys were bound to routes counts for all of them.
+        for path in (self._file(key, by, route), self._file(key, by)):
+            with suppress(FileNotFoundError):
+                return self._job_in(path, key, body_sha256)
+        return None
+
+    def _job_in(self, path: Path, key: str, body_sha256: str) -> str:
+        """Return the id of the job that the file of a key stands for. Raises `FileNotFoundError`, and as `job_of`."""
+        if _is_past(path):
+            _forget(path)
+        accepted = read_record(path, self._folder.form, f"the request of the idempotency key {key!r}")
         # In form 1 bodies were told apart by another hash: the key counts all the same.
         if accepted.format > 1 and accepted.body_sha256 != body_sha256:
             raise IdempotencyMismatch(f"this idempotency key belongs to {accepted.id}, which has another body")
@@ -52,11 +56,12 @@ class IdempotencyKeys(Generic[Asked, Shown]):
         Raises `IdempotencyMismatch` where it came with another body, at this very moment.
         """
         assert accepted.idempotency_key is not None
-        path = self._file(accepted.idempotency_key, accepted.by)
+        key, by, route = accepted.idempotency_key, accepted.by, accepted.route
+        path = self._file(key, by, route)
         if durable.write_once(path, text_of(accepted)):
             self._folder.accept_from(path, accepted.id)
             return accepted.id
-        return self.job_of(accepted.idempotency_key, accepted.by, accepted.body_sha256) or self.accept(accepted)
+        return self.job_of(key, by, accepted.body_sha256, route) or self.accept(accepted)
 
     def remember_those_of_form_1(self) -> None:
         """Let the keys of requests that were accepted before keys had files stand for their jobs."""
@@ -67,8 +72,8 @@ class IdempotencyKeys(Generic[Asked, Shown]):
                 if accepted.idempotency_key is not None and not _is_past(request):
                     os.link(request, self._file(accepted.idempotency_key, accepted.by))
 
-    def _file(self, key: str, by: str | None) -> Path:
-        said = "\x1f".join((self._folder.kind.name, by or "", key))
+    def _file(self, key: str, by: str | None, route: str = "") -> Path:
+        said = "\x1f".join((self._folder.kind.name, by or "", key, *filter(None, (route,))))
         return self._path / f"{hashlib.sha256(said.encode()).hexdigest()}.json"
 
 

@@ -22,7 +22,13 @@ from errata_registry.versions.manifest import Manifest
 
 
 def retry_edit(
-    registry: Registry, edit_id: str, retry: RetryRequest, idempotency_key: str | None = None, *, by: str | None = None
+    registry: Registry,
+    edit_id: str,
+    retry: RetryRequest,
+    idempotency_key: str | None = None,
+    *,
+    by: str | None = None,
+    route: str = "",
 ) -> Edit:
     """Queue an edit that tries those facts of another one again that did not take.
 
@@ -34,11 +40,17 @@ def retry_edit(
         IdempotencyMismatch, QueueFull: as `Edits.create_edit`, which may refuse what comes of it, too.
     """
     sha256 = body_sha256(retry, "retry", edit_id)
-    if known := registry.edits.of_key(idempotency_key, by, sha256):
+    if known := registry.edits.of_key(idempotency_key, by, sha256, route):
         return known
     request, refuse_conflicts = _EndedEdit.of(registry, edit_id).again(retry)
     return registry.edits.create_edit(
-        request, idempotency_key, by=by, refuse_conflicts=refuse_conflicts, retries=edit_id, sha256=sha256
+        request,
+        idempotency_key,
+        by=by,
+        route=route,
+        refuse_conflicts=refuse_conflicts,
+        retries=edit_id,
+        sha256=sha256,
     )
 
 

@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic
 
@@ -48,6 +47,7 @@ class JobStore(Generic[Asked, Shown]):
         idempotency_key: str | None = None,
         *,
         by: str | None = None,
+        route: str = "",
         sha256: str | None = None,
         refuse_conflicts: bool = False,
     ) -> Shown:
@@ -56,6 +56,7 @@ class JobStore(Generic[Asked, Shown]):
         Args:
             shown: what the job's record says of the request.
             by: who sent it.
+            route: where it was sent to, for which alone the key counts.
             sha256: of what was asked for, where that is not the request itself.
             refuse_conflicts: whether an edit must not change facts that are there.
 
@@ -64,7 +65,7 @@ class JobStore(Generic[Asked, Shown]):
             QueueFull: as many jobs wait in this kind's queue as may.
         """
         sha256 = sha256 or body_sha256(request)
-        if known := self.of_key(idempotency_key, by, sha256):
+        if known := self.of_key(idempotency_key, by, sha256, route):
             return known
         if (waiting := self.queue.num_waiting(self.kind.queue)) >= self._max_queued:
             what = " and ".join(f"{kind.name}s" for kind in KINDS if kind.queue == self.kind.queue)
@@ -74,6 +75,7 @@ class JobStore(Generic[Asked, Shown]):
             created_at=now(),
             by=by,
             idempotency_key=idempotency_key,
+            route=route,
             body_sha256=sha256,
             shown=dict(shown),
             refuse_conflicts=refuse_conflicts,
@@ -81,9 +83,9 @@ class JobStore(Generic[Asked, Shown]):
         )
         return self._accept(self.completed(asked))
 
-    def of_key(self, key: str | None, by: str | None, sha256: str) -> Shown | None:
+    def of_key(self, key: str | None, by: str | None, sha256: str, route: str = "") -> Shown | None:
         """Return the job that came with an idempotency key, None where the key is new. Raises `IdempotencyMismatch`."""
-        known = None if key is None else self.keys.job_of(key, by, sha256)
+        known = None if key is None else self.keys.job_of(key, by, sha256, route)
         return None if known is None else self.record(known)
 
     def completed(self, asked: AcceptedJob[Asked]) -> AcceptedJob[Asked]:
@@ -114,12 +116,17 @@ class JobStore(Generic[Asked, Shown]):
 
         Raises `UnknownJob`, and `CorruptArtifact` where nothing can be read of it.
         """
+        return self.outcome(job_id) or self._without_outcome(job_id)
+
+    def outcome(self, job_id: str) -> Shown | None:
+        """Return how a job ended, None while it has not; one whose outcome cannot be read has failed.
+
+        Redis is asked for nothing but what such a one was about. Raises as `record`.
+        """
         try:
-            if outcome := self.folder.outcome(job_id):
-                return outcome
+            return self.folder.outcome(job_id)
         except CorruptArtifact as error:
             return failed(self._without_outcome(job_id), files_gone(error))
-        return self._without_outcome(job_id)
 
     def _without_outcome(self, job_id: str) -> Shown:
         if live := self.live.record(job_id, self.kind.record):
@@ -163,16 +170,15 @@ class JobStore(Generic[Asked, Shown]):
         counts = Counter(progress.stage for progress in self.live.progress_of(self.folder.unfinished()))
         return {stage: counts[stage] for stage in Stage}
 
-    def events(self, job_id: str, after: str = "0", block_ms: int | None = None) -> list[Event]:
+    def events(self, job_id: str, after: str = "0") -> list[Event]:
         """Return what happened to a job after the event with id `after`, oldest first.
 
-        Waits up to `block_ms` milliseconds for the first one; the list may be empty. Nothing follows a `status` event
-        with a final status, and each job that has ended gives one. Raises `UnknownJob`.
+        Nothing follows a final `status` event, and each job that has ended gives one. Raises `UnknownJob`.
         """
         record = self.record(job_id)
         if record.ended and not self.live.has_events(job_id):  # they have expired
             return [Event(after, "status", record.model_dump(mode="json"))]
-        return self.live.events(job_id, after, block_ms)
+        return self.live.events(job_id, after)
 
     # How they go on
 
@@ -200,8 +206,8 @@ class JobStore(Generic[Asked, Shown]):
         try:
             record = self._without_outcome(job_id)
         except (CorruptArtifact, UnknownJob):
-            created_at = datetime.fromtimestamp(int(job_id.rpartition("_")[2][:16], 16) / 1e9, UTC)
-            record = self.kind.record.model_validate({"id": job_id, "created_at": created_at, **self.kind.blank})
+            blank = {"id": job_id, "created_at": self.kind.created_at(job_id), **self.kind.blank}
+            record = self.kind.record.model_validate(blank)
         self.let_go(self.folder.finish(failed(record, error).model_copy(update={"finished_at": now()})))
 
     def let_go(self, ended: Shown) -> None:

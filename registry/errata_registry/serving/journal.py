@@ -7,6 +7,7 @@ active still holds when it is written.
 a changed line and a missing one are both seen. A journal that was never written to since there are checksums has none.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from errata_client.records import BASE_VERSION, ActivationEntry
+from errata_client.records.wordings import in_words
 
 from errata.errors import CorruptArtifact
 from errata.files import durable
@@ -61,7 +63,8 @@ class Journal:
             )
         whole_lines = content[: content.rfind(b"\n") + 1].splitlines()
         try:
-            entries = tuple(ActivationEntry.model_validate_json(line, extra="ignore") for line in whole_lines)
+            with in_words(ActivationEntry):
+                entries = tuple(ActivationEntry.model_validate_json(line, extra="ignore") for line in whole_lines)
         except ValueError as error:
             raise CorruptArtifact(f"the activation journal {self._path} cannot be read: {error}") from error
         self._read = state, entries
@@ -83,17 +86,24 @@ class Journal:
         return entries[-1].active if entries else BASE_VERSION
 
     def append(self, active: int, by: str, who: str | None = None) -> ActivationEntry:
-        """Record an activation and wait until it is on the disk. Call it under `locked`."""
+        """Record an activation and wait until it is on the disk. Call it under `locked`.
+
+        Raises `OSError` where the disk does not take it; then it never happened.
+        """
         entry = ActivationEntry(active=active, previous=self.active(), at=now(), by=by, who=who)
-        with self._path.open("ab+") as file:
+        with self._path.open("ab+", buffering=0) as file:
             file.seek(0)
             content = file.read()
             whole_lines = content[: content.rfind(b"\n") + 1]
             line = entry.model_dump_json().encode() + b"\n"
             file.truncate(len(whole_lines))
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(len(whole_lines))
+                raise
         durable.sync(self._path.parent)
         written = StoredFile(sha256=hashlib.sha256(whole_lines + line).hexdigest(), bytes=len(whole_lines + line))
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from errata_client.records import FactChange, Record, StoredFact
+from errata_client.records.wordings import in_words
 
 from errata.errors import CorruptArtifact
 from errata_registry.stored import read_lines, read_record
@@ -88,7 +89,8 @@ class VersionFolder:
         try:
             content = path.read_text(encoding="utf-8")
             line = next((line for line in content.split("\n") if wanted in line), None) if wanted in content else None
-            return None if line is None else kind.model_validate_json(line, extra="ignore")
+            with in_words(kind):
+                return None if line is None else kind.model_validate_json(line, extra="ignore")
         except (OSError, ValueError) as error:
             raise CorruptArtifact(f"{self.called}: {name} cannot be read: {error}") from error
 

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from errata_registry.stored import StoredFile, StoredRecord
 
+FORMAT = 1  # the form of manifests that is written, and the only one that is known
+
 
 class BaseModelName(Record):
     """The base model that a version was built on."""
@@ -20,6 +22,7 @@ class BaseModelName(Record):
 class Manifest(StoredRecord):
     """What a version is, how it was built, and what its files must be."""
 
+    format: int = FORMAT
     id: int
     parent: int
     edit: str | None

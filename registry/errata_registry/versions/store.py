@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +23,6 @@ from errata.files.checksums import with_checksum
 from errata_registry.stored import StoredFile, now, text_of
 from errata_registry.versions.folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
 from errata_registry.versions.manifest import Manifest
-
-LEFTOVER_AGE_S = 86_400
 
 logger = logging.getLogger(__name__)
 
@@ -56,15 +53,23 @@ class Artifacts:
 
     # Writing
 
+    def scratch_folder(self) -> Path:
+        """Make an empty folder where nobody looks. One that is left behind is swept after a day."""
+        return Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
+
     def draft(
         self, facts: Iterable[StoredFact], changes: Iterable[FactChange], write_delta: Callable[[Path], object]
     ) -> Draft:
         """Write a version's files where nobody looks. `write_delta` makes the delta at the path it is given."""
-        folder = Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
-        _write_lines(folder / FACTS, facts)
-        _write_lines(folder / CHANGES, changes)
-        write_delta(folder / DELTA)
-        return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
+        folder = self.scratch_folder()
+        try:
+            _write_lines(folder / FACTS, facts)
+            _write_lines(folder / CHANGES, changes)
+            write_delta(folder / DELTA)
+            return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
         """Make a draft a version, whose manifest is `manifest` with the next free number and the files of the draft."""
@@ -108,12 +113,6 @@ class Artifacts:
         (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
         durable.sync(folder)
         return restored
-
-    def sweep(self) -> None:
-        """Remove drafts that a worker left behind when it died, long ago."""
-        for folder in self._scratch.glob("version-*"):
-            if folder.stat().st_mtime < time.time() - LEFTOVER_AGE_S:
-                shutil.rmtree(folder, ignore_errors=True)
 
     # Reading
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from errata_client.records import BASE_VERSION
 from torch import Tensor
 
+from errata_service.problems import NotReady
+
 LOADED_AT_ONCE = 3
 LOADED_FOR_REQUESTS = 2  # so that the version that is made active never has to wait for a loader
 FEWEST_IN_USE = 2  # the active version's set and one more, whatever the budget
@@ -54,7 +56,7 @@ class WeightSets:
         future: Future[WeightSet] = Future()
         with self._lock:
             if self._closed:
-                future.set_exception(RuntimeError("no weights are loaded any more"))
+                future.set_exception(NotReady("no weights are loaded any more"))
             elif found := self._sets.get(version):
                 found.users += 1
                 self._sets.move_to_end(version)
@@ -95,7 +97,7 @@ class WeightSets:
         with self._lock:
             awaited, self._awaited = self._awaited, {}
         for future in [future for awaiting in awaited.values() for future in awaiting]:
-            future.set_exception(RuntimeError("no weights are loaded any more"))
+            future.set_exception(NotReady("no weights are loaded any more"))
 
     def _load_set(self, version: int) -> None:
         try:

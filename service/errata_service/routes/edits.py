@@ -55,7 +55,7 @@ def accepted(
     if isinstance(request, EditRequest):
         check_edit(request, replica)
     edit = replica.registry.edits.create_edit(
-        request, queueing.idempotency_key, by=queueing.by, refuse_conflicts=refuse_conflicts
+        request, queueing.idempotency_key, by=queueing.by, route=queueing.route, refuse_conflicts=refuse_conflicts
     )
     return queueing.named(EDIT, edit)
 
@@ -78,7 +78,7 @@ def retry(edit_id: str, registry: RegistryDep, queueing: QueueingDep, body: Retr
     where all of its facts took, where some that did not are others now, and where each search would be the same again.
     """
     try:
-        edit = retry_edit(registry, edit_id, body, queueing.idempotency_key, by=queueing.by)
+        edit = retry_edit(registry, edit_id, body, queueing.idempotency_key, by=queueing.by, route=queueing.route)
     except InvalidHyperparameters as error:
         if error.name in body.hparams:
             error.places = (Place(pointer("hparams", error.name), error.detail),)

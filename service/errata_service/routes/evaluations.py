@@ -29,7 +29,8 @@ def create_evaluation(
 ) -> Evaluation:
     """A worker measures the version when there is nothing to edit. `Location` names the evaluation to follow."""
     request, registry = asked.request, replica.registry
-    if known := registry.evaluations.of_key(queueing.idempotency_key, queueing.by, body_sha256(request)):
+    sha256 = body_sha256(request)
+    if known := registry.evaluations.of_key(queueing.idempotency_key, queueing.by, sha256, queueing.route):
         return queueing.named(EVALUATION, known)  # whatever became of its version since
     version = registry.activations.active() if request.version is None else request.version
     registry.versions.require_weights(version)
@@ -44,7 +45,9 @@ def create_evaluation(
         "records": count,
         "own_facts": request.records is None,
     }
-    evaluation = registry.evaluations.create(request, shown, queueing.idempotency_key, by=queueing.by)
+    evaluation = registry.evaluations.create(
+        request, shown, queueing.idempotency_key, by=queueing.by, route=queueing.route
+    )
     return queueing.named(EVALUATION, evaluation)
 
 

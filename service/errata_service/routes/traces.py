@@ -34,7 +34,8 @@ def create_trace(
         **request.model_dump(exclude={"facts"}),
         "facts": None if request.facts is None else len(request.facts),
     }
-    trace = replica.registry.traces.create(request, shown, queueing.idempotency_key, by=queueing.by)
+    traces = replica.registry.traces
+    trace = traces.create(request, shown, queueing.idempotency_key, by=queueing.by, route=queueing.route)
     return queueing.named(TRACE, trace)
 
 

@@ -88,9 +88,9 @@ def test_all_that_is_wrong_is_named_by_record_and_field() -> None:
     with pytest.raises(InvalidFacts) as caught:
         read_records([COUNTERFACT, wrong, twice, {"prompt": "x"}, "text"], zsre_object="answers")
     assert caught.value.problems == (
-        FactProblem(1, "requested_rewrite.target_new.str", "is of type int, not text"),
+        FactProblem(1, "requested_rewrite.target_new.str", "is a number, not text"),
         FactProblem(1, "requested_rewrite.target_true", "is null, not an object"),
-        FactProblem(1, "neighborhood_prompts", "is of type str, not a list"),
+        FactProblem(1, "neighborhood_prompts", "is a string, not a list"),
         FactProblem(1, "paraphrase_prompts[0]", "is blank"),
         FactProblem(
             2, "src", "'Is Watts Humphrey the Watts Humphrey?' holds its subject 'Watts Humphrey' 2 times, not once"
@@ -98,7 +98,7 @@ def test_all_that_is_wrong_is_named_by_record_and_field() -> None:
         FactProblem(2, "answers", "is empty"),
         FactProblem(2, "loc", "is missing"),
         FactProblem(3, "record", "has neither requested_rewrite, as CounterFact, nor src, as zsRE"),
-        FactProblem(4, "record", "is of type str, not an object"),
+        FactProblem(4, "record", "is a string, not an object"),
     )
 
 

@@ -14,7 +14,8 @@ from pydantic import BaseModel, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from errata_client.errors import FactProblem, InvalidFacts
-from errata_client.facts import Fact, Neighbor, Text, check_each, describe, to_fact
+from errata_client.facts import Fact, Neighbor, Text, check_each, to_fact
+from errata_client.records.wordings import in_words
 
 
 def facts_of_records(records: Iterable[Any]) -> list[Fact]:
@@ -34,9 +35,10 @@ def fact_of_record(record: Any) -> Fact:
         for key, (name, format) in _FORMATS.items():
             if key in record:
                 try:
-                    return format.model_validate(dict(record)).fact()
+                    with in_words(format):
+                        return format.model_validate(dict(record)).fact()
                 except ValueError as error:
-                    raise ValueError(f"read as {name}, {describe(error)}") from error
+                    raise ValueError(f"read as {name}, {error}") from error
     return to_fact(record)
 
 

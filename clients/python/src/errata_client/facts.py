@@ -7,11 +7,12 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import ConfigDict, StringConstraints, TypeAdapter, ValidationError
+from pydantic import ConfigDict, StringConstraints, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from errata_client.errors import FactProblem, InvalidFacts
 from errata_client.records import FactChange, FactName, Probe, StoredFact
+from errata_client.records.wordings import in_words
 
 MAX_FACTS = 10_000
 """As many as the service takes in one edit."""
@@ -61,11 +62,10 @@ _FACTS = TypeAdapter(list[Fact])
 
 def to_fact(given: FactInput) -> Fact:
     """Return the fact that is given in one of its three shapes. Raises `ValueError` where it has none of them."""
-    if isinstance(given, tuple | list):
-        if len(given) != 3:
-            raise ValueError(f"has {len(given)} parts, not subject, relation and object")
-        return Fact(*given)
-    return _FACT.validate_python(given)
+    if isinstance(given, tuple | list) and len(given) != 3:
+        raise ValueError(f"has {len(given)} parts, not subject, relation and object")
+    with in_words(Fact):
+        return Fact(*given) if isinstance(given, tuple | list) else _FACT.validate_python(given)
 
 
 def to_probe(given: ProbeInput) -> Probe:
@@ -73,8 +73,9 @@ def to_probe(given: ProbeInput) -> Probe:
     if isinstance(given, tuple | list):
         if len(given) != 2:
             raise ValueError(f"has {len(given)} parts, not prompt and answer")
-        return Probe(prompt=given[0], answer=given[1])
-    return Probe.model_validate(given)
+        given = {"prompt": given[0], "answer": given[1]}
+    with in_words(Probe):
+        return Probe.model_validate(given)
 
 
 def check_each(placed: Iterable[tuple[P, Any]], make: Callable[[Any], Made]) -> tuple[dict[P, Made], dict[P, str]]:
@@ -88,7 +89,7 @@ def check_each(placed: Iterable[tuple[P, Any]], make: Callable[[Any], Made]) -> 
         try:
             made[place] = make(given)
         except ValueError as error:
-            faults[place] = describe(error)
+            faults[place] = str(error)
     return made, faults
 
 
@@ -123,23 +124,9 @@ def fact_ids(references: FactReference | Iterable[FactReference]) -> list[str]:
     return [_fact_id(reference) for reference in several]
 
 
-def describe(error: ValueError) -> str:
-    """Return what the error says, each fault with the name of its field."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    return "; ".join(_describe_one(tuple(found["loc"]), found["msg"]) for found in error.errors())
-
-
 def _fact_id(reference: FactReference) -> str:
     if isinstance(reference, str):
         return reference
     if isinstance(reference, FactReference):
         return reference.id
     raise TypeError(f"an id of a fact or a record of one is needed, got {reference!r}")
-
-
-def _describe_one(location: tuple[int | str, ...], message: str) -> str:
-    names = ("subject", "relation", "object")
-    # A fact built from a tuple is located by position where one built from a mapping is located by name.
-    parts = [names[part] if index == 0 and isinstance(part, int) else part for index, part in enumerate(location)]
-    return f"{'.'.join(str(part) for part in parts)}: {message}" if parts else message

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from errata_client.errors import ConnectionFailed, RequestTimedOut, UnexpectedAnswer, status_error
 from errata_client.records import Problem
+from errata_client.records.wordings import describe
 from errata_client.requests import EVENT_STREAM, Request
 
 T = TypeVar("T")
@@ -42,10 +43,8 @@ def read_answer(request: Request[T], response: httpx.Response) -> T:
     try:
         return TypeAdapter(request.answer).validate_json(response.content or b"null", extra="allow")
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = f"{response.url} answered what does not fit the contract: {place} {first['msg']}"
-        raise UnexpectedAnswer(message) from error
+        what = describe(error, request.answer)
+        raise UnexpectedAnswer(f"{response.url} answered what does not fit the contract: {what}") from error
 
 
 def check_status(response: httpx.Response) -> None:
