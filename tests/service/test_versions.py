@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 from errata_cli.processes import environment, free_port, stop
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
@@ -22,14 +21,12 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_service.problems import problem_of
 
-from errata.deltas import Delta
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
 from errata.model import EditableModel
 from tests.full_disk import full_disk
-from tests.made_up_versions import make_up_version
-from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, named
+from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, publish_without_numbers
 
 PROMPT = "The capital of France is"
 
@@ -231,12 +228,6 @@ def test_a_damaged_version_is_refused_and_what_served_goes_on(
         assert f"version {bad}" in problem["detail"] and "bytes" in problem["detail"]
     assert answer_of(client) == served
     assert client.get("/readyz").json()["version"] == good
-
-
-def publish_without_numbers(registry: Registry, model: EditableModel) -> int:
-    """A version whose update is whole and holds infinities, as no worker writes it."""
-    update = Delta(torch.full(tuple(model.weight(1).shape), torch.inf), None, rank=1)
-    return make_up_version(registry.artifacts, named(model), {1: update}).id
 
 
 def test_a_version_of_which_no_text_comes_is_refused_and_what_served_goes_on(
