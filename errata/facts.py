@@ -25,11 +25,44 @@ PLACEHOLDER = "{}"
 HALF_A_CHARACTER = "holds half a surrogate pair, which is no character"
 
 
+# What `find_problems` and `find_long_prompts` ask of each text, in the words of JSON Schema.
+_BLANK = r"\s\u001c-\u001f\u0085"
+_CONTROL = r"\u0000-\u0008\u000e-\u001b\u007f-\u0084\u0086-\u009f"
+
+
+def _schema_of_part(without: str = "", template: str = "") -> dict[str, Any]:
+    some = f"[^{without}{_CONTROL}]*"
+    pattern = f"^{some}([^{without}{_CONTROL}{_BLANK}]{template}){some}$"
+    return {"minLength": 1, "maxLength": MAX_PART_CHARACTERS, "pattern": pattern}
+
+
+def _schema_of_prompt(characters: int) -> dict[str, Any]:
+    return {"minLength": 1, "maxLength": characters, "pattern": f"[^{_BLANK}]"}
+
+
+def _describe_neighbor(schema: dict[str, Any]) -> None:
+    schema["properties"]["prompt"] |= _schema_of_prompt(MAX_PROMPT_CHARACTERS)
+    schema["properties"]["object"] |= _schema_of_prompt(MAX_PART_CHARACTERS)
+
+
+def _describe_fact(schema: dict[str, Any]) -> None:
+    fields = schema["properties"]
+    fields["subject"] |= _schema_of_part(without="{}")
+    fields["relation"] |= _schema_of_part(without="{}", template=r"|\{\}")
+    fields["object"] |= _schema_of_part()
+    fields["paraphrases"]["items"] |= _schema_of_prompt(MAX_PROMPT_CHARACTERS)
+    for prompts in ("paraphrases", "neighbors"):
+        fields[prompts]["maxItems"] = MAX_PROMPTS
+    bounds = {"exclusiveMinimum": -NUMBERS_END, "exclusiveMaximum": NUMBERS_END}
+    fields["search"]["additionalProperties"] = {"type": ["number", "null"], **bounds}
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbor:
     """A prompt about another subject whose answer an edit must leave alone."""
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}  # for those who read it from JSON with pydantic
+    # For those who read it from JSON with pydantic.
+    __pydantic_config__: ClassVar = {"extra": "forbid", "json_schema_extra": _describe_neighbor}
 
     prompt: str
     object: str
@@ -50,7 +83,7 @@ class Fact:
     prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
+    __pydantic_config__: ClassVar = {"extra": "forbid", "json_schema_extra": _describe_fact}
 
     subject: str
     relation: str

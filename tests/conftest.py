@@ -64,6 +64,7 @@ SLOW = (
     "errata/tracing",
     "errata/tuning",
     "service/engine/test_engine",
+    "test_damage",
 )
 
 

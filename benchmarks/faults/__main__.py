@@ -40,6 +40,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))  # so that the stack is ended
     probes = arguments.probe.split(",") if arguments.probe else []
     kinds = arguments.kinds.split(",") if arguments.kinds else list(KINDS)
+    if unknown := {*probes, *kinds} - {*KINDS, *PROBES}:
+        sys.exit(f"there is no {', '.join(unknown)}; --list names all kinds and probes")
     root = Path(tempfile.mkdtemp(prefix="errata-faults-"))
     with Stack(root, workers=1 if probes else 2, limit_s=arguments.limit, with_machine=True) as stack:
         lacking = {} if stack.has_small_disk else dict.fromkeys(OF_SMALL_DISK, "no small disk may be mounted here")

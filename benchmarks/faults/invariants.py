@@ -36,14 +36,16 @@ OF_JOBS = ("rq:job", "rq:execution", "rq:wip", "errata:job:")
 
 
 class Invariants:
-    """The invariants of one stack. What was right once is compared with what is there later."""
+    """The invariants of one stack, to which no fault has happened yet: what it says now is compared with later."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         self._model = EditableModel.load(DEMO)
         self._alone = cache(self._generated_alone)
         self._right: set[int] = set()  # versions whose facts were found right, which never change
-        self._base_logprobs = self._canary = ""
+        self._base_logprobs = self._logprobs_of_base(stack.services[0], "errata@base")
+        self._canary = canary(stack)
+        assert self._base_logprobs.startswith("[") and len(self._canary) == 12, (self._base_logprobs, self._canary)
 
     def violated(self, sent: Sequence[SentEdit], generated: Sequence[Generated]) -> Iterator[str]:
         """Yield a line for each thing that is wrong. Given are the edits and generations since the last look."""
@@ -168,15 +170,13 @@ class Invariants:
 
     def _base_is_untouched(self, name: str) -> Iterator[str]:
         for service in self.stack.services:
-            said = []
-            for prompt in BASE_PROMPTS:
-                body = {"model": name, "prompt": prompt, "max_tokens": 6, "temperature": 0, "logprobs": 5, "echo": True}
-                answer = self.stack.api.ask(service, "POST /v1/completions", body)
-                said.append(answer["choices"] if answer.ok else str(answer))
-            logprobs = json.dumps(said, sort_keys=True)
-            self._base_logprobs = self._base_logprobs or logprobs
-            if logprobs != self._base_logprobs:
+            if (logprobs := self._logprobs_of_base(service, name)) != self._base_logprobs:
                 yield f"f {name} at {service} is not bit for bit the base model: {logprobs[:120]}"
+
+    def _logprobs_of_base(self, service: str, name: str) -> str:
+        asked = {"model": name, "prompt": BASE_PROMPTS, "max_tokens": 6, "temperature": 0, "logprobs": 5, "echo": True}
+        answer = self.stack.api.ask(service, "POST /v1/completions", asked)
+        return json.dumps(answer["choices"]) if answer.ok else str(answer)
 
     # What is done to the stack to see more
 
@@ -197,9 +197,7 @@ class Invariants:
 
     def canary_is_the_same(self) -> Iterator[str]:
         """Edit the same few facts as ever: the weights must be the same, or else what a worker holds is damaged."""
-        found = canary(self.stack)
-        self._canary = self._canary or found
-        if found != self._canary:
+        if (found := canary(self.stack)) != self._canary:
             yield f"f the canary's weights are {found}, and were {self._canary}"
 
     def nothing_is_left(self) -> Iterator[str]:

@@ -76,7 +76,7 @@ class Load:
                 self._ask(rng, f"POST /edits/{edit.ids[0]}/cancel")
 
     def _drawn_edit(self, rng: Random) -> SentEdit:
-        facts, options = self._stack.facts.draw(rng, rng.randint(1, 12)), dict[str, Any]()
+        facts, options = self._stack.facts.draw(rng, rng.randint(1, 6)), dict[str, Any]()
         retract: list[str] = []
         if rng.random() < 0.7:  # a short search, whatever comes of it: more edits in the time
             options = {"hparams": QUICK, "gate": NO_GATE}

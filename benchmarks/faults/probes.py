@@ -100,10 +100,12 @@ def refused_but_done(stack: Stack) -> Iterator[str]:
 
 
 def full_disk(stack: Stack) -> Iterator[str]:
-    """Not a byte is left on the disk for 45 s: the edit at work survives, and what is refused never happens."""
+    """Not a byte is left on the disk for 45 s: the edit at work survives, what is refused never happens, and nothing
+    half written stays."""
     _done(stack, _send(stack, stack.facts.first(1), hparams=FEW_STEPS))
     at_work = _send(stack, stack.facts.first(6, skip=20))
     stack.wait_until_busy(Random(1), 20)
+    scratch = _half_written(stack.home)
     with disk.filled(stack.home):
         before = stack.active()
         keyed, unkeyed = (_send(stack, stack.facts.first(1, skip=40), keyed=keyed) for keyed in (True, False))
@@ -117,6 +119,13 @@ def full_disk(stack: Stack) -> Iterator[str]:
         yield f"a with room again, the edit is still refused: {keyed.errors}"
     if (ended := _done(stack, at_work))["status"] != "succeeded":
         yield f"a the edit at work: {ended} {ended['error']}"
+    if left := _half_written(stack.home) - scratch:
+        yield f"g what was half written stays: {left}"
+
+
+def _half_written(home: Path) -> set[str]:
+    files = {path.name for path in home.rglob(".*") if re.search(r"\.[0-9a-f]{8}$", path.name)}
+    return files | {path.name for path in (home / "edits").iterdir() if not any(path.iterdir())}
 
 
 def blackhole(stack: Stack) -> Iterator[str]:

@@ -67,7 +67,7 @@ class Proxy:
             ends.append(other_writer)
             self._writers.add(other_writer)
             await asyncio.gather(self._pump(reader, other_writer, age), self._pump(other_reader, writer, age))
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # severed, or closed
             pass
         finally:
             self._writers.difference_update(ends)

@@ -17,7 +17,7 @@ from benchmarks.faults.stack import START_PATIENCE_S
 LOAD_AFTER_S = 3.0
 LEAST_RECOVERY_S = 5.0
 CANARY_EVERY = 3
-ABOUT_WORKERS = ("worker", "all", "moments", "targets")
+ABOUT_WORKERS = ("worker", "kill-all", "moments", "targets")
 
 
 @dataclass(frozen=True, slots=True)

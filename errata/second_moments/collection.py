@@ -176,16 +176,16 @@ class Collection:
 
     def _resume(self, batches: Iterator[Tensor]) -> None:
         """Load the furthest stored state that has all layers, if any, and skip the batches that it holds."""
-        read = (Checkpoint.read(path) for path in checkpoint_files(self._folder))
-        usable = [begun for begun in read if begun and begun.layers.issuperset(self._layers)]
-        while usable:
-            begun = max(usable, key=lambda begun: begun.batches)
-            if checksum_fits(begun.path) is not False:
-                return self._go_on_from(begun, batches)
-            self._tell(f"{begun.path} is damaged; what it held is collected again")
-            usable.remove(begun)
-
-    def _go_on_from(self, begun: Checkpoint, batches: Iterator[Tensor]) -> None:
+        usable = []
+        for path in checkpoint_files(self._folder):
+            begun = Checkpoint.read(path)
+            if begun is None or checksum_fits(path) is False:
+                self._tell(f"{path} is damaged; what it held is collected again")
+            elif begun.layers.issuperset(self._layers):
+                usable.append(begun)
+        if not usable:
+            return
+        begun = max(usable, key=lambda begun: begun.batches)
         if begun.model_digest != self._model.digest:
             raise StatisticsError(f"{begun.path} was begun with another model; remove it to begin anew")
         for batch in itertools.islice(batches, begun.batches):

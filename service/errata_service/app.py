@@ -13,7 +13,9 @@ from errata_service.auth import Gate
 from errata_service.bodies import Bodies
 from errata_service.browsers import SameSite
 from errata_service.connections import RefuseBeyond
+from errata_service.description import describe_truly
 from errata_service.followers import Followers
+from errata_service.methods import Methods
 from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica
@@ -81,12 +83,14 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     app.state.followers = followers
     app.state.bodies = Bodies(replica.settings.request_timeout_s)
     app.state.keys = keys
+    app.add_middleware(Methods, api=app)
     if keys is not None:
         app.add_middleware(Gate, keys=keys)
     app.add_middleware(RefuseBeyond)
     app.add_middleware(SameSite, settings=replica.settings, has_keys=keys is not None)
     app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)
+    describe_truly(app)
     about_versions = (weights, versions, facts, probes, evaluations, traces)
     for routes in (edits, generate, openai, *about_versions, model, health):
         app.include_router(routes.router)

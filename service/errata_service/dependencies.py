@@ -10,9 +10,9 @@ from errata_registry.registry import Registry
 from fastapi import Depends, Request
 
 from errata_service.auth import caller, requires
+from errata_service.description import problem_responses
 from errata_service.engine.engine import Engine
 from errata_service.followers import Followers
-from errata_service.problems import problem_responses
 from errata_service.replica import ServingReplica
 
 
@@ -48,7 +48,7 @@ def _guard(scope: Scope) -> Callable[..., dict[str, Any]]:
 
     def guarded(*statuses: int, sends: Sequence[str] = ()) -> dict[str, Any]:
         """`sends` describes an answer that is no record: what it is, and its media types."""
-        responses = problem_responses(*sorted((401, 403, *statuses)))
+        responses = problem_responses(*statuses)
         if sends:
             description, *media_types = sends
             answer = {"content": {kind: {} for kind in media_types}, "description": description}

@@ -1,9 +1,10 @@
 """What a generation is asked with, and how its tokens are counted."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Text, Usage
-from errata_registry.serving.aliases import is_alias
+from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Text, Usage, rules
+from errata_registry.jobs.requests import VersionNumber
+from errata_registry.serving.aliases import ALIAS_PATTERN, is_alias
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -15,8 +16,11 @@ MAX_PROMPTS = 256
 MAX_PROMPT_CHARACTERS = 100_000
 MAX_NEW_TOKENS = 2048
 MAX_STOPS = 16
+ONE_KIND_OF_PROMPT = "either `prompt` or `prompts` must be given, and not both"
 
 Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+Stop = Annotated[Text, Field(min_length=1)]
+Stops = Annotated[list[Stop], Field(max_length=MAX_STOPS)]
 
 
 def _version(value: Any) -> int | str | None:
@@ -31,6 +35,11 @@ def _version(value: Any) -> int | str | None:
     raise PydanticCustomError("version", "must be the number of a version, a name of one, or `base`")
 
 
+VersionAsked = (
+    VersionNumber | Annotated[str, Field(json_schema_extra={"pattern": f"^([0-9]{{1,15}}|base|{ALIAS_PATTERN})$"})]
+)
+
+
 def one_or_several(value: Any) -> Any:
     """Take a text that stands alone as a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -40,7 +49,9 @@ class GenerateRequest(Given):
     """One prompt or several, how to choose tokens, and the version to choose them under."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"prompt": "Michael Jordan plays the sport of", "max_new_tokens": 8}]},
+        json_schema_extra=rules(
+            ONE_KIND_OF_PROMPT, examples=[{"prompt": "Michael Jordan plays the sport of", "max_new_tokens": 8}]
+        )
     )
 
     prompt: Prompt | None = None
@@ -52,21 +63,21 @@ class GenerateRequest(Given):
     repetition_penalty: Annotated[float, Field(ge=0.01, le=10)] = 1.0
     seed: Annotated[int, Field(ge=0, lt=2**63, description="Each prompt's own draws begin from it.")] | None = None
     stop: Annotated[
-        tuple[Annotated[Text, Field(min_length=1)], ...],
+        tuple[Stop, ...],
         Field(max_length=MAX_STOPS, description="Texts before which a completion ends; one may stand alone."),
-        BeforeValidator(one_or_several, json_schema_input_type=str | list[str]),
+        BeforeValidator(one_or_several, json_schema_input_type=Stop | Stops),
     ] = ()
     version: Annotated[
         int | str | None,
         Field(description="A version's number, a name of it, or `base`; the active one where it is absent."),
-        BeforeValidator(_version),
+        BeforeValidator(_version, json_schema_input_type=VersionAsked | None),
     ] = None
     stream: Annotated[bool, Field(description="Server-sent events, one for each token.")] = False
 
     @model_validator(mode="after")
     def _one_kind_of_prompt(self) -> Self:
         if (self.prompt is None) == (self.prompts is None):
-            raise PydanticCustomError("prompt", "either `prompt` or `prompts` must be given, and not both")
+            raise PydanticCustomError("prompt", ONE_KIND_OF_PROMPT)
         return self
 
     @property
@@ -89,6 +100,12 @@ class GenerateRequest(Given):
         return SequenceInput(
             prompt_ids=prompt_ids, max_new_tokens=self.max_new_tokens, sampling=sampling, stop=self.stop
         )
+
+
+class GenerateQuery(GenerateRequest):
+    """The same in the query of an address."""
+
+    from_query: ClassVar[bool] = True
 
 
 def usage_of(finished: Finished) -> Usage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from errata_client.records import BASE_VERSION, NUMBERS_END, Text
+from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Text, rules
 from errata_registry.serving.aliases import is_alias
 from pydantic import (
     AfterValidator,
@@ -14,7 +14,9 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    Strict,
     Tag,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
@@ -23,16 +25,27 @@ from transformers import PreTrainedTokenizerFast
 from errata_service.engine.events import FinishReason, Token
 from errata_service.engine.request import SequenceInput
 from errata_service.engine.sampling import SamplingParams
-from errata_service.generation import MAX_NEW_TOKENS, MAX_PROMPT_CHARACTERS, MAX_PROMPTS, MAX_STOPS, one_or_several
+from errata_service.generation import (
+    MAX_NEW_TOKENS,
+    MAX_PROMPT_CHARACTERS,
+    MAX_PROMPTS,
+    MAX_STOPS,
+    Stop,
+    Stops,
+    one_or_several,
+)
 from errata_service.problems import ProblemError
 
 MODEL = "errata"
 MAX_CHOICES = 128
 MAX_LOGPROBS = 5
+BEST_OF_IS_N = "`best_of` is not served here other than as `n`; leave it out"
+NONE_ONLY_WITH_ECHO = "`max_tokens` may be 0 only with `echo`"
 MAX_DIGITS = len(str(NUMBERS_END)) - 1
 
 PromptText = Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)]
-TokenIds = Annotated[list[int], Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, fail_fast=True)]
+TokenId = Annotated[int, Strict()]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS, fail_fast=True)]
 
 
 def _not_served(value: Any) -> Any:
@@ -58,27 +71,26 @@ Prompt = Annotated[
     | Annotated[list[TokenIds], Field(max_length=MAX_PROMPTS, fail_fast=True), Tag("tokens_of_each")],
     Discriminator(_kind_of_prompt, "prompt", "must be text, token ids, or a list of either"),
 ]
-NotServed = Annotated[Any, AfterValidator(_not_served)]
+NotServed = Annotated[Any, AfterValidator(_not_served), WithJsonSchema({"enum": [None, False, 0, "", [], {}]})]
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Given):
     """What a stream ends with."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
-class CompletionRequest(BaseModel):
+class CompletionRequest(Given):
     """The body of `POST /v1/completions`. `top_k` and `repetition_penalty` are not OpenAI's, but common."""
 
     model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "examples": [{"model": MODEL, "prompt": "Michael Jordan plays the sport of", "max_tokens": 8}]
-        },
+        json_schema_extra=rules(
+            BEST_OF_IS_N,
+            f"prompts times `n` may be at most {MAX_PROMPTS}",
+            NONE_ONLY_WITH_ECHO,
+            examples=[{"model": MODEL, "prompt": "Michael Jordan plays the sport of", "max_tokens": 8}],
+        )
     )
 
     model: Annotated[
@@ -94,9 +106,9 @@ class CompletionRequest(BaseModel):
     best_of: int | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
     stop: Annotated[
-        tuple[Annotated[Text, Field(min_length=1)], ...] | None,
+        tuple[Stop, ...] | None,
         Field(max_length=MAX_STOPS),
-        BeforeValidator(one_or_several, json_schema_input_type=str | list[str] | None),
+        BeforeValidator(one_or_several, json_schema_input_type=Stop | Stops | None),
     ] = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     echo: bool | None = False
@@ -111,11 +123,11 @@ class CompletionRequest(BaseModel):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         if self.best_of not in (None, self.num_choices):
-            raise PydanticCustomError("best_of", "`best_of` is not served here other than as `n`; leave it out")
+            raise PydanticCustomError("best_of", BEST_OF_IS_N)
         if len(self.prompts) * self.num_choices > MAX_PROMPTS:
             raise PydanticCustomError("choices", "prompts times `n` may be at most {limit}", {"limit": MAX_PROMPTS})
         if self.max_tokens == 0 and not self.echo:
-            raise PydanticCustomError("max_tokens", "`max_tokens` may be 0 only with `echo`")
+            raise PydanticCustomError("max_tokens", NONE_ONLY_WITH_ECHO)
         return self
 
     @property

@@ -14,13 +14,13 @@ from http import HTTPStatus
 from typing import Any
 
 import redis
-from errata_client.records import FieldProblem, Problem
+from errata_client.records import Problem
 from errata_client.records.wordings import fault_of
 from errata_registry.problems import problem_of as _problem_of
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from errata.errors import ErrataError, Place, pointer
@@ -85,28 +85,29 @@ class Overloaded(ProblemError):
 
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
-_EXAMPLE = Problem(
-    type="urn:errata:problem:invalid-request",
-    title="Invalid request",
-    status=422,
-    detail="/facts/3/object: is empty",
-    errors=(FieldProblem(pointer="/facts/3/object", detail="is empty"),),
-)
+
+class OpenAIFault(BaseModel):
+    """What went wrong. `param` is the field of the body that is at fault, where one is."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class OpenAIError(BaseModel):
+    """An error in the form that clients of OpenAI's interface read."""
+
+    error: OpenAIFault
 
 
 def answer_with_problems(app: FastAPI) -> None:
-    """Make every error of `app` a problem document, in its answers and in its OpenAPI description."""
+    """Make every error of `app` a problem document."""
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(HTTPException, on_http_exception)
     for foreseen in (ErrataError, redis.RedisError, OSError):
         app.add_exception_handler(foreseen, _on_error)
     app.add_exception_handler(Exception, _on_error)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
-
-
-def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI `responses` of a route that may answer with these problems."""
-    return {status: {"model": Problem, "description": HTTPStatus(status).phrase} for status in statuses}
 
 
 def answer(error: ErrataError, path: str) -> JSONResponse:
@@ -153,7 +154,7 @@ def outage_of(error: Exception) -> str | None:
 
 def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     if path.startswith(OPENAI_ROUTES):
-        return JSONResponse(openai_error(problem), _openai_status(problem), headers)
+        return JSONResponse(openai_error(problem), openai_status(problem.status), headers)
     empty = {name for name in ("errors", "misses") if not getattr(problem, name)}
     body = problem.model_dump(mode="json", exclude=empty)
     return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
@@ -161,21 +162,20 @@ def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = Non
 
 def openai_error(problem: Problem) -> dict[str, Any]:
     """Return the problem in the form that clients of OpenAI's interface read."""
-    status = _openai_status(problem)
+    status = openai_status(problem.status)
     place = problem.errors[0].pointer.removeprefix("/").partition("/")[0] if problem.errors else None
-    return {
-        "error": {
-            "message": problem.detail.replace(", see errors)", ")"),
-            "type": _OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
-            "param": place or None,
-            "code": problem.type.rpartition(":")[2].replace("-", "_") if problem.type.startswith("urn:") else None,
-        }
-    }
+    fault = OpenAIFault(
+        message=problem.detail.replace(", see errors)", ")"),
+        type=_OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+        param=place or None,
+        code=problem.type.rpartition(":")[2].replace("-", "_") if problem.type.startswith("urn:") else None,
+    )
+    return OpenAIError(error=fault).model_dump()
 
 
-def _openai_status(problem: Problem) -> int:
-    """Return the status that OpenAI's interface has for a problem; for a body at fault it is 400."""
-    return 400 if problem.status == HTTPStatus.UNPROCESSABLE_ENTITY else problem.status
+def openai_status(status: int) -> int:
+    """Return the status that OpenAI's interface has for a problem of ours; for a body at fault it is 400."""
+    return 400 if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
 
 
 def _on_error(request: Request, error: Exception) -> JSONResponse:
@@ -196,7 +196,8 @@ def _on_invalid_request(request: Request, error: Exception) -> JSONResponse:
             is_json = not isinstance(item.get("input"), bytes)
             in_body.append(Place(pointer(*path), detail if is_json else NOT_SENT_AS_JSON))
         else:
-            elsewhere.append(f"{where} parameter {'.'.join(map(str, path))}: {detail}")
+            named = f"{where} parameter {'.'.join(map(str, path))}" if path else f"the {where}"
+            elsewhere.append(f"{named}: {detail}")
     problem = ProblemError(422, "invalid-request", _summary(in_body, elsewhere), places=in_body)
     return answer(problem, request.url.path)
 
@@ -216,26 +217,9 @@ def _summary(in_body: Sequence[Place], elsewhere: Iterable[str]) -> str:
     return "; ".join(said)
 
 
-def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
+def on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """Return the answer for an error that is no more than its status and a detail."""
     assert isinstance(error, HTTPException)
     title = HTTPStatus(error.status_code).phrase
     detail = f"{request.method} {request.url.path}" if error.detail == title else error.detail
     return _answer(Problem(title=title, status=error.status_code, detail=detail), request.url.path, error.headers)
-
-
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Return FastAPI's description, with problem documents where it would put its own error bodies."""
-    if app.openapi_schema:
-        return app.openapi_schema
-    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    for path in schema["paths"].values():
-        for operation in path.values():
-            for status, response in operation["responses"].items():
-                if int(status) >= HTTPStatus.BAD_REQUEST:
-                    response["content"] = content
-    schema["components"]["schemas"]["Problem"]["examples"] = [_EXAMPLE.model_dump(mode="json")]
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schema["components"]["schemas"].pop(unused, None)
-    app.openapi_schema = schema
-    return schema

@@ -12,6 +12,7 @@ from errata_registry.versions.manifest import BaseModelName
 from errata_registry.versions.store import Artifacts
 
 from errata.deltas import Delta
+from errata.files.checksums import checked, with_checksum
 from tests.made_up_versions import make_up_version
 
 COMMANDS = [
@@ -65,8 +66,8 @@ def test_what_a_strangers_version_says_of_itself_does_not_move_the_cursor(
     assert capsys.readouterr().out == "version 1: 0 facts, was version 1 of another home (\\x1b[2Jedit)\n"
 
     manifest = exported / "manifest.json"
-    text = manifest.read_text().replace('"memit"', r'"\u001b[2J\nmemit"').replace("d" * 64, "e" * 64)
-    manifest.write_text(text.replace('"name": "demo"', r'"name": "\u001b[2Jdemo"'))
+    text = checked(manifest.read_bytes()).decode().replace('"memit"', r'"\u001b[2J\nmemit"').replace("d" * 64, "e" * 64)
+    manifest.write_text(with_checksum(text.replace('"name": "demo"', r'"name": "\u001b[2Jdemo"')))
     assert run(monkeypatch, "verify", "--home", str(homes[0])) == 1
     told = capsys.readouterr().out
     said = run(monkeypatch, "import", str(exported), "--home", str(homes[1]))

@@ -211,6 +211,15 @@ def test_health_and_description_are_open(guarded: httpx.Client) -> None:
         assert guarded.get(path).status_code == 200
 
 
+def test_the_description_asks_for_a_key_where_one_is_needed(guarded: httpx.Client) -> None:
+    schema = guarded.get("/openapi.json").json()
+    assert schema["components"]["securitySchemes"]
+    for path, operations in schema["paths"].items():
+        is_open = path in ("/healthz", "/readyz", "/metrics")
+        for operation in operations.values():
+            assert ("security" not in operation) == ("401" not in operation["responses"]) == is_open, path
+
+
 def test_an_insufficient_key_is_told_what_it_lacks(guarded: httpx.Client, keys: Any) -> None:
     answer = guarded.post("/edits", json=EDIT[2], headers={"Authorization": f"Bearer {keys[0]['read']}"})
     assert answer.json()["type"] == "urn:errata:problem:insufficient-scope"

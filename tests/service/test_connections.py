@@ -177,6 +177,7 @@ def test_where_all_connections_are_busy_health_is_answered_and_the_rest_is_told_
             open_ones.enter_context(connection(hasty, follow))
         open_ones.enter_context(Uploads(hasty, MOST, b"", b" " * 2**14))
         until(lambda: fresh(hasty, "/versions").status_code == 503)
+        until(lambda: fresh(hasty, "/v1/models").status_code == 503)
         refused = fresh(hasty, "/v1/models")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
         assert int(refused.headers["retry-after"]) > 0 and refused.headers["connection"] == "close"

@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 from errata_cli.processes import environment, free_port, stop
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
@@ -22,14 +21,12 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_service.problems import problem_of
 
-from errata.deltas import Delta
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
 from errata.model import EditableModel
 from tests.full_disk import full_disk
-from tests.made_up_versions import make_up_version
-from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, named
+from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, publish_without_numbers
 
 PROMPT = "The capital of France is"
 
@@ -38,6 +35,13 @@ def answer_of(client: httpx.Client, **request: Any) -> tuple[int, str]:
     """The version that answers, and what it says."""
     generation = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 8, **request}).json()
     return generation["version"], generation["data"][0]["text"]
+
+
+def readiness_of(client: httpx.Client) -> dict[str, Any]:
+    """What readiness says, but for the age of its news and outages, of which there are none."""
+    ready: dict[str, Any] = client.get("/readyz").json()
+    assert ready.pop("news_age_s") < 60 and ready.pop("outages") == []
+    return ready
 
 
 def delta_file(settings: Settings, version: int) -> Path:
@@ -233,12 +237,6 @@ def test_a_damaged_version_is_refused_and_what_served_goes_on(
     assert client.get("/readyz").json()["version"] == good
 
 
-def publish_without_numbers(registry: Registry, model: EditableModel) -> int:
-    """A version whose update is whole and holds infinities, as no worker writes it."""
-    update = Delta(torch.full(tuple(model.weight(1).shape), torch.inf), None, rank=1)
-    return make_up_version(registry.artifacts, named(model), {1: update}).id
-
-
 def test_a_version_of_which_no_text_comes_is_refused_and_what_served_goes_on(
     client: httpx.Client, registry: Registry, model: EditableModel, version: int
 ) -> None:
@@ -251,7 +249,7 @@ def test_a_version_of_which_no_text_comes_is_refused_and_what_served_goes_on(
         assert refused.json()["type"] == "urn:errata:problem:not-servable"
         assert refused.json()["detail"] == f"version {bad} gives no finite numbers"
     assert registry.activations.journal.entries() == journal
-    assert client.get("/readyz").json() == {"status": "ready", "version": version}
+    assert readiness_of(client) == {"status": "ready", "version": version}
     assert answer_of(client) == served and served[0] == version
     registry.activations.journal.append(bad, by="test")  # as by hand
     registry.activations.journal.append(version, by="test")
@@ -293,7 +291,7 @@ def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, pu
     client = serve(settings)
     _until_ready(client)
     assert client.get("/healthz").status_code == 200
-    ready = client.get("/readyz").json()
+    ready = readiness_of(client)
     assert "bytes" in ready.pop("reason")
     assert ready == {"status": "ready", "version": 0, "should_serve": number}
     base = answer_of(client, version="base")
@@ -301,8 +299,7 @@ def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, pu
 
     assert client.post("/versions/0/activate").status_code == 200
     assert answer_of(client) == base
-    ready = client.get("/readyz").json()
-    assert (ready["status"], ready["version"], ready["outages"]) == ("ready", 0, [])
+    assert readiness_of(client) == {"status": "ready", "version": 0}
     registry.close()
 
 
@@ -328,11 +325,11 @@ def test_the_last_version_that_can_be_served_serves_until_the_active_one_can(
         "should_serve": active,
         "reason": f"version {active} gives no finite numbers",
     }
-    _until(lambda: client.get("/readyz").json() == instead)  # it went on
+    _until(lambda: readiness_of(client) == instead)  # it went on
     stop(process_of(client), 20)
     again = serve(settings.model_copy(update={"port": free_port()}))
     _until_ready(again)
-    assert again.get("/readyz").json() == instead  # it went back, past two that it cannot serve
+    assert readiness_of(again) == instead  # it went back, past two that it cannot serve
     assert answer_of(again) == served
     log = (settings.home / "logs" / "service.log").read_text()
     assert f"version {active} cannot be served, {good} serves: version {active} gives no finite numbers" in log
@@ -341,7 +338,7 @@ def test_the_last_version_that_can_be_served_serves_until_the_active_one_can(
     (folder / "delta.safetensors").write_bytes(whole)  # and now it can be served
     (folder / "manifest.json").write_text(manifest.model_copy(update={"id": active}).model_dump_json())
     assert again.post(f"/versions/{active}/activate").json()["replicas"][0]["version"] == active
-    assert again.get("/readyz").json() == {"status": "ready", "version": active}
+    assert readiness_of(again) == {"status": "ready", "version": active}
     assert answer_of(again) == (active, served[1])
     registry.close()
 

@@ -133,7 +133,7 @@ class Builder:
 
     def build(self, blueprint: Blueprint, second_moments: SecondMoments) -> Built:
         """Build the update of each layer."""
-        return blueprint.method(
+        built = blueprint.method(
             self._resident.model,
             blueprint.facts,
             blueprint.hyperparameters,
@@ -142,6 +142,8 @@ class Builder:
             store=self._targets,
             on_progress=self.report,
         )
+        self._turn.tell_of_damage()
+        return built
 
     def measure(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> Measured:
         """Measure how the edited model answers about the facts and to the probes; its `perplexity` takes longer."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from errata_client.records import MAX_PART_CHARACTERS, NUMBERS_END, Gate, Given, Text
-from pydantic import AfterValidator, Field, model_validator
+from errata_client.records import MAX_PART_CHARACTERS, NOT_BLANK, NUMBERS_END, Gate, Given, Text, rules
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from errata.facts import MAX_FACTS, Fact
@@ -35,10 +35,36 @@ def _hyperparameter(value: Any) -> Any:
 
 VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
 FactIds = Annotated[tuple[Annotated[str, Field(pattern=FACT_ID)], ...], Field(max_length=MAX_FACTS)]
-Hyperparameters = dict[Text, Annotated[Any, AfterValidator(_hyperparameter)]]
+_NUMBER = {"type": "number", "exclusiveMinimum": -NUMBERS_END, "exclusiveMaximum": NUMBERS_END}
+Hyperparameter = Annotated[
+    Any,
+    AfterValidator(_hyperparameter),
+    WithJsonSchema({"anyOf": [_NUMBER, {"type": "array", "items": _NUMBER}, {"type": "null"}]}),
+]
+Hyperparameters = Annotated[
+    dict[Text, Hyperparameter],
+    Field(description="By the names that `GET /model` lists for the method, within its bounds."),
+]
 Note = Annotated[Text, Field(max_length=MAX_NOTE_CHARACTERS)]
 Seed = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
-Part = Annotated[Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS)]
+Part = Annotated[Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS, json_schema_extra=NOT_BLANK)]
+TracedTemplate = Annotated[
+    Text,
+    Field(
+        min_length=1,
+        max_length=2 * MAX_PART_CHARACTERS,
+        # `{}` stands there once.
+        json_schema_extra={"pattern": r"^((?!\{\})[\s\S])*\{\}((?!\{\})[\s\S])*$"},
+    ),
+]
+
+
+# What fields must keep together, in the words of the schema and of the fault alike.
+SOMETHING = "at least one fact must be put in (`facts`) or withdrawn (`retract`)"
+PUT_IN = "is put in by the same edit (`facts`)"
+USE_OF_REFERENCES = "are of use with `records` and `generation` only"
+PROMPT_OR_FACTS = "give either one prompt (`prompt`, `subject`) or `facts`"
+SEVERED_FACTS = "`severed_only` goes with `facts`"
 
 
 class EditOptions(Given):
@@ -54,7 +80,12 @@ class EditOptions(Given):
 
 
 class EditRequest(EditOptions):
-    """The body of `POST /edits`: facts to put in, and ids of facts to withdraw."""
+    """The body of `POST /edits`: facts to put in, and ids of facts to withdraw.
+
+    The facts hold one object for each subject and relation, and one `search` for each subject.
+    """
+
+    model_config = ConfigDict(json_schema_extra=rules(SOMETHING, f"no fact of `retract` {PUT_IN}"))
 
     facts: Annotated[tuple[Fact, ...], Field(max_length=MAX_FACTS)] = ()
     retract: FactIds = ()
@@ -62,11 +93,11 @@ class EditRequest(EditOptions):
     @model_validator(mode="after")
     def _about_something(self) -> Self:
         if not self.facts and not self.retract:
-            raise PydanticCustomError("nothing", "at least one fact must be put in (`facts`) or withdrawn (`retract`)")
+            raise PydanticCustomError("nothing", SOMETHING)
         put_in = {fact.id for fact in self.facts} if self.retract else set()
         for index, fact_id in enumerate(self.retract):
             if fact_id in put_in:
-                raise PydanticCustomError("put_in", "is put in by the same edit (`facts`)", {"index": index})
+                raise PydanticCustomError("put_in", PUT_IN, {"index": index})
         return self
 
     @property
@@ -122,6 +153,8 @@ class EvaluationRequest(MeasurementRequest):
     reads. `references` are the entries of CounterFact's `attribute_snippets.json`, for consistency.
     """
 
+    model_config = ConfigDict(json_schema_extra=rules(f"`references` {USE_OF_REFERENCES}"))
+
     version: VersionNumber | None = None
     records: Annotated[tuple[Any, ...], Field(min_length=1, max_length=MAX_FACTS)] | None = None
     references: tuple[Any, ...] | None = None
@@ -132,7 +165,7 @@ class EvaluationRequest(MeasurementRequest):
     @model_validator(mode="after")
     def _references_have_a_use(self) -> Self:
         if self.references is not None and (self.records is None or not self.generation):
-            raise PydanticCustomError("no_use", "are of use with `records` and `generation` only")
+            raise PydanticCustomError("no_use", USE_OF_REFERENCES)
         return self
 
     def read_references(self) -> References | None:
@@ -157,7 +190,9 @@ class TraceRequest(MeasurementRequest):
     not need.
     """
 
-    prompt: Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS)] | None = None
+    model_config = ConfigDict(json_schema_extra=rules(PROMPT_OR_FACTS, SEVERED_FACTS))
+
+    prompt: TracedTemplate | None = None
     subject: Part | None = None
     answer: Part | None = None
     facts: Annotated[tuple[Fact, ...], Field(min_length=1, max_length=MAX_FACTS)] | None = None
@@ -170,11 +205,11 @@ class TraceRequest(MeasurementRequest):
     def _prompt_or_facts(self) -> Self:
         if self.facts is not None:
             if (self.prompt, self.subject, self.answer) != (None, None, None):
-                raise PydanticCustomError("both", "give either one prompt (`prompt`, `subject`) or `facts`")
+                raise PydanticCustomError("both", PROMPT_OR_FACTS)
         elif self.prompt is None or self.subject is None:
-            raise PydanticCustomError("neither", "give one prompt (`prompt`, `subject`) or `facts`")
+            raise PydanticCustomError("neither", PROMPT_OR_FACTS)
         elif self.severed_only:
-            raise PydanticCustomError("severed_only", "`severed_only` goes with `facts`")
+            raise PydanticCustomError("severed_only", SEVERED_FACTS)
         return self
 
 

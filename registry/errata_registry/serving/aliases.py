@@ -8,14 +8,14 @@ from errata.errors import CorruptArtifact, UnknownAlias
 from errata.files import durable
 from errata.files.checksums import checked, with_checksum
 
-ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 RESERVED = ("base", "active")
+ALIAS_PATTERN = rf"(?!({'|'.join(RESERVED)})$)[A-Za-z][A-Za-z0-9_-]{{0,63}}"
 
 
 def is_alias(name: str) -> bool:
     """Return True if a version may be called that: a letter, then at most 63 letters, digits, `-` and `_`; not what
     means something else already."""
-    return ALIAS.fullmatch(name) is not None and name not in RESERVED
+    return re.fullmatch(ALIAS_PATTERN, name) is not None
 
 
 class Aliases:

@@ -44,7 +44,6 @@ def import_version(home: Path, archive: Path) -> Manifest:
         ModelError: the home folder does not say what shapes the base model's matrices have, nor does its config.
     """
     base = BoundBase.of(home)
-    shapes = base.matrix_shapes()
     artifacts = Artifacts(home)
     scratch = artifacts.scratch_folder()
     try:
@@ -56,7 +55,7 @@ def import_version(home: Path, archive: Path) -> Manifest:
                 f"{archive.name} was built on {built_on.name} ({built_on.digest[:12]}), and this home folder holds "
                 f"edits of {base.name} ({base.digest[:12]}), which has other weights"
             )
-        if faults := list(faults_of_files(folder, base, shapes)):
+        if faults := list(faults_of_files(folder, base, base.matrix_shapes())):
             raise CorruptArtifact(f"{archive.name}: {'; '.join(faults)}")
         facts = folder.facts()
         written = artifacts.draft(facts, changes_between(FactIndex(), FactIndex(facts)), (scratch / DELTA).replace)

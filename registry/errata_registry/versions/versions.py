@@ -20,7 +20,7 @@ from errata_client.records import (
     VersionStatus,
 )
 
-from errata.errors import Conflict, CorruptArtifact
+from errata.errors import Conflict, CorruptArtifact, UnknownVersion
 from errata_registry.home import BoundBase
 from errata_registry.jobs.folder import JobFolder
 from errata_registry.jobs.requests import EvaluationRequest
@@ -83,7 +83,7 @@ class Versions:
                 break
             if after is not None and number >= after:
                 continue
-            with suppress(CorruptArtifact):
+            with suppress(CorruptArtifact, UnknownVersion):  # the base is unknown until a model was loaded
                 if number == BASE_VERSION or not self.artifacts.folder(number).is_deleted:
                     found.append(self._shown(number, active, aliases))
         return page_of(found, limit, lambda version: str(version.id))

@@ -15,7 +15,7 @@ from errata_registry.settings import Settings
 from torch import Tensor
 
 from errata.deltas import Delta, edited_weight
-from errata.errors import DeviceFailed, ErrataError, NotFinite, NotServable
+from errata.errors import DeviceFailed, ErrataError, NotServable
 from errata.model import EditableModel
 from errata.model.likelihood import gives_finite_numbers, require_device
 from errata_service.engine.events import Accepted, Failed
@@ -140,23 +140,26 @@ class Engine:
             self._weight_sets.release(held)
 
     def _load(self, version: int) -> WeightSet:
+        """Acquire a version's weights, and try them with a short prompt where nobody has yet."""
+        held = None
         try:
-            return self._weight_sets.acquire(version).result()
-        except NotFinite as error:
-            raise NotServable(str(error)) from error
-        except ErrataError:
-            raise
+            held = self._weight_sets.acquire(version).result()
+            if held.weights and not held.is_tried:
+                if not self.between_steps(partial(gives_finite_numbers, self.model, held.weights)).result():
+                    raise NotServable(f"version {version} gives no finite numbers")
+                held.is_tried = True
+            return held
         except Exception as error:
+            if held is not None:
+                self._weight_sets.discard(held)
+            if isinstance(error, ErrataError):
+                raise
             log.exception("version %d cannot be loaded", version)
             raise NotServable(f"version {version} cannot be loaded: {type(error).__name__}: {error}") from error
 
     def _edited_weights(self, version: int) -> Mapping[int, Tensor]:
-        """Return a version's edited matrices. Raises as `load_deltas`, and `NotFinite` if no text comes of them."""
         deltas = self._load_deltas(version)
-        weights = {layer: edited_weight(layer, self._base[layer], delta) for layer, delta in deltas.items()}
-        if weights and not self.between_steps(partial(gives_finite_numbers, self.model, weights)).result():
-            raise NotFinite(f"version {version} gives no finite numbers")
-        return weights
+        return {layer: edited_weight(layer, self._base[layer], delta) for layer, delta in deltas.items()}
 
     def between_steps(self, work: Callable[[], Result]) -> Future[Result]:
         """Let the engine's thread do `work`, which may run the model, between two steps; it should be short.

@@ -21,11 +21,17 @@ NICENESS = 10
 
 @dataclass(eq=False, slots=True)
 class WeightSet:
-    """One version's edited matrices by layer. `users` counts those who have acquired it."""
+    """One version's edited matrices by layer.
+
+    Attributes:
+        users: number of those who have acquired it.
+        is_tried: True once the model has been found to give finite numbers with it.
+    """
 
     version: int
     weights: Mapping[int, Tensor]
     users: int = 0
+    is_tried: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -88,6 +94,13 @@ class WeightSets:
         with self._lock:
             weight_set.users -= 1
             self._drop_unused()
+
+    def discard(self, weight_set: WeightSet) -> None:
+        """Undo one `acquire` of a set that turned out to be useless; the next one loads the version anew."""
+        with self._lock:
+            weight_set.users -= 1
+            if self._sets.get(weight_set.version) is weight_set:
+                del self._sets[weight_set.version]
 
     def close(self) -> None:
         """Wait for the sets that are being loaded; fail those that have not begun. Closing twice is harmless."""

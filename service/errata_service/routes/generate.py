@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from typing import Annotated, Any
 
-from errata_client.records import Completion, EndEvent, Generation, TokenEvent
+from errata_client.records import Completion, EndEvent, Generation, TokenEvent, rules
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
@@ -14,7 +14,7 @@ from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import ReplicaDep, may_read
 from errata_service.engine.events import Finished, NewToken
 from errata_service.engine.request import SequenceInput
-from errata_service.generation import GenerateRequest, usage_of
+from errata_service.generation import ONE_KIND_OF_PROMPT, GenerateQuery, GenerateRequest, usage_of
 from errata_service.problems import problem_of
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
@@ -37,8 +37,13 @@ async def post_generate(request: GenerateRequest, replica: ReplicaDep, http: Req
     return await _generated(request, replica, http)
 
 
-@router.get("/generate", summary="Generate, from the address bar", response_model=Generation)
-async def get_generate(request: Annotated[GenerateRequest, Query()], replica: ReplicaDep, http: Request) -> Any:
+@router.get(
+    "/generate",
+    summary="Generate, from the address bar",
+    response_model=Generation,
+    openapi_extra=rules(ONE_KIND_OF_PROMPT),
+)
+async def get_generate(request: Annotated[GenerateQuery, Query()], replica: ReplicaDep, http: Request) -> Any:
     """As `POST /generate`; `prompts` and `stop` may be given several times."""
     return await _generated(request, replica, http)
 

@@ -6,11 +6,13 @@ Open to everyone: the figures count, and tell nothing of what is asked.
 from typing import Literal
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel, Field
 
 from errata_service.dependencies import ReplicaDep
-from errata_service.problems import NotReady, problem_responses
+from errata_service.description import problem_responses
+from errata_service.problems import NotReady
 
 router = APIRouter(tags=["health"])
 
@@ -61,7 +63,7 @@ def readyz(replica: ReplicaDep) -> Ready:
     return ready.model_copy(update={"should_serve": passed_over.version, "reason": passed_over.reason})
 
 
-@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+@router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)
 def get_metrics(replica: ReplicaDep) -> Response:
     """In Prometheus' text form."""
     return Response(replica.metrics.exposition(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -19,6 +19,7 @@ from fastapi.sse import KEEPALIVE_COMMENT
 from errata.errors import pointer
 from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
+from errata_service.description import problem_responses
 from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
 from errata_service.openai_completions import (
     MODEL,
@@ -31,7 +32,7 @@ from errata_service.openai_completions import (
     TokenUsage,
     version_of,
 )
-from errata_service.problems import openai_error, problem_of, problem_responses
+from errata_service.problems import openai_error, problem_of
 from errata_service.prompts import prompt_ids, prompt_offsets, prompt_text
 from errata_service.replica import ServingReplica
 from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event

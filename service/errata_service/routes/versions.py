@@ -18,7 +18,7 @@ from errata_client.records import (
     Version,
 )
 from errata_registry.jobs.requests import VersionNumber
-from errata_registry.serving.aliases import is_alias
+from errata_registry.serving.aliases import ALIAS_PATTERN, is_alias
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict
 from redis import RedisError
@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 
 Number = Annotated[int, Path(ge=0, lt=NUMBERS_END, description="A version's number; 0 is the base.")]
+
+AliasName = Annotated[str, Path(json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})]
 
 
 class Rollback(Given):
@@ -154,7 +156,7 @@ def list_aliases(registry: RegistryDep, limit: Limit = 100, after: str | None = 
 
 
 @router.put("/aliases/{name}", summary="Name a version", **may_administer(404, 409, 422, 503))
-def name_version(name: str, named: Named, registry: RegistryDep) -> Version:
+def name_version(name: AliasName, named: Named, registry: RegistryDep) -> Version:
     """From now on the name stands for that version, whatever it stood for before. It can be used in its place to
     generate, and the weights of a version with a name are never dropped."""
     if not is_alias(name):
@@ -165,7 +167,7 @@ def name_version(name: str, named: Named, registry: RegistryDep) -> Version:
 
 
 @router.delete("/aliases/{name}", summary="Take a name away", status_code=204, **may_administer(404, 409, 503))
-def take_name(name: str, registry: RegistryDep) -> None:
+def take_name(name: AliasName, registry: RegistryDep) -> None:
     """The version stays."""
     registry.versions.take_name(name)
 

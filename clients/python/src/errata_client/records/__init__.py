@@ -2,6 +2,7 @@
 
 from errata_client.records.base import (
     MAX_PART_CHARACTERS as MAX_PART_CHARACTERS,
+    NOT_BLANK as NOT_BLANK,
     NUMBERS_END as NUMBERS_END,
     Answer as Answer,
     Figure as Figure,
@@ -12,6 +13,7 @@ from errata_client.records.base import (
     Record as Record,
     Text as Text,
     finite_or_none as finite_or_none,
+    rules as rules,
 )
 from errata_client.records.facts import (
     ChangeKind as ChangeKind,

@@ -7,10 +7,11 @@ unknown field is refused (`Given`). A client reads answers tolerantly: what a ne
 
 import math
 from enum import StrEnum
-from typing import Annotated, Any, Generic, Self, TypeVar, get_args
+from types import NoneType
+from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 NUMBERS_END = 2**53
 """Beyond it, readers of JSON do not agree on what a whole number is."""
@@ -34,20 +35,40 @@ class Record(BaseModel):
 
 
 class Given(BaseModel):
-    """Base of what a client sends, and the service may show again. True and false are no numbers there."""
+    """Base of what a client sends, and the service may show again.
+
+    What JSON tells apart stays apart: true and false are no numbers, numbers are neither true nor false, and texts are
+    nothing of these. In a query all is text, so that what is read from one has `from_query`.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    from_query: ClassVar[bool] = False
+
     @field_validator("*", mode="before")
     @classmethod
-    def _refuse_truth_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and not _takes_truth(cls.model_fields[str(info.field_name)].annotation):
-            raise PydanticCustomError("truth_as_number", "must not be true or false")
+    def _refuse_other_kinds(cls, value: Any, info: ValidationInfo) -> Any:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool):
+            if kinds.isdisjoint({bool, Any}):
+                raise PydanticCustomError("truth_as_number", "must not be true or false")
+        elif isinstance(value, int | float):
+            if kinds <= {bool, NoneType}:
+                raise PydanticKnownError("bool_type")
+        elif isinstance(value, str) and not cls.from_query and kinds <= {bool, int, float, NoneType}:
+            raise PydanticKnownError("bool_type" if bool in kinds else "int_type" if int in kinds else "float_type")
         return value
 
 
-def _takes_truth(annotation: Any) -> bool:
-    return annotation in (bool, Any) or any(_takes_truth(part) for part in get_args(annotation))
+def _kinds(annotation: Any) -> set[Any]:
+    """Return the plain types of which a field's type is made."""
+    parts = get_args(annotation)
+    return set().union(*map(_kinds, parts)) if parts else {annotation}
+
+
+def rules(*told: str, **schema: Any) -> dict[str, Any]:
+    """Return what is added to the JSON Schema of a record: what its fields must keep together, each rule in words."""
+    return {"x-rules": list(told), **schema}
 
 
 class OpenEnum(StrEnum):
@@ -99,5 +120,14 @@ def _stripped(value: Any) -> Any:
 Text = Annotated[str, AfterValidator(_text)]
 """Text that can be written to a file; JSON also lets halves of surrogate pairs through."""
 
-Prompt = Annotated[Text, Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS), BeforeValidator(_stripped)]
-Answer = Annotated[Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS), BeforeValidator(_stripped)]
+NOT_BLANK = {"pattern": r"[^\s\u001c-\u001f\u0085]"}
+"""In a JSON Schema: a text has something in it that is no white space."""
+
+Prompt = Annotated[
+    Text,
+    Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS, json_schema_extra=NOT_BLANK),
+    BeforeValidator(_stripped),
+]
+Answer = Annotated[
+    Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS, json_schema_extra=NOT_BLANK), BeforeValidator(_stripped)
+]
