@@ -62,8 +62,9 @@ class Settings(BaseSettings):
     max_connections: int = Field(
         default=2048,
         ge=8,
-        description="Connections that clients may have open at once; on further ones all but `/healthz`, `/readyz` and "
-        "`/metrics` is answered 503. Three quarters of them may follow jobs or wait for their end.",
+        description="Connections that may be busy with a request at once; beyond them all but `/healthz`, `/readyz` "
+        "and `/metrics` is answered 503. Three quarters of them may follow jobs or wait for their end. Where as many "
+        "are open, one that has kept the service waiting makes room for each that comes.",
     )
     request_timeout_s: float = Field(
         default=20.0,

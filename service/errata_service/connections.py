@@ -26,7 +26,7 @@ SILENT_S = 1.0
 # A client may take nothing of its answer for so many times as long as it may be silent.
 STALLED = 3
 OTHER_FILES = 256
-_BEYOND = "beyond the bound on connections"
+_BOUNDS = "bounds of connections"
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +36,21 @@ class Bounds:
     """What the connections of one server share.
 
     Attributes:
-        most: how many may be open; on those beyond, little is answered.
+        most: how many may be busy with a request; to requests beyond, little is answered.
         patience_s: how long a client may take for the head of a request.
+        open: how many there are.
         owing: connections whose clients have something to complete, and since when; who began first comes first.
     """
 
     most: int
     patience_s: float
+    open: int = 0
     owing: dict[Connection, float] = field(default_factory=dict)
+
+    @property
+    def are_exceeded(self) -> bool:
+        """Return True if more connections are busy than may be. Those that owe something are only waited for."""
+        return self.open - len(self.owing) > self.most
 
 
 class Connection(H11Protocol):
@@ -57,8 +64,10 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._bounds.most and not self._make_room():
-            self.app_state = {**self.app_state, _BEYOND: True}
+        self.app_state = {**self.app_state, _BOUNDS: self._bounds}
+        self._bounds.open += 1
+        if self._bounds.open > self._bounds.most:
+            self._close_oldest_owing()
         self._watch()
 
     def data_received(self, data: bytes) -> None:
@@ -71,6 +80,7 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._bounds.open -= 1
         self._rest()
         self.resume_writing()
 
@@ -106,26 +116,25 @@ class Connection(H11Protocol):
             self._closing.cancel()
             self._closing = None
 
-    def _make_room(self) -> bool:
-        """Close the connection that has kept the service waiting longest; return False where none has for a while."""
+    def _close_oldest_owing(self) -> None:
+        """Close the connection that has kept the service waiting longest, if it has for a while."""
         oldest, since = next(iter(self._bounds.owing.items()), (None, 0.0))
-        if oldest is None or self.loop.time() - since < SILENT_S:
-            return False
-        oldest._rest()
-        oldest.transport.abort()
-        return True
+        if oldest is not None and self.loop.time() - since >= SILENT_S:
+            oldest._rest()
+            oldest.transport.abort()
 
 
 class RefuseBeyond:
-    """Answers 503 on connections beyond those that may be open."""
+    """Answers 503 while more connections are busy than may be."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
-        if scope["type"] == "http" and scope.get("state", {}).get(_BEYOND) and scope["path"] not in ALWAYS_ANSWERED:
-            app = answer(Overloaded("as many connections are open as may; try again later"), scope["path"])
+        bounds: Bounds | None = scope.get("state", {}).get(_BOUNDS)
+        if bounds is not None and bounds.are_exceeded and scope["path"] not in ALWAYS_ANSWERED:
+            app = answer(Overloaded("as many connections are busy as may; try again later"), scope["path"])
         await app(scope, receive, send)
 
 

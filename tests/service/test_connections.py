@@ -205,9 +205,9 @@ def test_those_who_keep_the_service_waiting_make_room_for_others(hasty: httpx.Cl
 
 
 def test_large_bodies_have_bounded_room_together_and_keep_no_small_one_out(hasty: httpx.Client) -> None:
-    large = json.dumps(body()).encode() + b" " * 2**23
+    large = json.dumps(body()).encode() + b" " * 2**24
     headers = {"Content-Type": "application/json"}
-    with Uploads(hasty, 4, b" " * (63 * 2**20), b" " * 2**14):
+    with Uploads(hasty, 4, b" " * (61 * 2**20), b" " * 2**14):
         until(lambda: hasty.post("/edits", content=large, headers=headers).status_code == 503)
         refused = hasty.post("/edits", content=large, headers=headers)
         assert (refused.status_code, refused.json()["type"]) == (503, "urn:errata:problem:overloaded")
