@@ -14,8 +14,8 @@ Clock = Callable[[], float]
 def arguments_of(description: str | None, **defaults: Any) -> argparse.Namespace:
     """Parse a `--option` for each default, of the default's type; `--threads` sets PyTorch's number of threads.
 
-    A list stands for numbers with commas between them, a tuple for choices of which the first is the default, and a
-    type for an option without a default.
+    A list stands for numbers with commas between them, a tuple for choices of which the first is the default, a type
+    for an option without a default, and False for a flag.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in defaults.items():
@@ -26,6 +26,8 @@ def arguments_of(description: str | None, **defaults: Any) -> argparse.Namespace
             how |= {"default": default[0], "type": str, "choices": default, "help": f"default: {default[0]}"}
         elif isinstance(default, type):
             how = {"type": default}
+        elif default is False:
+            how = {"action": "store_true"}
         parser.add_argument(f"--{name.replace('_', '-')}", **how)
     arguments = parser.parse_args()
     if "threads" in arguments:

@@ -98,6 +98,7 @@ def _swapped(model: EditableModel, artifacts: Artifacts) -> list[str]:
         lambda version: deltas.read(artifacts.delta_file(version, model.digest)) if version else {},
         Settings(weight_sets_bytes=ByteSize(1), generation_timeout_s=3600),
         Figures(),
+        _raise,
     )
     try:
         engine.switch(0)
@@ -191,6 +192,10 @@ def _seconds(work: Callable[[], Tensor]) -> float:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - began)
     return statistics.median(times[2:])
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 if __name__ == "__main__":

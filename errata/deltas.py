@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,11 +14,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from errata.errors import CorruptArtifact, NotFinite
 from errata.model import EditableModel
 
 ROWS_AT_ONCE = 256
+# Half of what float16, the narrowest type that a model is served in, can hold: the other half is the base weight's.
+LARGEST_NUMBER = torch.finfo(torch.float16).max / 2
+PART_NAME = re.compile(r"(0|[1-9]\d{0,8})\.(dense|left|right)")
 
 
 @dataclass(frozen=True)
@@ -39,14 +45,14 @@ class Delta:
         """Make the update `left @ right` from float64 factors, in the smaller of both forms.
 
         Raises:
-            NotFinite: a factor has left the finite numbers of float32.
+            NotFinite: the update has numbers that no weight can have (see `has_usable_numbers`).
         """
         rank, d_model, d_in = left.shape[1], left.shape[0], right.shape[1]
         if rank * (d_model + d_in) < d_model * d_in:
             delta = cls(left.float().contiguous().cpu(), right.float().contiguous().cpu(), rank)
         else:
             delta = cls((left @ right).float().contiguous().cpu(), None, min(rank, d_model, d_in))
-        return delta._finite()
+        return delta._usable()
 
     def __add__(self, other: Delta) -> Delta:
         """Add two updates of one matrix; return the sum in the smaller of both forms.
@@ -54,22 +60,22 @@ class Delta:
         Factors are put side by side, which rounds nothing; what is dense is summed in float64 and rounded once.
 
         Raises:
-            NotFinite: the sum has left the finite numbers of float32.
+            NotFinite: the sum has numbers that no weight can have.
         """
         if self.right is not None and other.right is not None:
             left, right = torch.cat([self.left, other.left], dim=1), torch.cat([self.right, other.right])
             return Delta.of_factors(left.double(), right.double())
         whole = self._dense_float64() + other._dense_float64()
-        return Delta(whole.float(), None, min(self.rank + other.rank, *self.shape))._finite()
+        return Delta(whole.float(), None, min(self.rank + other.rank, *self.shape))._usable()
 
     @classmethod
     def of_change(cls, change: Tensor) -> Delta:
         """Make an update of a dense change, (d_model, d_in), that has no smaller factors.
 
         Raises:
-            NotFinite: it has left the finite numbers of float32.
+            NotFinite: it has numbers that no weight can have.
         """
-        return cls(change.float().contiguous().cpu(), None, min(change.shape))._finite()
+        return cls(change.float().contiguous().cpu(), None, min(change.shape))._usable()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -88,10 +94,28 @@ class Delta:
     def _dense_float64(self) -> Tensor:
         return self.left.double() if self.right is None else self.left.double() @ self.right.double()
 
-    def _finite(self) -> Delta:
-        if not all(bool(part.isfinite().all()) for part in self.parts):
+    @property
+    def has_usable_numbers(self) -> bool:
+        """True if the update holds finite numbers alone, none larger than `LARGEST_NUMBER`.
+
+        Added to a base weight, it is then a number in every type that a model is served in. Factors are multiplied out
+        only where the norms of their rows and columns leave it open: |(left right)_ij| <= |left_i| |right_j|.
+        """
+        if 0 in self.shape:
+            return True
+        if self.right is None:
+            return bool(self.left.abs().max() <= LARGEST_NUMBER)
+        rows = vector_norm(self.left, dim=1, dtype=torch.float64)
+        columns = vector_norm(self.right, dim=0, dtype=torch.float64)
+        if bool(rows.max() * columns.max() <= LARGEST_NUMBER):
+            return True
+        parts = (part @ self.right for part in torch.split(self.left, ROWS_AT_ONCE))
+        return all(bool(part.abs().max() <= LARGEST_NUMBER) for part in parts)
+
+    def _usable(self) -> Delta:
+        if not self.has_usable_numbers:
             raise NotFinite(
-                "an update has left the finite numbers; was lambda too small, or a learning rate too large?"
+                "an update has numbers that no weight can have; was lambda too small, or a learning rate too large?"
             )
         return self
 
@@ -154,17 +178,30 @@ def read(path: Path) -> dict[int, Delta]:
     """
     try:
         tensors = load_file(path)
-        layers = sorted({int(name.split(".")[0]) for name in tensors})
-        return {layer: _delta_of(tensors, layer) for layer in layers}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise CorruptArtifact(f"{path.name} cannot be read: {error}") from error
+    parts: dict[int, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        found = PART_NAME.fullmatch(name)
+        if found is None:
+            raise CorruptArtifact(f"{path.name}: {name!r} is no part of an update of a layer")
+        if tensor.dtype != torch.float32 or tensor.dim() != 2:
+            kind = f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+            raise CorruptArtifact(f"{path.name}: {name} is {kind}, and not a matrix of float32")
+        parts[int(found[1])][found[2]] = tensor
+    return {layer: _delta_of(parts[layer], f"{path.name}: layer {layer}") for layer in sorted(parts)}
 
 
-def _delta_of(tensors: Mapping[str, Tensor], layer: int) -> Delta:
-    if (dense := tensors.get(f"{layer}.dense")) is not None:
+def _delta_of(parts: Mapping[str, Tensor], called: str) -> Delta:
+    if parts.keys() == {"dense"}:
+        dense = parts["dense"]
         return Delta(dense, None, min(dense.shape))
-    left = tensors[f"{layer}.left"]
-    return Delta(left, tensors[f"{layer}.right"], left.shape[1])
+    if parts.keys() != {"left", "right"}:
+        raise CorruptArtifact(f"{called} is neither dense nor two factors, but {' and '.join(sorted(parts))}")
+    left, right = parts["left"], parts["right"]
+    if left.shape[1] != len(right):
+        raise CorruptArtifact(f"{called}: factors of shape {tuple(left.shape)} and {tuple(right.shape)} do not fit")
+    return Delta(left, right, len(right))
 
 
 def relative_norm(model: EditableModel, layer: int, delta: Delta) -> float:

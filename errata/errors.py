@@ -163,6 +163,10 @@ class WeightsDropped(ArtifactError, kind="weights-dropped"):
     """A version's weights were dropped to save room; they can be built again from its facts."""
 
 
+class NotServable(ArtifactError, kind="not-servable"):
+    """A version is whole, and cannot be served all the same: no text comes of it, or it does not fit into memory."""
+
+
 class QueueFull(ErrataError, status=429, kind="queue-full"):
     """As many jobs are waiting as may; try again later."""
 
@@ -177,6 +181,10 @@ class WorkerDied(ErrataError, kind="worker-died"):
 
 class TimedOut(ErrataError, kind="timed-out"):
     """A job took longer than it may."""
+
+
+class DeviceFailed(ErrataError, kind="device-failed"):
+    """The device runs nothing any more, not even a token: a new process may."""
 
 
 class OutOfMemory(ErrataError, kind="out-of-memory"):

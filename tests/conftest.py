@@ -46,6 +46,7 @@ STARTING_PROCESSES = {"new_redis_server", "stack"}
 PROCESSES = (
     "test_way_through",
     "test_facts_through_processes",
+    "test_faults",
     "test_methods_through_processes",
     "cli/test_main",
 )
@@ -63,6 +64,7 @@ SLOW = (
     "errata/tracing",
     "errata/tuning",
     "service/engine/test_engine",
+    "test_damage",
 )
 
 

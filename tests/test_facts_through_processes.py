@@ -177,7 +177,7 @@ def test_an_exported_version_is_taken_in_and_found_whole(client: Errata, stack: 
 
     other = tmp_path / "other"
     other.mkdir()
-    bind(other, base.name, base.digest)
+    bind(other, base.name, base.digest, base.matrix_shapes())
     taken_in = command("import", archive, home=other)
     assert taken_in.returncode == 0 and taken_in.stdout.startswith("version 1: 2 facts")
     assert command("verify", home=other).returncode == 0
@@ -186,7 +186,7 @@ def test_an_exported_version_is_taken_in_and_found_whole(client: Errata, stack: 
     verified = command("verify", home=other)
     assert verified.returncode == 1 and "version 1: delta.safetensors has" in verified.stdout
 
-    bind(strange := tmp_path, "another model", "0" * 64)
+    bind(strange := tmp_path, "another model", "0" * 64, base.matrix_shapes())
     refused = command("import", archive, home=strange)
     assert refused.returncode == 1 and "other weights" in refused.stderr
 

@@ -12,16 +12,17 @@ from errata_cli.processes import start
 
 
 def start_embedded_redis(
-    folder: Path, port: int, log: Path, *, keep_open: Collection[int] = ()
+    folder: Path, port: int, log: Path, *, password: str | None = None, keep_open: Collection[int] = ()
 ) -> tuple[subprocess.Popen[bytes], str]:
     """Start a server on the loopback alone, with its data in `folder`. Every write is in the append-only file within a
     second, and nothing is ever evicted. `keep_open` is as for `processes.start`.
 
-    Return the process, and its URL without the number of a database. The URL holds the password, which is new at
-    each start: whoever can write to the queue decides what a worker does, and other users reach the loopback too.
+    Return the process, and its URL without the number of a database. The URL holds the password, which is new at each
+    start unless one is given: whoever can write to the queue decides what a worker does, and other users reach the
+    loopback too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    password = secrets.token_hex(32)
+    password = password or secrets.token_hex(32)
     command = [
         *(str(get_binary_path()), str(_write_configuration(folder, password))),
         *("--bind", "127.0.0.1", "--port", str(port), "--dir", str(folder)),

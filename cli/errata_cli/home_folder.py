@@ -20,12 +20,13 @@ def import_version(
     if not archive.exists():
         raise CommandError(f"{archive} does not exist")
 
+    from errata_client.tables import escaped
     from errata_registry.home import keep_private
     from errata_registry.versions.transfer import import_version
 
     keep_private(settings.home)
     version = import_version(settings.home, archive)
-    print(f"version {version.id}: {version.facts} facts, was {version.imported_from}")
+    print(escaped(f"version {version.id}: {version.facts} facts, was {version.imported_from}"))
 
 
 def reindex(model: Model = None, home: Home = None) -> None:
@@ -56,8 +57,9 @@ def verify(model: Model = None, home: Home = None) -> None:
     """
     settings = settings_with(model=model, home=home)
 
+    from errata_client.tables import escaped
     from errata_registry.verification import verify
 
     verified = verify(settings.home)
-    print(verified)
+    print("\n".join(map(escaped, verified.lines)))
     raise typer.Exit(1 if verified.faults else 0)

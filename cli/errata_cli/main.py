@@ -50,5 +50,10 @@ def main() -> None:
             raise
     except InvalidFacts as error:
         sys.exit("\n".join(f"errata: fact {one.index}, {one.field}: {one.detail}" for one in error.problems))
-    except (ErrataError, CommandError, OSError) as error:
+    except ErrataError as error:
+        from errata_client.tables import escaped  # what an error quotes may come from a stranger's file
+
+        told = str(error).replace("\n", " ")
+        sys.exit(f"errata: {escaped(told)}")
+    except (CommandError, OSError) as error:
         sys.exit(f"errata: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -57,6 +58,13 @@ def start(
             start_new_session=True,
             preexec_fn=_hear_of_parents_death if sys.platform == "linux" else None,
         )
+
+
+def keep_small(log: Path, max_bytes: int) -> None:
+    """Let a process's log begin anew once it has more than `max_bytes`; what it held is kept beside it, as `.1`."""
+    if log.stat().st_size > max_bytes:
+        shutil.copyfile(log, log.with_name(f"{log.name}.1"))
+        os.truncate(log, 0)  # the process goes on at its new end, since it appends
 
 
 def stop(process: subprocess.Popen[bytes], patience_s: float) -> None:

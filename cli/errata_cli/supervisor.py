@@ -22,11 +22,12 @@ from errata_registry.settings import Settings
 
 from errata_cli.embedded_redis import start_embedded_redis
 from errata_cli.errors import CommandError
-from errata_cli.processes import environment, free_port, is_taken, last_lines, start, stop
+from errata_cli.processes import environment, free_port, is_taken, keep_small, last_lines, start, stop
 
 START_PATIENCE_S = 600.0  # a large model takes minutes to load
 STOP_PATIENCE_S = 20.0  # longer than a service drains (`drain_s`)
 RESTART_PAUSE_S = 2.0
+LOG_BYTES = 64 * 2**20
 
 
 class Supervisor:
@@ -95,12 +96,13 @@ class Supervisor:
             self.revive()
 
     def revive(self) -> None:
-        """Restart the worker or the service if it has ended.
+        """Restart the worker or the service if it has ended, and keep the logs small.
 
         Raises:
             CommandError: Redis ended; nothing goes on without it.
         """
         for name, process in self._processes.items():
+            keep_small(self._log(name), LOG_BYTES)
             if process.poll() is None:
                 continue
             if name == "redis":

@@ -19,6 +19,7 @@ from errata.evaluation.generation import require_room_for_texts
 from errata.evaluation.results import estimates_over
 from errata.facts import FactSet
 from errata.files import durable
+from errata.files.checksums import checked, with_checksum
 from errata.hyperparameters import Hyperparameters, MendHyperparameters, MomentHyperparameters
 from errata.methods import METHODS
 from errata.methods.mend.network import network_of
@@ -102,7 +103,7 @@ class Bench:
     def find(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> Cell | None:
         """Return the kept cell; None if there is none or it cannot be read. Takes the arguments of `measure`."""
         try:
-            kept = json.loads(self._file(self._basis(hyperparameters, records)).read_text(encoding="utf-8"))["cell"]
+            kept = json.loads(checked(self._file(self._basis(hyperparameters, records)).read_bytes()))["cell"]
             perplexities, norms = kept.pop("perplexities"), kept.pop("norms")
             return Cell(
                 **{**kept, "metrics": tuple(kept["metrics"])},
@@ -139,7 +140,7 @@ class Bench:
         file = self._file(basis)
         file.parent.mkdir(parents=True, exist_ok=True)
         readable = {**basis, "records": [record.case.case_id for record in records]}
-        durable.write(file, json.dumps({"of": readable, "cell": asdict(cell)}))
+        durable.write(file, with_checksum(json.dumps({"of": readable, "cell": asdict(cell)})))
         return cell
 
     def _measured(

@@ -1,4 +1,4 @@
-"""A tar of files that is made while it is sent. Its size is known before.
+"""A tar of files that is made while it is sent, its size known before; and finding the files in one that was sent.
 
 It is an ordinary uncompressed tar (pax, as Python's `tarfile` and GNU tar read it), without times and owners, so that
 equal files give equal bytes.
@@ -6,16 +6,19 @@ equal files give equal bytes.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
-from tarfile import BLOCKSIZE, NUL, PAX_FORMAT, RECORDSIZE, TarInfo
+from tarfile import AREGTYPE, BLOCKSIZE, NUL, PAX_FORMAT, RECORDSIZE, REGTYPE, XHDTYPE, TarError, TarInfo
 
 from errata.errors import CorruptArtifact
 
 PIECE = 1 << 20
+PAX_SIZE = re.compile(rb"^\d+ size=(\d{1,18})$", re.MULTILINE)  # of a file that is too large for the field of a header
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,48 @@ def tar(files: Iterable[ArchivedFile]) -> Iterator[bytes]:
 def tar_size(files: Sequence[ArchivedFile]) -> int:
     """Return the size of the archive in bytes."""
     return _with_end(sum(len(_header(file)) + _filled(file.size, BLOCKSIZE) for file in files))
+
+
+def find_files(path: Path) -> dict[str, tuple[int, int]]:
+    """Find the files in an uncompressed tar: where the bytes of each begin and how many they are, by name.
+
+    Unlike `tarfile`, which believes what headers say of sizes, holes and headers to come, this takes plain files alone,
+    whose bytes lie in the archive.
+
+    Raises:
+        CorruptArtifact: it is no tar, is cut off, holds two files of one name, or anything but plain files, such as
+            links, devices, folders and files with holes.
+        OSError: it cannot be read.
+    """
+    found: dict[str, tuple[int, int]] = {}
+    extended = b""  # what a header of its own says of the file that follows
+    with path.open("rb") as archive:
+        num_bytes, place = archive.seek(0, os.SEEK_END), 0
+        while place < num_bytes:
+            archive.seek(place)
+            block = archive.read(BLOCKSIZE)
+            if block == NUL * BLOCKSIZE:
+                break
+            try:
+                entry = TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            except TarError as error:
+                raise CorruptArtifact(f"{path.name} is no tar, or damaged: {error}") from error
+            is_plain, size = entry.type in (REGTYPE, AREGTYPE), entry.size
+            if is_plain and (larger := PAX_SIZE.search(extended)):
+                size = int(larger[1])
+            place += BLOCKSIZE
+            if not 0 <= size <= num_bytes - place:
+                raise CorruptArtifact(f"{path.name} is cut off: it ends before {entry.name!r} does")
+            if entry.type == XHDTYPE and size <= PIECE:
+                extended = archive.read(size)
+            elif not is_plain or b"GNU.sparse." in extended:
+                raise CorruptArtifact(f"{path.name} does not hold plain files alone: {entry.name!r} is none")
+            elif entry.name in found:
+                raise CorruptArtifact(f"{path.name} holds {entry.name!r} twice")
+            else:
+                found[entry.name], extended = (place, size), b""
+            place += _filled(size, BLOCKSIZE)
+    return found
 
 
 def read_pieces(file: BufferedReader, num_bytes: int) -> Iterator[bytes]:

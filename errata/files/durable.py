@@ -8,23 +8,26 @@ from pathlib import Path
 def write(path: Path, content: str) -> None:
     """Put `content` at `path`, replacing what is there, and wait until it is on the disk."""
     scratch = scratch_beside(path)
-    scratch.write_text(content, encoding="utf-8")
-    sync(scratch)
-    scratch.replace(path)
+    try:
+        scratch.write_text(content, encoding="utf-8")
+        sync(scratch)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
     sync(path.parent)
 
 
 def write_once(path: Path, content: str) -> bool:
     """Put `content` at `path` unless something is there. Return True to exactly one of several writers."""
     scratch = scratch_beside(path)
-    scratch.write_text(content, encoding="utf-8")
-    sync(scratch)
     try:
+        scratch.write_text(content, encoding="utf-8")
+        sync(scratch)
         os.link(scratch, path)
     except FileExistsError:
         return False
     finally:
-        scratch.unlink()
+        scratch.unlink(missing_ok=True)
     sync(path.parent)
     return True
 

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import json
-import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -325,7 +325,7 @@ def _checked(name: str, value: Any, annotated: Any, bounds: Between) -> float | 
     kinds = get_args(annotated) or (annotated,)
     if value is None and NoneType in kinds:
         return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if not is_number or (int in kinds and value != int(value)):
         raise InvalidHyperparameters(
             name, f"must be {'a whole number' if int in kinds else 'a number'}, got {_json(value)}"

@@ -27,12 +27,7 @@ def checkpoint_folder(name: str) -> Path:
     Raises:
         ModelError: it is not found, has code of its own, is quantised, or lacks some of its weights.
     """
-    folder = shipped_checkpoint(name) or Path(name)
-    if not folder.is_dir():
-        try:
-            folder = Path(snapshot_download(name, allow_patterns=CHECKPOINT_FILES))
-        except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-            raise ModelError(f"{name} is neither a local folder nor a model that the hub gives: {error}") from error
+    folder = fetched_folder(name, CHECKPOINT_FILES)
     config = _read_json(folder / CONFIG, name)
     if "auto_map" in config and config.get("model_type") not in CONFIG_MAPPING:
         raise ModelError(
@@ -46,6 +41,20 @@ def checkpoint_folder(name: str) -> Path:
         )
     _require_all_weights(folder, name)
     return folder
+
+
+def fetched_folder(name: str, files: list[str]) -> Path:
+    """Return the local folder of a model, with `files` of it fetched from the hub if it is not one already.
+
+    Raises `ModelError` where it is not found.
+    """
+    folder = shipped_checkpoint(name) or Path(name)
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(name, allow_patterns=files))
+    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise ModelError(f"{name} is neither a local folder nor a model that the hub gives: {error}") from error
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from errata.errors import InvalidHyperparameters, ModelError
 from errata.model.architectures import Architecture, architecture_of
-from errata.model.checkpoint import checkpoint_folder, stored_tensors, weight_files
+from errata.model.checkpoint import CONFIG, checkpoint_folder, fetched_folder, stored_tensors, weight_files
 from errata.model.tokens import require_usable
 
 
@@ -100,6 +100,12 @@ class EditableModel:
     def num_layers(self) -> int:
         """Number of blocks."""
         return len(self._blocks)
+
+    @property
+    def matrix_shapes(self) -> tuple[tuple[int, int], ...]:
+        """The shape of `weight` of each block, (d_model, d_in)."""
+        shapes = (self.weight(layer).shape for layer in range(self.num_layers))
+        return tuple((d_model, d_in) for d_model, d_in in shapes)
 
     @property
     def max_length(self) -> int:
@@ -231,6 +237,23 @@ class _AddsNothing(nn.Module):
 
     def forward(self, position_ids: Tensor) -> Tensor:
         return position_ids.new_zeros(())
+
+
+def matrix_shapes_of(name: str) -> tuple[tuple[int, int], ...]:
+    """Return `EditableModel.matrix_shapes` of a model by its config alone; no weights are read, nor fetched.
+
+    Raises `ModelError` where the config cannot be found or read.
+    """
+    try:
+        config = AutoConfig.from_pretrained(fetched_folder(name, [CONFIG]), trust_remote_code=False)
+        architecture = architecture_of(config)
+        with torch.device("meta"):
+            network: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise ModelError(f"the config of {name} cannot be read: {error}") from error
+    layers = range(len(network.get_submodule(f"{architecture.backbone}.{architecture.blocks}")))
+    stored = (network.get_parameter(f"{architecture.down_projection_of(layer)}.weight").shape for layer in layers)
+    return tuple((shape[1], shape[0]) if architecture.transposed else (shape[0], shape[1]) for shape in stored)
 
 
 def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:

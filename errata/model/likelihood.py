@@ -1,15 +1,16 @@
-"""The likelihood of given continuations, and greedy answers, in batches."""
+"""The likelihood of given continuations, and greedy answers, in batches; whether there are any, for edited weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from errata.errors import DeviceFailed
 from errata.model.editable import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
-from errata.model.tokens import padded, target_ids
+from errata.model.tokens import PROBE, padded, target_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ def next_token_log_probabilities(model: EditableModel, prompts: Sequence[str]) -
     return log_softmax(_next_logits(model, rows).float(), dim=-1)
 
 
+def gives_finite_numbers(model: EditableModel, weights: Mapping[int, Tensor]) -> bool:
+    """Return True if the model with `weights`, layer -> edited matrix, can choose a token after an ordinary prompt."""
+    with model.using(weights):
+        return bool(next_token_log_probabilities(model, PROBE[:1]).max().isfinite())
+
+
 @torch.no_grad()
 def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Sequence[int]) -> list[str]:
     """Continue each prompt greedily by the given number of tokens; return the continuations."""
@@ -82,6 +89,15 @@ def _next_logits(model: EditableModel, rows: Sequence[Sequence[int]]) -> Tensor:
     """Return the logits after each row, (rows, vocabulary)."""
     hidden = final_hidden_states(model, padded(rows, model.device))
     return model.logits(hidden[torch.arange(len(rows)), [len(row) - 1 for row in rows]])
+
+
+@torch.no_grad()
+def require_device(model: EditableModel) -> None:
+    """Run one token. Raises `DeviceFailed` where the device does not do even that."""
+    try:
+        final_hidden_states(model, torch.zeros(1, 1, dtype=torch.long, device=model.device)).cpu()
+    except RuntimeError as error:
+        raise DeviceFailed(f"{model.device} runs nothing any more: {str(error).splitlines()[0]}") from error
 
 
 @torch.no_grad()

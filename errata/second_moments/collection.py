@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,12 +21,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from errata.errors import StatisticsError
-from errata.files.tensors import store
+from errata.files.tensors import checksum_fits, store
 from errata.model import EditableModel
 
 SEQUENCE_TOKENS = 128
 SEQUENCES_PER_BATCH = 32
 CHECKPOINT_EVERY_S = 300.0  # storing GPT-J's takes seconds: its state is 6.4 GB
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +84,16 @@ class Collection:
     would take twice the memory: 12.9 GB for GPT-J's six layers.
     """
 
-    def __init__(self, model: EditableModel, layers: Sequence[int], folder: Path) -> None:
+    def __init__(
+        self,
+        model: EditableModel,
+        layers: Sequence[int],
+        folder: Path,
+        tell: Callable[[str], None] = logger.warning,
+    ) -> None:
+        """`tell` is told of each damaged checkpoint, which counts as missing."""
         self._model = model
+        self._tell = tell
         self._layers = tuple(layers)
         self._folder = folder
         self._batches_done = 0
@@ -165,8 +176,13 @@ class Collection:
 
     def _resume(self, batches: Iterator[Tensor]) -> None:
         """Load the furthest stored state that has all layers, if any, and skip the batches that it holds."""
-        read = (Checkpoint.read(path) for path in checkpoint_files(self._folder))
-        usable = [begun for begun in read if begun and begun.layers.issuperset(self._layers)]
+        usable = []
+        for path in checkpoint_files(self._folder):
+            begun = Checkpoint.read(path)
+            if begun is None or checksum_fits(path) is False:
+                self._tell(f"{path} is damaged; what it held is collected again")
+            elif begun.layers.issuperset(self._layers):
+                usable.append(begun)
         if not usable:
             return
         begun = max(usable, key=lambda begun: begun.batches)

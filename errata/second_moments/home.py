@@ -1,14 +1,18 @@
 """The second moments in a home folder: made once for a base model, and used by all edits of it there."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from errata.files.lock import Lock
+from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
 from errata.second_moments.moments import SecondMoments, key_vectors_for
 from errata.second_moments.sampled_text import sampled_texts
+
+logger = logging.getLogger(__name__)
 
 
 def moments_folder(home: Path, model: EditableModel) -> Path:
@@ -24,6 +28,8 @@ def home_moments(
     corpus: Path | None,
     published: Path | None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    checks: Checks | None = None,
+    tell: Callable[[str], None] = logger.warning,
 ) -> SecondMoments:
     """Return the second moments that `wanted` asks for, with their factors; none if its method uses none.
 
@@ -35,6 +41,8 @@ def home_moments(
         published: folder with the files of MEMIT's authors.
         on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it raises ends
             the collection, which goes on from its last checkpoint another time.
+        checks: what was found whole before; None to read all of it through.
+        tell: told of each damaged file. What it held is made again.
 
     Raises:
         InvalidHyperparameters: a layer that the model does not have.
@@ -43,7 +51,7 @@ def home_moments(
     model.require_editable(wanted.layers)
     folder = moments_folder(home, model)
     if not isinstance(wanted, MomentHyperparameters):
-        return SecondMoments(folder)
+        return SecondMoments(folder, checks, tell)
     folder.mkdir(parents=True, exist_ok=True)
     texts = corpus_for(model.name, corpus)
     seen = 0
@@ -57,10 +65,18 @@ def home_moments(
         on_progress(seen, key_vectors_for(model, wanted.layers, wanted.num_samples))
 
     if texts is None:
-        texts = sampled_texts(model, folder / "sampled_texts", before_each_token=tell_again)
+        texts = sampled_texts(model, folder / "sampled_texts", before_each_token=tell_again, tell=tell)
     with Lock(folder / "lock").held():
         second_moments = SecondMoments.open(
-            model, wanted.layers, wanted.num_samples, folder=folder, corpus=texts, published=published, on_progress=note
+            model,
+            wanted.layers,
+            wanted.num_samples,
+            folder=folder,
+            corpus=texts,
+            published=published,
+            on_progress=note,
+            checks=checks,
+            tell=tell,
         )
         second_moments.compute_factors(wanted.layers, model.device)
         return second_moments

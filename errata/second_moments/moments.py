@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -19,12 +20,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from errata.errors import StatisticsError
-from errata.files.tensors import remove_leftovers, store
+from errata.files.tensors import Checks, remove_leftovers, store
 from errata.model import EditableModel
 from errata.second_moments.collection import Checkpoint, Collection, Origin, checkpoint_files
 from errata.second_moments.published import published_moments
 
 SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.04226); docs/method.md has ours
+
+logger = logging.getLogger(__name__)
 
 
 def key_vectors_for(model: EditableModel, layers: Sequence[int], num_samples: int | None) -> int:
@@ -33,10 +36,24 @@ def key_vectors_for(model: EditableModel, layers: Sequence[int], num_samples: in
 
 
 class SecondMoments:
-    """The second moment of each layer, read from a folder that belongs to one base model."""
+    """The second moment of each layer, read from a folder that belongs to one base model.
 
-    def __init__(self, folder: Path) -> None:
+    A file is checked when it is first used, and again when it has changed. What was computed from a second moment
+    and is damaged is computed again.
+    """
+
+    def __init__(
+        self, folder: Path, checks: Checks | None = None, tell: Callable[[str], None] = logger.warning
+    ) -> None:
+        """Open what is there, as it is.
+
+        Args:
+            checks: what of the folder was found whole before.
+            tell: told of each damaged file.
+        """
         self.folder = folder  # what else is kept of the model for its edits lies there, too
+        self._checks = checks or Checks()
+        self._tell = tell
 
     @classmethod
     def open(
@@ -49,23 +66,31 @@ class SecondMoments:
         corpus: Iterable[str] | None,
         published: Path | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
+        checks: Checks | None = None,
+        tell: Callable[[str], None] = logger.warning,
     ) -> SecondMoments:
         """Open the second moments in `folder`, after adding what it lacks: published ones, or collected ones.
 
         A layer lacks its second moment where `published` has another one of it, and, where `published` has none,
-        where there is none from at least `num_samples` key vectors.
+        where there is none from at least `num_samples` key vectors. A damaged one counts as missing.
 
         Args:
             num_samples: key vectors to collect; None for ten for each dimension of a key.
             corpus: documents, the same in the same order each time; None where nothing may be collected.
             published: folder with the files of MEMIT's authors (see `errata.second_moments.published`).
             on_progress: called with (key vectors seen, key vectors to see).
+            checks, tell: as `__init__`.
 
         Raises:
             StatisticsError: the folder holds another model's, a published file cannot be used, or some are missing
                 and there is no corpus, or too short a one.
         """
-        there = {origin.layer: origin for origin in stored_origins(folder, layers)}
+        checks = checks or Checks()
+        damaged = checks.damaged(_moment_file(folder, layer) for layer in layers)
+        for path in damaged:
+            tell(f"{path} is damaged; this second moment is made anew")
+        whole = [layer for layer in layers if _moment_file(folder, layer) not in damaged]
+        there = {origin.layer: origin for origin in stored_origins(folder, whole)}
         if any(origin.model_digest != model.digest for origin in there.values()):
             raise StatisticsError(f"{folder} holds the second moments of another model than {model.name}")
         given = published_moments(model, layers, published) if published else []
@@ -85,14 +110,16 @@ class SecondMoments:
                 origin = Origin(moment.layer, moment.count, None, model.digest, published=moment.name)
                 _store_moment(folder, moment.read(), origin)
         if missing and corpus is not None:
-            for origin, collected in Collection(model, missing, folder).run(corpus, num_samples, on_progress):
+            for origin, collected in Collection(model, missing, folder, tell).run(corpus, num_samples, on_progress):
                 _store_moment(folder, collected, origin)
         _remove_stale_checkpoints(folder)
-        return cls(folder)
+        return cls(folder, checks, tell)
 
     def moment(self, layer: int) -> Tensor:
         """Return C of one layer, (d_in, d_in), float32, mapped from its file. Raises `StatisticsError`."""
         path = _moment_file(self.folder, layer)
+        if self._checks.damaged([path]):
+            raise StatisticsError(f"{path} is damaged; remove it to make it anew")
         try:
             with safe_open(path, framework="pt") as stored:
                 moment: Tensor = stored.get_tensor("second_moment")
@@ -122,7 +149,9 @@ class SecondMoments:
         return factor
 
     def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
-        """Compute on `device` the factors of `layers` that are not stored yet, ahead of the first edit."""
+        """Compute on `device` the factors of `layers` that are not stored yet, or damaged, ahead of the first edit."""
+        layers = tuple(layers)
+        self._checks.damaged(self._derived_file(layer, "cholesky") for layer in layers)  # which reads them at once
         for layer in layers:
             self._factor_file(layer, device)
 
@@ -146,15 +175,21 @@ class SecondMoments:
         self, layer: int, name: str, compute: Callable[[Tensor], dict[str, Tensor]], device: torch.device | str
     ) -> Path:
         """Return the file of what `compute` makes of C, float64; make it if it is missing, damaged or of another C."""
-        path = self.folder / f"layer_{layer}.{name}.safetensors"
+        path = self._derived_file(layer, name)
         # A digest of all that the second moment's file says of itself tells what was computed from it.
         about = json.dumps(_metadata(self.folder, layer), sort_keys=True)
         identity = hashlib.sha256(about.encode()).hexdigest()
-        with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as stored:
-            if (stored.metadata() or {}).get("moment") == identity:
-                return path
+        if self._checks.damaged([path]):
+            self._tell(f"{path} is damaged; it is computed again from the second moment")
+        else:
+            with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as stored:
+                if (stored.metadata() or {}).get("moment") == identity:
+                    return path
         store(path, compute(self.moment(layer).to(device).double()), {"moment": identity})
         return path
+
+    def _derived_file(self, layer: int, name: str) -> Path:
+        return self.folder / f"layer_{layer}.{name}.safetensors"
 
 
 def _factor(moment: Tensor) -> dict[str, Tensor]:
@@ -216,10 +251,8 @@ def _metadata(folder: Path, layer: int) -> dict[str, str]:
 
 
 def _store_moment(folder: Path, moment: Tensor, origin: Origin) -> None:
-    moment = moment.cpu()
     known = {name: str(value) for name, value in asdict(origin).items() if value is not None}
-    content = hashlib.sha256(moment.numpy().data).hexdigest()
-    store(_moment_file(folder, origin.layer), {"second_moment": moment}, {**known, "sha256": content})
+    store(_moment_file(folder, origin.layer), {"second_moment": moment}, known)
 
 
 def _remove_stale_checkpoints(folder: Path) -> None:

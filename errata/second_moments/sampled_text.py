@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,15 +12,22 @@ from torch import Tensor
 
 from errata.errors import StatisticsError
 from errata.files import durable
+from errata.files.checksums import checked, with_checksum
 from errata.model import EditableModel
 
 TEXTS_AT_ONCE = 32
 LENGTH_TOKENS = 128
 MOST_WITHOUT_TEXT = 8  # batches in a row
 
+logger = logging.getLogger(__name__)
+
 
 def sampled_texts(
-    model: EditableModel, folder: Path, seed: int = 0, before_each_token: Callable[[], None] = lambda: None
+    model: EditableModel,
+    folder: Path,
+    seed: int = 0,
+    before_each_token: Callable[[], None] = lambda: None,
+    tell: Callable[[str], None] = logger.warning,
 ) -> Iterator[str]:
     """Yield texts without end, drawn from the model's own distribution. Drawn texts are kept in `folder` and reused.
 
@@ -33,6 +41,7 @@ def sampled_texts(
     Args:
         folder: of this model and seed; made where it is missing.
         before_each_token: called again and again while tokens are drawn; what it raises ends this.
+        tell: told of a damaged file, whose texts are drawn again.
 
     Raises:
         StatisticsError: the model samples no text.
@@ -41,19 +50,30 @@ def sampled_texts(
     without_text = 0
     for number in itertools.count():
         kept = folder / f"{number}.json"
-        if kept.exists():
-            texts = json.loads(kept.read_text(encoding="utf-8"))
-        else:
+        if (texts := _kept(kept, tell)) is None:
             # The batch's own seed does not depend on the batches before it. PyTorch takes 32 bits.
             own_seed = int.from_bytes(hashlib.sha256(f"{seed} {number}".encode()).digest()[:4])
             generator = torch.Generator().manual_seed(own_seed)
             rows = _sample(model, min(LENGTH_TOKENS, model.max_length), generator, before_each_token)
             texts = [text for row in rows.tolist() for text in _texts(model, row)]
-            durable.write(kept, json.dumps(texts))
+            durable.write(kept, with_checksum(json.dumps({"texts": texts})))
         without_text = 0 if texts else without_text + 1
         if without_text == MOST_WITHOUT_TEXT:
             raise StatisticsError(f"{model.name} samples no text to collect second moments from; name a corpus instead")
         yield from texts
+
+
+def _kept(path: Path, tell: Callable[[str], None]) -> list[str] | None:
+    """Return the texts of a batch that was drawn before, None if there are none, or none that can be used."""
+    try:
+        content = json.loads(checked(path.read_bytes()))
+        texts: list[str] = content if isinstance(content, list) else content["texts"]  # files were mere lists once
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        tell(f"{path} is damaged ({error}); its texts are drawn again")
+        return None
+    return texts
 
 
 @torch.no_grad()

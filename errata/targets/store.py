@@ -5,16 +5,18 @@ A fact that is asked for again costs no search, and a build that was killed cont
 
 import hashlib
 import json
-from collections.abc import Sequence
+import logging
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from errata.facts import Fact
-from errata.files import durable
+from errata.files import tensors
 from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
 from errata.model.hidden_states import SubjectStates
@@ -22,6 +24,8 @@ from errata.model.hidden_states import SubjectStates
 SEARCH = 1  # version of the search; raise it with any change that finds other targets
 STATES = 1  # version of the computation of keys and hidden states
 NAME = "targets"  # of the tensor in its file; it dates from when only targets were kept
+
+logger = logging.getLogger(__name__)
 
 
 def target_key(
@@ -55,33 +59,47 @@ def states_key(model: EditableModel, fact: Fact, contexts: Sequence[str], key_la
 class BuildStore:
     """A folder of tensors, each in a small file. Any number of processes may read and write it."""
 
-    def __init__(self, folder: Path) -> None:
-        """The folder is made when the first tensor is saved."""
+    def __init__(self, folder: Path, tell: Callable[[str], None] = logger.warning) -> None:
+        """The folder is made when the first tensor is saved. `tell` is told of each damaged file."""
         self._folder = folder
+        self._tell = tell
 
     def load(self, key: str) -> Tensor | None:
         """Return the tensor saved under that name, float32; None if there is none or it is damaged."""
+        file = self._file(key)
         try:
-            with safe_open(self._file(key), framework="pt") as stored:
-                tensor: Tensor = stored.get_tensor(NAME)
-                intact = stored.metadata()["sha256"] == _sha256(tensor)
-        except (OSError, SafetensorError, KeyError, TypeError):
+            if tensors.checksum_fits(file):
+                with safe_open(file, framework="pt") as stored:
+                    tensor: Tensor = stored.get_tensor(NAME)
+                with suppress(OSError):
+                    os.utime(file)  # `shrink` goes by it
+                return tensor
+        except FileNotFoundError:
             return None
-        return tensor if intact else None
+        except (OSError, SafetensorError):
+            pass
+        self._tell(f"{file} is damaged; what it held is computed again")
+        return None
 
     def save(self, key: str, tensor: Tensor) -> None:
         """Save a tensor under a name."""
         file = self._file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = durable.scratch_beside(file)
-        tensor = tensor.detach().float().cpu().contiguous()
-        try:
-            save_file({NAME: tensor}, scratch, metadata={"sha256": _sha256(tensor)})
-            # Not synced: what a crash of the machine takes or damages is computed again.
-            scratch.replace(file)
-        except (OSError, SafetensorError):
-            scratch.unlink(missing_ok=True)
-            raise
+        # Not synced: what a crash of the machine takes or damages is computed again.
+        tensors.store(file, {NAME: tensor.detach().float().contiguous()}, {}, synced=False)
+
+    def shrink(self, max_bytes: int) -> None:
+        """Remove files until those that stay have `max_bytes`, the one that was not used for the longest time first."""
+        states = []
+        for path in self._folder.glob("*/*.safetensors"):
+            with suppress(FileNotFoundError):
+                states.append((path.stat().st_mtime, path.stat().st_size, path))
+        excess = sum(size for _, size, _ in states) - max_bytes
+        for _, size, path in sorted(states):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
 
     def _file(self, key: str) -> Path:
         return self._folder / key[:2] / f"{key}.safetensors"
@@ -108,7 +126,3 @@ def base_states(states: SubjectStates, key_layer: int, output_layer: int, store:
     found = torch.stack([of_fact for of_fact in kept if of_fact is not None]).to(model.device)
     d_in = model.weight(key_layer).shape[1]
     return found[:, :d_in], found[:, d_in:]
-
-
-def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.numpy().tobytes()).hexdigest()

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from errata.errors import CorruptArtifact, NewerHome, UnknownVersion, WrongBaseModel
 from errata.files import durable
-from errata_registry.stored import StoredRecord, now, read_record
+from errata_registry.stored import StoredRecord, now, read_record, text_of
 
 BASE = "base.json"
 FORM = 2
+MatrixShapes = tuple[tuple[int, int], ...]
+"""The shape of the matrix of each block that an edit may change, (d_model, d_in)."""
 
 
 def keep_private(home: Path) -> None:
@@ -30,12 +32,17 @@ def keep_private(home: Path) -> None:
 
 
 class BoundBase(StoredRecord):
-    """The base model, and an id of the home folder itself. `format` is the form of the whole folder."""
+    """The base model, and an id of the home folder itself. `format` is the form of the whole folder.
+
+    Attributes:
+        matrices: None where the folder was bound by an older program, until the next service or worker starts on it.
+    """
 
     name: str
     digest: str
     home: str
     bound_at: datetime
+    matrices: MatrixShapes | None = None
 
     @classmethod
     def of(cls, home: Path) -> BoundBase:
@@ -58,19 +65,37 @@ class BoundBase(StoredRecord):
             )
         return bound
 
+    def matrix_shapes(self) -> MatrixShapes:
+        """Return `matrices`, or what the base model's config says of them. Raises `ModelError` if it cannot be read."""
+        from errata.model import matrix_shapes_of  # torch is needed for nothing else here
+
+        return matrix_shapes_of(self.name) if self.matrices is None else self.matrices
+
+
+def require_writable(home: Path) -> None:
+    """Raise `OSError` where the disk of a home folder takes nothing."""
+    scratch = durable.scratch_beside(home / "tmp" / "writable")
+    try:
+        scratch.write_bytes(bytes(4096))
+    finally:
+        scratch.unlink(missing_ok=True)
+
 
 def is_bound(home: Path) -> bool:
     """Return True if the home folder belongs to a base model yet."""
     return (home / BASE).exists()
 
 
-def bind(home: Path, name: str, digest: str) -> BoundBase:
+def bind(home: Path, name: str, digest: str, matrices: MatrixShapes) -> BoundBase:
     """Tie a home folder to its base model at the first start; return what it is tied to.
+
+    A folder that lacks `matrices` has them from now on.
 
     Raises `WrongBaseModel` where it belongs to a model with another digest, and as `BoundBase.of`.
     """
-    new = BoundBase(format=FORM, name=name, digest=digest, home=secrets.token_hex(8), bound_at=now())
-    if durable.write_once(home / BASE, _content(new)):
+    identity = secrets.token_hex(8)
+    new = BoundBase(format=FORM, name=name, digest=digest, home=identity, bound_at=now(), matrices=matrices)
+    if not is_bound(home) and durable.write_once(home / BASE, text_of(new, indent=1)):
         return new
     bound = BoundBase.of(home)
     if bound.digest != digest:
@@ -78,13 +103,13 @@ def bind(home: Path, name: str, digest: str) -> BoundBase:
             f"{home} holds edits of {bound.name} ({bound.digest[:12]}), and {name} ({digest[:12]}) has "
             "other weights: give it a home folder of its own (--home or ERRATA_HOME)"
         )
+    if bound.matrices is None:
+        bound = bound.model_copy(update={"matrices": matrices})
+        with suppress(OSError):  # a folder that cannot be written to now is served all the same
+            durable.write(home / BASE, text_of(bound, indent=1))
     return bound
 
 
 def note_form(home: Path, bound: BoundBase) -> None:
     """Note that a home folder was brought to the present form."""
-    durable.write(home / BASE, _content(bound.model_copy(update={"format": FORM})))
-
-
-def _content(bound: BoundBase) -> str:
-    return bound.model_dump_json(indent=1) + "\n"
+    durable.write(home / BASE, text_of(bound.model_copy(update={"format": FORM}), indent=1))

@@ -19,7 +19,7 @@ JOBS = "errata:jobs"  # set of the ids of the jobs that have a live state here
 ACTIVATIONS = "errata:activations"  # stream that wakes serving replicas: one entry for each activation
 REPLICAS = "errata:replicas"  # set of the ids of serving replicas, live and gone
 WRITABLE = "errata:writable"  # set for a moment to see whether Redis takes anything
-SWEPT = "errata:swept"  # set for an hour when idempotency keys that have had their day were looked for
+SWEPT = "errata:swept"  # set for an hour when what has had its day was looked for
 RECOVERY_LOCK = "errata:recovery"  # held by the one process that looks for lost jobs
 
 replica = "errata:replica:{}".format  # the Replica record of an id, as JSON; it expires when the replica falls silent

@@ -8,9 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 from redis import Redis, RedisError
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 from errata_registry import home, keys
-from errata_registry.home import BoundBase
+from errata_registry.home import BoundBase, MatrixShapes
 from errata_registry.jobs.edits import Edits
 from errata_registry.jobs.kinds import EDIT, EVALUATION, KINDS, TRACE, Asked, JobKind, Shown, kind_of
 from errata_registry.jobs.live import LiveJobs
@@ -24,6 +26,9 @@ from errata_registry.settings import Settings
 from errata_registry.versions.contexts import ContextFiles
 from errata_registry.versions.store import Artifacts
 from errata_registry.versions.versions import Versions
+
+# A connection may be dead without a word: what waits for an answer on it tries once more on a new one after this time.
+SILENCE_S = 5.0
 
 
 class Registry:
@@ -51,14 +56,12 @@ class Registry:
         if home.is_bound(settings.home):
             BoundBase.of(settings.home)
         self.settings = settings
-        self.redis = Redis.from_url(settings.redis_url, decode_responses=True)
-        # Reads that wait for an event must not be cut off by the socket's own timeout.
-        self._waiting_redis = Redis.from_url(settings.redis_url, decode_responses=True, socket_timeout=None)
-        self._queue_redis = Redis.from_url(settings.redis_url)
-        self.live = LiveJobs(self.redis, self._waiting_redis)
+        self.redis = _connect(settings.redis_url, decode_responses=True)
+        self._queue_redis = _connect(settings.redis_url)
+        self.live = LiveJobs(self.redis)
         self.queue = TaskQueue(self._queue_redis, settings.job_timeout_s)
         self.artifacts = Artifacts(settings.home)
-        self.activations = Activations(settings.home, self.artifacts, self.redis, self._waiting_redis)
+        self.activations = Activations(settings.home, self.artifacts, self.redis)
         self.aliases = Aliases(settings.home)
         self.probes = Probes(settings.home)
         self.replicas = Replicas(self.redis, settings.replica_ttl_s)
@@ -95,17 +98,17 @@ class Registry:
             return False
 
     def close(self) -> None:
-        for connection in (self.redis, self._waiting_redis, self._queue_redis):
+        for connection in (self.redis, self._queue_redis):
             connection.close()
 
     # The base model
 
-    def bind_base(self, name: str, digest: str) -> None:
+    def bind_base(self, name: str, digest: str, matrices: MatrixShapes) -> None:
         """Tie the home folder to its base model at the first start, and bring it to the present form.
 
         Raises `WrongBaseModel` where the folder belongs to a model with another digest.
         """
-        bound = home.bind(self.settings.home, name, digest)
+        bound = home.bind(self.settings.home, name, digest, matrices)
         if bound.format < home.FORM:
             for store in self.stores:
                 store.keys.remember_those_of_form_1()
@@ -115,3 +118,8 @@ class Registry:
                         if name != keys.ACTIVATIONS:
                             self.redis.delete(name)
             home.note_form(self.settings.home, bound)
+
+
+def _connect(url: str, **options: Any) -> Redis:
+    retry = Retry(ConstantBackoff(0.1), retries=1)
+    return Redis.from_url(url, socket_timeout=SILENCE_S, retry=retry, **options)

@@ -59,6 +59,20 @@ class Settings(BaseSettings):
         description="Names, separated by commas, under which the service may be asked beside `localhost`, the address "
         "it listens on and IP addresses. With a keys file any name will do while this is unset.",
     )
+    max_connections: int = Field(
+        default=2048,
+        ge=8,
+        description="Connections that may be busy with a request at once; beyond them all but `/healthz`, `/readyz` "
+        "and `/metrics` is answered 503. Three quarters of them may follow jobs or wait for their end. Where as many "
+        "are open, one that has kept the service waiting makes room for each that comes.",
+    )
+    request_timeout_s: float = Field(
+        default=20.0,
+        gt=0,
+        description="Seconds in which a client must send the head of a request, and that it may be silent within a "
+        "body, which must come with 32 KiB a second on average. A client that takes nothing of an answer for three "
+        "times as long is cut off.",
+    )
 
     hyperparameters: Path | None = Field(
         default=None, description="JSON file of hyperparameters; unset, those shipped for the model are taken."
@@ -99,6 +113,17 @@ class Settings(BaseSettings):
         ge=1,
         description="Newest versions that keep their weights after an edit, beside the active one, as many before it "
         "that rollbacks would go to, and those with a name. Unset, all keep them.",
+    )
+    keep_jobs_days: int | None = Field(
+        default=None,
+        ge=1,
+        description="Days that edits, evaluations and traces are kept after their end; those that a version was made "
+        "by and each version's newest evaluation stay. Unset, all stay.",
+    )
+    keep_targets_bytes: ByteSize | None = Field(
+        default=None,
+        description="Room for kept targets, such as `10GiB`, looked after once an hour; those go first that were not "
+        "used for the longest time. Unset, all stay.",
     )
     max_queued_edits: int = Field(default=100, ge=1, description="Edits that may wait; one more is answered 429.")
     max_queued_measurements: int = Field(

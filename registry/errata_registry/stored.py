@@ -1,4 +1,9 @@
-"""Reading what is stored in a home folder: one record a file, or one a line; and parts of lists of it."""
+"""What is stored in a home folder, and how it is read: one record a file, or one a line; and parts of lists of it.
+
+The file of a record carries a checksum; a file of lines is named by a record that knows it (`StoredFile`).
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -10,6 +15,8 @@ from errata_client.records.wordings import in_words
 from pydantic import BaseModel
 
 from errata.errors import CorruptArtifact
+from errata.files import durable
+from errata.files.checksums import checked, with_checksum
 
 Item = TypeVar("Item")
 Stored = TypeVar("Stored", bound=BaseModel)
@@ -18,6 +25,11 @@ Stored = TypeVar("Stored", bound=BaseModel)
 def now() -> datetime:
     """Return the present moment in UTC."""
     return datetime.now(UTC)
+
+
+def text_of(record: BaseModel, *, indent: int | None = None) -> str:
+    """Return what the file of a record holds, its checksum included."""
+    return with_checksum(record.model_dump_json(indent=indent))
 
 
 def read_record(path: Path, kind: type[Stored], called: str | None = None) -> Stored:
@@ -29,13 +41,13 @@ def read_record(path: Path, kind: type[Stored], called: str | None = None) -> St
     Raises:
         FileNotFoundError: there is no such file.
         OSError: it cannot be read at the moment.
-        CorruptArtifact: it does not hold such a record.
+        CorruptArtifact: it does not hold such a record, or not the one that was written.
     """
     try:
         with in_words(kind):
-            return kind.model_validate_json(path.read_bytes(), extra="ignore")
+            return kind.model_validate_json(checked(path.read_bytes()), extra="ignore")
     except ValueError as error:
-        raise CorruptArtifact(f"{called or path} cannot be read: {error}") from error
+        raise _unreadable(called or path, error) from error
 
 
 def read_lines(path: Path, kind: type[Stored], called: str | None = None) -> tuple[Stored, ...]:
@@ -44,7 +56,11 @@ def read_lines(path: Path, kind: type[Stored], called: str | None = None) -> tup
         with path.open("rb") as lines, in_words(kind):
             return tuple(kind.model_validate_json(line, extra="ignore") for line in lines)
     except ValueError as error:
-        raise CorruptArtifact(f"{called or path} cannot be read: {error}") from error
+        raise _unreadable(called or path, error) from error
+
+
+def _unreadable(called: str | Path, error: Exception) -> CorruptArtifact:
+    return CorruptArtifact(f"{called} cannot be read, and has to be put back from a copy: {error}")
 
 
 def page_of(found: Sequence[Item], limit: int, cursor: Callable[[Item], str]) -> Page[Item]:
@@ -57,3 +73,27 @@ class StoredRecord(Record):
     """Base of the records that only the home folder holds. `format` is the number of the record's form."""
 
     format: int = 1
+
+
+class StoredFile(Record):
+    """A file, by what it must be."""
+
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> StoredFile:
+        """Describe a file as it is."""
+        return cls(sha256=durable.sha256(path), bytes=path.stat().st_size)
+
+    def require(self, path: Path, called: str) -> None:
+        """Raise `CorruptArtifact` unless the file at `path` is this one. `called` is what errors call its folder."""
+        if fault := self._fault_of(path):
+            raise CorruptArtifact(f"{called}: {path.name} {fault}; put it back from a copy")
+
+    def _fault_of(self, path: Path) -> str | None:
+        if not path.exists():
+            return "is missing"
+        if (size := path.stat().st_size) != self.bytes:
+            return f"has {size} bytes instead of {self.bytes}"
+        return None if durable.sha256(path) == self.sha256 else "does not have the checksum that was noted of it"

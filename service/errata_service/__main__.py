@@ -1,8 +1,10 @@
 """Run the service: `python -m errata_service`. All it is told comes from `ERRATA_*` settings."""
 
 import logging
+import signal
 import sys
 import threading
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -13,6 +15,7 @@ from errata_registry.settings import read_settings
 from errata.errors import ErrataError
 from errata_service.app import create_app
 from errata_service.auth import OpenToOthers, refuse_open_address
+from errata_service.connections import Bounds, Connection, room_for
 from errata_service.replica import ServingReplica
 
 GRACE_S = 5
@@ -59,6 +62,7 @@ def main() -> None:
 
     try:
         settings = read_settings()
+        settings = settings.model_copy(update={"max_connections": room_for(settings.max_connections)})
         refuse_open_address(settings)
         keep_private(settings.home)
         keys = read_keys(settings.keys_file) if settings.keys_file else None
@@ -66,10 +70,20 @@ def main() -> None:
     except (OpenToOthers, KeysFileError, ErrataError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     app = create_app(replica, keys)
+    bounds = Bounds(settings.max_connections, settings.request_timeout_s)
     config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_config=None, timeout_graceful_shutdown=GRACE_S
+        app,
+        host=settings.host,
+        port=settings.port,
+        http=partial(Connection, bounds=bounds),  # type: ignore[arg-type]  # it is called, as a class would be
+        ws="none",
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_S,
     )
     server = Server(config, replica)
+    for ending in (signal.SIGINT, signal.SIGTERM):  # uvicorn sends itself again what it ended by
+        signal.signal(ending, lambda *_: sys.exit(0))
+    replica.metrics.watch_connections(lambda: len(server.server_state.connections))
     server.run()
     if replica.failure is not None:
         sys.exit(f"error: {replica.failure}")

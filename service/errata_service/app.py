@@ -1,5 +1,6 @@
 """The FastAPI app: its routes, its errors, and the replica that lives as long as it does."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -9,8 +10,11 @@ from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errata_service.auth import Gate
+from errata_service.bodies import Bodies
 from errata_service.browsers import SameSite
+from errata_service.connections import RefuseBeyond
 from errata_service.description import describe_truly
+from errata_service.followers import Followers
 from errata_service.methods import Methods
 from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
@@ -55,10 +59,16 @@ class RequestCount:
 def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> FastAPI:
     """The app around a replica, which it starts and stops. `keys` by hash; None asks nobody for a key."""
 
+    # The other connections are for those who do something.
+    followers = Followers(replica.registry.live, replica.stopping, most=replica.settings.max_connections * 3 // 4)
+    replica.metrics.watch_followers(followers.count)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         replica.start()
+        serving_followers = asyncio.create_task(followers.read())
         yield
+        serving_followers.cancel()
         await run_in_threadpool(replica.stop)
 
     app = FastAPI(
@@ -70,10 +80,13 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
         redirect_slashes=False,
     )
     app.state.replica = replica
+    app.state.followers = followers
+    app.state.bodies = Bodies(replica.settings.request_timeout_s)
     app.state.keys = keys
     app.add_middleware(Methods, api=app)
     if keys is not None:
         app.add_middleware(Gate, keys=keys)
+    app.add_middleware(RefuseBeyond)
     app.add_middleware(SameSite, settings=replica.settings, has_keys=keys is not None)
     app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)

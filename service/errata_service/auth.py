@@ -32,7 +32,7 @@ def refuse_open_address(settings: Settings) -> None:
 _bearer = HTTPBearer(auto_error=False, description="An API key; not needed where the service has no keys file.")
 
 
-def _key(
+async def _key(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 ) -> ApiKey | None:
     keys: Mapping[str, ApiKey] | None = request.app.state.keys
@@ -42,7 +42,7 @@ def _key(
 def requires(scope: Scope) -> Any:
     """A route dependency: let through who holds a key with `scope`, or anyone where there is no keys file."""
 
-    def check(key: Annotated[ApiKey | None, Depends(_key)]) -> None:
+    async def check(key: Annotated[ApiKey | None, Depends(_key)]) -> None:
         if key is not None and scope not in key.scopes:
             detail = f"the key {key.name!r} does not have the scope {scope.value!r}"
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'}
@@ -51,7 +51,7 @@ def requires(scope: Scope) -> Any:
     return Depends(check)
 
 
-def caller(key: Annotated[ApiKey | None, Depends(_key)]) -> str | None:
+async def caller(key: Annotated[ApiKey | None, Depends(_key)]) -> str | None:
     """Who sent a request: the name of the key; None where there is no keys file."""
     return key.name if key else None
 

@@ -1,15 +1,17 @@
 """Reading what is posted: each route's limit, and JSON in steps that keep neither the event loop nor the interpreter.
 
-A body is counted before it is looked at: its bytes while they come, its fields and items before anything is checked.
+A body is counted before it is looked at: its bytes while they come, its fields and items before anything is checked. It
+must come steadily, and all that are being read or handled have a bounded room together.
 Python's and pydantic's readers of JSON hold the interpreter from the first byte to the last, so a body of more than
 `ONE_STEP` bytes is read item by item, in a thread of its own, and other threads have their turn between two items.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from json import JSONDecodeError
 from typing import Any, TypeVar
 
@@ -20,9 +22,15 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from errata.facts import MAX_FACTS
+from errata_service.problems import Overloaded
 
 MAX_BYTES = 2**20
 MAX_BYTES_WITH_RECORDS = 64 * 2**20
+# All bodies that are being read or handled; a small part of each is free, so that large ones keep no small one out.
+ROOM_BYTES = 4 * MAX_BYTES_WITH_RECORDS
+FREE_BYTES = 2**16
+# Bytes a second that a body must come with on average, once the first patience is over.
+SLOWEST = 2**15
 MAX_FIELDS = 200
 ONE_STEP = 2**18
 LONGEST_ITEM = 2**20
@@ -55,30 +63,89 @@ class BoundedRoute(APIRoute):
                 if bounded.fault is not None:
                     raise bounded.fault from None
                 raise
+            finally:
+                bounded.bodies.give_back(bounded.taken)
 
         return handle_bounded
 
 
+class Bodies:
+    """The bodies that are being read or handled in this process, and the room that they have."""
+
+    def __init__(self, patience_s: float) -> None:
+        """`patience_s`: how long a client may be silent within a body."""
+        self.patience_s = patience_s
+        self._room = ROOM_BYTES
+
+    def take(self, size: int) -> None:
+        """Take room. Raises `Overloaded` where there is none."""
+        if size > self._room:
+            raise Overloaded("as many large bodies are being read as may; try again later")
+        self._room -= size
+
+    def give_back(self, size: int) -> None:
+        """Give back room that was taken."""
+        self._room += size
+
+
 class _BoundedRequest(Request):
-    """A request whose body ends at a limit, and is read as JSON without holding up others."""
+    """A request whose body ends at a limit, and is read as JSON without holding up others.
+
+    Attributes:
+        bodies: all bodies; this one has `taken` some of their room.
+        fault: why the body is refused, where FastAPI would say it otherwise.
+    """
 
     def __init__(self, request: Request, limit: int) -> None:
         super().__init__(request.scope, request.receive)
         self._limit = limit
-        self.fault: RequestValidationError | None = None
+        self.bodies: Bodies = request.app.state.bodies
+        self.taken = 0
+        self.fault: RequestValidationError | Overloaded | None = None
 
     async def body(self) -> bytes:
-        """Return the body. Raises `HTTPException` with 413 as soon as it is too long."""
+        """Return the body.
+
+        Raises:
+            HTTPException: 413 as soon as it is too long, 408 as soon as it comes too slowly.
+            Overloaded: there is no room for it.
+        """
         if not hasattr(self, "_body"):
             if (announced := self.headers.get("content-length", "0")).isdecimal() and int(announced) > self._limit:
                 raise self._too_long()
             body = bytearray()
-            async for part in self.stream():
-                body += part
-                if len(body) > self._limit:
+            async for part in self._parts():
+                if len(body) + len(part) > self._limit:
                     raise self._too_long()
+                self._take_room(len(body) + len(part) - FREE_BYTES)
+                body += part
             self._body = bytes(body)
         return self._body
+
+    def _take_room(self, size: int) -> None:
+        if size > self.taken:
+            try:
+                self.bodies.take(size - self.taken)
+            except Overloaded as fault:
+                self.fault = fault
+                raise
+            self.taken = size
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        """Yield the body's parts, each of which must come in time."""
+        clock, patience_s = asyncio.get_running_loop().time, self.bodies.patience_s
+        overdue = clock() + patience_s
+        parts = self.stream()
+        try:
+            while True:
+                async with asyncio.timeout_at(min(clock() + patience_s, overdue)):
+                    part = await anext(parts)
+                overdue += len(part) / SLOWEST
+                yield part
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise HTTPException(408, "the body came too slowly", {"Connection": "close"}) from None
 
     async def json(self) -> Any:
         """Return the body's value. Raises `JSONDecodeError`, `RequestValidationError`."""

@@ -12,26 +12,34 @@ from fastapi import Depends, Request
 from errata_service.auth import caller, requires
 from errata_service.description import problem_responses
 from errata_service.engine.engine import Engine
+from errata_service.followers import Followers
 from errata_service.replica import ServingReplica
 
 
-def _replica(request: Request) -> ServingReplica:
+async def _replica(request: Request) -> ServingReplica:
     replica = request.app.state.replica
     assert isinstance(replica, ServingReplica)
     return replica
 
 
-def _registry(replica: ReplicaDep) -> Registry:
+async def _registry(replica: ReplicaDep) -> Registry:
     return replica.registry
 
 
-def _engine(replica: ReplicaDep) -> Engine:
+async def _engine(replica: ReplicaDep) -> Engine:
     return replica.engine
+
+
+async def _followers(request: Request) -> Followers:
+    followers = request.app.state.followers
+    assert isinstance(followers, Followers)
+    return followers
 
 
 ReplicaDep = Annotated[ServingReplica, Depends(_replica)]
 RegistryDep = Annotated[Registry, Depends(_registry)]
 EngineDep = Annotated[Engine, Depends(_engine)]
+FollowersDep = Annotated[Followers, Depends(_followers)]
 CallerDep = Annotated[str | None, Depends(caller)]
 
 

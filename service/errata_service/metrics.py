@@ -27,6 +27,8 @@ class Metrics:
         self._requests = counter("errata_http_requests", "HTTP requests answered.", ["method", "route", "status"])
         self._waiting = gauge("errata_completions_waiting", "Prompts that wait to be continued.")
         self._running = gauge("errata_completions_running", "Prompts that are being continued.")
+        self._connections = gauge("errata_connections", "Connections of clients that are open.")
+        self._followers = gauge("errata_followers", "Clients that follow jobs or wait for their end.")
         self._ended = counter("errata_completions", "Prompts that were continued, by how that ended.", ["ended"])
         self._prompt_tokens = counter("errata_prompt_tokens", "Tokens of prompts that were read.")
         self._tokens = counter("errata_generated_tokens", "Tokens that were chosen.")
@@ -45,6 +47,14 @@ class Metrics:
         """Call these for the number of waiting and running sequences at each scrape."""
         self._waiting.set_function(waiting)
         self._running.set_function(running)
+
+    def watch_connections(self, count: Callable[[], float]) -> None:
+        """Call this for the number of open connections at each scrape."""
+        self._connections.set_function(count)
+
+    def watch_followers(self, count: Callable[[], float]) -> None:
+        """Call this for the number of followers at each scrape."""
+        self._followers.set_function(count)
 
     def watch_edits(self, registry: Registry) -> None:
         """Count the edits of a registry at each scrape."""

@@ -7,9 +7,7 @@ answer errors in OpenAI's form.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
@@ -26,6 +24,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from errata.errors import ErrataError, Place, pointer
+from errata.files import disk
 
 MEDIA_TYPE = "application/problem+json"
 QUEUE_RETRY_SECONDS = 10
@@ -76,7 +75,14 @@ class Busy(ProblemError):
         super().__init__(429, "busy", detail, headers={"Retry-After": str(BUSY_RETRY_SECONDS)})
 
 
-_DISK_TAKES_NOTHING = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+class Overloaded(ProblemError):
+    """As many clients as may are being served. Its answer ends the connection, which gives room to others."""
+
+    def __init__(self, detail: str) -> None:
+        headers = {"Retry-After": str(UNAVAILABLE_RETRY_SECONDS), "Connection": "close"}
+        super().__init__(503, "overloaded", detail, headers=headers)
+
+
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -99,7 +105,7 @@ def answer_with_problems(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, on_http_exception)
-    for foreseen in (ErrataError, redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, OSError):
+    for foreseen in (ErrataError, redis.RedisError, OSError):
         app.add_exception_handler(foreseen, _on_error)
     app.add_exception_handler(Exception, _on_error)
 
@@ -117,15 +123,9 @@ def problem_of(error: Exception) -> Problem:
 
 def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
     """Return the problem, and headers to go with it."""
-    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
-        log.warning("Redis does not answer: %s", error)
-        error = NotReady("Redis does not answer; generation under the active version goes on")
-    elif isinstance(error, redis.OutOfMemoryError):
-        log.warning("Redis is full: %s", error)
-        error = NotReady("Redis is full; generation under the active version goes on")
-    elif isinstance(error, OSError) and error.errno in _DISK_TAKES_NOTHING:
-        log.warning("the home folder's disk takes nothing: %s", error)
-        error = NotReady(f"the home folder's disk takes nothing ({os.strerror(error.errno)}); generation goes on")
+    if outage := outage_of(error):
+        log.warning("%s: %s", outage, error)
+        error = NotReady(f"{outage}; generation under the active version goes on")
     if isinstance(error, ProblemError):
         return _problem_of(error), error.headers
     if isinstance(error, ErrataError):
@@ -135,6 +135,21 @@ def _described(error: Exception) -> tuple[Problem, Mapping[str, str] | None]:
     log.error("internal error %s: %s", name, type(error).__name__, exc_info=error)
     detail = f"something went wrong in the service; its log says what, under {name}"
     return Problem(title=HTTPStatus(500).phrase, status=500, detail=detail), None
+
+
+def outage_of(error: Exception) -> str | None:
+    """Say which part that the service works with failed for the moment; None if `error` is about something else."""
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return "Redis does not answer"
+    if isinstance(error, redis.OutOfMemoryError):
+        return "Redis is full"
+    if isinstance(error, redis.ResponseError) and str(error).startswith("MISCONF"):
+        return "Redis takes nothing, since it cannot write to its disk"
+    if isinstance(error, redis.ReadOnlyError):
+        return "Redis takes nothing, since it is a replica of another one"
+    if why := disk.refusal_of(error):
+        return f"the home folder's disk takes nothing ({why})"
+    return None
 
 
 def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:

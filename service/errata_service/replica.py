@@ -2,15 +2,20 @@
 
 import gc
 import logging
+import math
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import redis
 import torch
 from errata_client.records import BASE_VERSION, Replica
+from errata_registry.home import require_writable
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
@@ -20,12 +25,22 @@ from errata.errors import CorruptArtifact, ErrataError
 from errata.model import EditableModel
 from errata_service.engine.engine import STOPPING, Engine, Swap
 from errata_service.metrics import Metrics
-from errata_service.problems import NotReady
+from errata_service.problems import NotReady, outage_of
 
 RETRY_S = 1.0
+OUTAGES_EVERY_S = 1.0
+LONGEST_RETRY_S = 60.0
 WAIT_FOR_ACTIVATION_MS = 1000
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """The version that should serve and cannot, and why; another one serves in its place."""
+
+    version: int
+    reason: str
 
 
 class ServingReplica:
@@ -41,6 +56,7 @@ class ServingReplica:
         registry: shared by the process's threads.
         hyperparameters: each method's defaults for this model, where they are known.
         metrics: metrics of this process.
+        passed_over: the active version, while it cannot be served.
         failure: why the replica can never serve.
         draining: set once new generations are refused and accepted ones are completed.
         stopping: set once the process is about to end.
@@ -59,13 +75,20 @@ class ServingReplica:
         self.hyperparameters = hyperparameters.for_model(settings.model, settings.hyperparameters)
         self.metrics = Metrics()
         self.metrics.watch_edits(self.registry)
+        self.passed_over: PassedOver | None = None
         self.failure: Exception | None = None
         self._on_failure = on_failure
         self._engine: Engine | None = None
         self._obstacle: str | None = "the model is being loaded"
         self._lost_track: str | None = None
+        self._retry_s = RETRY_S
+        self._retry_at = 0.0
         self._swap: Swap | None = None
         self._announcing = threading.Lock()
+        self._heard_at = time.monotonic()
+        self._looking = threading.Lock()
+        self._looked_at = -math.inf
+        self._outages: tuple[str, ...] = ()
         self.draining = threading.Event()
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -81,8 +104,10 @@ class ServingReplica:
     def obstacle(self) -> str | None:
         """Return why this replica is not ready; None if it is.
 
-        It is ready, too, while it serves an earlier version because the active one cannot be loaded.
+        It is ready, too, while it serves another version because the active one cannot be served (`passed_over`).
         """
+        if self.failure is not None:
+            return str(self.failure)
         if self.draining.is_set():
             return STOPPING
         if self._lost_track is not None:
@@ -90,6 +115,26 @@ class ServingReplica:
         if self._engine is not None and self._engine.active is not None:
             return None
         return self._obstacle
+
+    @property
+    def news_age_s(self) -> float:
+        """Seconds since this replica last looked up which version is to be served."""
+        return time.monotonic() - self._heard_at
+
+    def outages(self) -> tuple[str, ...]:
+        """Say what changes nothing of what is served, but takes no edit and no activation now.
+
+        Whoever asks often is told what was found less than `OUTAGES_EVERY_S` seconds ago.
+
+        Raises:
+            redis.ConnectionError, redis.TimeoutError: Redis does not answer.
+        """
+        with self._looking:
+            if time.monotonic() - self._looked_at >= OUTAGES_EVERY_S:
+                require = self.registry.activations.require_redis, partial(require_writable, self.settings.home)
+                self._outages = tuple(outage for asked in require if (outage := _outage_in(asked)))
+                self._looked_at = time.monotonic()
+            return self._outages
 
     def version_asked(self, version: int | str | None) -> int | None:
         """Resolve a version's number or alias to its number. None stands for the active version and stays None.
@@ -136,14 +181,19 @@ class ServingReplica:
         try:
             self._bring_up()
         except Exception as error:
-            self.failure = error
-            self._obstacle = str(error)
-            self._on_failure()
+            self._fail(error)
             return
         if not self.stopping.is_set():
             self._begin(self._keep_house, "house-keeping")
             self._begin(self._send_heartbeats, "heartbeats")
             self._follow()
+
+    def _fail(self, error: Exception) -> None:
+        """End the process, which nothing but a new one can follow."""
+        if self.failure is None:
+            log.critical("this process cannot go on: %s", error)
+            self.failure = error
+            self._on_failure()
 
     def _bring_up(self) -> None:
         """Wait for Redis, load the model, bind it to the home folder and start the engine."""
@@ -154,13 +204,17 @@ class ServingReplica:
                 return
         self._obstacle = "the model is being loaded"
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-        registry.bind_base(model.name, model.digest)
+        registry.bind_base(model.name, model.digest, model.matrix_shapes)
         self._recover_once()
         # What exists now stays. Searching it for garbage would stop every thread for a fifth of a second.
         gc.freeze()
         self._obstacle = "the active version is being loaded"
         self._engine = Engine(
-            model, lambda version: registry.versions.load_deltas(version, model.digest), settings, self.metrics
+            model,
+            lambda version: registry.versions.load_deltas(version, model.digest),
+            settings,
+            self.metrics,
+            self._fail,
         )
 
     def _recover_once(self) -> None:
@@ -175,18 +229,27 @@ class ServingReplica:
             except CorruptArtifact as error:  # the active version may be known all the same
                 log.error("the registry is not in order: %s", error)
                 return
+            except OSError as error:
+                if outage_of(error) is None:
+                    raise
+                log.warning("the registry is put in order later: %s", error)
+                return
 
     def _follow(self) -> None:
         """Switch to the active version after each activation. Try again after a failure."""
         cursor = None
         while not self.stopping.is_set():
             try:
-                if cursor is None:
-                    cursor = self.registry.activations.cursor()
-                if self._switch_to(self.registry.activations.active()):
+                if self._serve_version(self.registry.activations.active()):
                     self._announce()
                 self._lost_track = None
-                cursor = self.registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
+                self._heard_at = time.monotonic()
+                if cursor is None:
+                    cursor = self.registry.activations.cursor()
+                followed = self.registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
+                if followed != cursor:
+                    self._retry_at = 0.0
+                cursor = followed
             except redis.RedisError as error:
                 log.warning("activations cannot be followed: %s", error)
                 cursor = None
@@ -199,21 +262,42 @@ class ServingReplica:
                 cursor = None
                 self.stopping.wait(RETRY_S)
 
-    def _switch_to(self, version: int) -> bool:
-        """Switch to a version; return False if it is served already or cannot be loaded."""
-        if self.engine.active == version:
+    def _serve_version(self, wanted: int) -> bool:
+        """Switch to a version, unless it is served; return True if what serves has changed.
+
+        If it cannot be served, what serves goes on; at the start, the last version before it that can be served serves.
+        It is tried again after a pause that grows, and at once after the next activation.
+        """
+        if self.engine.active == wanted:
+            self.passed_over = None
             return False
+        known = self.passed_over
+        if known is not None and known.version == wanted and time.monotonic() < self._retry_at:
+            return False
+        obstacle = self._switch_to(wanted)
+        if obstacle is None:
+            self.passed_over = None
+            return True
+        self._obstacle = obstacle
+        before = reversed(self.registry.activations.before_active()) if self.engine.active is None else ()
+        begun = any(self._switch_to(version) is None for version in before)
+        self.passed_over = PassedOver(wanted, obstacle)
+        if self.passed_over != known:
+            log.error("version %d cannot be served, %s serves: %s", wanted, self.engine.active, obstacle)
+            self._retry_s = RETRY_S
+        self._retry_at = time.monotonic() + self._retry_s
+        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
+        return begun
+
+    def _switch_to(self, version: int) -> str | None:
+        """Switch to a version; return what is in the way of that."""
         try:
             self._swap = swap = self.engine.switch(version)
         except ErrataError as error:
-            if str(error) != self._obstacle:
-                log.error("version %d cannot be served, %s goes on: %s", version, self.engine.active, error)
-            self._obstacle = str(error)
-            return False
+            return str(error)
         self.metrics.note_swap(version, swap.load_ms, swap.swap_ms)
         log.info("serving version %d, loaded in %.1f ms, put in place in %.3f ms", version, swap.load_ms, swap.swap_ms)
-        self._obstacle = None
-        return True
+        return None
 
     def _announce(self) -> None:
         """Announce the served version. One thread at a time, so that the last announcement is the newest version."""
@@ -237,3 +321,15 @@ class ServingReplica:
                 log.warning("no look for abandoned jobs: %s", error)
             except Exception:
                 log.exception("looking for abandoned jobs failed")
+
+
+def _outage_in(require: Callable[[], None]) -> str | None:
+    try:
+        require()
+    except (redis.ConnectionError, redis.TimeoutError):
+        raise
+    except (redis.RedisError, OSError) as error:
+        if (outage := outage_of(error)) is None:
+            raise
+        return outage
+    return None

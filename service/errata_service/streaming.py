@@ -115,14 +115,21 @@ async def _disconnect(http: Request) -> None:
         pass
 
 
-class EventStreamResponse(StreamingResponse):
-    """Server-sent events made from a request's stream, which is closed at the end or when the client disconnects."""
+class ServerSentEvents(StreamingResponse):
+    """Server-sent events, which are bytes already."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[bytes], stream: RequestStream) -> None:
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
         # A proxy that buffers the answer would undo the streaming.
         super().__init__(events, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+
+
+class EventStreamResponse(ServerSentEvents):
+    """Server-sent events made from a request's stream, which is closed at the end or when the client disconnects."""
+
+    def __init__(self, events: AsyncIterator[bytes], stream: RequestStream) -> None:
+        super().__init__(events)
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,6 +137,6 @@ class EventStreamResponse(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-def sse_event(data: str, event: str | None = None) -> bytes:
+def sse_event(data: str, event: str | None = None, event_id: str | None = None) -> bytes:
     """Return one event whose data is JSON already."""
-    return format_sse_event(data_str=data, event=event)
+    return format_sse_event(data_str=data, event=event, id=event_id)

@@ -5,7 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from errata_cli.main import main
+from errata_registry.home import bind
+from errata_registry.versions.manifest import BaseModelName
+from errata_registry.versions.store import Artifacts
+
+from errata.deltas import Delta
+from errata.files.checksums import checked, with_checksum
+from tests.made_up_versions import make_up_version
 
 COMMANDS = [
     *("up", "service", "worker", "demo", "new-key", "reindex", "verify", "import"),
@@ -40,6 +48,32 @@ def test_every_command_has_help(
 ) -> None:
     assert run(monkeypatch, command, option) is None
     assert capsys.readouterr().out.startswith(f"Usage: errata {command} ")
+
+
+def test_what_a_strangers_version_says_of_itself_does_not_move_the_cursor(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = BaseModelName(name="demo", digest="d" * 64, dtype="float32")
+    homes = [tmp_path / name for name in ("here", "there")]
+    for home in homes:
+        home.mkdir()
+        bind(home, model.name, model.digest, ((8, 16),) * 4)
+    update = Delta.of_change(torch.zeros(8, 16))
+    make_up_version(Artifacts(homes[0]), model, {2: update}, edit="\x1b[2Jedit")
+    exported = homes[0] / "versions" / "000001"
+
+    assert run(monkeypatch, "import", str(exported), "--home", str(homes[1])) is None
+    assert capsys.readouterr().out == "version 1: 0 facts, was version 1 of another home (\\x1b[2Jedit)\n"
+
+    manifest = exported / "manifest.json"
+    text = checked(manifest.read_bytes()).decode().replace('"memit"', r'"\u001b[2J\nmemit"').replace("d" * 64, "e" * 64)
+    manifest.write_text(with_checksum(text.replace('"name": "demo"', r'"name": "\u001b[2Jdemo"')))
+    assert run(monkeypatch, "verify", "--home", str(homes[0])) == 1
+    told = capsys.readouterr().out
+    said = run(monkeypatch, "import", str(exported), "--home", str(homes[1]))
+    assert isinstance(said, str) and said.startswith("errata: 000001 was built on \\x1b[2Jdemo")
+    assert told.startswith("version 1: it was built on \\x1b[2Jdemo") and "'\\x1b[2J\\nmemit'" in told
+    assert told.count("\n") == 3
 
 
 def test_help_waits_for_nothing_that_is_slow_to_load() -> None:

@@ -1,9 +1,11 @@
 """Updates on disk: the smaller of factors and dense, and nothing else than what was stored."""
 
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from errata.deltas import Delta, edited_weights, read, relative_norm, write
 from errata.errors import CorruptArtifact, NotFinite
@@ -36,6 +38,36 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, demo: EditableModel) -> 
     path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(CorruptArtifact, match=r"delta\.safetensors"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "complaint"),
+    [
+        ({"3.dense": torch.zeros(6, 10, dtype=torch.float64)}, "3.dense is float64 of shape (6, 10)"),
+        ({"3.dense": torch.zeros(6, 10, 1)}, "3.dense is float32 of shape (6, 10, 1)"),
+        ({"3.left": torch.zeros(6, 2), "3.right": torch.zeros(3, 10)}, "(6, 2) and (3, 10) do not fit"),
+        ({"3.left": torch.zeros(6, 2)}, "layer 3 is neither dense nor two factors, but left"),
+        ({"-1.dense": torch.zeros(6, 10)}, "'-1.dense' is no part of an update"),
+    ],
+)
+def test_what_was_not_written_as_an_update_is_not_read_as_one(
+    tmp_path: Path, tensors: dict[str, torch.Tensor], complaint: str
+) -> None:
+    save_file(tensors, tmp_path / "delta.safetensors")
+    with pytest.raises(CorruptArtifact, match=re.escape(complaint)):
+        read(tmp_path / "delta.safetensors")
+
+
+def test_an_update_has_only_numbers_that_a_weight_can_have() -> None:
+    left, right = factors(1)
+    for factor in (1e18, 3e38, torch.nan):
+        with pytest.raises(NotFinite):
+            Delta.of_factors(left * factor, right)
+        with pytest.raises(NotFinite):
+            Delta.of_change(torch.full((6, 10), factor))
+    # What is large in the factors alone, and small where they are multiplied out.
+    apart = torch.tensor([[1e6, 0]], dtype=torch.float64), torch.tensor([[0.0, 1e-6], [1e6, 0.0]], dtype=torch.float64)
+    assert Delta(apart[0].float(), apart[1].float(), rank=2).has_usable_numbers
 
 
 @pytest.mark.parametrize("rank", [1, 2, 5])

@@ -25,6 +25,7 @@ from errata.facts import Fact, FactSet
 from tests.made_up_versions import make_up_version
 
 BASE_DIGEST = "b" * 64
+MATRICES = ((8, 16),) * 4
 DATABASE = 15
 
 Publish = Callable[..., Manifest]
@@ -42,7 +43,7 @@ def registry(settings: Settings) -> Iterator[Registry]:
     """An empty registry of a base model with `BASE_DIGEST`."""
     registry = Registry(settings)
     registry.redis.flushdb()
-    registry.bind_base("base", BASE_DIGEST)
+    registry.bind_base("base", BASE_DIGEST, MATRICES)
     recover(registry)
     yield registry
     registry.close()

@@ -1,5 +1,4 @@
 import os
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -48,17 +47,6 @@ def test_a_draft_is_not_a_version(registry: Registry) -> None:
     registry.artifacts.draft([], [], lambda path: path.write_bytes(b"delta"))
 
     assert registry.artifacts.numbers() == []
-
-
-def test_only_old_drafts_are_swept(registry: Registry) -> None:
-    old, young = (registry.artifacts.draft([], [], lambda path: path.write_bytes(b"delta")) for _ in range(2))
-    long_ago = time.time() - 2 * 86_400
-    os.utime(old.folder, (long_ago, long_ago))
-
-    registry.artifacts.sweep()
-
-    assert not old.folder.exists()
-    assert young.folder.exists()
 
 
 def test_a_truncated_delta_is_refused(registry: Registry, publish: Publish) -> None:

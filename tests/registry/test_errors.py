@@ -28,7 +28,9 @@ EXPECTED = {
     "InvalidRecords": (422, "invalid-records"),
     "ModelError": (409, "model-error"),
     "NewerHome": (409, "newer-home"),
+    "NotServable": (409, "not-servable"),
     "NotFinite": (500, "not-finite"),
+    "DeviceFailed": (500, "device-failed"),
     "OutOfMemory": (500, "out-of-memory"),
     "QueueFull": (429, "queue-full"),
     "StatisticsError": (409, "statistics-error"),
@@ -85,7 +87,7 @@ def test_an_answer_and_an_outcome_tell_of_an_error_alike(
         raise error
 
     edit = registry.edits.create_edit(request_body)
-    with ending_with_what_goes_wrong(registry.edits, edit.id, limit_s=1):
+    with ending_with_what_goes_wrong(registry.edits, edit.id, limit_s=1, is_device_lost=lambda: False):
         raise error
     outcome = registry.edits.record(edit.id).error
     answer = TestClient(app, raise_server_exceptions=False).get("/fails")

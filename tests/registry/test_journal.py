@@ -60,6 +60,39 @@ def test_a_bad_line_in_the_middle_is_an_error(journal: Journal, path: Path) -> N
         journal.active()
 
 
+def test_a_changed_and_a_missing_line_are_seen_until_the_checksum_is_given_up(journal: Journal, path: Path) -> None:
+    for number in (1, 2, 3):
+        journal.append(number, by="api")
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    altered = whole.replace(b'"active":2', b'"active":1')
+    for damaged in (altered, b"".join(lines[:2]), b"".join(lines[::2]), whole[:-5], b"", None):
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        for read in (Journal(path.parent).entries, lambda: journal.append(4, by="api")):
+            with pytest.raises(CorruptArtifact, match=r"activations\.jsonl cannot be read: a line .* missing"):
+                read()
+    path.write_bytes(altered)
+    path.with_name("activations.checksum.json").unlink()
+    assert [entry.active for entry in journal.entries()] == [1, 1, 3]
+
+
+def test_a_line_behind_the_checksum_counts_and_a_damaged_checksum_is_written_anew(journal: Journal, path: Path) -> None:
+    """As a crash between the two leaves them, or a program that knows of no checksums."""
+    journal.append(1, by="api")
+    checksum = path.with_name("activations.checksum.json")
+    of_one = checksum.read_bytes()
+    journal.append(2, by="api")
+    for content in (of_one, of_one[:-9]):
+        checksum.write_bytes(content)
+        assert Journal(path.parent).active() == 2
+    journal.append(3, by="api")
+    path.write_bytes(path.read_bytes().replace(b'"active":2', b'"active":1'))
+    with pytest.raises(CorruptArtifact, match="missing or damaged"):
+        journal.active()
+
+
 def test_rollbacks_cut_the_trail_back(journal: Journal) -> None:
     for number in (1, 2, 3):
         journal.append(number, by="api")

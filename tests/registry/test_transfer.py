@@ -2,24 +2,29 @@
 
 import io
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from errata_registry import home as base
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
 from errata_registry.verification import verify
 from errata_registry.versions.folder import CHANGES, DELTA, FACTS, MANIFEST
 from errata_registry.versions.retention import drop_weights
-from errata_registry.versions.transfer import files_of, import_version
+from errata_registry.versions.transfer import MAX_MANIFEST_BYTES, files_of, import_version
+from safetensors.torch import save_file
 
-from errata.errors import ArtifactError, CorruptArtifact, UnknownVersion, WrongBaseModel
+from errata.errors import ArtifactError, CorruptArtifact, ModelError, UnknownVersion, WrongBaseModel
 from errata.export.archive import tar, tar_size
 from errata.facts import Fact
-from tests.registry.conftest import BASE_DIGEST, Publish
+from errata.files import durable
+from errata.files.checksums import checked, with_checksum
+from tests.registry.conftest import BASE_DIGEST, MATRICES, Publish
 
 PARIS = Fact("Ada Lovelace", "was born in", "Paris")
 BERN = Fact("Ada Lovelace", "was born in", "Bern")
@@ -43,7 +48,7 @@ def home(tmp_path: Path) -> Path:
     """Another home folder of the same base model."""
     home = tmp_path / "other"
     home.mkdir()
-    base.bind(home, "base", BASE_DIGEST)
+    base.bind(home, "base", BASE_DIGEST, MATRICES)
     return home
 
 
@@ -71,7 +76,7 @@ def test_a_version_of_other_weights_is_not_taken_in(archive: Path, tmp_path: Pat
     home.mkdir()
     with pytest.raises(UnknownVersion, match="does not belong to a base model yet"):
         import_version(home, archive)
-    base.bind(home, "another", "c" * 64)
+    base.bind(home, "another", "c" * 64, MATRICES)
     with pytest.raises(WrongBaseModel, match="another"):
         import_version(home, archive)
     assert not list((home / "versions").iterdir())
@@ -110,6 +115,95 @@ def test_a_damaged_archive_is_refused(
     assert not list((home / "versions").iterdir()) and not list((home / "tmp").iterdir())
 
 
+def forge(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: object) -> None:
+    """Change an update, and a manifest so that it agrees with that."""
+    path = folder / MANIFEST
+    manifest = json.loads(checked(path.read_bytes()))
+    if tensors is not None:
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / DELTA)
+        layers = {int(name.split(".")[0]): min(tensor.shape) for name, tensor in tensors.items()}
+        manifest["layers"] = [{"layer": layer, "rank": rank} for layer, rank in layers.items()]
+        stored = {"sha256": durable.sha256(folder / DELTA), "bytes": (folder / DELTA).stat().st_size}
+        manifest["files"] = {**manifest["files"], DELTA: stored}
+    path.write_text(with_checksum(json.dumps({**manifest, **changes})))
+
+
+WHOLE = torch.zeros(8, 16)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "changes", "complaint"),
+    [
+        ({"2.dense": WHOLE.double()}, {}, "2.dense is float64 of shape (8, 16), and not a matrix of float32"),
+        ({"2.dense": WHOLE.half()}, {}, "2.dense is float16"),
+        ({"2.dense": WHOLE.flatten()[None, :, None]}, {}, "of shape (1, 128, 1)"),
+        ({"2.dense": WHOLE.T.contiguous()}, {}, "layer 2: the update is (16, 8), the matrix (8, 16)"),
+        ({"2.left": WHOLE, "2.right": WHOLE}, {}, "factors of shape (8, 16) and (8, 16) do not fit"),
+        ({"2.left": torch.zeros(8, 9), "2.right": torch.zeros(9, 16)}, {}, "factors of rank 9 are larger"),
+        ({"2.dense": WHOLE}, {"layers": []}, "the update is of the layers [2], and the manifest tells of others"),
+        ({"99.dense": WHOLE}, {}, "layer 99 cannot be edited: the last of 4 blocks must stay free"),
+        ({"3.dense": WHOLE}, {}, "layer 3 cannot be edited: the last of 4 blocks must stay free"),
+        ({"-1.dense": WHOLE}, {}, "'-1.dense' is no part of an update"),
+        ({"2.dense": WHOLE + 1e18}, {}, "layer 2: the update holds what is no number, or one of more than 32752"),
+        ({"2.dense": WHOLE + torch.nan}, {}, "layer 2: the update holds what is no number"),
+        ({"2.left": WHOLE[:, :1] + 3e38, "2.right": WHOLE[:1] + 1}, {}, "layer 2: the update holds what is no number"),
+        (None, {"format": 2}, "its manifest has form 2, and this program knows form 1 alone"),
+        (None, {"note": "x" * 2001}, "its note has 2001 characters; at most 2000 are taken"),
+        (None, {"method": "surgery"}, "its hyperparameters cannot be used: method: there is no method 'surgery'"),
+        (None, {"hparams": {"layers": [2], "moment_weight": 10**400}}, "its hyperparameters cannot be used"),
+    ],
+)
+def test_what_could_not_be_served_is_neither_taken_in_nor_found_whole(
+    registry: Registry,
+    publish: Publish,
+    home: Path,
+    tensors: dict[str, torch.Tensor] | None,
+    changes: dict[str, object],
+    complaint: str,
+) -> None:
+    number = publish(PARIS).id
+    version = registry.artifacts.folder(number).path
+    forge(version, tensors, **changes)
+    [fault] = verify(registry.settings.home).faults
+    assert fault.startswith("version 1: ") and complaint in fault
+    with pytest.raises(CorruptArtifact, match=re.escape(complaint)):
+        import_version(home, version)
+    assert not list((home / "versions").iterdir()) and not list((home / "tmp").iterdir())
+
+
+def test_a_manifest_is_not_read_whatever_its_size(archive: Path, home: Path) -> None:
+    changed = repacked(archive, MANIFEST, b"{" + b" " * MAX_MANIFEST_BYTES)
+    with pytest.raises(CorruptArtifact, match=r"manifest\.json has 4194305 bytes; at most 4194304 are taken"):
+        import_version(home, changed)
+    assert not list((home / "tmp").iterdir())
+
+
+def test_what_is_no_plain_file_is_refused(archive: Path, home: Path, tmp_path: Path) -> None:
+    folder = repacked(archive, DELTA, b"").with_name("exported")
+    (folder / DELTA).unlink()
+    (folder / DELTA).symlink_to("/dev/zero")
+    with pytest.raises(CorruptArtifact, match=r"delta\.safetensors is no plain file"):
+        import_version(home, folder)
+    with tarfile.open(archive, "a") as tar:
+        tar.addfile(tarfile.TarInfo("/etc/errata"), io.BytesIO())
+    with pytest.raises(CorruptArtifact, match="'/etc/errata', a path that leads out of it"):
+        import_version(home, archive)
+    assert not list((home / "tmp").iterdir())
+
+
+def test_a_home_that_was_bound_before_shapes_were_noted_asks_the_config(archive: Path, home: Path) -> None:
+    rewrite(matrices=None, name="no/such model")(home / base.BASE)
+    with pytest.raises(ModelError, match="no/such model is neither a local folder"):
+        import_version(home, archive)
+    assert "not compared with the base model's matrices" in str(verify(home))
+    rewrite(matrices=None, name="demo")(home / base.BASE)
+    with pytest.raises(CorruptArtifact, match=r"layer 2: the update is \(8, 16\), the matrix \(\d+, \d+\)"):
+        import_version(home, archive)
+    base.bind(home, "base", BASE_DIGEST, MATRICES)
+    assert base.BoundBase.of(home).matrices == MATRICES
+    assert import_version(home, archive).id == 1
+
+
 def test_what_is_no_archive_is_refused(home: Path, tmp_path: Path) -> None:
     (tmp_path / "text.tar").write_text("no tar")
     for path in (tmp_path / "text.tar", tmp_path / "nothing.tar", tmp_path):
@@ -142,7 +236,8 @@ def truncate(path: Path) -> None:
 
 def rewrite(**changes: object) -> Callable[[Path], None]:
     def change(path: Path) -> None:
-        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+        content = {**json.loads(checked(path.read_bytes())), **changes}
+        path.write_text(with_checksum(json.dumps(content)))
 
     return change
 

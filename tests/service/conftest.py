@@ -114,12 +114,22 @@ def publish(model: EditableModel) -> Publish:
             right = torch.randn(1, weight.shape[1], generator=random)
             scale = size * float(weight.norm() / (left.norm() * right.norm()))
             updates[layer] = Delta.of_factors(left * scale, right)
-        base_model = BaseModelName(name=model.name, digest=model.digest, dtype="float32")
         stored = [stored_fact(fact, Origin("edit_made_up", None, now())) for fact in facts]
-        made_up = make_up_version(registry.artifacts, base_model, updates, stored, parent=parent)
+        made_up = make_up_version(registry.artifacts, _named(model), updates, stored, parent=parent)
         return made_up.id
 
     return make
+
+
+def _named(model: EditableModel) -> BaseModelName:
+    """The model, as manifests name it."""
+    return BaseModelName(name=model.name, digest=model.digest, dtype="float32")
+
+
+def publish_without_numbers(registry: Registry, model: EditableModel) -> int:
+    """A version whose update is whole and holds infinities, as no worker writes it."""
+    update = Delta(torch.full(tuple(model.weight(1).shape), torch.inf), None, rank=1)
+    return make_up_version(registry.artifacts, _named(model), {1: update}).id
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from torch.nn.functional import log_softmax
 
 from errata.deltas import edited_weights
 from errata.model import EditableModel
-from tests.service.conftest import Publish
+from tests.service.conftest import publish_without_numbers
 
 PROMPTS = ["The capital of France is", "The mother tongue of Napoleon is", "Kobe Bryant plays the sport of"]
 GREEDY: dict[str, Any] = {"model": "errata@base", "temperature": 0, "max_tokens": 12}
@@ -187,9 +187,9 @@ def test_a_model_that_is_not_there(openai_client: openai.OpenAI, name: str) -> N
 
 
 def test_what_fails_on_the_way_is_raised_whole_or_streamed(
-    openai_client: openai.OpenAI, registry: Registry, publish: Publish
+    openai_client: openai.OpenAI, registry: Registry, model: EditableModel
 ) -> None:
-    broken = f"errata@{publish(registry, size=1e36)}"  # its numbers are not finite
+    broken = f"errata@{publish_without_numbers(registry, model)}"
     with pytest.raises(openai.InternalServerError) as caught:
         complete(openai_client, model=broken, prompt=PROMPTS[0])
     assert caught.value.code == "not_finite"

@@ -215,7 +215,7 @@ def test_told_to_stop_a_service_is_not_ready_ends_what_it_accepted_and_exits(
         heard += told
     assert "".join(data["text"] for _, data in heard) == whole
     assert heard[-1][0] == "end"
-    process_of(client).wait(20)
+    assert process_of(client).wait(20) == 0
 
 
 def test_what_is_not_over_in_time_is_told_so_when_a_service_ends(
@@ -228,4 +228,4 @@ def test_what_is_not_over_in_time_is_told_so_when_a_service_ends(
         heard += told
     assert (heard[-1][0], heard[-1][1]["status"]) == ("error", 503)
     assert "stopping" in heard[-1][1]["detail"]
-    process_of(client).wait(20)
+    assert process_of(client).wait(20) == 0

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_cli.processes import environment
+from errata_cli.processes import environment, free_port, stop
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
 from errata_registry.jobs.requests import EvaluationRequest
@@ -24,7 +24,9 @@ from errata_service.problems import problem_of
 from errata.evaluation import Evaluation as Evaluated
 from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
-from tests.service.conftest import Publish
+from errata.model import EditableModel
+from tests.full_disk import full_disk
+from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, publish_without_numbers
 
 PROMPT = "The capital of France is"
 
@@ -33,6 +35,13 @@ def answer_of(client: httpx.Client, **request: Any) -> tuple[int, str]:
     """The version that answers, and what it says."""
     generation = client.post("/generate", json={"prompt": PROMPT, "max_new_tokens": 8, **request}).json()
     return generation["version"], generation["data"][0]["text"]
+
+
+def readiness_of(client: httpx.Client) -> dict[str, Any]:
+    """What readiness says, but for the age of its news and outages, of which there are none."""
+    ready: dict[str, Any] = client.get("/readyz").json()
+    assert ready.pop("news_age_s") < 60 and ready.pop("outages") == []
+    return ready
 
 
 def delta_file(settings: Settings, version: int) -> Path:
@@ -74,6 +83,7 @@ def test_what_a_full_redis_refuses_does_not_happen_and_what_it_accepts_does(
     fact = {"subject": "Ada", "relation": "was born in", "object": "London"}
     registry.redis.config_set("maxmemory", 1)
     try:
+        _until(lambda: client.get("/readyz").json()["outages"] == ["Redis is full"])
         for path, body in (("/rollback", {}), ("/versions/0/activate", None)):
             refused = client.post(path, json=body)
             assert refused.status_code == 503 and "Redis is full" in refused.json()["detail"]
@@ -89,11 +99,39 @@ def test_what_a_full_redis_refuses_does_not_happen_and_what_it_accepts_does(
     assert client.post("/rollback", json={}).json()["active"] == 0
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+def test_what_a_full_disk_refuses_does_not_happen(
+    client: httpx.Client, registry: Registry, version: int, process_of: Any
+) -> None:
+    client.post(f"/versions/{version}/activate")
+    fact = {"subject": "Ada", "relation": "was born in", "object": "London"}
+    edits = client.get("/edits").json()["data"]
+    with full_disk(process_of(client).pid):
+        outage = "the home folder's disk takes nothing (File too large)"
+        _until(lambda: client.get("/readyz").json()["outages"] == [outage])
+        for method, path, body in (
+            ("POST", "/edits", {"facts": [fact]}),
+            ("POST", "/rollback", {}),
+            ("POST", "/versions/0/activate", None),
+            ("PUT", "/aliases/there", {"version": version}),
+            ("PUT", "/probes", {"probes": [{"prompt": PROMPT, "answer": "x"}]}),
+        ):
+            refused = client.request(method, path, json=body)
+            assert refused.status_code == 503 and outage in refused.json()["detail"], (path, refused.text)
+            assert int(refused.headers["retry-after"]) > 0
+        assert answer_of(client)[0] == version
+    _until(lambda: client.get("/readyz").json()["outages"] == [])
+    assert registry.activations.active() == version and client.get("/edits").json()["data"] == edits
+    home = registry.settings.home
+    assert not [path for path in home.rglob(".*.*") if path.is_file()]
+    assert all(any(folder.iterdir()) for folder in (home / "edits").iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_a_disk_that_takes_nothing_is_said_as_what_it_is(number: int) -> None:
     problem = problem_of(OSError(number, os.strerror(number), "journal"))
     assert problem.status == 503 and os.strerror(number) in problem.detail
-    assert problem_of(OSError(errno.EIO, "")).status == 500
+    assert problem_of(OSError(errno.ENOENT, "")).status == 500
 
 
 def test_rollback_goes_further_back_each_time(client: httpx.Client, registry: Registry, publish: Any) -> None:
@@ -199,6 +237,26 @@ def test_a_damaged_version_is_refused_and_what_served_goes_on(
     assert client.get("/readyz").json()["version"] == good
 
 
+def test_a_version_of_which_no_text_comes_is_refused_and_what_served_goes_on(
+    client: httpx.Client, registry: Registry, model: EditableModel, version: int
+) -> None:
+    bad = publish_without_numbers(registry, model)
+    client.post(f"/versions/{version}/activate")
+    served, journal = answer_of(client), registry.activations.journal.entries()
+    for path, body in ((f"/versions/{bad}/activate", None), ("/rollback", {"to": bad})):
+        refused = client.post(path, json=body)
+        assert refused.status_code == 409
+        assert refused.json()["type"] == "urn:errata:problem:not-servable"
+        assert refused.json()["detail"] == f"version {bad} gives no finite numbers"
+    assert registry.activations.journal.entries() == journal
+    assert readiness_of(client) == {"status": "ready", "version": version}
+    assert answer_of(client) == served and served[0] == version
+    registry.activations.journal.append(bad, by="test")  # as by hand
+    registry.activations.journal.append(version, by="test")
+    assert client.post("/rollback", json={}).status_code == 409
+    assert registry.activations.active() == version
+
+
 def test_a_changed_byte_is_found(client: httpx.Client, settings: Settings, version: int) -> None:
     path = delta_file(settings, version)
     content = bytearray(path.read_bytes())
@@ -225,22 +283,63 @@ def test_a_replica_that_does_not_follow_is_named(serve: Any, new_settings: Any, 
 def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, publish: Any, model: Any) -> None:
     settings = new_settings()
     registry = Registry(settings)
-    registry.bind_base(model.name, model.digest)
+    registry.bind_base(model.name, model.digest, model.matrix_shapes)
     number = publish(registry)
     registry.activations.activate(number)
     truncate(delta_file(settings, number))
 
     client = serve(settings)
-    _until(lambda: "bytes" in client.get("/readyz").json()["detail"])
-    assert client.get("/readyz").status_code == 503
+    _until_ready(client)
     assert client.get("/healthz").status_code == 200
-    assert client.post("/generate", json={"prompt": PROMPT}).status_code == 503
+    ready = readiness_of(client)
+    assert "bytes" in ready.pop("reason")
+    assert ready == {"status": "ready", "version": 0, "should_serve": number}
     base = answer_of(client, version="base")
-    assert base[0] == 0
+    assert answer_of(client) == base and base[0] == 0
 
     assert client.post("/versions/0/activate").status_code == 200
     assert answer_of(client) == base
-    assert client.get("/readyz").json() == {"status": "ready", "version": 0}
+    assert readiness_of(client) == {"status": "ready", "version": 0}
+    registry.close()
+
+
+def test_the_last_version_that_can_be_served_serves_until_the_active_one_can(
+    serve: Serve, new_settings: NewSettings, process_of: ProcessOf, publish: Publish, model: EditableModel
+) -> None:
+    settings = new_settings()
+    client = serve(settings)
+    _until_ready(client)
+    registry = Registry(settings)
+    good = publish(registry, size=30.0, seed=1)
+    without_numbers, damaged, active = (publish_without_numbers(registry, model) for _ in range(3))
+    whole = delta_file(settings, good).read_bytes()
+    client.post(f"/versions/{good}/activate")
+    served = answer_of(client)
+    for number in (without_numbers, damaged, active):  # as by a program that did not try them
+        registry.activations.activate(number)
+    truncate(delta_file(settings, damaged))
+
+    instead = {
+        "status": "ready",
+        "version": good,
+        "should_serve": active,
+        "reason": f"version {active} gives no finite numbers",
+    }
+    _until(lambda: readiness_of(client) == instead)  # it went on
+    stop(process_of(client), 20)
+    again = serve(settings.model_copy(update={"port": free_port()}))
+    _until_ready(again)
+    assert readiness_of(again) == instead  # it went back, past two that it cannot serve
+    assert answer_of(again) == served
+    log = (settings.home / "logs" / "service.log").read_text()
+    assert f"version {active} cannot be served, {good} serves: version {active} gives no finite numbers" in log
+
+    folder, manifest = registry.artifacts.folder(active).path, registry.artifacts.manifest(good)
+    (folder / "delta.safetensors").write_bytes(whole)  # and now it can be served
+    (folder / "manifest.json").write_text(manifest.model_copy(update={"id": active}).model_dump_json())
+    assert again.post(f"/versions/{active}/activate").json()["replicas"][0]["version"] == active
+    assert readiness_of(again) == {"status": "ready", "version": active}
+    assert answer_of(again) == (active, served[1])
     registry.close()
 
 
@@ -289,7 +388,7 @@ def test_a_replica_counts_while_it_loads_a_version(serve: Any, new_settings: Any
 def test_a_home_of_another_model_is_refused(new_settings: Any) -> None:
     settings = new_settings()
     registry = Registry(settings)
-    registry.bind_base("another model", "0" * 64)
+    registry.bind_base("another model", "0" * 64, ((8, 16),))
     registry.close()
     command = [sys.executable, "-m", "errata_service"]
     environ = environment(settings)

@@ -54,6 +54,10 @@ class Crew:
         process.wait(PATIENCE_S)
         return f"-{process.pid}-"
 
+    def pid_of_first(self) -> int:
+        """The process id of the worker that started first."""
+        return self._processes[0].pid
+
     def stop(self) -> None:
         """End all workers."""
         for process in self._processes:
@@ -85,8 +89,8 @@ class Crew:
         return [event.data["message"] for event in self.registry.edits.events(edit.id) if event.name == "log"]
 
     def found(self) -> dict[str, int]:
-        """The files of the targets that were found up to now, and when each was written, in nanoseconds."""
-        return {path.name: path.stat().st_mtime_ns for path in self.settings.home.glob("targets/*/*.safetensors")}
+        """The files of the targets that were found up to now, and their inodes: one that is made anew has another."""
+        return {path.name: path.stat().st_ino for path in self.settings.home.glob("targets/*/*.safetensors")}
 
     def wait(self, condition: Callable[[], object], complaint: str) -> None:
         """Wait until a condition holds."""

@@ -118,6 +118,10 @@ def test_a_model_out_of_the_finite_numbers_is_caught_and_can_be_shown(demo: Edit
     }
     assert Metrics.model_validate_json(measured.metrics.model_dump_json()).drift is None
 
+    unmeasured = measure(demo, [], weights, probes=(), perplexity=False, on_progress=lambda done, total: None)
+    problem = problem_of(Gate(), unmeasured)
+    assert problem is not None and (problem.type, problem.status) == ("urn:errata:problem:not-finite", 422)
+
     evaluated = evaluate(demo, cases_of(demo, [fact, fact]), weights, texts=PROSE)
     result = EvaluationResult.model_validate(evaluated.as_dict())
     assert EvaluationResult.model_validate_json(result.model_dump_json()) == result

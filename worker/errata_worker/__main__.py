@@ -14,6 +14,7 @@ from redis import RedisError
 from rq.exceptions import StopRequested
 
 from errata.errors import ErrataError
+from errata.files import disk
 from errata.targets.store import BuildStore
 from errata_worker import tasks
 from errata_worker.resident_model import ResidentModel
@@ -35,13 +36,13 @@ def main() -> None:
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
         resident = ResidentModel.load(settings)
-        registry.bind_base(resident.model.name, resident.model.digest)
+        model = resident.model
+        registry.bind_base(model.name, model.digest, model.matrix_shapes)
         _recover_once(registry)
         resident.prepare()
     except (ErrataError, ValueError, OSError) as error:
         sys.exit(f"errata worker: {error}")
-    registry.artifacts.sweep()
-    logger.info("model %s (%s) is loaded on %s", settings.model, resident.model.digest[:12], resident.model.device)
+    logger.info("model %s (%s) is loaded on %s", settings.model, model.digest[:12], model.device)
     _work(registry, resident)
 
 
@@ -53,6 +54,10 @@ def _recover_once(registry: Registry) -> None:
         except RedisError as error:
             logger.warning("Redis does not answer; waiting for it: %s", error)
             time.sleep(RETRY_S)
+        except OSError as error:
+            if disk.refusal_of(error) is None:
+                raise
+            return logger.warning("the registry is put in order later: %s", error)
 
 
 def _keep_house(registry: Registry) -> None:
@@ -69,7 +74,7 @@ def _keep_house(registry: Registry) -> None:
 
 def _work(registry: Registry, resident: ResidentModel) -> None:
     """Run jobs. While Redis is away the model stays and the worker waits."""
-    targets = BuildStore(resident.settings.home / "targets")
+    targets = BuildStore(resident.settings.home / "targets", tell=resident.note_damage)
     worker: ResidentWorker | None = None
     while worker is None or not worker.is_stopping:
         try:

@@ -70,7 +70,8 @@ class Builder:
             if of_method(manifest.method, manifest.hparams).seed == seed:
                 return manifest.contexts
         model, kept = self._resident.model, self._registry.contexts
-        if (contexts := kept.load(model.digest, seed)) is None:
+        if (contexts := kept.load(model.digest, seed, self._resident.note_damage)) is None:
+            self._turn.tell_of_damage()
             self._turn.log("sampling the context prefixes of this model, once for all edits")
             contexts = kept.keep(model.digest, seed, sample_contexts(model, seed))
         return contexts
@@ -94,10 +95,15 @@ class Builder:
         total, known = len(blueprint.facts), blueprint.known
         if known:
             self._turn.log(f"{known} of {total} targets are known")
-        self.report(Stage.TARGETS, known, total)
-        return self._resident.second_moments(
-            blueprint.hyperparameters, on_progress=lambda *_: self.report(Stage.TARGETS, known, total)
-        )
+
+        def report(*_: int) -> None:
+            self._turn.tell_of_damage()
+            self.report(Stage.TARGETS, known, total)
+
+        report()
+        second_moments = self._resident.second_moments(blueprint.hyperparameters, on_progress=report)
+        self._turn.tell_of_damage()
+        return second_moments
 
     def share_out(self, blueprint: Blueprint) -> bool:
         """Let all workers search for the targets where they are many; return False where this task is to find them."""
@@ -127,7 +133,7 @@ class Builder:
 
     def build(self, blueprint: Blueprint, second_moments: SecondMoments) -> Built:
         """Build the update of each layer."""
-        return blueprint.method(
+        built = blueprint.method(
             self._resident.model,
             blueprint.facts,
             blueprint.hyperparameters,
@@ -136,6 +142,8 @@ class Builder:
             store=self._targets,
             on_progress=self.report,
         )
+        self._turn.tell_of_damage()
+        return built
 
     def measure(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> Measured:
         """Measure how the edited model answers about the facts and to the probes; its `perplexity` takes longer."""

@@ -19,12 +19,14 @@ class Measured:
         metrics: its figures.
         facts: how each fact took.
         wrong_answers: what it says instead of the answers of those probes that it fails, by their places.
+        is_finite: whether it gives finite numbers, without which no service would serve it.
     """
 
     metrics: Metrics
     facts: tuple[FactOutcome, ...]
     probes: tuple[Probe, ...] = ()
     wrong_answers: Mapping[int, str] = field(default_factory=dict)
+    is_finite: bool = True
 
     @property
     def num_not_taken(self) -> int:
@@ -36,13 +38,13 @@ def problem_of(gate: Gate, measured: Measured) -> Problem | None:
     """Return what keeps a version from going live, with the facts and prompts to blame; None where it may.
 
     A bound on something that was not measured, or that is no finite number, is missed. A version without facts is the
-    base, of which no figure is asked; the probes hold for it, too.
+    base, of which no figure is asked; the probes hold for it, too. One that gives no finite numbers may never go live.
     """
     missed = [*_missed_figures(gate, measured)] if measured.facts else []
     if measured.wrong_answers:
         missed.append(_missed_probes(measured))
     if not missed:
-        return None
+        return None if measured.is_finite else problem(422, "not-finite", "the version gives no finite numbers")
     detail = "; ".join(words for _, words in missed)
     return problem(422, "gate-missed", detail, misses=[miss for miss, _ in missed])
 

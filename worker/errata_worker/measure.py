@@ -11,6 +11,7 @@ from errata.evaluation import Case, CaseResult, Evaluation
 from errata.evaluation.contests import CaseOutcomes
 from errata.facts import Fact
 from errata.model import EditableModel
+from errata.model.likelihood import gives_finite_numbers
 from errata_worker.gate import Measured
 
 
@@ -33,6 +34,7 @@ def measure(
         facts=tuple(map(_outcome, facts, before, after.results)),
         probes=probes,
         wrong_answers=wrong_answers(model, weights, probes),
+        is_finite=gives_finite_numbers(model, weights),
     )
 
 

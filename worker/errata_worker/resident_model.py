@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from errata_registry.settings import Settings
 
 from errata import hyperparameters
-from errata.errors import InvalidHyperparameters, ModelError
+from errata.errors import DeviceFailed, InvalidHyperparameters, ModelError
+from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import EditableModel
+from errata.model.likelihood import require_device
 from errata.second_moments import SecondMoments
 from errata.second_moments.home import home_moments
 
@@ -27,11 +30,15 @@ class ResidentModel:
 
     Attributes:
         hyperparameters: the defaults of each method that there are any for.
+        checks: which of the second moments' files were found whole, so that no build goes through them again.
+        damage: what was found damaged and is made again, and no job's followers were told of yet.
     """
 
     settings: Settings
     model: EditableModel
     hyperparameters: Mapping[str, Hyperparameters]
+    checks: Checks = field(default_factory=Checks)
+    damage: deque[str] = field(default_factory=deque)
 
     @classmethod
     def load(cls, settings: Settings) -> ResidentModel:
@@ -54,6 +61,14 @@ class ResidentModel:
         if method not in self.hyperparameters:
             raise InvalidHyperparameters("method", hyperparameters.unknown_to(method, self.hyperparameters))
         return self.hyperparameters[method]
+
+    def is_device_lost(self) -> bool:
+        """Return True if the device does not even run a token."""
+        try:
+            require_device(self.model)
+        except DeviceFailed:
+            return True
+        return False
 
     def prepare(self) -> tuple[int, ...]:
         """Make the second moments that MEMIT, an edit's method by default, needs; return their layers.
@@ -82,7 +97,14 @@ class ResidentModel:
             corpus=self.settings.corpus,
             published=self.settings.published_moments,
             on_progress=on_progress or _log_progress(),
+            checks=self.checks,
+            tell=self.note_damage,
         )
+
+    def note_damage(self, message: str) -> None:
+        """Log that a file is damaged and made again, and keep it for those who follow the job at hand, or the next."""
+        logger.warning("%s", message)
+        self.damage.append(message)
 
 
 def _log_progress() -> Callable[[int, int], None]:

@@ -1,9 +1,15 @@
-"""How any job runs: one worker's turn at it, from claiming it to its end, and how it ends with what goes wrong."""
+"""How any job runs: one worker's turn at it, from claiming it to its end, and how it ends with what goes wrong.
+
+What the home folder's disk refuses is nobody's end: it is waited out.
+"""
 
 import logging
+import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Generic
@@ -18,11 +24,18 @@ from errata_registry.registry import Registry
 from errata_registry.stored import now
 from redis import RedisError
 from rq.timeouts import JobTimeoutException
+from safetensors import SafetensorError
 
 from errata.errors import Cancelled, ErrataError, OutOfMemory, TimedOut
+from errata.files import disk
 from errata.targets.store import BuildStore
 from errata_worker.progress import ProgressReport, WorkerStopping
 from errata_worker.resident_model import ResidentModel
+
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 60.0
+LOOK_S = 0.2
+MOST_DAMAGE_TOLD = 20
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +84,15 @@ class Turn(Generic[Asked, Shown]):
         """Tell those who follow the job something in words."""
         self.store.live.log(self.record.id, level, message)
 
+    def tell_of_damage(self) -> None:
+        """Tell those who follow the job what was found damaged on the disk, here or at the worker's start."""
+        damage = self.resident.damage
+        for _ in range(min(len(damage), MOST_DAMAGE_TOLD)):
+            self.log(damage.popleft(), "warning")
+        if damage:
+            self.log(f"and {len(damage)} more damaged files, which the worker's log names", "warning")
+            damage.clear()
+
     def end(self, status: JobStatus = JobStatus.SUCCEEDED, **changes: Any) -> None:
         """End the job."""
         # Said again in case that Redis has lost its memory since the job was claimed.
@@ -85,24 +107,29 @@ def run_job(job_id: str, resources: Resources) -> None:
     It does what the job asks for and ends it, or leaves it to other tasks that it has queued.
 
     Raises:
-        redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
+        redis.RedisError: as `ending_with_what_goes_wrong`.
     """
-    registry = resources.registry
-    store = registry.store_of(job_id)
+    store = resources.registry.store_of(job_id)
     try:
-        with ending_with_what_goes_wrong(store, job_id, registry.settings.job_timeout_s):
-            record = claim(store, job_id)
-            if record.ended:
-                return
-            if pending := registry.edits.shards.pending(job_id):  # recovery sees to them, and to this job
-                logger.info("%s: there are still %d target shards to be done", job_id, len(pending))
-                return
-            accepted = store.folder.accepted(job_id)
-            report = ProgressReport(store, job_id, resources.must_stop)
-            turn = Turn(store, record, accepted, registry, resources.resident, resources.targets, report)
-            import_module(store.kind.work).carry_out(turn)
+        waiting_out_the_disk(store, job_id, resources.must_stop, partial(_take_turn, store, job_id, resources))
     except WorkerStopping:
         _put_back(store, job_id)
+
+
+def _take_turn(store: JobStore[Any, Any], job_id: str, resources: Resources) -> None:
+    registry = resources.registry
+    limit_s = registry.settings.job_timeout_s
+    with ending_with_what_goes_wrong(store, job_id, limit_s, resources.resident.is_device_lost):
+        record = claim(store, job_id)
+        if record.ended:
+            return
+        if pending := registry.edits.shards.pending(job_id):  # recovery sees to them, and to this job
+            logger.info("%s: there are still %d target shards to be done", job_id, len(pending))
+            return
+        accepted = store.folder.accepted(job_id)
+        report = ProgressReport(store, job_id, resources.must_stop)
+        turn = Turn(store, record, accepted, registry, resources.resident, resources.targets, report)
+        import_module(store.kind.work).carry_out(turn)
 
 
 def claim(store: JobStore[Asked, Shown], job_id: str) -> Shown:
@@ -126,17 +153,60 @@ def _put_back(store: JobStore[Any, Any], job_id: str) -> None:
     store.update(job_id, status=JobStatus.QUEUED, attempts=max(0, record.attempts - 1))
 
 
+def waiting_out_the_disk(
+    store: JobStore[Any, Any], job_id: str, must_stop: Callable[[], bool], work: Callable[[], None]
+) -> None:
+    """Do a part of a job, and again from its start each time that the home folder's disk took nothing.
+
+    The pauses grow from `FIRST_PAUSE_S` to `LONGEST_PAUSE_S`. Targets that were found before are there still.
+
+    Raises:
+        WorkerStopping: the worker was told to stop meanwhile.
+    """
+    pause_s = FIRST_PAUSE_S
+    while True:
+        try:
+            return work()
+        except (OSError, SafetensorError) as error:
+            if (why := disk.refusal_of(error)) is None:
+                raise
+        message = f"the home folder's disk takes nothing ({why}); trying again in {pause_s:.0f} s"
+        logger.warning("%s: %s", job_id, message)
+        with suppress(RedisError):
+            store.live.log(job_id, "warning", message)
+        _pause(store, job_id, must_stop, pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _pause(store: JobStore[Any, Any], job_id: str, must_stop: Callable[[], bool], seconds: float) -> None:
+    """Wait, but no longer than until the job is cancelled. Raises `WorkerStopping`."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if must_stop():
+            raise WorkerStopping
+        with suppress(RedisError):
+            if store.live.is_to_stop(job_id):
+                until = min(until, time.monotonic() + FIRST_PAUSE_S)
+        time.sleep(LOOK_S)
+
+
 @contextmanager
-def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, limit_s: int) -> Iterator[None]:
+def ending_with_what_goes_wrong(
+    store: JobStore[Any, Any], job_id: str, limit_s: int, is_device_lost: Callable[[], bool]
+) -> Iterator[None]:
     """End the job where the block is cancelled or fails.
+
+    Where it fails because the device runs nothing any more, the process ends instead: that is a lost worker, and
+    another one takes the job up.
 
     Args:
         limit_s: seconds that a task may take.
+        is_device_lost: asked where it fails for a reason that is not known.
 
     Raises:
         redis.RedisError: the job has not ended, so it is taken up again when Redis is back.
         WorkerStopping: nor has it here.
-        OSError: nor here, where its end could not be written. It counts as a lost worker.
+        OSError, SafetensorError: nor here, where the disk took nothing (`disk.refusal_of`).
     """
     try:
         yield
@@ -145,6 +215,12 @@ def ending_with_what_goes_wrong(store: JobStore[Any, Any], job_id: str, limit_s:
     except Cancelled:
         store.end_as_cancelled(job_id)
     except Exception as error:
+        if disk.refusal_of(error):
+            raise
+        known = ErrataError | JobTimeoutException | torch.OutOfMemoryError
+        if not isinstance(error, known) and is_device_lost():
+            logger.critical("%s: the device runs nothing any more; this worker ends", job_id, exc_info=error)
+            os._exit(1)  # an orderly end would wait for the device
         store.update(job_id, status=JobStatus.FAILED, error=_problem(error, job_id, store.kind.name, limit_s))
 
 

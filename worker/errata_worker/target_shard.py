@@ -8,6 +8,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 from errata_client.records import Stage
 from errata_registry.jobs.shards import ShardOrder
@@ -16,7 +17,7 @@ from errata.facts import Fact, by_subject
 from errata.methods import METHODS
 from errata.targets.search import find_targets
 from errata_worker.progress import ShardProgressReport, WorkerStopping
-from errata_worker.running import Resources, claim, ending_with_what_goes_wrong
+from errata_worker.running import Resources, claim, ending_with_what_goes_wrong, waiting_out_the_disk
 
 MAX_SHARDS = 256
 
@@ -44,10 +45,16 @@ def search_shard(edit_id: str, shard: int, resources: Resources) -> None:
 
     Raises:
         WorkerStopping: the shard is not done; recovery finds it without a worker and queues it again.
-        redis.RedisError, OSError: as `ending_with_what_goes_wrong`.
+        redis.RedisError: as `ending_with_what_goes_wrong`.
     """
-    edits = resources.registry.edits
-    with ending_with_what_goes_wrong(edits, edit_id, resources.registry.settings.job_timeout_s):
+    waiting_out_the_disk(
+        resources.registry.edits, edit_id, resources.must_stop, partial(_take_turn, edit_id, shard, resources)
+    )
+
+
+def _take_turn(edit_id: str, shard: int, resources: Resources) -> None:
+    edits, limit_s = resources.registry.edits, resources.registry.settings.job_timeout_s
+    with ending_with_what_goes_wrong(edits, edit_id, limit_s, resources.resident.is_device_lost):
         if not claim(edits, edit_id).ended and (order := edits.shards.order(edit_id, shard)):
             _search(order, resources)
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.linalg import solve_triangular
 
 from errata.errors import StatisticsError
-from errata.files.tensors import store
+from errata.files.tensors import checksum_fits, store
 from errata.methods.mend.gradient_terms import GradientTerms
 from errata.model.shipped import shipped_files
 from errata.second_moments import SecondMoments
@@ -110,6 +110,8 @@ class MendNetwork(nn.Module):
             StatisticsError: it is another model's, or damaged.
         """
         try:
+            if checksum_fits(path) is False:
+                raise ValueError("its checksum does not fit what it holds")
             with safe_open(path, framework="pt") as stored:
                 metadata = stored.metadata() or {}
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - not iterable

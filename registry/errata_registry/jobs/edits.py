@@ -116,7 +116,9 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     # How their facts took
 
     def keep_fact_outcomes(self, edit_id: str, outcomes: Iterable[FactOutcome]) -> None:
-        """Keep how the facts of its version took, in place of those of an earlier attempt."""
+        """Keep how the facts of its version took, in place of those of an earlier attempt; not once it has ended."""
+        if self.folder.outcome(edit_id):  # by another hand, and it names what it found
+            return
         lines = "".join(outcome.model_dump_json() + "\n" for outcome in outcomes)
         durable.write(self.folder.of(edit_id) / FACT_OUTCOMES, lines)
 
@@ -126,11 +128,12 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
         Raises `UnknownEdit`, `CorruptArtifact`, and `Conflict` where no version was measured, or not fact by fact.
         """
         edit = self.record(edit_id)
-        try:
-            return read_lines(self.folder.of(edit_id) / FACT_OUTCOMES, FactOutcome, f"{edit_id}: {FACT_OUTCOMES}")
-        except FileNotFoundError:
+        there = (self.folder.of(edit_id) / FACT_OUTCOMES).exists()
+        if not there and FACT_OUTCOMES not in self.folder.files(edit_id):
             kind = "builds weights again, and" if edit.rebuild else f"is {edit.status}, and"
-            raise Conflict(f"{edit_id} {kind} no facts were measured for it one by one") from None
+            raise Conflict(f"{edit_id} {kind} no facts were measured for it one by one")
+        path = self.folder.file(edit_id, FACT_OUTCOMES)
+        return read_lines(path, FactOutcome, f"{edit_id}: {FACT_OUTCOMES}")
 
     # How they are shared out
 

@@ -1,7 +1,8 @@
 """The files of jobs: `<kind>s/<id>/request.json` once a job is accepted, and `outcome.json` once it has ended.
 
 A job is accepted at the moment at which its request has its name, and has ended at the moment at which its outcome has.
-What its worker leaves besides lies in the same folder: `facts.jsonl`, `cases.jsonl`, `trace.json`, figures.
+What its worker leaves besides lies in the same folder: `facts.jsonl`, `cases.jsonl`, `trace.json`, figures. Its outcome
+names these with their checksums.
 """
 
 import hashlib
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any, Generic
 
 from errata_client.records import Edit, JobStatus, Record
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from errata.errors import CorruptArtifact
 from errata.files import durable
+from errata.files.checksums import with_checksum
 from errata_registry.jobs.kinds import Asked, JobKind, Shown
-from errata_registry.stored import StoredRecord, read_record
+from errata_registry.stored import StoredFile, StoredRecord, read_record, text_of
 
 REQUEST = "request.json"
 OUTCOME = "outcome.json"
@@ -80,6 +82,22 @@ class _Outcome(Record):
     version: int | None = None
 
 
+class _Left(Record):
+    """What `outcome.json` says of the files beside it, which is no part of the record that is shown."""
+
+    files: dict[str, StoredFile] = Field(default={})
+
+    @classmethod
+    def of(cls, folder: Path) -> "_Left":
+        """Describe what a worker has left in the folder of its job, as far as it can be read."""
+        files = {}
+        for path in sorted(folder.iterdir()):
+            if path.name not in (REQUEST, OUTCOME) and not path.name.startswith(".") and path.is_file():
+                with suppress(OSError):
+                    files[path.name] = StoredFile.of(path)
+        return cls(files=files)
+
+
 class JobFolder(Generic[Asked, Shown]):
     """The files of all jobs of one kind. Safe to use from several threads and processes.
 
@@ -104,11 +122,26 @@ class JobFolder(Generic[Asked, Shown]):
         return self.path / job_id
 
     def file(self, job_id: str, name: str) -> Path:
-        """Return a file that came of a job. Raises `UnknownJob`, `CorruptArtifact` where it is missing."""
+        """Return a file that came of a job.
+
+        Raises `UnknownJob`, and `CorruptArtifact` where it is missing or not what it was when the job ended.
+        """
         path = self.of(job_id) / name
-        if not path.exists():
+        if expected := self.files(job_id).get(name):
+            expected.require(path, job_id)
+        elif not path.exists():
             raise CorruptArtifact(f"{job_id}: {name} is missing")
         return path
+
+    def files(self, job_id: str) -> dict[str, StoredFile]:
+        """Return the files that a job had left when it ended, by name; none where nobody noted them.
+
+        Raises `UnknownJob`, `CorruptArtifact`.
+        """
+        try:
+            return read_record(self.of(job_id) / OUTCOME, _Left, f"{job_id}: {OUTCOME}").files
+        except FileNotFoundError:
+            return {}
 
     # One job
 
@@ -116,7 +149,11 @@ class JobFolder(Generic[Asked, Shown]):
         """Keep a request; from now on the job is accepted."""
         folder = self.of(accepted.id)
         folder.mkdir()
-        durable.write(folder / REQUEST, accepted.model_dump_json())
+        try:
+            durable.write(folder / REQUEST, text_of(accepted))
+        except OSError:
+            folder.rmdir()
+            raise
         durable.sync(self.path)
 
     def accept_from(self, source: Path, job_id: str) -> None:
@@ -142,8 +179,10 @@ class JobFolder(Generic[Asked, Shown]):
 
     def finish(self, record: Shown) -> Shown:
         """Keep how a job ended. What ended stays as it ended: return the outcome that counts."""
-        self.of(record.id).mkdir(exist_ok=True)  # it ends visibly even where somebody removed it
-        if durable.write_once(self.of(record.id) / OUTCOME, record.model_dump_json(indent=1)):
+        folder = self.of(record.id)
+        folder.mkdir(exist_ok=True)  # it ends visibly even where somebody removed it
+        left, ended = _Left.of(folder).model_dump_json(), record.model_dump_json(indent=1)
+        if durable.write_once(folder / OUTCOME, with_checksum(left.removesuffix("}") + "," + ended.removeprefix("{"))):
             return record
         outcome = self.outcome(record.id)
         assert outcome is not None
@@ -172,6 +211,9 @@ class JobFolder(Generic[Asked, Shown]):
         """Take in what has ended since; return the ids of jobs that were accepted and have not, oldest first."""
         ids = self.ids()
         with self._lock:
+            for job_id in self._outcomes.keys() - set(ids):  # it was forgotten
+                if (version := self._outcomes.pop(job_id).version) is not None:
+                    self._of_version[version].remove(job_id)
             unfinished = [job_id for job_id in ids if job_id not in self._outcomes and not self._take_in(job_id)]
         return [job_id for job_id in unfinished if self.is_accepted(job_id)]
 

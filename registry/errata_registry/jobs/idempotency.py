@@ -15,7 +15,7 @@ from errata.errors import CorruptArtifact, IdempotencyMismatch, UnknownJob
 from errata.files import durable
 from errata_registry.jobs.folder import REQUEST, AcceptedJob, JobFolder
 from errata_registry.jobs.kinds import Asked, Shown
-from errata_registry.stored import read_record
+from errata_registry.stored import read_record, text_of
 
 LIFETIME_S = 24 * 3600
 
@@ -58,7 +58,7 @@ class IdempotencyKeys(Generic[Asked, Shown]):
         assert accepted.idempotency_key is not None
         key, by, route = accepted.idempotency_key, accepted.by, accepted.route
         path = self._file(key, by, route)
-        if durable.write_once(path, accepted.model_dump_json()):
+        if durable.write_once(path, text_of(accepted)):
             self._folder.accept_from(path, accepted.id)
             return accepted.id
         return self.job_of(key, by, accepted.body_sha256, route) or self.accept(accepted)

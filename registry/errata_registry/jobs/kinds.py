@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from errata_client.records import Edit, Evaluation, Job, Trace
@@ -49,6 +50,11 @@ class JobKind(Generic[Asked, Shown]):
     def new_id(self) -> str:
         """Return an id that comes after those made before, in the order of texts."""
         return f"{self.prefix}_{time.time_ns():016x}{secrets.token_hex(4)}"
+
+    @staticmethod
+    def created_at(job_id: str) -> datetime:
+        """Return when an id was made."""
+        return datetime.fromtimestamp(int(job_id.rpartition("_")[2][:16], 16) / 1e9, UTC)
 
 
 EDIT: JobKind[EditRequest | RebuildRequest, Edit] = JobKind(

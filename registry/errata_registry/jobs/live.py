@@ -34,14 +34,17 @@ class Event:
     name: str
     data: dict[str, Any]
 
+    @property
+    def is_last(self) -> bool:
+        """Return True if the job has ended, and nothing follows."""
+        return self.name == "status" and JobStatus(self.data["status"]).final
+
 
 class LiveJobs:
     """The live state of all jobs. Any method may raise `redis.RedisError`."""
 
-    def __init__(self, redis: Redis, waiting_redis: Redis) -> None:
-        """`waiting_redis` is a connection without a time limit on its socket, to wait for events."""
+    def __init__(self, redis: Redis) -> None:
         self._redis = redis
-        self._waiting_redis = waiting_redis
 
     def ids(self) -> list[str]:
         """Return the ids of the jobs that have a live state, oldest first."""
@@ -97,8 +100,9 @@ class LiveJobs:
             known = cast(str | None, pipeline.get(name))
             before = None if known is None else Progress.model_validate_json(known)
             just_told = bool(pipeline.exists(told))
+            is_live = bool(pipeline.sismember(keys.JOBS, job_id))  # else it has ended by another hand
             pipeline.multi()
-            if before is None or _is_news(before, progress, just_told):
+            if is_live and (before is None or _is_news(before, progress, just_told)):
                 pipeline.set(name, record, ex=LIVE_S)
                 pipeline.set(told, 1, px=TELL_EVERY_MS)
                 _append_event(pipeline, job_id, "progress", record)
@@ -121,17 +125,29 @@ class LiveJobs:
         """Return True if there are events of a job; they expire."""
         return bool(self._redis.exists(keys.events(job_id)))
 
-    def events(self, job_id: str, after: str = "0", block_ms: int | None = None) -> list[Event]:
-        """Return what happened to a job after the event with id `after`, oldest first.
+    def newest_event(self, job_id: str) -> str:
+        """Return the id of the newest event of a job, `0` where there is none."""
+        last = cast(list[tuple[str, Any]], self._redis.xrevrange(keys.events(job_id), count=1))
+        return last[0][0] if last else "0"
 
-        Waits up to `block_ms` milliseconds for the first one; the list may be empty.
+    def events(self, job_id: str, after: str = "0") -> list[Event]:
+        """Return what happened to a job after the event with id `after`, oldest first."""
+        return self.news({job_id: after}).get(job_id, [])
+
+    def news(self, after: Mapping[str, str], block_ms: int | None = None) -> dict[str, list[Event]]:
+        """Return what happened to each of these jobs after the event with the given id, oldest first.
+
+        Waits up to `block_ms` milliseconds for the first one. That must be less than the time limit of Redis' socket.
         """
+        jobs = {keys.events(job_id): job_id for job_id in after}
         answer = cast(
             list[tuple[str, list[tuple[str, dict[str, str]]]]],
-            self._waiting_redis.xread({keys.events(job_id): after}, block=block_ms),
+            self._redis.xread({stream: after[job_id] for stream, job_id in jobs.items()}, block=block_ms),
         )
-        entries = answer[0][1] if answer else []
-        return [Event(event_id, fields["name"], json.loads(fields["data"])) for event_id, fields in entries]
+        return {
+            jobs[stream]: [Event(event_id, fields["name"], json.loads(fields["data"])) for event_id, fields in entries]
+            for stream, entries in answer
+        }
 
     # Cancelling
 

@@ -21,7 +21,9 @@ from errata_registry.home import BoundBase, is_bound
 from errata_registry.jobs.folder import REQUEST
 from errata_registry.jobs.idempotency import forget_old_keys
 from errata_registry.jobs.queue import Whereabouts, job_of, shard_of, shard_task
+from errata_registry.jobs.retention import forget_old_jobs
 from errata_registry.jobs.store import JobStore, files_gone
+from errata_registry.leftovers import remove_leftovers
 from errata_registry.registry import Registry
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
@@ -133,9 +135,18 @@ def _claim_redis(registry: Registry) -> bool:
 
 
 def _sweep(registry: Registry) -> None:
-    """Once an hour, forget the idempotency keys that have had their day."""
-    if registry.redis.set(keys.SWEPT, 1, nx=True, ex=3600):
-        forget_old_keys(registry.settings.home)
+    """Once an hour, and at the start of the first process, remove what has had its day."""
+    if not registry.redis.set(keys.SWEPT, 1, nx=True, ex=3600):
+        return
+    settings = registry.settings
+    forget_old_keys(settings.home)
+    remove_leftovers(settings.home)
+    if settings.keep_jobs_days is not None and (removed := forget_old_jobs(registry, settings.keep_jobs_days)):
+        logger.info("forgot %d jobs that ended over %d days ago", removed, settings.keep_jobs_days)
+    if settings.keep_targets_bytes is not None:
+        from errata.targets.store import BuildStore  # it brings torch, which whoever has no such setting does without
+
+        BuildStore(settings.home / "targets").shrink(settings.keep_targets_bytes)
 
 
 def _forget_ended(registry: Registry, where: Whereabouts) -> None:

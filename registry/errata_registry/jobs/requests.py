@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit", "mend"]
 """The editing methods (`errata.methods.METHODS`)."""
 
+MAX_NOTE_CHARACTERS = 2000
 FACT_ID = r"^fact_[0-9a-f]{16}$"
 
 
@@ -44,7 +45,7 @@ Hyperparameters = Annotated[
     dict[Text, Hyperparameter],
     Field(description="By the names that `GET /model` lists for the method, within its bounds."),
 ]
-Note = Annotated[Text, Field(max_length=2000)]
+Note = Annotated[Text, Field(max_length=MAX_NOTE_CHARACTERS)]
 Seed = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
 Part = Annotated[Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS, json_schema_extra=NOT_BLANK)]
 TracedTemplate = Annotated[

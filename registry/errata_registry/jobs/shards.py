@@ -16,7 +16,7 @@ from errata.errors import CorruptArtifact, UnknownEdit
 from errata.facts import Fact
 from errata.files import durable
 from errata_registry.jobs.kinds import kind_of
-from errata_registry.stored import StoredRecord, read_record
+from errata_registry.stored import StoredRecord, read_record, text_of
 
 _FILE_NAME = re.compile(r"(0|[1-9][0-9]*)\.json")
 
@@ -56,7 +56,7 @@ class ShardOrders:
         try:
             for order in orders:
                 path = scratch / f"{order.shard}.json"
-                path.write_text(order.model_dump_json() + "\n", encoding="utf-8")
+                path.write_text(text_of(order), encoding="utf-8")
                 durable.sync(path)
             durable.sync(scratch)
             scratch.rename(folder / "shards")  # an empty folder gives way

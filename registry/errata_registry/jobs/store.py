@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Generic
 
@@ -117,12 +116,17 @@ class JobStore(Generic[Asked, Shown]):
 
         Raises `UnknownJob`, and `CorruptArtifact` where nothing can be read of it.
         """
+        return self.outcome(job_id) or self._without_outcome(job_id)
+
+    def outcome(self, job_id: str) -> Shown | None:
+        """Return how a job ended, None while it has not; one whose outcome cannot be read has failed.
+
+        Redis is asked for nothing but what such a one was about. Raises as `record`.
+        """
         try:
-            if outcome := self.folder.outcome(job_id):
-                return outcome
+            return self.folder.outcome(job_id)
         except CorruptArtifact as error:
             return failed(self._without_outcome(job_id), files_gone(error))
-        return self._without_outcome(job_id)
 
     def _without_outcome(self, job_id: str) -> Shown:
         if live := self.live.record(job_id, self.kind.record):
@@ -166,16 +170,15 @@ class JobStore(Generic[Asked, Shown]):
         counts = Counter(progress.stage for progress in self.live.progress_of(self.folder.unfinished()))
         return {stage: counts[stage] for stage in Stage}
 
-    def events(self, job_id: str, after: str = "0", block_ms: int | None = None) -> list[Event]:
+    def events(self, job_id: str, after: str = "0") -> list[Event]:
         """Return what happened to a job after the event with id `after`, oldest first.
 
-        Waits up to `block_ms` milliseconds for the first one; the list may be empty. Nothing follows a `status` event
-        with a final status, and each job that has ended gives one. Raises `UnknownJob`.
+        Nothing follows a final `status` event, and each job that has ended gives one. Raises `UnknownJob`.
         """
         record = self.record(job_id)
         if record.ended and not self.live.has_events(job_id):  # they have expired
             return [Event(after, "status", record.model_dump(mode="json"))]
-        return self.live.events(job_id, after, block_ms)
+        return self.live.events(job_id, after)
 
     # How they go on
 
@@ -203,8 +206,8 @@ class JobStore(Generic[Asked, Shown]):
         try:
             record = self._without_outcome(job_id)
         except (CorruptArtifact, UnknownJob):
-            created_at = datetime.fromtimestamp(int(job_id.rpartition("_")[2][:16], 16) / 1e9, UTC)
-            record = self.kind.record.model_validate({"id": job_id, "created_at": created_at, **self.kind.blank})
+            blank = {"id": job_id, "created_at": self.kind.created_at(job_id), **self.kind.blank}
+            record = self.kind.record.model_validate(blank)
         self.let_go(self.folder.finish(failed(record, error).model_copy(update={"finished_at": now()})))
 
     def let_go(self, ended: Shown) -> None:

@@ -23,13 +23,11 @@ logger = logging.getLogger(__name__)
 class Activations:
     """The journal of activations, and a stream in Redis that wakes those who follow it."""
 
-    def __init__(self, home: Path, artifacts: Artifacts, redis: Redis, waiting_redis: Redis) -> None:
-        """`waiting_redis` is a connection without a time limit on its socket, to wait for news."""
+    def __init__(self, home: Path, artifacts: Artifacts, redis: Redis) -> None:
         self.journal = Journal(home)
         self._home = home
         self._artifacts = artifacts
         self._redis = redis
-        self._waiting_redis = waiting_redis
 
     def active(self) -> int:
         """Return the version that serves. Raises `CorruptArtifact` where the journal cannot be read."""
@@ -79,11 +77,13 @@ class Activations:
         Raises as `activate`, and `Conflict` where there is nothing further back.
         """
         with self.journal.locked():
-            if to is None:
-                if not (before := self.before_active()):
-                    raise Conflict(f"version {self.journal.active()} serves, and nothing was active before it")
-                to = before[-1]
-            return self.activate(to, by=ROLLBACK, who=who)
+            return self.activate(self.next_rollback() if to is None else to, by=ROLLBACK, who=who)
+
+    def next_rollback(self) -> int:
+        """Return the version that a rollback without `to` goes to. Raises `Conflict` where there is none."""
+        if not (before := self.before_active()):
+            raise Conflict(f"version {self.journal.active()} serves, and nothing was active before it")
+        return before[-1]
 
     def before_active(self) -> list[int]:
         """Return the versions that rollbacks would go to, the next one last."""
@@ -103,6 +103,6 @@ class Activations:
         same. What is to be served is then `active()`."""
         answer = cast(
             list[tuple[str, list[tuple[str, Any]]]],
-            self._waiting_redis.xread({keys.ACTIVATIONS: after}, block=block_ms),
+            self._redis.xread({keys.ACTIVATIONS: after}, block=block_ms),
         )
         return answer[0][1][-1][0] if answer else after

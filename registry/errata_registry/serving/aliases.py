@@ -6,6 +6,7 @@ from pathlib import Path
 
 from errata.errors import CorruptArtifact, UnknownAlias
 from errata.files import durable
+from errata.files.checksums import checked, with_checksum
 
 RESERVED = ("base", "active")
 ALIAS_PATTERN = rf"(?!({'|'.join(RESERVED)})$)[A-Za-z][A-Za-z0-9_-]{{0,63}}"
@@ -28,10 +29,12 @@ class Aliases:
         if not self._path.exists():
             return {}
         try:
-            aliases = json.loads(self._path.read_text(encoding="utf-8"))
+            aliases = json.loads(checked(self._path.read_bytes()))
             return {str(name): int(number) for name, number in sorted(aliases.items())}
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise CorruptArtifact(f"the file of aliases {self._path} cannot be read: {error}") from error
+            raise CorruptArtifact(
+                f"the file of aliases {self._path} cannot be read, and has to be put back from a copy: {error}"
+            ) from error
 
     def version(self, name: str) -> int:
         """Return the version that a name stands for. Raises `UnknownAlias`."""
@@ -54,4 +57,4 @@ class Aliases:
         self._write({other: number for other, number in self.all().items() if other != name})
 
     def _write(self, aliases: dict[str, int]) -> None:
-        durable.write(self._path, json.dumps(aliases, indent=1, sort_keys=True) + "\n")
+        durable.write(self._path, with_checksum(json.dumps(aliases, indent=1, sort_keys=True)))

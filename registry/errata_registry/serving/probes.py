@@ -7,7 +7,7 @@ from errata_client.records import Probe
 
 from errata.errors import CorruptArtifact
 from errata.files import durable
-from errata_registry.stored import StoredRecord, read_record
+from errata_registry.stored import StoredRecord, read_record, text_of
 
 
 class _Content(StoredRecord):
@@ -31,4 +31,4 @@ class Probes:
 
     def replace(self, probes: Sequence[Probe]) -> None:
         """Put these in place of those that were there; they are on the disk when this returns."""
-        durable.write(self._path, _Content(probes=tuple(probes)).model_dump_json(indent=1) + "\n")
+        durable.write(self._path, text_of(_Content(probes=tuple(probes)), indent=1))

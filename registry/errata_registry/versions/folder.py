@@ -10,7 +10,6 @@ from errata_client.records import FactChange, Record, StoredFact
 from errata_client.records.wordings import in_words
 
 from errata.errors import CorruptArtifact
-from errata.files import durable
 from errata_registry.stored import read_lines, read_record
 from errata_registry.versions.manifest import Manifest
 
@@ -65,11 +64,11 @@ class VersionFolder:
         return self._lines(CHANGES, FactChange)
 
     def fact(self, fact_id: str) -> StoredFact | None:
-        """Return one fact, without reading the others. Raises `CorruptArtifact`."""
+        """Return one fact, without making objects of the others. Raises `CorruptArtifact`."""
         return self._line_of(FACTS, fact_id, StoredFact)
 
     def change(self, fact_id: str) -> FactChange | None:
-        """Return what it made of one fact, without reading the rest. Raises `CorruptArtifact`."""
+        """Return what it made of one fact, without making objects of the rest. Raises `CorruptArtifact`."""
         return self._line_of(CHANGES, fact_id, FactChange)
 
     def checked(self, name: str) -> Path:
@@ -77,13 +76,7 @@ class VersionFolder:
         path, expected = self.path / name, self.manifest.files.get(name)
         if expected is None:
             raise CorruptArtifact(f"{self.called}: {MANIFEST} does not name {name}")
-        if not path.exists():
-            raise CorruptArtifact(f"{self.called}: {name} is missing")
-        size = path.stat().st_size
-        if size != expected.bytes:
-            raise CorruptArtifact(f"{self.called}: {name} has {size} bytes instead of {expected.bytes}")
-        if durable.sha256(path) != expected.sha256:
-            raise CorruptArtifact(f"{self.called}: {name} does not have the checksum that its manifest says")
+        expected.require(path, self.called)
         return path
 
     def _lines(self, name: str, kind: type[Line]) -> tuple[Line, ...]:
@@ -92,8 +85,9 @@ class VersionFolder:
 
     def _line_of(self, name: str, fact_id: str, kind: type[Line]) -> Line | None:
         wanted = f'"id":"{fact_id}"'  # as pydantic writes it; inside of a text, the quotes would be escaped
+        path = self.checked(name)
         try:
-            content = (self.path / name).read_text(encoding="utf-8")
+            content = path.read_text(encoding="utf-8")
             line = next((line for line in content.split("\n") if wanted in line), None) if wanted in content else None
             with in_words(kind):
                 return None if line is None else kind.model_validate_json(line, extra="ignore")

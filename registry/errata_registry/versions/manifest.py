@@ -6,14 +6,9 @@ from typing import Any
 from errata_client.records import Gate, LayerChange, Metrics, Problem, Record, VersionStatus
 from pydantic import Field
 
-from errata_registry.stored import StoredRecord
+from errata_registry.stored import StoredFile, StoredRecord
 
-
-class StoredFile(Record):
-    """A file of a version, by what it must be."""
-
-    sha256: str
-    bytes: int
+FORMAT = 1  # the form of manifests that is written, and the only one that is known
 
 
 class BaseModelName(Record):
@@ -27,6 +22,7 @@ class BaseModelName(Record):
 class Manifest(StoredRecord):
     """What a version is, how it was built, and what its files must be."""
 
+    format: int = FORMAT
     id: int
     parent: int
     edit: str | None

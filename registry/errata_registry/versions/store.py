@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,10 @@ from errata_client.records import FactChange, Record, StoredFact
 
 from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
 from errata.files import durable
-from errata_registry.stored import now
+from errata.files.checksums import with_checksum
+from errata_registry.stored import StoredFile, now, text_of
 from errata_registry.versions.folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
-from errata_registry.versions.manifest import Manifest, StoredFile
-
-LEFTOVER_AGE_S = 86_400
+from errata_registry.versions.manifest import Manifest
 
 logger = logging.getLogger(__name__)
 
@@ -55,22 +53,30 @@ class Artifacts:
 
     # Writing
 
+    def scratch_folder(self) -> Path:
+        """Make an empty folder where nobody looks. One that is left behind is swept after a day."""
+        return Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
+
     def draft(
         self, facts: Iterable[StoredFact], changes: Iterable[FactChange], write_delta: Callable[[Path], object]
     ) -> Draft:
         """Write a version's files where nobody looks. `write_delta` makes the delta at the path it is given."""
-        folder = Path(tempfile.mkdtemp(prefix="version-", dir=self._scratch))
-        _write_lines(folder / FACTS, facts)
-        _write_lines(folder / CHANGES, changes)
-        write_delta(folder / DELTA)
-        return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
+        folder = self.scratch_folder()
+        try:
+            _write_lines(folder / FACTS, facts)
+            _write_lines(folder / CHANGES, changes)
+            write_delta(folder / DELTA)
+            return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def publish(self, draft: Draft, manifest: Manifest) -> Manifest:
         """Make a draft a version, whose manifest is `manifest` with the next free number and the files of the draft."""
         number = max(self.all_numbers(), default=0) + 1
         while True:
             numbered = manifest.model_copy(update={"id": number, "files": draft.files})
-            durable.write(draft.folder / MANIFEST, numbered.model_dump_json(indent=1) + "\n")
+            durable.write(draft.folder / MANIFEST, text_of(numbered, indent=1))
             try:
                 draft.folder.rename(self._path(number))
             except OSError:
@@ -92,7 +98,7 @@ class Artifacts:
     def _remove_delta(self, number: int, mark: str) -> None:
         folder = self.existing(number).path
         # The mark first: a version without its delta and without a mark would be a damaged one.
-        durable.write(folder / mark, json.dumps({"at": now().isoformat()}) + "\n")
+        durable.write(folder / mark, with_checksum(json.dumps({"at": now().isoformat()})))
         (folder / DELTA).unlink(missing_ok=True)
 
     def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
@@ -103,16 +109,10 @@ class Artifacts:
         folder = self.existing(manifest.id).path
         restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
         (draft.folder / DELTA).replace(folder / DELTA)
-        durable.write(folder / MANIFEST, restored.model_dump_json(indent=1) + "\n")
+        durable.write(folder / MANIFEST, text_of(restored, indent=1))
         (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
         durable.sync(folder)
         return restored
-
-    def sweep(self) -> None:
-        """Remove drafts that a worker left behind when it died, long ago."""
-        for folder in self._scratch.glob("version-*"):
-            if folder.stat().st_mtime < time.time() - LEFTOVER_AGE_S:
-                shutil.rmtree(folder, ignore_errors=True)
 
     # Reading
 
@@ -187,4 +187,4 @@ def _write_lines(path: Path, records: Iterable[Record]) -> None:
 
 def _durable_file(path: Path) -> StoredFile:
     durable.sync(path)
-    return StoredFile(sha256=durable.sha256(path), bytes=path.stat().st_size)
+    return StoredFile.of(path)

@@ -1,15 +1,14 @@
 """A version on its way to another home folder: its manifest, facts and update in one tar, and taking such a one in."""
 
 import shutil
-import tarfile
-import tempfile
+import stat
+from io import BufferedReader
 from pathlib import Path
 
 from errata_client.records import BASE_VERSION, VersionStatus
 
-from errata import hyperparameters
-from errata.errors import CorruptArtifact, InvalidHyperparameters, WrongBaseModel
-from errata.export.archive import ArchivedFile
+from errata.errors import CorruptArtifact, WrongBaseModel
+from errata.export.archive import ArchivedFile, find_files, read_pieces
 from errata_registry.home import BoundBase
 from errata_registry.serving.journal import Journal
 from errata_registry.verification import faults_of_files
@@ -19,6 +18,7 @@ from errata_registry.versions.manifest import Manifest
 from errata_registry.versions.store import Artifacts
 
 TRANSFERRED = (MANIFEST, FACTS, DELTA)
+MAX_MANIFEST_BYTES = 4 << 20  # one that tells of every prompt that failed a gate has less
 
 
 def files_of(artifacts: Artifacts, number: int, base_digest: str) -> list[ArchivedFile]:
@@ -38,68 +38,83 @@ def import_version(home: Path, archive: Path) -> Manifest:
 
     Raises:
         WrongBaseModel: it was built on other base weights.
-        CorruptArtifact: it is not such an archive; or a file in it is missing, truncated, altered, or contradicts
-            another.
+        CorruptArtifact: it is not such an archive; or a file in it is missing, truncated, altered, contradicts another,
+            or could not be served here (see `faults_of_files`). Nothing of it is left in the home folder.
         UnknownVersion: the home folder does not belong to a base model yet.
+        ModelError: the home folder does not say what shapes the base model's matrices have, nor does its config.
     """
     base = BoundBase.of(home)
     artifacts = Artifacts(home)
-    with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch)
-        (_copied if archive.is_dir() else _unpacked)(archive, path)
-        folder = VersionFolder(path, archive.name)
+    scratch = artifacts.scratch_folder()
+    try:
+        (_copied if archive.is_dir() else _unpacked)(archive, scratch)
+        folder = VersionFolder(scratch, archive.name)
         built_on = folder.manifest.base_model
         if built_on.digest != base.digest:
             raise WrongBaseModel(
                 f"{archive.name} was built on {built_on.name} ({built_on.digest[:12]}), and this home folder holds "
                 f"edits of {base.name} ({base.digest[:12]}), which has other weights"
             )
-        if faults := list(faults_of_files(folder, base)):
+        if faults := list(faults_of_files(folder, base, base.matrix_shapes())):
             raise CorruptArtifact(f"{archive.name}: {'; '.join(faults)}")
-        try:
-            hyperparameters.of_method(folder.manifest.method, folder.manifest.hparams)
-        except InvalidHyperparameters as error:
-            raise CorruptArtifact(f"{archive.name}: its hyperparameters cannot be used: {error}") from error
         facts = folder.facts()
-        changes = changes_between(FactIndex(), FactIndex(facts))
-        origin = folder.manifest
-        arriving = origin.model_copy(
-            update={
-                "parent": BASE_VERSION,
-                "edit": None,
-                "imported_from": f"version {origin.id} of another home ({origin.edit or origin.imported_from})",
-                "status": VersionStatus.REJECTED if origin.status is VersionStatus.REJECTED else VersionStatus.READY,
-                "added": len(facts),
-                "changed": 0,
-                "retracted": 0,
-            }
-        )
-        written = artifacts.draft(facts, changes, lambda delta: shutil.copyfile(path / DELTA, delta))
+        written = artifacts.draft(facts, changes_between(FactIndex(), FactIndex(facts)), (scratch / DELTA).replace)
         with written as draft, Journal(home).locked():
-            return artifacts.publish(draft, arriving)
+            return artifacts.publish(draft, _arriving(folder.manifest, len(facts)))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _arriving(origin: Manifest, num_facts: int) -> Manifest:
+    """Return the manifest of a version that comes from another home."""
+    return origin.model_copy(
+        update={
+            "parent": BASE_VERSION,
+            "edit": None,
+            "imported_from": f"version {origin.id} of another home ({origin.edit or origin.imported_from})",
+            "status": VersionStatus.REJECTED if origin.status is VersionStatus.REJECTED else VersionStatus.READY,
+            "added": num_facts,
+            "changed": 0,
+            "retracted": 0,
+        }
+    )
 
 
 def _copied(archive: Path, folder: Path) -> None:
-    """The wanted files of a folder; marks of a deleted version, say, are not."""
+    """Copy the wanted files of a folder; marks of a deleted version, say, are not."""
     for name in TRANSFERRED:
+        path = archive / name
         try:
-            shutil.copyfile(archive / name, folder / name)
+            status = path.lstat()
+            if not stat.S_ISREG(status.st_mode):
+                raise CorruptArtifact(f"{archive.name}: {name} is no plain file")
+            with path.open("rb") as file:
+                _take(file, name, status.st_size, folder)
         except OSError as error:
             raise CorruptArtifact(f"{archive.name} is no version exported as `delta`: {error}") from error
 
 
 def _unpacked(archive: Path, folder: Path) -> None:
-    """The wanted files of a tar, whatever else is in it. No name in it decides about a path."""
+    """Unpack the wanted files of a tar, whatever other files are in it. No name in it decides about a path."""
     try:
-        with tarfile.open(archive, "r:") as tar:  # uncompressed, as it was exported: it takes no more room than it has
-            for name in TRANSFERRED:
-                entry = tar.getmember(name)
-                member = tar.extractfile(entry) if entry.isreg() else None
-                if member is None:
-                    raise CorruptArtifact(f"{archive.name}: {name} is no file")
-                with (folder / name).open("wb") as file:
-                    shutil.copyfileobj(member, file)
-    except KeyError:
-        raise CorruptArtifact(f"{archive.name} holds no {name}: it is no version exported as `delta`") from None
-    except (OSError, tarfile.TarError) as error:
+        found = find_files(archive)
+    except OSError as error:
         raise CorruptArtifact(f"{archive.name} cannot be read: {error}") from error
+    for name in TRANSFERRED:
+        if name not in found:
+            raise CorruptArtifact(f"{archive.name} holds no {name}: it is no version exported as `delta`")
+    if outside := [name for name in found if name.startswith("/") or ".." in name.split("/")]:
+        raise CorruptArtifact(f"{archive.name} holds {outside[0]!r}, a path that leads out of it")
+    with archive.open("rb") as file:
+        for name in TRANSFERRED:
+            begin, num_bytes = found[name]
+            file.seek(begin)
+            _take(file, name, num_bytes, folder)
+
+
+def _take(file: BufferedReader, name: str, num_bytes: int, folder: Path) -> None:
+    """Write the next bytes of an open file to the file `name` of `folder`."""
+    if name == MANIFEST and num_bytes > MAX_MANIFEST_BYTES:
+        raise CorruptArtifact(f"{MANIFEST} has {num_bytes} bytes; at most {MAX_MANIFEST_BYTES} are taken")
+    with (folder / name).open("wb") as taken:
+        taken.writelines(read_pieces(file, num_bytes))

@@ -3,17 +3,21 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, TypeVar
 
 import torch
 from errata_registry.settings import Settings
 from torch import Tensor
 
 from errata.deltas import Delta, edited_weight
+from errata.errors import DeviceFailed, ErrataError, NotServable
 from errata.model import EditableModel
+from errata.model.likelihood import gives_finite_numbers, require_device
 from errata_service.engine.events import Accepted, Failed
 from errata_service.engine.model_runner import ModelRunner
 from errata_service.engine.request import Deliver, Request, SequenceInput, StepFailed
@@ -24,9 +28,14 @@ from errata_service.problems import Busy, NotReady, ProblemError
 
 # How often deadlines are checked while there is nothing to compute, for example while a version is loaded.
 DEADLINE_CHECK_S = 0.1
+# How long the device may have done nothing before `require_working` lets it run a token, and how long that may take.
+IDLE_S = 10.0
+TOKEN_S = 10.0
 # On a CPU, a product with a smaller matrix is over before other threads have taken their share of it.
 WORTH_SHARING = 2**20
 STOPPING = "the service is stopping"
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +64,19 @@ class Engine:
         load_deltas: Callable[[int], Mapping[int, Delta]],
         settings: Settings,
         metrics: Metrics,
+        on_failure: Callable[[Exception], None],
     ) -> None:
-        """Start the thread. `load_deltas` reads a version's updates from storage."""
+        """Start the thread.
+
+        Args:
+            load_deltas: reads a version's updates from storage.
+            on_failure: called from the thread with a `DeviceFailed` once the device runs nothing any more.
+        """
         self.model = model
         self._load_deltas = load_deltas
         self._settings = settings
         self._metrics = metrics
+        self._on_failure = on_failure
         # The base's own matrices, from which weight sets are made while a run may have others in their place.
         self._base = [model.weight(layer) for layer in range(model.num_layers)]
         self._weight_sets = WeightSets(self._edited_weights, settings.weight_sets_bytes)
@@ -69,7 +85,9 @@ class Engine:
 
         self._changed = threading.Condition()  # guards the following
         self._open: list[Request] = []  # those that have not ended
+        self._between_steps: list[tuple[Callable[[], Any], Future[Any]]] = []
         self._has_news = False  # tells the thread to look again before it sleeps
+        self._worked_at = time.monotonic()
         self._stopping = False
         self._closed = False
 
@@ -99,10 +117,11 @@ class Engine:
         """Load a version and make it the active one. Requests that were accepted before keep theirs.
 
         Raises:
-            ArtifactError, UnknownVersion: it cannot be loaded; the active version stays.
+            UnknownVersion: there is no such version.
+            ArtifactError: it cannot be loaded; `NotServable` where that is not for what is stored of it.
         """
         began = time.perf_counter()
-        arriving = self._weight_sets.acquire(version).result()
+        arriving = self._load(version)
         loaded = time.perf_counter()
         with self._changed:
             leaving, self._active = self._active, arriving
@@ -111,9 +130,50 @@ class Engine:
             self._weight_sets.release(leaving)
         return Swap(load_ms=(loaded - began) * 1000, swap_ms=(swapped - loaded) * 1000)
 
+    @contextmanager
+    def holding(self, version: int) -> Iterator[None]:
+        """Load a version and keep its weights in memory meanwhile. Raises as `switch`, which can follow at once."""
+        held = self._load(version)
+        try:
+            yield
+        finally:
+            self._weight_sets.release(held)
+
+    def _load(self, version: int) -> WeightSet:
+        """Acquire a version's weights, and try them with a short prompt where nobody has yet."""
+        held = None
+        try:
+            held = self._weight_sets.acquire(version).result()
+            if held.weights and not held.is_tried:
+                if not self.between_steps(partial(gives_finite_numbers, self.model, held.weights)).result():
+                    raise NotServable(f"version {version} gives no finite numbers")
+                held.is_tried = True
+            return held
+        except Exception as error:
+            if held is not None:
+                self._weight_sets.discard(held)
+            if isinstance(error, ErrataError):
+                raise
+            log.exception("version %d cannot be loaded", version)
+            raise NotServable(f"version {version} cannot be loaded: {type(error).__name__}: {error}") from error
+
     def _edited_weights(self, version: int) -> Mapping[int, Tensor]:
         deltas = self._load_deltas(version)
         return {layer: edited_weight(layer, self._base[layer], delta) for layer, delta in deltas.items()}
+
+    def between_steps(self, work: Callable[[], Result]) -> Future[Result]:
+        """Let the engine's thread do `work`, which may run the model, between two steps; it should be short.
+
+        The future fails as `work` does, and with `NotReady` once the engine is closed.
+        """
+        future: Future[Result] = Future()
+        with self._changed:
+            if self._closed:
+                future.set_exception(NotReady(STOPPING))
+            else:
+                self._between_steps.append((work, future))
+                self._wake()
+        return future
 
     # Requests; called from any thread
 
@@ -154,6 +214,16 @@ class Engine:
             request.cancelled = True
             self._wake()
 
+    def require_working(self) -> None:
+        """Raise `NotReady` where the device has run nothing for `IDLE_S` seconds, and no token within `TOKEN_S` now."""
+        if time.monotonic() - self._worked_at < IDLE_S:
+            return
+        try:
+            self.between_steps(self._run_token).result(TOKEN_S)
+        except (DeviceFailed, TimeoutError) as error:
+            idle_s = time.monotonic() - self._worked_at
+            raise NotReady(f"{self.model.device} has run nothing for {idle_s:.0f} s") from error
+
     def close(self, patience_s: float = 0) -> None:
         """Accept no more requests and stop. Those that do not end within `patience_s` seconds fail as `NotReady`."""
         with self._changed:
@@ -192,6 +262,7 @@ class Engine:
             try:
                 if running := self._wait_for_work():
                     self._step()
+                    self._worked_at = time.monotonic()
             except Exception as error:
                 self._give_up(error)
 
@@ -204,10 +275,12 @@ class Engine:
             with self._changed:
                 self._has_news = False
                 self._acquire_weights()
+            self._work_between_steps()
             self._end_requests()
             if self._closed:
                 for request in list(self._open):
                     self._end(request, error=NotReady(STOPPING))
+                self._work_between_steps()
                 return False
             self._queue_requests()
             self._scheduler.admit()
@@ -217,18 +290,31 @@ class Engine:
                 if not self._has_news:
                     self._changed.wait(DEADLINE_CHECK_S if self._open else None)
 
+    def _work_between_steps(self) -> None:
+        with self._changed:
+            waiting, self._between_steps = self._between_steps, []
+        for work, future in waiting:
+            try:
+                future.set_result(work())
+            except Exception as error:
+                future.set_exception(error)
+
     def _end_requests(self) -> None:
         """End the requests that are complete, cancelled, failed or too late."""
-        now = time.monotonic()
+        now, step_failed = time.monotonic(), False
         for request in list(self._open):
             if not request.num_unfinished:
                 self._end(request)
             elif request.cancelled:
                 self._end(request, "cancelled")
             elif request.error is not None:
+                step_failed |= isinstance(request.error, StepFailed)
                 self._end(request, "failed", request.error)
             elif now > request.deadline:
                 self._end(request, "timed-out", _timed_out(self._settings.generation_timeout_s))
+        if step_failed:
+            with suppress(DeviceFailed):
+                self._run_token()
 
     def _end(self, request: Request, outcome: str | None = None, error: Exception | None = None) -> None:
         """Remove a request from everywhere. Count its unfinished sequences under `outcome`; tell of `error`."""
@@ -282,6 +368,15 @@ class Engine:
             self._metrics.count_ended(finished.finish_reason or "", 1)
         for request in list(self._open):
             request.deliver()
+
+    def _run_token(self) -> None:
+        """Make sure that the device still runs something. Raises `DeviceFailed`, once it was told of, where not."""
+        try:
+            require_device(self.model)
+        except DeviceFailed as error:
+            self._on_failure(error)
+            raise
+        self._worked_at = time.monotonic()
 
     def _give_up(self, error: Exception) -> None:
         """Fail every request, since nobody knows in what state it is, and start afresh."""

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from errata_client.records import BASE_VERSION
 from torch import Tensor
 
+from errata_service.problems import NotReady
+
 LOADED_AT_ONCE = 3
 LOADED_FOR_REQUESTS = 2  # so that the version that is made active never has to wait for a loader
 FEWEST_IN_USE = 2  # the active version's set and one more, whatever the budget
@@ -19,11 +21,17 @@ NICENESS = 10
 
 @dataclass(eq=False, slots=True)
 class WeightSet:
-    """One version's edited matrices by layer. `users` counts those who have acquired it."""
+    """One version's edited matrices by layer.
+
+    Attributes:
+        users: number of those who have acquired it.
+        is_tried: True once the model has been found to give finite numbers with it.
+    """
 
     version: int
     weights: Mapping[int, Tensor]
     users: int = 0
+    is_tried: bool = False
 
     @property
     def num_bytes(self) -> int:
@@ -54,7 +62,7 @@ class WeightSets:
         future: Future[WeightSet] = Future()
         with self._lock:
             if self._closed:
-                future.set_exception(RuntimeError("no weights are loaded any more"))
+                future.set_exception(NotReady("no weights are loaded any more"))
             elif found := self._sets.get(version):
                 found.users += 1
                 self._sets.move_to_end(version)
@@ -87,6 +95,13 @@ class WeightSets:
             weight_set.users -= 1
             self._drop_unused()
 
+    def discard(self, weight_set: WeightSet) -> None:
+        """Undo one `acquire` of a set that turned out to be useless; the next one loads the version anew."""
+        with self._lock:
+            weight_set.users -= 1
+            if self._sets.get(weight_set.version) is weight_set:
+                del self._sets[weight_set.version]
+
     def close(self) -> None:
         """Wait for the sets that are being loaded; fail those that have not begun. Closing twice is harmless."""
         with self._lock:
@@ -95,7 +110,7 @@ class WeightSets:
         with self._lock:
             awaited, self._awaited = self._awaited, {}
         for future in [future for awaiting in awaited.values() for future in awaiting]:
-            future.set_exception(RuntimeError("no weights are loaded any more"))
+            future.set_exception(NotReady("no weights are loaded any more"))
 
     def _load_set(self, version: int) -> None:
         try:

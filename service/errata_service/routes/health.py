@@ -8,7 +8,7 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from errata_service.dependencies import ReplicaDep
 from errata_service.description import problem_responses
@@ -24,10 +24,22 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """The model is loaded, Redis answers, and the version serves that requests use when they name none."""
+    """The model is loaded and runs, Redis answers, and the version serves that requests use when they name none.
+
+    Attributes:
+        outages: what takes no edits and no activations now, such as a full disk; generation goes on.
+        news_age_s: seconds since this process last looked up which version is to serve.
+    """
 
     status: Literal["ready"] = "ready"
     version: int
+    outages: tuple[str, ...]
+    news_age_s: float
+    should_serve: int | None = Field(
+        default=None,
+        description="The version that is active and cannot be served; `version` serves in its place.",
+    )
+    reason: str | None = Field(default=None, description="Why it cannot be served.")
 
 
 @router.get("/healthz", summary="Alive")
@@ -36,16 +48,19 @@ async def healthz() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", summary="Able to serve", responses=problem_responses(503))
+@router.get("/readyz", summary="Able to serve", response_model_exclude_none=True, responses=problem_responses(503))
 def readyz(replica: ReplicaDep) -> Ready:
-    """503 says what is missing."""
+    """503 says what is missing. A service is ready, too, while another version serves than should."""
     if replica.obstacle is not None:
         raise NotReady(replica.obstacle)
-    if not replica.registry.ping():
-        raise NotReady("Redis does not answer; generation under the active version goes on")
+    replica.engine.require_working()
+    outages = replica.outages()
     version = replica.engine.active
     assert version is not None
-    return Ready(version=version)
+    ready = Ready(version=version, outages=outages, news_age_s=round(replica.news_age_s, 3))
+    if (passed_over := replica.passed_over) is None:
+        return ready
+    return ready.model_copy(update={"should_serve": passed_over.version, "reason": passed_over.reason})
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=PlainTextResponse)

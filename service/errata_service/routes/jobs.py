@@ -3,25 +3,24 @@
 # Annotations are evaluated here, where the kind is known, so there is no `from __future__ import annotations`.
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
-from errata_client.records import Job, JobStatus, Page
+from errata_client.records import Job, Page
 from errata_registry.jobs.kinds import JobKind
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.responses import StreamingResponse
 
-from errata_service.dependencies import CallerDep, RegistryDep, ReplicaDep, may_edit, may_read
+from errata_service.dependencies import CallerDep, FollowersDep, RegistryDep, may_edit, may_read
 from errata_service.pages import Limit
+from errata_service.streaming import ServerSentEvents
 
 MAX_WAIT_S = 60
-# Between two looks on behalf of a client that waits for news.
-LOOK_S = 0.1
 
-LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d+(-\d+)?$")]
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d{1,20}(-\d{1,20})?$")]
 Wait = Annotated[float, Query(ge=0, le=MAX_WAIT_S, description="Seconds to wait for its end.")]
 IdempotencyKey = Annotated[
     str | None,
@@ -32,6 +31,9 @@ IdempotencyKey = Annotated[
         description="The same key and body, sent to the same route, give the same job for 24 hours.",
     ),
 ]
+_EVENT = {"type": "object", "properties": {name: {"type": "string"} for name in ("id", "event", "data")}}
+_EVENTS = {"responses": {"200": {"content": {"text/event-stream": {"itemSchema": _EVENT}}}}}
+
 Queued = TypeVar("Queued", bound=Job)
 
 
@@ -80,14 +82,16 @@ def add_routes_of_one(router: APIRouter, kind: JobKind[Any, Any]) -> None:
     JobId = Annotated[str, Path(alias=f"{name}_id")]
 
     @router.get(path, name=f"get_{name}", summary=f"One {name}", response_model=kind.record, **may_read(404, 422, 503))
-    async def get_job(job_id: JobId, replica: ReplicaDep, wait: Wait = 0) -> Any:
+    async def get_job(job_id: JobId, registry: RegistryDep, followers: FollowersDep, wait: Wait = 0) -> Any:
         """How it stands; with `wait`, once it has ended or the time is over."""
-        deadline = time.monotonic() + wait
-        while True:
-            record = await run_in_threadpool(replica.registry.store(kind).record, job_id)
-            if record.ended or time.monotonic() >= deadline or replica.stopping.is_set():
-                return record
-            await asyncio.sleep(LOOK_S)
+        store = registry.store(kind)
+        if wait:
+            async with followers.following(store, job_id) as feed:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(feed.end(), wait)
+                if feed.outcome is not None:
+                    return feed.outcome
+        return await run_in_threadpool(store.record, job_id)
 
     @router.post(
         f"{path}/cancel",
@@ -100,37 +104,28 @@ def add_routes_of_one(router: APIRouter, kind: JobKind[Any, Any]) -> None:
         """One that is queued ends at once, one that runs at its next step. 409 where it has ended otherwise."""
         return registry.store(kind).cancel(job_id)
 
-    def known(job_id: JobId, registry: RegistryDep) -> str:
-        return str(registry.store(kind).record(job_id).id)
+    async def followed(
+        job_id: JobId, registry: RegistryDep, followers: FollowersDep, last_event_id: LastEventId = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        after = last_event_id or "0"
+        async with followers.following(registry.store(kind), job_id) as feed:
+            await feed.reach(after)
+            yield feed.events(after)
 
     @router.get(
         f"{path}/events",
         name=f"follow_{name}",
         summary=f"Follow {_one(kind)}",
-        response_class=EventSourceResponse,
+        response_class=StreamingResponse,
+        openapi_extra=_EVENTS,
         **may_read(404, 422, 503),
     )
-    async def follow_job(
-        known_id: Annotated[str, Depends(known)], replica: ReplicaDep, last_event_id: LastEventId = None
-    ) -> AsyncIterator[ServerSentEvent]:
+    async def follow_job(events: Annotated[AsyncIterator[bytes], Depends(followed)]) -> Response:
         """Server-sent events: `progress`, `log` and `status`. The last one is a `status` that is final.
 
         `Last-Event-ID` resumes behind an event; without it, all that has happened is told.
         """
-        store, after = replica.registry.store(kind), last_event_id or "0"
-        while not replica.stopping.is_set():
-            record = await run_in_threadpool(store.record, known_id)
-            news = await run_in_threadpool(store.events, known_id, after)
-            for event in news:
-                yield ServerSentEvent(data=event.data, event=event.name, id=event.id)
-                if event.name == "status" and JobStatus(event.data["status"]).final:
-                    return
-                after = event.id
-            if record.ended and not news:
-                # The client has seen it all before, or the end is recorded and its event is not out yet.
-                yield ServerSentEvent(data=record, event="status")
-                return
-            await asyncio.sleep(LOOK_S)
+        return ServerSentEvents(events)
 
 
 def _one(kind: JobKind[Any, Any]) -> str:

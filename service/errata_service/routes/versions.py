@@ -113,19 +113,29 @@ def compare_versions(
 
 
 @router.post("/versions/{number}/activate", summary="Make a version serve", **may_administer(404, 409, 422, 503, 504))
-def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
-    """Answers once every live replica serves it. A version that cannot be read is refused: what served goes on."""
+def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, engine: EngineDep) -> Activation:
+    """Answers once every live replica serves it. A version that cannot be read, does not fit into memory, or gives no
+    finite numbers is refused (409) before anything is changed: what served goes on."""
     activations = replica.registry.activations
-    activations.require_redis()
-    return _served_everywhere(activations.activate(number, who=who), replica)
+    with engine.holding(number):
+        activations.require_redis()
+        return _served_everywhere(activations.activate(number, who=who), replica)
 
 
 @router.post("/rollback", summary="Go back to an earlier version", **may_administer(404, 409, 422, 503, 504))
-def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, _: EngineDep) -> Activation:
-    """`{}` goes to the version that was active before, and, repeated, further and further back to the base."""
+def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, engine: EngineDep) -> Activation:
+    """`{}` goes to the version that was active before, and, repeated, further and further back to the base. One that
+    cannot be served is refused as it is where it is activated."""
     activations = replica.registry.activations
-    activations.require_redis()
-    return _served_everywhere(activations.rollback(rollback.to, who=who), replica)
+    while True:
+        number = activations.next_rollback() if rollback.to is None else rollback.to
+        with engine.holding(number):
+            activations.require_redis()
+            with activations.deciding():
+                if rollback.to is None and activations.next_rollback() != number:  # it took a while to load
+                    continue
+                activation = activations.rollback(number, who=who)
+            return _served_everywhere(activation, replica)
 
 
 @router.get("/activations", summary="Which version served when, newest first", **may_read(409, 422, 503))

@@ -1,13 +1,14 @@
 """The tar as others read it, its size beforehand, and files that change while it is sent."""
 
 import io
+import re
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from errata.errors import CorruptArtifact
-from errata.export.archive import PIECE, ArchivedFile, tar, tar_size
+from errata.export.archive import PIECE, ArchivedFile, find_files, tar, tar_size
 
 
 def test_it_is_a_tar_of_the_size_that_was_said(tmp_path: Path) -> None:
@@ -50,3 +51,54 @@ def test_a_file_that_changed_meanwhile_breaks_the_archive_off(tmp_path: Path, no
         for piece in tar(files):
             received += piece
     assert len(received) < tar_size(files)
+
+
+def test_files_are_found_whoever_wrote_the_tar(tmp_path: Path) -> None:
+    contents = {"one": b"1" * 700, "empty": b"", "two": b"22"}
+    ours, theirs = tmp_path / "ours.tar", tmp_path / "theirs.tar"
+    ours.write_bytes(b"".join(tar([ArchivedFile.of_bytes(name, content) for name, content in contents.items()])))
+    with tarfile.open(theirs, "w") as archive:  # with an extended header for each file's time
+        for name, content in contents.items():
+            (tmp_path / name).write_bytes(content)
+            archive.add(tmp_path / name, name)
+    for path in (ours, theirs):
+        content = path.read_bytes()
+        found = find_files(path)
+        assert {name: content[begin : begin + size] for name, (begin, size) in found.items()} == contents
+
+
+def entry(name: str = "file", size: int = 0, **fields: object) -> bytes:
+    """A header, as pax has it."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info.tobuf(tarfile.PAX_FORMAT)
+
+
+GIGABYTES = 40 << 30
+SPARSE = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(GIGABYTES)}
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"no tar", "is no tar"),
+        (entry("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "'link' is none"),
+        (entry("hard", type=tarfile.LNKTYPE, linkname="file"), "'hard' is none"),
+        (entry("device", type=tarfile.CHRTYPE), "'device' is none"),
+        (entry("folder", type=tarfile.DIRTYPE), "'folder' is none"),
+        (entry("holes", type=tarfile.GNUTYPE_SPARSE), "'holes' is none"),
+        (entry("holes", pax_headers=SPARSE), "'holes' is none"),
+        (entry("file") * 2, "holds 'file' twice"),
+        (entry("file", size=GIGABYTES), "ends before 'file' does"),
+        (entry("file", pax_headers={"size": str(GIGABYTES)}), "ends before 'file' does"),
+        (entry("header", type=tarfile.XHDTYPE, size=2 * PIECE) + bytes(2 * PIECE), "'header' is none"),
+        (entry("\x1b[31mred", type=tarfile.SYMTYPE), r"'\x1b[31mred' is none"),
+    ],
+)
+def test_anything_but_plain_files_that_are_there_is_refused(tmp_path: Path, content: bytes, complaint: str) -> None:
+    path = tmp_path / "strange.tar"
+    path.write_bytes(content + bytes(1024))
+    with pytest.raises(CorruptArtifact, match=re.escape(complaint)):
+        find_files(path)

@@ -8,7 +8,7 @@ import torch
 from transformers import OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from errata.errors import ModelError, UnsupportedArchitecture
-from errata.model import EditableModel
+from errata.model import EditableModel, matrix_shapes_of
 
 
 def test_the_digest_is_of_the_checkpoint_not_of_how_it_was_loaded(neox: EditableModel, neox_folder: Path) -> None:
@@ -41,6 +41,19 @@ def test_a_matrix_that_is_put_in_is_computed_with_whichever_way_it_is_stored(
             assert torch.equal(model.weight(1), replacement)
             change = model.down_projection(1)(keys) - before
         torch.testing.assert_close(change, keys @ (replacement - model.weight(1)).T, rtol=1e-4, atol=1e-4)
+
+
+def test_the_shapes_of_the_matrices_are_known_from_the_config_alone(
+    of_each_architecture: dict[str, EditableModel], tmp_path: Path
+) -> None:
+    for name, model in of_each_architecture.items():
+        assert model.matrix_shapes == tuple(tuple(model.weight(layer).shape) for layer in range(model.num_layers))
+        (tmp_path / name).mkdir()
+        model.network.config.save_pretrained(tmp_path / name)
+        assert matrix_shapes_of(str(tmp_path / name)) == model.matrix_shapes
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"the config of .* cannot be read"):
+        matrix_shapes_of(str(tmp_path))
 
 
 def test_blocks_run_in_parts_give_what_the_whole_model_gives(of_each_architecture: dict[str, EditableModel]) -> None:

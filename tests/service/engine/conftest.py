@@ -66,7 +66,8 @@ class Bench:
         self.may_load.set()
         self.slow: set[int] = set()
         self.metrics = Metrics()
-        self.engine = Engine(model, self.deltas, Settings(**settings), self.metrics)
+        self.failures: list[Exception] = []
+        self.engine = Engine(model, self.deltas, Settings(**settings), self.metrics, self.failures.append)
         self.engine.switch(0)
 
     def deltas(self, version: int) -> Mapping[int, Delta]:

@@ -4,11 +4,12 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pytest
 import torch
 from errata_service.engine.events import Finished
-from errata_service.engine.request import SequenceInput
+from errata_service.engine.request import SequenceInput, StepFailed
 from errata_service.engine.sampling import SamplingParams
 from errata_service.problems import Busy, NotReady, ProblemError
 from errata_service.prompts import prompt_offsets
@@ -17,7 +18,7 @@ from torch.nn.functional import log_softmax
 from errata.deltas import Delta
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.errors import NotFinite, UnknownVersion
+from errata.errors import DeviceFailed, NotFinite, NotServable, UnknownVersion
 from errata.model import EditableModel
 from errata.model.architectures import ARCHITECTURES
 from tests.conftest import NEOX_SENTENCES
@@ -248,6 +249,25 @@ def test_a_version_that_cannot_be_loaded_fails_with_the_reason(new_bench: NewBen
     assert bench.engine.active == 0
 
 
+def test_a_version_that_cannot_be_served_is_not_switched_to(new_bench: NewBench) -> None:
+    bench = new_bench()
+    bench.engine.switch(1)
+    running = bench.submit(bench.input(PROMPTS[0], 40), streamed=True)
+    running.wait_for(running.new_tokens)
+    with pytest.raises(NotServable, match="version 13 gives no finite numbers"):
+        bench.engine.switch(13)
+    assert bench.engine.active == 1
+    assert ids(running.finished()[0]) == bench.alone(bench.input(PROMPTS[0], 40), 1)
+
+    def too_large(version: int) -> Mapping[int, Delta]:
+        raise torch.OutOfMemoryError("Tried to allocate 9 GiB")
+
+    bench.engine._load_deltas = too_large
+    with pytest.raises(NotServable, match="version 2 cannot be loaded: OutOfMemoryError: Tried to allocate 9 GiB"):
+        bench.engine.switch(2)
+    assert bench.engine.active == 1
+
+
 def test_told_to_stop_it_ends_what_it_has_accepted_and_accepts_nothing_more(new_bench: NewBench) -> None:
     bench = new_bench(max_batch=1)
     inputs = [bench.input(prompt, max_new_tokens=20) for prompt in PROMPTS[:3]]
@@ -329,3 +349,45 @@ def test_new_tokens_make_the_text(new_bench: NewBench) -> None:
         assert "".join(new.text for new in new_tokens) + finished.rest == finished.text
         for new in new_tokens:
             assert finished.text[new.token.offset :].startswith(new.text)
+
+
+@contextmanager
+def broken(model: EditableModel, times: int | None = None) -> Iterator[None]:
+    """Let the model fail at its first step and at those after it, `times` of them, as a broken device lets it fail."""
+    steps = itertools.count(1)
+
+    def fail(*_: object) -> None:
+        if times is None or next(steps) <= times:
+            raise RuntimeError("CUDA error: device-side assert triggered")
+
+    handle = model.network.get_input_embeddings().register_forward_pre_hook(fail)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_a_step_that_fails_once_fails_its_requests_and_a_device_that_runs_nothing_any_more_is_told_of(
+    new_bench: NewBench,
+) -> None:
+    bench = new_bench()
+    with broken(bench.model, times=1), pytest.raises(StepFailed):
+        bench.submit(bench.input(PROMPTS[0])).finished()
+    assert bench.submit(bench.input(PROMPTS[0])).finished() and not bench.failures
+    with broken(bench.model):
+        with pytest.raises(StepFailed):
+            bench.submit(bench.input(PROMPTS[0])).finished()
+        bench.engine.close()  # until then it may be at the token that tells the two apart
+    [failure] = bench.failures
+    assert isinstance(failure, DeviceFailed) and "device-side assert" in str(failure)
+
+
+def test_a_device_that_was_idle_is_asked_whether_it_works(new_bench: NewBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("errata_service.engine.engine.IDLE_S", 0.0)
+    monkeypatch.setattr("errata_service.engine.engine.TOKEN_S", 1.0)
+    bench = new_bench()
+    bench.engine.require_working()
+    with broken(bench.model), pytest.raises(NotReady, match="cpu has run nothing for"):
+        bench.engine.require_working()
+    assert bench.failures
+    bench.engine.require_working()

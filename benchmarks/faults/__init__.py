@@ -1,0 +1,1 @@
+"""A fault campaign against Errata; `python -m benchmarks.faults` runs it."""
