@@ -17,10 +17,8 @@ RECORDS = (
     *("idempotency/*.json", "edits/*/shards/*.json"),
 )
 RECORDS_MADE_AGAIN = ("activations.checksum.json", "contexts/*/*.json", "second_moments/*/sampled_texts/*.json")
-TENSORS_MADE_AGAIN = (
-    *("second_moments/*/layer_*.safetensors", "second_moments/*/collecting-*.safetensors"),
-    "targets/*/*.safetensors",
-)
+TENSORS_MADE_AGAIN = ("second_moments/*/layer_*.safetensors", "second_moments/*/collecting-*.safetensors")
+TARGETS = ("targets/*/*.safetensors",)
 NETWORKS = ("second_moments/*/mend.safetensors",)
 
 FROM_A_COPY = "put it back from a copy"
@@ -30,30 +28,37 @@ TRAINED_AGAIN = f"{FROM_A_COPY}, or train it again (`errata train-mend`)"
 
 @dataclass(frozen=True, slots=True)
 class FileChecks:
-    """A line for each damaged file, and how many files have no checksum."""
+    """A line for each damaged file, and how many files have no checksum.
+
+    A damaged target is told of and no fault: it is one entry of a cache, as good as one that was removed, and gives way
+    when an edit asks for it, if ever one does.
+    """
 
     faults: tuple[str, ...]
+    damaged_targets: tuple[str, ...]
     without: int
 
 
 def check_files(home: Path) -> FileChecks:
     """Read the files of a home folder through. Processes may be at work there meanwhile."""
     faults: list[str] = []
+    targets: list[str] = []
     without = sum(_fits(_record_fits, path) is None for path in _files(home, READ_ELSEWHERE))
     for patterns, fits, remedy in (
         (RECORDS, _record_fits, FROM_A_COPY),
         (RECORDS_MADE_AGAIN, _record_fits, MADE_AGAIN),
         (TENSORS_MADE_AGAIN, checksum_fits, MADE_AGAIN),
+        (TARGETS, checksum_fits, MADE_AGAIN),
         (NETWORKS, checksum_fits, TRAINED_AGAIN),
     ):
         for path in _files(home, patterns):
             whole = _fits(fits, path)
             without += whole is None
             if whole is False:
-                faults.append(f"{path.relative_to(home)} is damaged; {remedy}")
+                (targets if patterns is TARGETS else faults).append(f"{path.relative_to(home)} is damaged; {remedy}")
     journal = home / "activations.jsonl"
     without += journal.exists() and not journal.with_name("activations.checksum.json").exists()
-    return FileChecks(tuple(faults), without)
+    return FileChecks(tuple(faults), tuple(targets), without)
 
 
 def _files(home: Path, patterns: tuple[str, ...]) -> Iterator[Path]:

@@ -27,16 +27,20 @@ from errata_registry.versions.store import Artifacts
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was looked at, and a line for each thing that is wrong."""
+    """What was looked at, a line for each thing that is wrong, and one for each damaged target of the cache."""
 
     looked_at: str
     faults: tuple[str, ...]
+    damaged_targets: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The faults, and below them what they are faults of."""
         found = f"{len(self.faults)} faults" if self.faults else "all whole"
-        return *(fault.replace("\n", " ") for fault in self.faults), f"{self.looked_at}: {found}"
+        if self.damaged_targets:
+            found += f"; {len(self.damaged_targets)} targets of the cache are damaged"
+        told = (*self.faults, *self.damaged_targets)
+        return *(line.replace("\n", " ") for line in told), f"{self.looked_at}: {found}"
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
@@ -81,7 +85,7 @@ def verify(home: Path) -> Verified:
     )
     if checks.without:
         looked_at += f" ({checks.without} files have no checksum: they get one when they are next written)"
-    return Verified(looked_at, tuple(faults))
+    return Verified(looked_at, tuple(faults), checks.damaged_targets)
 
 
 def _told(faults: Iterator[str], called: str = "") -> Iterator[str]:

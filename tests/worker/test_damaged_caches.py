@@ -56,11 +56,12 @@ def test_what_is_damaged_is_made_again_and_said(worker: Crew) -> None:
 
     for pattern in (FACTOR, "contexts/*/0.json", "targets/*/*.safetensors"):
         flip_a_bit(home, pattern)
-    assert len(verify(home).faults) == 2 + len(targets)
+    verified = verify(home)
+    assert (len(verified.faults), len(verified.damaged_targets)) == (2, len(targets))
     again = crew.again(first)
     assert weights_of(crew, again) == expected
     assert names_told_of(crew, again) == {"layer_0.cholesky.safetensors", "0.json", *targets}
-    assert verify(home).faults == ()
+    assert verify(home).faults == verify(home).damaged_targets == ()
 
     crew.signal_one(signal.SIGKILL)
     for pattern in (FACTOR, "second_moments/*/layer_0.safetensors"):
