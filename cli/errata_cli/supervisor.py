@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from subprocess import Popen
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
 
 import httpx
 import redis
@@ -85,6 +85,13 @@ class Supervisor:
         """Folder of the processes' logs."""
         return self._settings.home / "logs"
 
+    def passed_over(self) -> str | None:
+        """Say which version should serve and why it cannot, where another serves in its place."""
+        ready = self._readiness() or {}
+        if "should_serve" not in ready:
+            return None
+        return f"version {ready['version']} serves in place of version {ready['should_serve']}: {ready['reason']}"
+
     def pid(self, name: str) -> int:
         """Return the process id of `redis`, `worker` or `service`."""
         return self._processes[name].pid
@@ -148,11 +155,15 @@ class Supervisor:
             return False
 
     def _service_is_ready(self) -> bool:
+        return self._readiness() is not None
+
+    def _readiness(self) -> dict[str, Any] | None:
         try:
             # A proxy that is named in the environment does not lead here.
-            return httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False).status_code == httpx.codes.OK
+            answer = httpx.get(f"{self.url}/readyz", timeout=5, trust_env=False)
         except httpx.TransportError:
-            return False
+            return None
+        return answer.json() if answer.status_code == httpx.codes.OK else None
 
     def _log(self, name: str) -> Path:
         return self.log_folder / f"{name}.log"

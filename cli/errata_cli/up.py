@@ -21,6 +21,8 @@ def up(
         try:
             url, logs = supervisor.url, supervisor.log_folder
             print(f"errata: serving at {url} (OpenAPI at {url}/docs); logs in {logs}")
+            if told := supervisor.passed_over():
+                print(f"errata: {told}")
             print("errata: Ctrl-C ends it", flush=True)
             supervisor.watch()
         except KeyboardInterrupt:

@@ -16,6 +16,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from errata_service.connections import ALWAYS_ANSWERED
 from errata_service.problems import MEDIA_TYPE, OPENAI_ROUTES, OpenAIError, openai_status
 
 _EXAMPLE = Problem(
@@ -87,7 +88,7 @@ def _responses(path: str, operation: Mapping[str, Any]) -> dict[str, Any]:
     media_type, name = ("application/json", "OpenAIError") if is_openai else (MEDIA_TYPE, "Problem")
     content: dict[str, Any] = {media_type: {"schema": {"$ref": f"#/components/schemas/{name}"}}}
     answers = {status: response for status, response in operation["responses"].items() if int(status) < 400}
-    problems = {int(status) for status in operation["responses"] if int(status) >= 400} | set(_common(operation))
+    problems = {int(status) for status in operation["responses"] if int(status) >= 400} | set(_common(path, operation))
     if is_openai:
         problems = {openai_status(status) for status in problems}
     for status in sorted(problems):
@@ -96,14 +97,16 @@ def _responses(path: str, operation: Mapping[str, Any]) -> dict[str, Any]:
     return answers | {"400": {**unread, "content": {**unread["content"], "text/plain": {}}}}
 
 
-def _common(operation: Mapping[str, Any]) -> Iterator[int]:
+def _common(path: str, operation: Mapping[str, Any]) -> Iterator[int]:
     """Yield the statuses of problems that an operation has for what it is, and not for what it does."""
     yield HTTPStatus.FORBIDDEN  # another site's page, or a host that is not known
     yield HTTPStatus.INTERNAL_SERVER_ERROR
     if "security" in operation:
         yield HTTPStatus.UNAUTHORIZED
         yield HTTPStatus.CONFLICT  # a file of the home folder is damaged
-        yield HTTPStatus.SERVICE_UNAVAILABLE  # Redis, the disk, or the model that is being loaded
+    if path not in ALWAYS_ANSWERED:
+        yield HTTPStatus.SERVICE_UNAVAILABLE  # Redis, the disk, the model that is being loaded, too many clients
     if "requestBody" in operation:
+        yield HTTPStatus.REQUEST_TIMEOUT
         yield HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         yield HTTPStatus.UNPROCESSABLE_ENTITY

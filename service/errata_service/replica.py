@@ -8,7 +8,8 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,10 +26,11 @@ from errata.errors import CorruptArtifact, ErrataError
 from errata.model import EditableModel
 from errata_service.engine.engine import STOPPING, Engine, Swap
 from errata_service.metrics import Metrics
-from errata_service.problems import NotReady, outage_of
+from errata_service.problems import NotReady, Overloaded, outage_of
 
 RETRY_S = 1.0
 OUTAGES_EVERY_S = 1.0
+ACTIVATING_AT_ONCE = 8
 LONGEST_RETRY_S = 60.0
 WAIT_FOR_ACTIVATION_MS = 1000
 
@@ -84,6 +86,7 @@ class ServingReplica:
         self._retry_s = RETRY_S
         self._retry_at = 0.0
         self._swap: Swap | None = None
+        self._activating = threading.BoundedSemaphore(ACTIVATING_AT_ONCE)
         self._announcing = threading.Lock()
         self._heard_at = time.monotonic()
         self._looking = threading.Lock()
@@ -120,6 +123,19 @@ class ServingReplica:
     def news_age_s(self) -> float:
         """Seconds since this replica last looked up which version is to be served."""
         return time.monotonic() - self._heard_at
+
+    @contextmanager
+    def activating(self) -> Iterator[None]:
+        """Hold one of the few places of those who activate a version, and wait in a thread until all replicas follow.
+
+        Raises `Overloaded` where all are taken.
+        """
+        if not self._activating.acquire(blocking=False):
+            raise Overloaded("as many activations wait for replicas as may; try again later")
+        try:
+            yield
+        finally:
+            self._activating.release()
 
     def outages(self) -> tuple[str, ...]:
         """Say what changes nothing of what is served, but takes no edit and no activation now.

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,10 @@ def test_a_replica_that_does_not_follow_is_named(serve: Any, new_settings: Any, 
     answer = client.post(f"/versions/{number}/activate")
     assert answer.status_code == 504
     assert "slow-one" in answer.json()["detail"]
+
+    with ThreadPoolExecutor(50) as many:  # more than the service has threads
+        statuses = list(many.map(lambda _: client.post(f"/versions/{number}/activate").status_code, range(50)))
+    assert set(statuses) == {503, 504}
     registry.replicas.withdraw("slow-one")
     assert client.post(f"/versions/{number}/activate").status_code == 200
     registry.close()

@@ -54,6 +54,24 @@ def test_a_set_in_use_stays_above_the_budget() -> None:
     assert storage.loads == [1, 2, 3, 1]
 
 
+def test_where_memory_runs_out_the_sets_that_nobody_uses_go_first() -> None:
+    storage, tries = Storage(), list[int]()
+
+    def load(version: int) -> Mapping[int, Tensor]:
+        tries.append(version)
+        if version == 4 or tries == [1, 2, 3]:
+            raise torch.OutOfMemoryError("out of memory")
+        return storage.load(version)
+
+    sets = WeightSets(load, budget=9 * ONE)
+    sets.acquire(1).result()
+    for version in (2, 3, 1, 2):
+        used(sets, version)
+    assert tries == [1, 2, 3, 3, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        sets.acquire(4).result()
+
+
 def test_the_base_takes_no_room() -> None:
     sets = WeightSets(Storage().load, budget=0)
     assert sets.acquire(0).result().num_bytes == 0

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from errata_client.records import BASE_VERSION
-from torch import Tensor
+from torch import OutOfMemoryError, Tensor
 
 from errata_service.problems import NotReady
 
@@ -114,7 +114,7 @@ class WeightSets:
 
     def _load_set(self, version: int) -> None:
         try:
-            weights = self._load(version)
+            weights = self._loaded(version)
         except BaseException as error:
             with self._lock:
                 awaiting = self._awaited.pop(version)
@@ -129,8 +129,18 @@ class WeightSets:
         for future in awaiting:
             future.set_result(loaded)
 
-    def _drop_unused(self) -> None:
-        excess = sum(held.num_bytes for held in self._sets.values()) - self._budget
+    def _loaded(self, version: int) -> Mapping[int, Tensor]:
+        """Load a version's matrices; where memory runs out, once more without the sets that nobody uses."""
+        try:
+            return self._load(version)
+        except OutOfMemoryError:
+            with self._lock:
+                self._drop_unused(budget=0)
+        return self._load(version)
+
+    def _drop_unused(self, budget: int | None = None) -> None:
+        """Drop sets that nobody uses, the least recently used first, until the rest fits into `budget`."""
+        excess = sum(held.num_bytes for held in self._sets.values()) - (self._budget if budget is None else budget)
         for unused in [held for held in self._sets.values() if not held.users and held.num_bytes]:
             if excess <= 0:
                 return

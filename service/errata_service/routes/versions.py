@@ -117,7 +117,7 @@ def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, engine
     """Answers once every live replica serves it. A version that cannot be read, does not fit into memory, or gives no
     finite numbers is refused (409) before anything is changed: what served goes on."""
     activations = replica.registry.activations
-    with engine.holding(number):
+    with replica.activating(), engine.holding(number):
         activations.require_redis()
         return _served_everywhere(activations.activate(number, who=who), replica)
 
@@ -129,7 +129,7 @@ def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, engine: E
     activations = replica.registry.activations
     while True:
         number = activations.next_rollback() if rollback.to is None else rollback.to
-        with engine.holding(number):
+        with replica.activating(), engine.holding(number):
             activations.require_redis()
             with activations.deciding():
                 if rollback.to is None and activations.next_rollback() != number:  # it took a while to load

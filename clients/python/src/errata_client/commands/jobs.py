@@ -15,6 +15,7 @@ from errata_client.formatting import format_job
 from errata_client.jobs import Edit, EvaluationJob, TraceJob
 from errata_client.progress import ProgressBar
 from errata_client.records import Job, JobStatus
+from errata_client.tables import escaped
 
 J = TypeVar("J", Edit, EvaluationJob, TraceJob)
 
@@ -85,7 +86,7 @@ def queue(
         if arguments.json or isinstance(job, Edit):
             show(arguments, error.job, format_job)
         else:
-            print(f"{job.id}  {error}")
+            print(f"{job.id}  {escaped(str(error))}")
         raise
     except KeyboardInterrupt:
         goes_on = (
