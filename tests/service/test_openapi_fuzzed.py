@@ -19,14 +19,15 @@ def test_the_service_does_what_its_description_says(serve: Serve, new_settings: 
     plenty = {"max_queued_edits": 100_000, "max_queued_measurements": 100_000}
     client = serve(new_settings(keys_file=tmp_path / "keys", **plenty))
     until_ready(client)
+    authorization = f"Bearer {key}"
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(FUZZING / "schemathesis.toml"), "run"),
-            *(f"{client.base_url}/openapi.json", "--header", f"Authorization: Bearer {key}"),
+            *(f"{client.base_url}/openapi.json", "--header", f"Authorization: {authorization}"),
             *("--phases", "examples,coverage,fuzzing"),
         ],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(FUZZING)},
+        env={**os.environ, "PYTHONPATH": str(FUZZING), "AUTHORIZATION": authorization},
         capture_output=True,
         text=True,
     )
