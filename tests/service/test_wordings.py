@@ -117,7 +117,8 @@ def test_a_file_and_a_setting_are_told_of_in_the_same_words(tmp_path: Path, new_
     with pytest.raises(CorruptArtifact) as caught:
         read_record(tmp_path / "entry.json", ActivationEntry, "the entry")
     assert str(caught.value) == (
-        "the entry cannot be read: active: must be a whole number; previous: must be a whole number, not null; "
+        "the entry cannot be read, and has to be put back from a copy: active: must be a whole number; "
+        "previous: must be a whole number, not null; "
         "at: must be a time such as 2026-01-31T12:00:00Z; by: is required"
     )
     environ = {**environment(new_settings()), "ERRATA_PORT": "none", "ERRATA_DTYPE": "bfloat"}
