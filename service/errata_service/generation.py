@@ -83,7 +83,7 @@ class GenerateRequest(Given):
     prompt: Prompt | None = None
     prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)] | None = None
     messages: Annotated[
-        tuple[Message, ...] | None,
+        list[Message] | None,
         NumberOfMessages,
         Field(description="A conversation, of which the model's chat template makes a prompt, to be answered."),
     ] = None
@@ -139,7 +139,7 @@ class GenerateQuery(GenerateRequest):
     from_query: ClassVar[bool] = True
 
     messages: Annotated[
-        tuple[MessageInQuery, ...] | None,
+        list[MessageInQuery] | None,
         NumberOfMessages,
         Field(description='Each as JSON, `{"role": "user", "content": "…"}`; any other text is a user\'s message.'),
     ] = None
