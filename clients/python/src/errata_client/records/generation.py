@@ -25,7 +25,7 @@ class Usage(Record):
 
 
 class Completion(Record):
-    """The completion of one prompt. Where messages were sent, the prompt is what the model's chat template made of them.
+    """The completion of one prompt: that of messages is what the model's chat template made of them.
 
     `finish_reason` is `stop` where the model or a stop text ended it, `length` where there was no more room.
     """
