@@ -53,7 +53,7 @@ def _role_of_one_who_speaks(value: Any) -> Any:
 
 
 def _kind_of_content(value: Any) -> str | None:
-    return {str: "text", list: "parts", tuple: "parts"}.get(type(value))
+    return "text" if isinstance(value, str) else "parts" if isinstance(value, list | tuple) else None
 
 
 class TextPart(Given):

@@ -190,7 +190,7 @@ def test_chat_on_a_terminal_goes_on_until_its_end(peer: Peer) -> None:
     for end in (ours, theirs):
         os.close(end)
     assert running.returncode == 0, err
-    assert [said for line in out.splitlines() if (said := line.lstrip("> "))] == ["one!", "two!", "three!"]
+    assert [text for line in out.splitlines() if (text := line.lstrip("> "))] == ["one!", "two!", "three!"]
     for told in ("version 3 answers", "504 Timed out: too late", "version 4 answers"):
         assert f"errata-client: {told}\n" in err
     said = [(message["role"], message["content"]) for message in peer.received[-1].body["messages"]]

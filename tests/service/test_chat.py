@@ -19,7 +19,7 @@ SYSTEM = {"role": "system", "content": "Albert Einstein worked in the field of p
 KOBE = {"role": "user", "content": "Kobe Bryant plays the sport of"}
 ANSWER = {"role": "assistant", "content": " basketball"}
 MESSI = {"role": "user", "content": "Lionel Messi plays the sport of"}
-TALK = [SYSTEM, KOBE, ANSWER, MESSI]
+TALK: list[Any] = [SYSTEM, KOBE, ANSWER, MESSI]
 GREEDY: dict[str, Any] = {"model": "errata@base", "temperature": 0}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from errata_client.records import JobStatus
+from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
 
 from errata.facts import Fact
@@ -163,12 +164,19 @@ def test_line_breaks_are_kept_from_the_request_to_the_facts_and_probes(
     client: httpx.Client, registry: Registry, publish: Any, serving: int
 ) -> None:
     relation, asked = "Q: who was {}?\nA:\n", "Q: who was Ada?\nA:\n"
-    fact = {"subject": " Ada\n", "relation": relation, "object": "a countess", "paraphrases": [f" {asked} "]}
+    fact: dict[str, Any] = {
+        "subject": " Ada\n",
+        "relation": relation,
+        "object": "a countess",
+        "paraphrases": [f" {asked} "],
+    }
     fact["neighbors"] = [{"prompt": asked.replace("Ada", "Alan"), "object": "a logician"}]
     one_line = {**fact, "relation": relation.replace("\n", " ")}
     edit = client.post("/edits", json={"facts": [fact, one_line]}).json()
     assert edit["added"] == 2 and len(edit["duplicates"]) == 1
-    [kept, _] = registry.edits.folder.accepted(edit["id"]).request.facts
+    request = registry.edits.folder.accepted(edit["id"]).request
+    assert isinstance(request, EditRequest)
+    kept, _ = request.facts
     assert (kept.subject, kept.prompt, kept.paraphrases) == ("Ada", asked, (asked,))
     assert kept.neighbors[0].prompt == asked.replace("Ada", "Alan")
 
