@@ -71,8 +71,8 @@ class ChatTemplate:
             text: str = self._tokenizer.apply_chat_template(list(TURN), tokenize=False)
         except Exception:  # such a template may take other conversations all the same
             return frozenset()
-        behind = text.rpartition(SAID)[2]
-        for token_id in self._tokenizer.encode(behind, add_special_tokens=False):
+        _, said, behind = text.rpartition(SAID)
+        for token_id in self._tokenizer.encode(behind, add_special_tokens=False) if said else ():
             added = self._tokenizer.added_tokens_decoder.get(token_id)
             if added is not None and not added.content.isspace():
                 return frozenset([token_id])

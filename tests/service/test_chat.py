@@ -1,6 +1,7 @@
 """Conversations through a model's chat template: OpenAI's own package, `/generate`, and models without a template."""
 
 import asyncio
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import httpx
 import openai
 import pytest
 import torch
+from errata_service.chat import ChatTemplate
 from openai.types.chat import ChatCompletion
 from torch.nn.functional import log_softmax
 
@@ -71,6 +73,38 @@ def test_an_answer_is_what_the_model_says_after_its_template_up_to_the_turns_end
     assert (choice.finish_reason, choice.message.role, completion.object) == ("stop", "assistant", "chat.completion")
     assert completion.model == "errata@base" and completion.usage is not None
     assert (completion.usage.prompt_tokens, completion.usage.completion_tokens) == (len(prompt_ids), len(new_ids))
+
+
+ANY_TURN = "{% for message in messages %}<|endoftext|>{{ message.content }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "ends_turns"),
+    [
+        (f"{ANY_TURN} \n{TURN_END}\n{{% endfor %}}", True),
+        ({"default": f"{ANY_TURN}{TURN_END}<|endoftext|>{{% endfor %}}", "tool_use": "{{ tools }}"}, True),
+        (f"{ANY_TURN} ###{{% endfor %}}{TURN_END}", False),
+        (f"{ANY_TURN}{{% endfor %}}", False),
+        (f"{TURN_END}{{{{ messages[0].content }}}}", False),
+        ("{% for message in messages %}{% if loop.last %}{{ message.no.such }}{% endif %}{% endfor %}", False),
+    ],
+)
+def test_a_turn_ends_with_the_control_token_that_the_template_puts_behind_an_assistants_words(
+    chat_model: EditableModel, template: Any, ends_turns: bool
+) -> None:
+    tokenizer: Any = copy.deepcopy(chat_model.tokenizer)
+    tokenizer.chat_template = template
+    chat = ChatTemplate.of(EditableModel(chat_model.network, tokenizer, name="chat", digest=chat_model.digest))
+    assert chat is not None
+    turn_end = tokenizer.convert_tokens_to_ids(TURN_END)
+    assert chat.end_ids == {tokenizer.eos_token_id, *([turn_end] if ends_turns else [])}
+
+
+def test_several_templates_without_a_default_are_none(chat_model: EditableModel) -> None:
+    tokenizer: Any = copy.deepcopy(chat_model.tokenizer)
+    tokenizer.chat_template = {"tool_use": "{{ tools }}"}
+    model = EditableModel(chat_model.network, tokenizer, name="chat", digest=chat_model.digest)
+    assert ChatTemplate.of(model) is None
 
 
 def test_parts_are_lines_developers_are_the_system_and_an_answer_may_be_sent_back(
