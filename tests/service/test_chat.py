@@ -10,11 +10,13 @@ import httpx
 import openai
 import pytest
 import torch
+from errata_client import Unprocessable
 from errata_service.chat import ChatTemplate
 from openai.types.chat import ChatCompletion
 from torch.nn.functional import log_softmax
 
 from errata.model import EditableModel
+from tests.client.conftest import call_async, call_sync
 from tests.service.conftest import TURN_END
 
 SYSTEM = {"role": "system", "content": "Albert Einstein worked in the field of physics."}
@@ -277,6 +279,21 @@ def test_what_asks_for_nothing_that_is_not_served_is_taken(openai_client: openai
     harmless: dict[str, Any] = {"response_format": {"type": "text"}, "modalities": ["text"], "tool_choice": "none"}
     harmless |= {"tools": [], "store": False, "user": "u", "metadata": {"a": "b"}, "service_tier": "auto"}
     assert contents(complete(openai_client, **harmless)) == [" soccer"]
+
+
+@pytest.mark.parametrize("call", [call_sync, call_async], ids=["sync", "async"])
+def test_the_sdk_talks_with_it(chat_client: httpx.Client, client: httpx.Client, call: Any) -> None:
+    def ask(method: str, *args: Any, of: httpx.Client = chat_client) -> Any:
+        return call(str(of.base_url), method, args, None, {}, {})
+
+    talk = [(message["role"], message["content"]) for message in TALK]
+    assert ask("chat", talk).text == " soccer" and ask("chat", KOBE["content"]).text == " basketball"
+    assert "".join(event.text for event in ask("stream_chat", TALK)) == " soccer"
+    assert ask("model").has_chat_template
+    with pytest.raises(Unprocessable, match="user and assistant take turns"):
+        ask("chat", [*talk, talk[-1]])
+    with pytest.raises(Unprocessable, match="has no chat template"):
+        ask("chat", KOBE["content"], of=client)
 
 
 def test_models_say_whether_they_have_a_template(chat_client: httpx.Client, client: httpx.Client) -> None:
