@@ -22,12 +22,15 @@ MAX_PROMPT_CHARACTERS = 2 * MAX_PART_CHARACTERS
 MAX_PROMPTS = 1000  # paraphrases, or neighbours, of one fact
 NUMBERS_END = 2**53  # beyond it, readers of JSON do not agree on what a whole number is
 PLACEHOLDER = "{}"
+LINE_BREAKS = ("\n", "\r")
 HALF_A_CHARACTER = "holds half a surrogate pair, which is no character"
 
 
 # What `find_problems` and `find_long_prompts` ask of each text, in the words of JSON Schema.
 _BLANK = r"\s\u001c-\u001f\u0085"
 _CONTROL = r"\u0000-\u0008\u000e-\u001b\u007f-\u0084\u0086-\u009f"
+# Control characters that count as white space, of which `Fact.id` needs one to tell its parts apart.
+_CONTROL_SPACES = dict.fromkeys((*range(0x0B, 0x0D), *range(0x1C, 0x20), 0x85), " ")
 
 
 def _schema_of_part(without: str = "", template: str = "") -> dict[str, Any]:
@@ -68,7 +71,7 @@ class Neighbor:
     object: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "prompt", self.prompt.strip())
+        object.__setattr__(self, "prompt", trimmed(self.prompt))
         object.__setattr__(self, "object", normalised(self.object))
 
 
@@ -80,7 +83,8 @@ class Fact:
     about one subject share one search, so that what one of them brings holds for all.
 
     Its parts are normalised when it is made, so that two spellings that differ by accident are one fact with one
-    prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone.
+    prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone. Line breaks are no accident:
+    a text of several lines stays as it is laid out, and a prompt may end with one, as those of chat templates do.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "json_schema_extra": _describe_fact}
@@ -93,14 +97,17 @@ class Fact:
     search: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        for name in ("subject", "relation", "object"):
+        for name in ("subject", "object"):
             object.__setattr__(self, name, normalised(getattr(self, name)))
-        object.__setattr__(self, "paraphrases", tuple(prompt.strip() for prompt in self.paraphrases))
+        object.__setattr__(self, "relation", normalised_prompt(self.relation))
+        object.__setattr__(self, "paraphrases", tuple(map(trimmed, self.paraphrases)))
 
     @property
     def template(self) -> str:
         """The prompt with `{}` in place of the subject."""
-        return self.relation if PLACEHOLDER in self.relation else f"{PLACEHOLDER} {self.relation}"
+        if PLACEHOLDER in self.relation:
+            return self.relation
+        return PLACEHOLDER + ("" if self.relation.startswith(LINE_BREAKS) else " ") + self.relation
 
     @property
     def prompt(self) -> str:
@@ -124,9 +131,23 @@ def folded(fact: Fact) -> tuple[str, str]:
     return tuple("".join(part.casefold().split()) for part in fact.key)  # type: ignore[return-value]
 
 
+def trimmed(prompt: str) -> str:
+    """Return a prompt without the spaces at its ends. Line breaks there are a part of it, unless it is blank."""
+    return prompt.strip(" \t") if prompt.strip() else ""
+
+
+def normalised_prompt(text: str) -> str:
+    """Return a prompt in Unicode NFC, trimmed, and if it has one line with runs of white space made one space.
+
+    So accidents of typing are gone, and what is laid out in lines is kept.
+    """
+    text = trimmed(unicodedata.normalize("NFC", text).translate(_CONTROL_SPACES))
+    return text if any(mark in text for mark in LINE_BREAKS) else " ".join(text.split())
+
+
 def normalised(text: str) -> str:
-    """Unicode NFC with runs of white space made one space: spelling is kept, accidents of typing are not."""
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    """Return a subject or an object in the same form; it neither begins nor ends with a line break."""
+    return normalised_prompt(text.strip())
 
 
 class FactSet:
@@ -216,7 +237,7 @@ def _problems_of_one(index: int, fact: Fact) -> Iterator[FactProblem]:
             yield FactProblem(index, name, "is empty")
         elif len(text) > MAX_PART_CHARACTERS:
             yield FactProblem(index, name, f"has {len(text)} characters; at most {MAX_PART_CHARACTERS} are taken")
-        elif any(unicodedata.category(character) == "Cc" and character not in "\t\n" for character in text):
+        elif any(unicodedata.category(character) == "Cc" and character not in "\t\n\r" for character in text):
             yield FactProblem(index, name, "holds a control character")
         elif _has_half_a_character(text):
             yield FactProblem(index, name, HALF_A_CHARACTER)

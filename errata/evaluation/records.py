@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from errata.errors import FactProblem, InvalidFacts
 from errata.evaluation.cases import Case
-from errata.facts import PLACEHOLDER, Fact, Neighbor, find_problems, normalised
+from errata.facts import PLACEHOLDER, Fact, Neighbor, find_problems, normalised, trimmed
 
 ZsreObject = Literal["alt", "answers"]
 """Which field of a zsRE record is edited in: a false answer, or the first of the true ones."""
@@ -116,7 +116,7 @@ def _zsre(fields: _Fields, object_field: ZsreObject) -> Record:
     template = fields.template(subject, "src")
     answer = fields.text("alt") if object_field == "alt" else fields.first_text("answers")
     neighbor = Neighbor(f"{fields.text('loc')}?", fields.text("loc_ans"))
-    fact = Fact(subject, template, answer, (fields.text("rephrase"),), (neighbor,))
+    fact = Fact(subject, template, answer, (fields.prompt("rephrase"),), (neighbor,))
     return Record(fact, _case(fact, fields))
 
 
@@ -145,10 +145,14 @@ class _Fields:
 
     def text(self, *path: str) -> str:
         """Return a required text, stripped."""
+        return self.prompt(*path).strip()
+
+    def prompt(self, *path: str) -> str:
+        """Return a required text, trimmed as prompts are."""
         return self.checked_text(self._value(path), ".".join(path))
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return an optional list of texts."""
+        """Return an optional list of texts, each trimmed as prompts are."""
         return self._texts(name) if name in self.record else ()
 
     def first_text(self, name: str) -> str:
@@ -159,7 +163,7 @@ class _Fields:
 
     def template(self, subject: str, *path: str) -> str:
         """Return a prompt with `{}` where the subject stands; put it there if the subject itself stands there, once."""
-        prompt = self.text(*path)
+        prompt = self.prompt(*path)
         if not prompt or not subject or PLACEHOLDER in prompt:
             return prompt
         if (places := prompt.count(subject)) != 1:
@@ -176,9 +180,9 @@ class _Fields:
         return []
 
     def checked_text(self, value: Any, field: str) -> str:
-        """Return a value stripped, or note that it is not text or is blank."""
-        if isinstance(value, str) and value.strip():
-            return value.strip()
+        """Return a value trimmed, or note that it is not text or is blank."""
+        if isinstance(value, str) and (text := trimmed(value)):
+            return text
         if value is not _MISSING:
             self.complain(field, "is blank" if isinstance(value, str) else f"is {_described(value)}, not text")
         return ""

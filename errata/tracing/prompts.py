@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from errata.errors import TracingError
-from errata.facts import PLACEHOLDER
+from errata.facts import PLACEHOLDER, trimmed
 from errata.model import EditableModel
 from errata.model.tokens import target_ids, with_subject
 
@@ -34,10 +34,11 @@ class TracedPrompt:
             raise TracingError(f"the subject of {template!r} is empty")
         if answer is not None and not answer.strip():
             raise TracingError(f"the answer to {template!r} is empty")
-        token_ids, subject_tokens = with_subject(model.tokenizer, template.strip(), subject.strip())
+        template, subject = trimmed(template), subject.strip()
+        token_ids, subject_tokens = with_subject(model.tokenizer, template, subject)
         if len(token_ids) > model.max_length:
             raise TracingError(
                 f"{template[:60]!r} takes {len(token_ids)} tokens; the model has room for {model.max_length}"
             )
         answer_id = None if answer is None else target_ids(model.tokenizer, answer)[0]
-        return cls(template.strip(), subject.strip(), token_ids, subject_tokens, answer_id)
+        return cls(template, subject, token_ids, subject_tokens, answer_id)

@@ -27,6 +27,7 @@ from errata_service.routes import (
     health,
     model,
     openai,
+    openai_chat,
     probes,
     traces,
     versions,
@@ -92,6 +93,6 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     answer_with_problems(app)
     describe_truly(app)
     about_versions = (weights, versions, facts, probes, evaluations, traces)
-    for routes in (edits, generate, openai, *about_versions, model, health):
+    for routes in (edits, generate, openai, openai_chat, *about_versions, model, health):
         app.include_router(routes.router)
     return app

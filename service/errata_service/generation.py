@@ -1,11 +1,12 @@
 """What a generation is asked with, and how its tokens are counted."""
 
+import json
 from typing import Annotated, Any, ClassVar, Self
 
-from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Text, Usage, rules
+from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Message, Text, Usage, rules
 from errata_registry.jobs.requests import VersionNumber
 from errata_registry.serving.aliases import ALIAS_PATTERN, is_alias
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from errata_service.engine.events import Finished
@@ -16,7 +17,8 @@ MAX_PROMPTS = 256
 MAX_PROMPT_CHARACTERS = 100_000
 MAX_NEW_TOKENS = 2048
 MAX_STOPS = 16
-ONE_KIND_OF_PROMPT = "either `prompt` or `prompts` must be given, and not both"
+MAX_MESSAGES = 1000
+ONE_KIND_OF_PROMPT = "exactly one of `prompt`, `prompts` and `messages` must be given"
 
 Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 Stop = Annotated[Text, Field(min_length=1)]
@@ -47,8 +49,30 @@ def one_or_several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+def _message_of_query(value: Any) -> Any:
+    """Read a message that is JSON; any other text is a user's words."""
+    if not isinstance(value, str):
+        return value
+    if not value.startswith("{"):
+        return {"role": "user", "content": value}
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise PydanticCustomError("message", "begins with { and is no message as JSON") from error
+
+
+NumberOfMessages = Field(min_length=1, max_length=MAX_MESSAGES)
+# A part of what is taken: JSON may be written in many ways.
+MESSAGE_IN_QUERY = r'^(([^{][\s\S]*)?|\{"role": ?"(system|user|assistant)", ?"content": ?"[^"\\\u0000-\u001f]*"\})$'
+MessageInQuery = Annotated[
+    Message,
+    BeforeValidator(_message_of_query),
+    WithJsonSchema({"type": "string", "pattern": MESSAGE_IN_QUERY}),
+]
+
+
 class GenerateRequest(Given):
-    """One prompt or several, how to choose tokens, and the version to choose them under."""
+    """One prompt or several, or a conversation, how to choose tokens, and the version to choose them under."""
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -58,7 +82,15 @@ class GenerateRequest(Given):
 
     prompt: Prompt | None = None
     prompts: Annotated[tuple[Prompt, ...], Field(min_length=1, max_length=MAX_PROMPTS, fail_fast=True)] | None = None
-    max_new_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] = 32
+    messages: Annotated[
+        list[Message] | None,
+        NumberOfMessages,
+        Field(description="A conversation, of which the model's chat template makes a prompt, to be answered."),
+    ] = None
+    max_new_tokens: Annotated[
+        int,
+        Field(ge=1, le=MAX_NEW_TOKENS, description=f"For `messages` {MAX_NEW_TOKENS} where it is absent."),
+    ] = 32
     temperature: Annotated[float, Field(ge=0, le=2, description="0 is greedy.")] = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=1, lt=NUMBERS_END)] | None = None
@@ -78,20 +110,12 @@ class GenerateRequest(Given):
 
     @model_validator(mode="after")
     def _one_kind_of_prompt(self) -> Self:
-        if (self.prompt is None) == (self.prompts is None):
+        if [self.prompt, self.prompts, self.messages].count(None) != 2:
             raise PydanticCustomError("prompt", ONE_KIND_OF_PROMPT)
         return self
 
-    @property
-    def all_prompts(self) -> tuple[str, ...]:
-        """The prompts in order, however many there are."""
-        if self.prompts is not None:
-            return self.prompts
-        assert self.prompt is not None
-        return (self.prompt,)
-
-    def sequence_input(self, prompt_ids: list[int]) -> SequenceInput:
-        """Return what the engine needs to continue one of the prompts."""
+    def sequence_input(self, prompt_ids: list[int], end_ids: frozenset[int] = frozenset()) -> SequenceInput:
+        """Return what the engine needs to continue one of the prompts, or to answer the messages up to an end."""
         sampling = SamplingParams(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -99,8 +123,13 @@ class GenerateRequest(Given):
             repetition_penalty=self.repetition_penalty,
             seed=self.seed,
         )
+        ends_its_turn = self.messages is not None and "max_new_tokens" not in self.model_fields_set
         return SequenceInput(
-            prompt_ids=prompt_ids, max_new_tokens=self.max_new_tokens, sampling=sampling, stop=self.stop
+            prompt_ids=prompt_ids,
+            max_new_tokens=MAX_NEW_TOKENS if ends_its_turn else self.max_new_tokens,
+            sampling=sampling,
+            stop=self.stop,
+            end_ids=end_ids,
         )
 
 
@@ -108,6 +137,12 @@ class GenerateQuery(GenerateRequest):
     """The same in the query of an address."""
 
     from_query: ClassVar[bool] = True
+
+    messages: Annotated[
+        list[MessageInQuery] | None,
+        NumberOfMessages,
+        Field(description='Each as JSON, `{"role": "user", "content": "…"}`; any other text is a user\'s message.'),
+    ] = None
 
 
 def usage_of(finished: Finished) -> Usage:

@@ -24,6 +24,7 @@ from errata_registry.settings import Settings
 from errata import hyperparameters
 from errata.errors import CorruptArtifact, ErrataError
 from errata.model import EditableModel
+from errata_service.chat import ChatTemplate, no_chat_template
 from errata_service.engine.engine import STOPPING, Engine, Swap
 from errata_service.metrics import Metrics
 from errata_service.problems import NotReady, Overloaded, outage_of
@@ -81,6 +82,7 @@ class ServingReplica:
         self.failure: Exception | None = None
         self._on_failure = on_failure
         self._engine: Engine | None = None
+        self._chat: ChatTemplate | None = None
         self._obstacle: str | None = "the model is being loaded"
         self._lost_track: str | None = None
         self._retry_s = RETRY_S
@@ -102,6 +104,19 @@ class ServingReplica:
         if self._engine is None:
             raise NotReady(self._obstacle or "the service is starting")
         return self._engine
+
+    @property
+    def chat(self) -> ChatTemplate:
+        """Return the model's chat template. Raises `NotReady` as `engine`, and `ProblemError` where there is none."""
+        model = self.engine.model
+        if self._chat is None:
+            raise no_chat_template(model.name)
+        return self._chat
+
+    @property
+    def has_chat_template(self) -> bool | None:
+        """Return True if the model has a chat template; None while it is being loaded."""
+        return None if self._engine is None else self._chat is not None
 
     @property
     def obstacle(self) -> str | None:
@@ -221,6 +236,7 @@ class ServingReplica:
         self._obstacle = "the model is being loaded"
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         registry.bind_base(model.name, model.digest, model.matrix_shapes)
+        self._chat = ChatTemplate.of(model)
         self._recover_once()
         # What exists now stays. Searching it for garbage would stop every thread for a fifth of a second.
         gc.freeze()

@@ -1,6 +1,11 @@
 """The command line: what it prints, and its exit codes."""
 
+import io
 import json
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +138,64 @@ def test_generate_writes_the_text_as_it_comes(peer: Peer, capsys: pytest.Capture
     with pytest.raises(SystemExit, match="2"):
         main(["generate", "p", "q", "--stream"])
     assert len(peer.received) == 3
+
+
+def answers(*texts: str, version: int = 3) -> list[Answer]:
+    """Streams that each say a text, as a token and what comes with the end."""
+    usage = {"prompt_tokens": 9, "completion_tokens": 2}
+    last = json.dumps({"index": 0, "text": "!", "finish_reason": "stop", "usage": usage, "version": version})
+    streams = []
+    for text in texts:
+        token = json.dumps({"index": 0, "text": text, "version": version})
+        streams.append(f"event: token\ndata: {token}\n\nevent: end\ndata: {last}\n\n")
+    return [Answer(headers={"Content-Type": "text/event-stream"}, chunks=[stream.encode()]) for stream in streams]
+
+
+def test_chat_answers_a_message_of_the_command_line_or_of_stdin(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peer.answers = answers("base\nball\x1b[2J", "golf")
+    assert main(["chat", "What?", "--system", "Be brief.", "--version", "production", "--max-new-tokens", "9"]) == 0
+    assert capsys.readouterr() == ("base\nball\\x1b[2J!\n", "")
+    system, user = {"role": "system", "content": "Be brief."}, {"role": "user", "content": "What?"}
+    settings = {"version": "production", "max_new_tokens": 9}
+    assert peer.received[0].body == {"messages": [system, user], **settings, "stream": True}
+
+    monkeypatch.setattr("sys.stdin", io.StringIO("two\nlines\n"))
+    assert main(["chat"]) == 0
+    assert peer.received[1].body["messages"] == [{"role": "user", "content": "two\nlines"}]
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    with pytest.raises(SystemExit, match="2"):
+        main(["chat"])
+
+    usage = {"prompt_tokens": 9, "completion_tokens": 2}
+    completion = {"prompt": "p", "text": " o", "finish_reason": "stop", "usage": usage}
+    refused = problem(422, "No chat template", "the model demo has no chat template")
+    peer.answers = [Answer(200, {"data": [completion], "version": 0}), Answer(422, refused)]
+    capsys.readouterr()
+    assert main(["chat", "What?", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["data"] == [completion]
+    assert main(["chat", "What?"]) == 3
+    assert capsys.readouterr().err == "errata-client: 422 No chat template: the model demo has no chat template\n"
+
+
+def test_chat_on_a_terminal_goes_on_until_its_end(peer: Peer) -> None:
+    late = Answer(504, problem(504, "Timed out", "too late"))
+    peer.answers = [*answers("one"), late, *answers("two"), *answers("three", version=4)]
+    command = [sys.executable, "-m", "errata_client.cli", "chat", "--system", "Be brief."]
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        os.write(ours, b"a\n\nlost\nb\nc\n\x04")
+        out, err = running.communicate(timeout=60)
+    for end in (ours, theirs):
+        os.close(end)
+    assert running.returncode == 0, err
+    assert [text for line in out.splitlines() if (text := line.lstrip("> "))] == ["one!", "two!", "three!"]
+    for told in ("version 3 answers", "504 Timed out: too late", "version 4 answers"):
+        assert f"errata-client: {told}\n" in err
+    said = [(message["role"], message["content"]) for message in peer.received[-1].body["messages"]]
+    talk = [("system", "Be brief."), ("user", "a"), ("assistant", "one!"), ("user", "b"), ("assistant", "two!")]
+    assert said == [*talk, ("user", "c")]
 
 
 def test_the_service_that_fails_or_is_away_and_wrong_usage(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import aclosing, closing
+from typing import Any
 
 import pytest
 from errata_client import (
@@ -14,6 +15,7 @@ from errata_client import (
     Errata,
     GeneratedToken,
     GenerationEnd,
+    Message,
     NotFound,
     StatusError,
     Unavailable,
@@ -146,7 +148,47 @@ def test_answers_that_are_not_the_contracts(peer: Peer, call: Call) -> None:
 
 
 def test_a_setting_that_there_is_not_is_refused_before_anything_is_sent(peer: Peer, call: Call) -> None:
-    for method in ("generate", "stream"):
+    for method in ("generate", "stream", "chat", "stream_chat"):
         with pytest.raises(TypeError, match="max_tokens"):
             call(method, "p", max_tokens=1)
+    assert peer.received == []
+
+
+def test_a_conversation_goes_out_in_the_contracts_form_whatever_form_it_came_in(peer: Peer, call: Call) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 2}
+    completion = {"prompt": "p", "text": " golf", "finish_reason": "stop", "usage": usage}
+    peer.answers = [Answer(200, {"data": [completion], "version": 3})] * 2
+    talk = [
+        ("system", "Be brief."),
+        {"role": "user", "content": "p"},
+        Message(role="assistant", content="q"),
+        ("user", "r"),
+    ]
+    assert call("chat", talk, version="base", stop="\n").text == " golf"
+    assert call("chat", "p").version == 3
+    roles = ("system", "user", "assistant", "user")
+    sent = [{"role": role, "content": text} for role, text in zip(roles, ("Be brief.", "p", "q", "r"), strict=True)]
+    assert [received.body for received in peer.received] == [
+        {"messages": sent, "version": "base", "stop": "\n"},
+        {"messages": [{"role": "user", "content": "p"}]},
+    ]
+    assert {received.path for received in peer.received} == {"/generate"}
+
+    peer.answers = [Answer(headers=STREAM, chunks=[token(" bas"), end("eball")])]
+    assert [e.text for e in call("stream_chat", "p")] == [" bas", "eball"]
+    assert peer.received[-1].body == {"messages": [{"role": "user", "content": "p"}], "stream": True}
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        (("bot", "p"), "role: is not known; there are system, user, assistant"),
+        ({"role": "user", "contents": "p"}, "content: is required"),
+        (("user", "p", "q"), "a message is a role and its content, got 3 parts"),
+    ],
+)
+def test_a_message_of_another_form_is_not_sent(peer: Peer, call: Call, message: Any, words: str) -> None:
+    for method in ("chat", "stream_chat"):
+        with pytest.raises(ValueError, match=words):
+            call(method, [message])
     assert peer.received == []

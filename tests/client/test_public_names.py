@@ -47,7 +47,7 @@ def test_the_public_names_are_these() -> None:
         *("Event", "ProgressEvent", "LogEvent", "StatusEvent"),
         *("EditRecord", "EditStatus", "Progress", "Metrics", "Version", "VersionStatus", "LayerChange"),
         *("StoredFact", "StoredNeighbor", "Generation", "Completion", "Usage", "Activation", "Replica"),
-        *("GenerationSettings", "GenerationEvent", "GeneratedToken", "GenerationEnd"),
+        *("GenerationSettings", "GenerationEvent", "GeneratedToken", "GenerationEnd", "Message", "MessageInput"),
         *("Model", "Problem", "FieldProblem", "FactProblem"),
         *("ErrataError", "InvalidFacts", "ConnectionFailed", "RequestTimedOut", "UnexpectedAnswer"),
         *("StatusError", "Unauthorized", "Forbidden", "NotFound", "Conflict", "Unprocessable"),

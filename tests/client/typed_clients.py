@@ -16,6 +16,7 @@ from errata_client import (
     Event,
     Generation,
     GenerationEvent,
+    Message,
     TraceJob,
     Version,
 )
@@ -34,6 +35,8 @@ def blocking(errata: Errata) -> None:
     assert_type(errata.export(3, "a.tar", "lora"), Path)
     assert_type(errata.generate("p", seed=1), Generation)
     assert_type(errata.stream("p"), Generator[GenerationEvent, None, None])
+    assert_type(errata.chat([Message(role="user", content="p"), ("assistant", "q")], seed=1), Generation)
+    assert_type(errata.stream_chat("p"), Generator[GenerationEvent, None, None])
     assert_type(errata.evaluations.create(version=3).wait(), EvaluationJob)
     assert_type(errata.evaluations.list(version=3), Generator[EvaluationJob, None, None])
     assert_type(errata.traces.wait("trace_1", timeout=1), TraceJob)
@@ -50,6 +53,8 @@ async def asynchronous(errata: AsyncErrata) -> None:
     assert_type(await version, Version)
     assert_type(await errata.delete_version(3), None)
     assert_type(errata.stream("p"), AsyncGenerator[GenerationEvent, None])
+    assert_type(await errata.chat([{"role": "user", "content": "p"}]), Generation)
+    assert_type(errata.stream_chat("p"), AsyncGenerator[GenerationEvent, None])
     assert_type(await (await errata.evaluations.create(version=3)).wait(), AsyncEvaluationJob)
     assert_type(await errata.traces.wait("trace_1", timeout=1), AsyncTraceJob)
 
@@ -59,5 +64,6 @@ async def mistakes(errata: Errata, async_errata: AsyncErrata) -> None:
     errata.retract("fact_1", base="3")  # type: ignore[arg-type]
     errata.version("3")  # type: ignore[arg-type]
     errata.stream("p", max_tokens=1)  # type: ignore[call-arg]
+    errata.chat([("user", "p", "q")])  # type: ignore[list-item]
     await async_errata.retry("edit_1", hparams=3)  # type: ignore[arg-type]
     await async_errata.evaluations.create(prose="no")  # type: ignore[arg-type]

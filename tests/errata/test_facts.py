@@ -3,7 +3,7 @@
 import pytest
 
 from errata.errors import InvalidFacts
-from errata.facts import Fact, FactSet, Neighbor
+from errata.facts import Fact, FactSet, Neighbor, folded
 
 JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
 TONGUE = Fact("Danielle Darrieux", "The mother tongue of {} is", "English")
@@ -63,6 +63,32 @@ def test_accidents_of_typing_make_no_second_fact_and_no_second_prompt() -> None:
     for facts in ([tidy, untidy], [untidy, tidy]):
         (fact,) = FactSet(facts)
         assert set(fact.paraphrases) == {"Jordan plays", "Jordan's sport is"}
+
+
+def test_line_breaks_are_kept_in_every_prompt_and_are_no_accident() -> None:
+    turn = "<|im_start|>user\nWho runs {}?<|im_end|>\n<|im_start|>assistant\n"
+    asked, neighbor = turn.format("Sony"), Neighbor(" " + turn.format("Nikon") + " ", " Mr\nB ")
+    fact = Fact(
+        " Sony\n", f"  {turn} ", "Ms  A\n", paraphrases=(f"\t{asked}", "Sony is run by\n\n  "), neighbors=(neighbor,)
+    )
+    assert (fact.subject, fact.relation, fact.prompt, fact.object) == ("Sony", turn, asked, "Ms A")
+    assert fact.paraphrases == (asked, "Sony is run by\n\n")
+    assert fact.neighbors == (Neighbor(turn.format("Nikon"), "Mr\nB"),)
+    assert Fact(fact.subject, fact.relation, fact.object, fact.paraphrases, fact.neighbors) == fact
+
+    laid_out = Fact("Sony", "def head_of():\r\n    # {}\r\n    return", "Ms A")
+    assert laid_out.prompt == "def head_of():\r\n    # Sony\r\n    return"
+    assert Fact("Sony", "\nHead:", "Ms A").prompt == "Sony\nHead:"
+    one_line = Fact("Sony", turn.replace("\n", " "), "Ms A")
+    assert one_line.id != fact.id and len(FactSet([fact, one_line])) == 2 and folded(fact) == folded(one_line)
+    assert JORDAN.id == "fact_add39db3989d6993"  # as it was when no line break was kept
+
+
+def test_white_space_that_is_a_control_character_is_a_space() -> None:
+    fact = Fact("A\nB\x1fC", "is\x0b\x85of\n{}", "d\x1ce")
+    assert (fact.subject, fact.relation, fact.object) == ("A\nB C", "is  of\n{}", "d e")
+    assert list(FactSet([fact])) == [fact]
+    assert Neighbor(" \n", "\r\n") == Neighbor("", "")
 
 
 def test_an_empty_prompt_to_measure_is_a_problem() -> None:

@@ -16,8 +16,11 @@ from errata_registry.settings import Settings
 from errata_registry.stored import now
 from errata_registry.versions.facts import Origin, stored_fact
 from errata_registry.versions.manifest import BaseModelName
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from errata.deltas import Delta
+from errata.demo import MODEL_FOLDER
 from errata.facts import Fact
 from errata.model import EditableModel
 from tests.conftest import NewRedisServer
@@ -136,6 +139,63 @@ def publish_without_numbers(registry: Registry, model: EditableModel) -> int:
 def version(registry: Registry, publish: Publish) -> int:
     """A version of its own for a test, which answers otherwise than the base."""
     return publish(registry, size=30.0)
+
+
+# A conversation is a text of the demo world: what a user says is continued, and a sentence ends a turn. As real
+# templates do, it begins with BOS itself and takes users and assistants in turn.
+CHAT_TEMPLATE = """\
+{{ bos_token }}{% set turns = namespace(number=0) %}{% for message in messages %}
+{% if message.role == 'system' %}{{ message.content }}<|turn_end|> {% else %}
+{% if (message.role == 'user') != (turns.number % 2 == 0) %}
+{{ raise_exception('user and assistant take turns') }}{% endif %}
+{% set turns.number = turns.number + 1 %}
+{% if message.role == 'user' %}{{ message.content }}{% else %} {{ message.content | trim }}<|turn_end|> {% endif %}
+{% endif %}
+{% endfor %}"""
+TURN_END = "<|turn_end|>"
+SaveChatModel = Callable[[str], Path]
+
+
+@pytest.fixture(scope="session")
+def save_chat_model(model: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> SaveChatModel:
+    """Saves the demo model with a chat template, and with a token that ends turns, which it says for a full stop."""
+
+    def save(chat_template: str) -> Path:
+        folder = tmp_path_factory.mktemp("chat_model")
+        tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_FOLDER)
+        [full_stop] = tokenizer(".")["input_ids"]
+        tokenizer.add_special_tokens({"additional_special_tokens": [TURN_END]})
+        # As Llama's does: every text begins with BOS, unless it is told otherwise.
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{tokenizer.bos_token} $A", special_tokens=[(tokenizer.bos_token, tokenizer.bos_token_id)]
+        )
+        tokenizer.chat_template = chat_template
+        network: Any = AutoModelForCausalLM.from_pretrained(MODEL_FOLDER, dtype=torch.float32)
+        network.resize_token_embeddings(len(tokenizer))
+        turn_end, head = tokenizer.convert_tokens_to_ids(TURN_END), network.get_output_embeddings()
+        with torch.no_grad():
+            network.get_input_embeddings().weight[turn_end] = network.get_input_embeddings().weight[full_stop]
+            head.weight[turn_end] = head.weight[full_stop]
+            head.bias[turn_end] = head.bias[full_stop] + 1
+        network.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def chat_model(save_chat_model: SaveChatModel) -> EditableModel:
+    """The demo model as one for conversations."""
+    return EditableModel.load(str(save_chat_model(CHAT_TEMPLATE)))
+
+
+@pytest.fixture(scope="session")
+def chat_client(serve: Serve, new_settings: NewSettings, chat_model: EditableModel) -> httpx.Client:
+    """A client of a service whose model has a chat template."""
+    client = serve(new_settings(model=chat_model.name))
+    until_ready(client)
+    return client
 
 
 def until_ready(client: httpx.Client) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 from errata_client.records import JobStatus
+from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
 
 from errata.facts import Fact
@@ -157,3 +158,36 @@ def test_which_version_served_when_is_kept(client: httpx.Client, serving: int) -
     assert (before["active"], before["by"], before["id"]) == (serving, "api", newest["id"] - 1)
     page = client.get("/activations", params={"limit": 1, "after": newest["id"]}).json()
     assert page["data"] == [before]
+
+
+def test_line_breaks_are_kept_from_the_request_to_the_facts_and_probes(
+    client: httpx.Client, registry: Registry, publish: Any, serving: int
+) -> None:
+    relation, asked = "Q: who was {}?\nA:\n", "Q: who was Ada?\nA:\n"
+    fact: dict[str, Any] = {
+        "subject": " Ada\n",
+        "relation": relation,
+        "object": "a countess",
+        "paraphrases": [f" {asked} "],
+    }
+    fact["neighbors"] = [{"prompt": asked.replace("Ada", "Alan"), "object": "a logician"}]
+    one_line = {**fact, "relation": relation.replace("\n", " ")}
+    edit = client.post("/edits", json={"facts": [fact, one_line]}).json()
+    assert edit["added"] == 2 and len(edit["duplicates"]) == 1
+    request = registry.edits.folder.accepted(edit["id"]).request
+    assert isinstance(request, EditRequest)
+    kept, _ = request.facts
+    assert (kept.subject, kept.prompt, kept.paraphrases) == ("Ada", asked, (asked,))
+    assert kept.neighbors[0].prompt == asked.replace("Ada", "Alan")
+
+    number = publish(registry, kept)
+    [stored] = client.get(f"/versions/{number}/facts", params={"relation": relation}).json()["data"]
+    assert (stored["relation"], stored["paraphrases"]) == (relation, [asked])
+    assert client.get(f"/versions/{number}/facts", params={"relation": "Q: who was {}? A:"}).json()["data"] == []
+
+    put = client.put("/probes", json={"probes": [{"prompt": f" {asked} ", "answer": " never said\n"}]}).json()
+    assert put["failing"][0]["prompt"] == asked
+    [probe] = client.get("/probes").json()["data"]
+    assert (probe["prompt"], probe["answer"]) == (asked, "never said")
+    assert client.put("/probes", json={"probes": [{"prompt": " \n", "answer": "a"}]}).status_code == 422
+    assert client.put("/probes", json={"probes": []}).status_code == 200

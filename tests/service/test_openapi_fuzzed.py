@@ -8,16 +8,24 @@ from pathlib import Path
 
 from errata_registry.api_keys import Scope, new_key
 
-from tests.service.conftest import NewSettings, Serve, until_ready
+from errata.hyperparameters import SHIPPED
+from tests.service.conftest import TURN_END, NewSettings, SaveChatModel, Serve, until_ready
 
 FUZZING = Path(__file__).parent / "fuzzing"
 
 
-def test_the_service_does_what_its_description_says(serve: Serve, new_settings: NewSettings, tmp_path: Path) -> None:
+# It takes every conversation: what a real one refuses, no description can say.
+CHAT_TEMPLATE = f"{{% for message in messages %}}{{{{ message.content }}}}{TURN_END}{{% endfor %}}"
+
+
+def test_the_service_does_what_its_description_says(
+    serve: Serve, new_settings: NewSettings, save_chat_model: SaveChatModel, tmp_path: Path
+) -> None:
     key, line = new_key("fuzz", list(Scope))
     (tmp_path / "keys").write_text(line + "\n")
     plenty = {"max_queued_edits": 100_000, "max_queued_measurements": 100_000}
-    client = serve(new_settings(keys_file=tmp_path / "keys", **plenty))
+    of_model = {"model": str(save_chat_model(CHAT_TEMPLATE)), "hyperparameters": SHIPPED / "demo.json"}
+    client = serve(new_settings(keys_file=tmp_path / "keys", **of_model, **plenty))
     until_ready(client)
     authorization = f"Bearer {key}"
     ran = subprocess.run(

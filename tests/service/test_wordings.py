@@ -26,12 +26,16 @@ FOREIGN = re.compile(
     r"pydantic|[Ii]nput|instance|validat|valid |[Ee]xtra|dictionar|should|pars|argument|[Pp]ython|None|True|False|"
     r"\b(int|str|bool|float|dict|tuple|dataclass|attribute)\b|https?:"
 )
-CLASSES = {
-    name
-    for module in (errata_client.records, errata_registry.jobs.requests)
-    for name, kind in vars(module).items()
-    if isinstance(kind, type)
-} | {"_Answer", "GenerateRequest", "CompletionRequest", "StreamOptions", "ProbeList", "Rollback", "Named", "Prune"}
+CLASSES = (
+    {
+        name
+        for module in (errata_client.records, errata_registry.jobs.requests)
+        for name, kind in vars(module).items()
+        if isinstance(kind, type)
+    }
+    | {"_Answer", "GenerateRequest", "CompletionRequest", "StreamOptions", "ProbeList", "Rollback", "Named", "Prune"}
+    | {"ChatRequest", "ChatMessage", "TextPart", "OpenAIRequest"}
+)
 WRONG: tuple[Any, ...] = (
     *(None, True, -1, 0.5, float("inf"), 10**400, "", "x" * 3000, "\ud800"),
     *([], [None], ["a"] * 300, {}, {"a": 1}),
@@ -94,6 +98,7 @@ def test_no_kind_of_fault_is_told_in_foreign_words(kind: str) -> None:
         ("/generate", "a", "", "must be an object, not a string"),
         ("/traces", {"prompt": "{} is", "subject": "x" * 501}, "/subject", "has 501 characters; at most 500 are taken"),
         ("/versions/prune", {}, "/keep_last", "is required"),
+        ("/generate", {"messages": [{"role": "usr", "content": "a"}]}, "/messages/0/role", "did you mean `user`?"),
     ],
 )
 def test_a_fault_is_told_with_what_was_meant(

@@ -24,7 +24,7 @@ class ModelRunner:
     def __init__(self, model: EditableModel) -> None:
         """Run one token through the model to see its keys and values."""
         self.model = model
-        self.end_ids = _end_ids(model)
+        self.end_ids = end_ids_of(model)
         self._blocks = model.blocks(0, model.num_layers)
         cache, position = Recording(), torch.zeros(1, 1, dtype=torch.long, device=model.device)
         hidden = model.embed(position)
@@ -60,7 +60,8 @@ class ModelRunner:
             return run_blocks(self._blocks, hidden, positions.clamp(max=model.max_length - 1), mask, view)
 
 
-def _end_ids(model: EditableModel) -> frozenset[int]:
+def end_ids_of(model: EditableModel) -> frozenset[int]:
+    """Return the tokens by which a model itself ends a text."""
     ends = model.network.generation_config.eos_token_id
     if ends is None:
         ends = model.tokenizer.eos_token_id

@@ -23,6 +23,7 @@ class SequenceInput:
         prompt_ids: at least one token, and no more than the model's context holds.
         max_new_tokens: upper bound of tokens to generate; the context may end before it.
         stop: texts before which the continuation ends.
+        end_ids: tokens that end the continuation beside those by which the model ends any text.
         num_logprobs: give each token's log probability and those of this many likeliest tokens; None gives neither.
         prompt_logprobs: give them for the prompt's tokens too.
         prompt_offsets: where the text of each prompt token begins; needed with `prompt_logprobs`.
@@ -32,6 +33,7 @@ class SequenceInput:
     max_new_tokens: int
     sampling: SamplingParams = GREEDY
     stop: tuple[str, ...] = ()
+    end_ids: frozenset[int] = frozenset()
     num_logprobs: int | None = None
     prompt_logprobs: bool = False
     prompt_offsets: Sequence[int] = ()

@@ -32,7 +32,7 @@ class Sequence:
         self.latency_s = 0.0
         vocabulary = model.network.config.vocab_size
         self.sampler = Sampler(self.input.sampling, self.token_ids, vocabulary, model.device)
-        self._end_ids = end_ids
+        self._end_ids = end_ids | self.input.end_ids
         self._index = index
         self._last_token_at = request.accepted_at
         self._max_new_tokens = min(self.input.max_new_tokens, model.max_length - len(self.token_ids))
@@ -82,10 +82,11 @@ class Sequence:
         logprob, likeliest = logprobs or (None, ())
         token = Token(token_id, self._detokenizer.num_characters, logprob, likeliest)
         self._tokens.append(token)
-        text = self._detokenizer.add(token_id)
+        ends = token_id in self._end_ids  # which is no text, also where the tokenizer does not call it special
+        text = "" if ends else self._detokenizer.add(token_id)
         if self.request.streamed:
             self.request.tell(NewToken(self._index, text, token))
-        if self._detokenizer.stopped or token_id in self._end_ids:
+        if self._detokenizer.stopped or ends:
             self._finish("stop")
         elif len(self._tokens) == self._max_new_tokens:
             self._finish("length")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from errata_client.records import Completion, EndEvent, Generation, TokenEvent, rules
@@ -29,7 +30,8 @@ router = APIRouter(
 
 @router.post("/generate", summary="Generate", response_model=Generation)
 async def post_generate(request: GenerateRequest, replica: ReplicaDep, http: Request) -> Any:
-    """Continue a prompt, or several. The version is settled when the request is accepted and kept to its end.
+    """Continue a prompt, or several, or answer messages. The version is settled when the request is accepted and kept
+    to its end.
 
     With `stream`, server-sent events: `token` for each token, `end` for each prompt, and `error`, with a problem
     document, where it cannot be brought to its end.
@@ -44,13 +46,13 @@ async def post_generate(request: GenerateRequest, replica: ReplicaDep, http: Req
     openapi_extra=rules(ONE_KIND_OF_PROMPT),
 )
 async def get_generate(request: Annotated[GenerateQuery, Query()], replica: ReplicaDep, http: Request) -> Any:
-    """As `POST /generate`; `prompts` and `stop` may be given several times."""
+    """As `POST /generate`; `prompts`, `messages` and `stop` may be given several times."""
     return await _generated(request, replica, http)
 
 
 async def _generated(request: GenerateRequest, replica: ServingReplica, http: Request) -> Generation | Response:
-    version, inputs = await run_in_threadpool(_inputs, request, replica)
-    stream = await RequestStream.open(replica.engine, inputs, version, streamed=request.stream)
+    asked = await run_in_threadpool(_Asked.of, request, replica)
+    stream = await RequestStream.open(replica.engine, asked.inputs, asked.version, streamed=request.stream)
     if request.stream:
         return EventStreamResponse(_events(stream), stream)
     with closing(stream):
@@ -59,21 +61,38 @@ async def _generated(request: GenerateRequest, replica: ServingReplica, http: Re
         return finished
     completions = [
         Completion(prompt=prompt, text=one.text, finish_reason=one.finish_reason, usage=usage_of(one))
-        for prompt, one in zip(request.all_prompts, finished, strict=True)
+        for prompt, one in zip(asked.prompts, finished, strict=True)
     ]
     return Generation(data=tuple(completions), version=stream.version)
 
 
-def _inputs(request: GenerateRequest, replica: ServingReplica) -> tuple[int | None, list[SequenceInput]]:
-    """Return the version and the engine's inputs. Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
-    version = replica.version_asked(request.version)
-    model = replica.engine.model
-    if request.prompt is not None:
-        return version, [request.sequence_input(prompt_ids(model, request.prompt, pointer("prompt")))]
-    return version, [
-        request.sequence_input(prompt_ids(model, prompt, pointer("prompts", index)))
-        for index, prompt in enumerate(request.all_prompts)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request as the engine takes it, and its prompts as texts."""
+
+    version: int | None
+    inputs: list[SequenceInput]
+    prompts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, request: GenerateRequest, replica: ServingReplica) -> "_Asked":
+        """Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
+        version = replica.version_asked(request.version)
+        model = replica.engine.model
+        if request.messages is not None:
+            chat, place = replica.chat, pointer("messages")
+            messages = [message.model_dump() for message in request.messages]
+            ids = prompt_ids(model, chat.prompt_ids(messages, place), place)
+            return cls(version, [request.sequence_input(ids, chat.end_ids)], (chat.prompt_text(messages, place),))
+        if request.prompt is not None:
+            ids = prompt_ids(model, request.prompt, pointer("prompt"))
+            return cls(version, [request.sequence_input(ids)], (request.prompt,))
+        prompts = request.prompts or ()
+        inputs = [
+            request.sequence_input(prompt_ids(model, prompt, pointer("prompts", index)))
+            for index, prompt in enumerate(prompts)
+        ]
+        return cls(version, inputs, prompts)
 
 
 async def _events(stream: RequestStream) -> AsyncIterator[bytes]:

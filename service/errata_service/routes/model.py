@@ -40,4 +40,5 @@ def get_model(replica: ReplicaDep) -> Model:
         methods=methods,
         statistics=tuple(Origin(**asdict(origin)) for origin in stored_origins(moments, layers)),
         replicas=replica.registry.replicas.live(),
+        has_chat_template=bool(replica.has_chat_template),
     )

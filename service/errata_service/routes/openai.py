@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -10,32 +9,21 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from errata_client.records import BASE_VERSION
+from errata_client.records import BASE_VERSION, Version
 from errata_registry.registry import Registry
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from fastapi.sse import KEEPALIVE_COMMENT
 
 from errata.errors import pointer
 from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
 from errata_service.description import problem_responses
 from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
-from errata_service.openai_completions import (
-    MODEL,
-    Choice,
-    CompletionAnswer,
-    CompletionRequest,
-    Logprobs,
-    ModelCard,
-    ModelCards,
-    TokenUsage,
-    version_of,
-)
-from errata_service.problems import openai_error, problem_of
+from errata_service.openai_api import MODEL, ModelCard, ModelCards, TokenUsage, version_of
+from errata_service.openai_completions import Choice, CompletionAnswer, CompletionRequest, Logprobs
 from errata_service.prompts import prompt_ids, prompt_offsets, prompt_text
 from errata_service.replica import ServingReplica
-from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
+from errata_service.streaming import EventStreamResponse, RequestStream, finished_unless_gone, openai_events
 
 PAGE = 1000
 
@@ -43,9 +31,9 @@ router = APIRouter(route_class=BoundedRoute, prefix="/v1", tags=["openai"], **ma
 
 
 @router.get("/models", summary="The active version, the base, and every version")
-def list_models(registry: RegistryDep) -> ModelCards:
+def list_models(registry: RegistryDep, replica: ReplicaDep) -> ModelCards:
     """`errata` is the active version, whichever that is."""
-    return ModelCards(data=list(_cards(registry)))
+    return ModelCards(data=list(_cards(registry, replica.has_chat_template)))
 
 
 @router.get("/models/{name}", summary="One of them")
@@ -53,7 +41,7 @@ def get_model(name: str, replica: ReplicaDep) -> ModelCard:
     """404 where there is none of that name."""
     registry, version = replica.registry, replica.version_asked(version_of(name))
     record = registry.versions.get(registry.activations.active() if version is None else version)
-    return ModelCard(id=name, created=int(record.created_at.timestamp()))
+    return _card(name, record, replica.has_chat_template)
 
 
 @router.post(
@@ -129,24 +117,17 @@ class _Answers:
             )
         return CompletionAnswer(**self._shared, choices=choices, usage=self._usage(finished))
 
-    async def events(self, stream: RequestStream) -> AsyncIterator[bytes]:
-        """Yield an event for what is echoed, for each token and for each choice's end, and `[DONE]`."""
-        finished = []
-        try:
-            async for event in stream.events():
-                if isinstance(event, KeepAlive):
-                    yield KEEPALIVE_COMMENT
-                    continue
-                if isinstance(event, Finished):
-                    finished.append(event)
-                if choice := self._choice(event):
-                    yield _event(CompletionAnswer(**self._shared, choices=[choice]))
-            options = self._asked.request.stream_options
-            if options is not None and options.include_usage:
-                yield _event(CompletionAnswer(**self._shared, choices=[], usage=self._usage(finished)))
-        except Exception as error:  # the answer has begun, so that its status cannot say it
-            yield sse_event(json.dumps(openai_error(problem_of(error))))
-        yield sse_event("[DONE]")
+    def events(self, stream: RequestStream) -> AsyncIterator[bytes]:
+        """Yield an event for what is echoed, for each token and for each choice's end."""
+        return openai_events(stream, self._chunks, self._last)
+
+    def _chunks(self, event: Event) -> Iterator[CompletionAnswer]:
+        if choice := self._choice(event):
+            yield CompletionAnswer(**self._shared, choices=[choice])
+
+    def _last(self, finished: Sequence[Finished]) -> Iterator[CompletionAnswer]:
+        if self._asked.request.wants_usage:
+            yield CompletionAnswer(**self._shared, choices=[], usage=self._usage(finished))
 
     def _choice(self, event: Event) -> Choice | None:
         """What an event adds to a choice, if anything."""
@@ -168,24 +149,21 @@ class _Answers:
         return Logprobs.of(self._tokenizer, [*((token, 0) for token in prompt), *((token, begin) for token in chosen)])
 
     def _usage(self, finished: Sequence[Finished]) -> TokenUsage:
-        read = sum(map(len, self._asked.prompt_ids))
-        chosen = sum(len(one.tokens) for one in finished)
-        return TokenUsage(prompt_tokens=read, completion_tokens=chosen, total_tokens=read + chosen)
+        return TokenUsage.of(sum(map(len, self._asked.prompt_ids)), finished)
 
 
-def _event(answer: CompletionAnswer) -> bytes:
-    return sse_event(answer.model_dump_json())
+def _card(name: str, version: Version, has_chat_template: bool | None) -> ModelCard:
+    return ModelCard(id=name, created=int(version.created_at.timestamp()), has_chat_template=has_chat_template)
 
 
-def _cards(registry: Registry) -> Iterator[ModelCard]:
-    active = registry.versions.get(registry.activations.active())
-    yield ModelCard(id=MODEL, created=int(active.created_at.timestamp()))
+def _cards(registry: Registry, has_chat_template: bool | None) -> Iterator[ModelCard]:
+    yield _card(MODEL, registry.versions.get(registry.activations.active()), has_chat_template)
     after: int | None = None
     while True:
         page = registry.versions.page(PAGE, after)
         for version in page.data:
             for name in ("base" if version.id == BASE_VERSION else version.id, *version.aliases):
-                yield ModelCard(id=f"{MODEL}@{name}", created=int(version.created_at.timestamp()))
+                yield _card(f"{MODEL}@{name}", version, has_chat_template)
         if page.next is None:
             return
         after = int(page.next)

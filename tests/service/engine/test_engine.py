@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -349,6 +350,16 @@ def test_new_tokens_make_the_text(new_bench: NewBench) -> None:
         assert "".join(new.text for new in new_tokens) + finished.rest == finished.text
         for new in new_tokens:
             assert finished.text[new.token.offset :].startswith(new.text)
+
+
+def test_a_token_that_ends_one_sequence_is_no_text_of_it_and_ends_no_other(new_bench: NewBench) -> None:
+    bench = new_bench()
+    [full_stop] = bench.model.tokenizer(".")["input_ids"]
+    plain = bench.input(PROMPTS[0], 30)
+    [whole, cut] = bench.submit(plain, replace(plain, end_ids=frozenset([full_stop]))).finished()
+    assert whole.text.count(".") > 1
+    assert (cut.text, cut.finish_reason) == (whole.text.partition(".")[0], "stop")
+    assert ids(cut) == ids(whole)[: ids(whole).index(full_stop) + 1]
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 MOST_ITEMS = 100
 MOST_CHARACTERS = 5000
 # Of what takes long, and is valid up to the second number, no more than the first is asked for.
-LITTLE = {"max_new_tokens": (1, 2048), "max_tokens": (1, 2048), "n": (2, 128), "best_of": (2, 2**53), "wait": (0.1, 60)}
+LITTLE = {"n": (2, 128), "best_of": (2, 2**53), "wait": (0.1, 60)}
+LITTLE |= dict.fromkeys(("max_new_tokens", "max_tokens", "max_completion_tokens"), (1, 2048))
 # Valid by the schema, and refused all the same, by a pattern in the problem's type or in what it says.
 NOT_BY_SCHEMA = {
     r"is not in this list$": "a cursor is what an earlier answer had as `next`",

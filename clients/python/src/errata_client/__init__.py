@@ -54,6 +54,7 @@ from errata_client.generation import (
     GeneratedToken as GeneratedToken,
     GenerationEnd as GenerationEnd,
     GenerationEvent as GenerationEvent,
+    MessageInput as MessageInput,
 )
 from errata_client.jobs import (
     AsyncEdit as AsyncEdit,
@@ -97,6 +98,7 @@ from errata_client.records import (
     LayerChange as LayerChange,
     Measurement as Measurement,
     MeasurementStatus as MeasurementStatus,
+    Message as Message,
     Metrics as Metrics,
     Miss as Miss,
     MissedPrompt as MissedPrompt,

@@ -13,7 +13,7 @@ from errata_client.errors import ErrataError, InvalidFacts, JobError, ServerErro
 
 COMMANDS = (
     *(edits.edit, edits.retract, edits.rebuild, edits.retry, jobs.watch, edits.outcomes, jobs.cancel),
-    *(facts.facts, facts.fact, generation.generate),
+    *(facts.facts, facts.fact, generation.generate, generation.chat),
     *(measurements.evaluate, measurements.evaluations, measurements.evaluation),
     *(measurements.trace, measurements.traces, measurements.traced),
     *(versions.versions, versions.version, versions.diff),

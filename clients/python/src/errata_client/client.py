@@ -7,7 +7,13 @@ from typing import Any, Generic, Self, TypeVar, Unpack
 
 from errata_client.events import Event
 from errata_client.facts import FactInput, FactReference, ProbeInput, fact_bodies, fact_ids, probe_bodies
-from errata_client.generation import GenerationEvent, generate_request, generation_events
+from errata_client.generation import (
+    GenerationEvent,
+    MessageInput,
+    chat_request,
+    generate_request,
+    generation_events,
+)
 from errata_client.jobs import (
     AsyncEdit,
     AsyncEvaluationJob,
@@ -179,6 +185,23 @@ class Operations(VersionOperations, Generic[E]):
         """
         num_prompts = 1 if isinstance(prompt, str) else len(prompt)
         return generation_events(self._transport, generate_request(prompt, settings), num_prompts)
+
+    @operation
+    async def chat(self, messages: str | Iterable[MessageInput], **settings: Unpack[GenerationSettings]) -> Generation:
+        """Answer a conversation (`.text`) through the model's own chat template, up to the end of the turn.
+
+        `messages`: each a `Message`, a mapping with `role` ("system", "user" or "assistant") and `content`, or a (role,
+        content) tuple; a text alone is a user's. `settings` are those of `generate`. Raises `Unprocessable` where the
+        model has no chat template (`model().has_chat_template`) and where its template refuses the messages.
+        """
+        return await self._transport.send(chat_request(messages, settings))
+
+    @iteration
+    def stream_chat(
+        self, messages: str | Iterable[MessageInput], **settings: Unpack[GenerationSettings]
+    ) -> AsyncGenerator[GenerationEvent, None]:
+        """Yield what `chat` returns token by token, as `stream` does."""
+        return generation_events(self._transport, chat_request(messages, settings), num_prompts=1)
 
     @iteration
     def facts(

@@ -1,13 +1,14 @@
-"""Generation token by token, read from the service's event stream."""
+"""Generation: what is sent for it, and its tokens one by one, read from the service's event stream."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from errata_client.errors import ConnectionFailed, StatusError, status_error
 from errata_client.event_streams import as_agreed, read_events
 from errata_client.options import GenerationSettings, checked
-from errata_client.records import EndEvent, Generation, Problem, TokenEvent
+from errata_client.records import EndEvent, Generation, Message, Problem, TokenEvent
+from errata_client.records.wordings import in_words
 from errata_client.requests import EVENT_STREAM, Request
 from errata_client.responses import parse
 from errata_client.transport import Transport
@@ -26,6 +27,8 @@ class GenerationEnd(EndEvent):
 
 
 GenerationEvent: TypeAlias = GeneratedToken | GenerationEnd
+MessageInput: TypeAlias = Message | Mapping[str, Any] | tuple[str, str]
+"""A turn of a conversation: a `Message`, a mapping with the same names or a (role, content) tuple."""
 
 
 def generate_request(prompt: str | Sequence[str], settings: GenerationSettings) -> Request[Generation]:
@@ -33,6 +36,22 @@ def generate_request(prompt: str | Sequence[str], settings: GenerationSettings) 
     prompts = {"prompt": prompt} if isinstance(prompt, str) else {"prompts": list(prompt)}
     body = {**prompts, **checked(settings, GenerationSettings)}
     return Request(method="POST", path="/generate", answer=Generation, body=body)
+
+
+def chat_request(messages: str | Iterable[MessageInput], settings: GenerationSettings) -> Request[Generation]:
+    """Return the request for an answer to a conversation. Raises `ValueError` where a message has another form."""
+    several = [("user", messages)] if isinstance(messages, str) else messages
+    body = {"messages": [_message(one).model_dump() for one in several], **checked(settings, GenerationSettings)}
+    return Request(method="POST", path="/generate", answer=Generation, body=body)
+
+
+def _message(given: MessageInput) -> Message:
+    if isinstance(given, tuple | list):
+        if len(given) != 2:
+            raise ValueError(f"a message is a role and its content, got {len(given)} parts")
+        given = {"role": given[0], "content": given[1]}
+    with in_words(Message):
+        return Message.model_validate(given)
 
 
 async def generation_events(

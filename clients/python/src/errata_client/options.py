@@ -82,7 +82,7 @@ class GenerationSettings(TypedDict, total=False):
 
     Attributes:
         version: a version's number, a name of it or "base" (the active version).
-        max_new_tokens: the longest completion.
+        max_new_tokens: the longest completion (32; in a chat, as long as may be: its turn ends it).
         temperature: 0 is greedy, and the default.
         top_p, top_k: choose among the likeliest tokens only.
         repetition_penalty: above 1, tokens that are there already become less likely.

@@ -30,6 +30,7 @@ from errata_client.records.generation import (
     EndEvent as EndEvent,
     FinishReason as FinishReason,
     Generation as Generation,
+    Message as Message,
     TokenEvent as TokenEvent,
     Usage as Usage,
 )

@@ -113,6 +113,13 @@ def _text(value: str) -> str:
     return value
 
 
+def _trimmed(value: Any) -> Any:
+    """Take the spaces at a prompt's ends away. Line breaks there are a part of it, unless it is blank."""
+    if not isinstance(value, str):
+        return value
+    return value.strip(" \t") if value.strip() else ""
+
+
 def _stripped(value: Any) -> Any:
     return value.strip() if isinstance(value, str) else value
 
@@ -126,7 +133,7 @@ NOT_BLANK = {"pattern": r"[^\s\u001c-\u001f\u0085]"}
 Prompt = Annotated[
     Text,
     Field(min_length=1, max_length=2 * MAX_PART_CHARACTERS, json_schema_extra=NOT_BLANK),
-    BeforeValidator(_stripped),
+    BeforeValidator(_trimmed),
 ]
 Answer = Annotated[
     Text, Field(min_length=1, max_length=MAX_PART_CHARACTERS, json_schema_extra=NOT_BLANK), BeforeValidator(_stripped)

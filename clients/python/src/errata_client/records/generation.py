@@ -1,13 +1,20 @@
-"""Generation: completions, whole and token by token."""
+"""Generation: messages to answer, and completions, whole and token by token."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from errata_client.records.base import Record
+from errata_client.records.base import Given, Record, Text
 
 FinishReason = Annotated[str, WithJsonSchema({"enum": ["stop", "length"], "type": "string"})]
 """What ended a completion. A newer service may have more words for it."""
+
+
+class Message(Given):
+    """One turn of a conversation. `content` is text, in which nothing is a control token."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Text
 
 
 class Usage(Record):
@@ -18,7 +25,7 @@ class Usage(Record):
 
 
 class Completion(Record):
-    """The completion of one prompt.
+    """The completion of one prompt: that of messages is what the model's chat template made of them.
 
     `finish_reason` is `stop` where the model or a stop text ended it, `length` where there was no more room.
     """

@@ -198,3 +198,4 @@ class Model(Record):
     methods: dict[str, EditingMethod] = Field(description="The methods whose defaults for this model are known.")
     statistics: tuple[Origin, ...] = Field(description="The second moments there are; a worker collects the others.")
     replicas: tuple[Replica, ...]
+    has_chat_template: bool = Field(default=False, description="Whether it can be asked with `messages`.")

@@ -1,0 +1,145 @@
+"""Chat completions as clients of OpenAI's interface ask for them, through the model's own chat template."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from errata.errors import pointer
+from errata_service.bodies import BoundedRoute
+from errata_service.chat import ChatTemplate
+from errata_service.dependencies import ReplicaDep, may_read
+from errata_service.description import problem_responses
+from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
+from errata_service.openai_api import MODEL, TokenUsage, version_of
+from errata_service.openai_chat import (
+    AnswerMessage,
+    ChatAnswer,
+    ChatChoice,
+    ChatChunk,
+    ChatLogprobs,
+    ChatRequest,
+    ChunkChoice,
+    Delta,
+)
+from errata_service.prompts import prompt_ids
+from errata_service.replica import ServingReplica
+from errata_service.streaming import EventStreamResponse, RequestStream, finished_unless_gone, openai_events
+
+router = APIRouter(route_class=BoundedRoute, prefix="/v1", tags=["openai"], **may_read(400, 404, 503))
+
+
+@router.post(
+    "/chat/completions",
+    summary="Chat completions",
+    response_model=ChatAnswer,
+    responses={
+        200: {"content": {"text/event-stream": {}}, "description": "Answers, or their events with `stream`"},
+        **problem_responses(409, 429, 504),
+    },
+)
+async def complete_chat(request: ChatRequest, replica: ReplicaDep, http: Request) -> Any:
+    """Answer a conversation, `n` times. The model's chat template makes a prompt of the messages, in which nothing is
+    a control token. 400 (`no_chat_template`) where the model has none, and where it refuses the messages.
+    """
+    asked = await run_in_threadpool(_Asked.of, request, replica)
+    inputs = request.sequence_inputs(asked.prompt_ids, asked.chat.end_ids)
+    stream = await RequestStream.open(replica.engine, inputs, asked.version, streamed=bool(request.stream))
+    answers = _Answers(asked, stream.version)
+    if request.stream:
+        return EventStreamResponse(answers.events(stream), stream)
+    with closing(stream):
+        finished = await finished_unless_gone(stream, http)
+    return finished if isinstance(finished, Response) else await run_in_threadpool(answers.whole, finished)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request with its messages as the tokens of a prompt."""
+
+    request: ChatRequest
+    replica: ServingReplica
+    chat: ChatTemplate
+    version: int | None
+    prompt_ids: list[int]
+
+    @classmethod
+    def of(cls, request: ChatRequest, replica: ServingReplica) -> _Asked:
+        """Raises `ProblemError`, `UnknownVersion`, `UnknownAlias`."""
+        version = replica.version_asked(version_of(request.model))
+        chat, place = replica.chat, pointer("messages")
+        token_ids = chat.prompt_ids([message.for_template for message in request.messages], place)
+        return cls(request, replica, chat, version, prompt_ids(replica.engine.model, token_ids, place))
+
+
+class _Answers:
+    """The answer to one request, whole or in events."""
+
+    def __init__(self, asked: _Asked, version: int) -> None:
+        self._asked = asked
+        self._tokenizer = asked.replica.engine.model.tokenizer
+        self._shared: dict[str, Any] = {
+            "id": f"chatcmpl-{uuid.uuid4().hex}",
+            "created": int(time.time()),
+            "model": f"{MODEL}@{version or 'base'}",
+        }
+
+    def whole(self, finished: Sequence[Finished]) -> ChatAnswer:
+        """All choices."""
+        choices = [
+            ChatChoice(
+                index=one.index,
+                message=AnswerMessage(content=one.text),
+                logprobs=self._logprobs(one.tokens),
+                finish_reason=one.finish_reason,
+            )
+            for one in finished
+        ]
+        return ChatAnswer(**self._shared, choices=choices, usage=self._usage(finished))
+
+    def events(self, stream: RequestStream) -> AsyncIterator[bytes]:
+        """Yield each choice's role, what its tokens add to it and its end."""
+        return openai_events(stream, self._chunks, self._last)
+
+    def _chunks(self, event: Event) -> Iterator[ChatChunk]:
+        for choice in self._choices(event):
+            yield ChatChunk(**self._shared, choices=[choice])
+
+    def _last(self, finished: Sequence[Finished]) -> Iterator[ChatChunk]:
+        if self._asked.request.wants_usage:
+            yield ChatChunk(**self._shared, choices=[], usage=self._usage(finished))
+
+    def _choices(self, event: Event) -> Iterator[ChunkChoice]:
+        """Yield what an event adds to a choice, each thing by itself."""
+        match event:
+            case Prefilled():
+                yield _addition(event.index, Delta(role="assistant", content=""))
+            case NewToken():
+                logprobs = self._logprobs([event.token])
+                if event.text or (logprobs and logprobs.content):
+                    yield _addition(event.index, Delta(content=event.text), logprobs)
+            case Finished():
+                if event.rest:
+                    yield _addition(event.index, Delta(content=event.rest))
+                yield ChunkChoice(index=event.index, delta=Delta(), logprobs=None, finish_reason=event.finish_reason)
+
+    def _logprobs(self, tokens: Iterable[Token]) -> ChatLogprobs | None:
+        """Of the tokens of a content, to which the one that ends it does not belong; None if not asked."""
+        if not self._asked.request.logprobs:
+            return None
+        ends = self._asked.chat.end_ids
+        return ChatLogprobs.of(self._tokenizer, [token for token in tokens if token.id not in ends])
+
+    def _usage(self, finished: Sequence[Finished]) -> TokenUsage:
+        return TokenUsage.of(len(self._asked.prompt_ids), finished)
+
+
+def _addition(index: int, delta: Delta, logprobs: ChatLogprobs | None = None) -> ChunkChoice:
+    return ChunkChoice(index=index, delta=delta, logprobs=logprobs, finish_reason=None)
