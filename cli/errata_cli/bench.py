@@ -10,15 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from typer import Argument, Option
 
 from errata import hyperparameters
-from errata.errors import ModelError
 from errata.files import durable
 from errata.files.json_figures import with_nulls
 from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with
 from errata_cli.progress import Progress
 
 if TYPE_CHECKING:
-    from errata_registry.settings import Settings
-
     from errata.comparison.cells import Bench, Cell
     from errata.comparison.data_sets import DataSet
     from errata.comparison.plan import Plan, Step
@@ -56,7 +53,6 @@ def bench(
     settings = settings_with(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
     sizes = numbers(int, "--edits", edits)
     slices_of_each = None if slices is None else numbers(int, "--slices", slices)
-    known = _known(settings)
 
     from errata import figures
     from errata.comparison import plots
@@ -65,11 +61,13 @@ def bench(
     from errata.comparison.plan import plan
     from errata.comparison.table import table
     from errata.evaluation import Generation
+    from errata.model.checkpoint import read_config
     from errata_cli.base_model import load_model, moments_by_need
 
     data = data_set_for(
         data_set, settings.model, file=records, references=references, home=settings.home, with_references=generation
     )
+    known = hyperparameters.for_model(settings.model, settings.hyperparameters, read_config(settings.model))
     names = list(known) if methods is None else methods.split(",")
     planned = plan(data, names, known, sizes, slices_of_each, seed=seed)
     folder = out or Path(f"bench-{data.name}")
@@ -84,16 +82,6 @@ def bench(
     figures.save(plots.scaling_figure(comparison), folder, "scaling")
     print(table(comparison))
     print(f"results.json, table.md and scaling.png and .svg are in {folder}")
-
-
-def _known(settings: Settings) -> dict[str, hyperparameters.Hyperparameters]:
-    known = hyperparameters.for_model(settings.model, settings.hyperparameters)
-    if not known:
-        raise ModelError(
-            f"Errata brings no hyperparameters for {settings.model}; --hyperparameters names a file of them, which "
-            "`errata tune` makes"
-        )
-    return known
 
 
 def _described(data: DataSet, planned: Plan) -> str:

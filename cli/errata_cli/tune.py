@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from errata.errors import DataSetError
-from errata.hyperparameters import Hyperparameters, MemitHyperparameters
+from errata.hyperparameters import Basis, Hyperparameters, MemitHyperparameters, known_for
 from errata.tuning.grid import CLAMPS, FOR_A_SMALL_MODEL, LAMBDAS, Grid, lower_half, read_ranges, spelled
 from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with
 from errata_cli.progress import Progress
@@ -50,21 +50,25 @@ def tune(
     ranges = None if layers is None else read_ranges(layers)
     values_of_lambda = LAMBDAS if lambdas is None else tuple(numbers(float, "--lambdas", lambdas))
     values_of_clamp = CLAMPS if clamps is None else tuple(numbers(float, "--clamps", clamps))
-    known = MemitHyperparameters.for_model(settings.model, settings.hyperparameters)
 
     from errata.comparison.cells import Bench
     from errata.evaluation import PROSE
+    from errata.model.checkpoint import read_config
     from errata.targets.store import BuildStore
     from errata.tuning.writing import tables, write
     from errata_cli.base_model import load_model, moments_by_need
 
     data = _data(records, settings.model)
+    default = known_for(settings.model, settings.hyperparameters, read_config(settings.model)).get("memit")
     base = load_model(settings)
     grid = Grid(layer_ranges=ranges or lower_half(base.num_layers), lambdas=values_of_lambda, clamps=values_of_clamp)
     first = {"layers": grid.layer_ranges[0], "moment_weight": grid.lambdas[0], "seed": seed}
-    if known:
+    known: MemitHyperparameters | None = None
+    if default is not None:
+        assert isinstance(default.hyperparameters, MemitHyperparameters)
+        known = default.hyperparameters.overridden({"seed": seed})
+    if known and default and default.basis is not Basis.DERIVED:
         starts = [known.overridden(first)]
-        known = known.overridden({"seed": seed})
     else:
         published = MemitHyperparameters.from_dict(first)
         starts = [published, published.overridden(FOR_A_SMALL_MODEL)]

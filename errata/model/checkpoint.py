@@ -43,6 +43,11 @@ def checkpoint_folder(name: str) -> Path:
     return folder
 
 
+def read_config(name: str) -> dict[str, Any]:
+    """Return the config of a model, without anything else of it. Raises `ModelError` where there is none."""
+    return _read_json(fetched_folder(name, [CONFIG]) / CONFIG, name)
+
+
 def fetched_folder(name: str, files: list[str]) -> Path:
     """Return the local folder of a model, with `files` of it fetched from the hub if it is not one already.
 

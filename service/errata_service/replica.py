@@ -24,6 +24,7 @@ from errata_registry.settings import Settings
 from errata import hyperparameters
 from errata.errors import CorruptArtifact, ErrataError
 from errata.model import EditableModel
+from errata.model.checkpoint import read_config
 from errata_service.chat import ChatTemplate, no_chat_template
 from errata_service.engine.engine import STOPPING, Engine, Swap
 from errata_service.metrics import Metrics
@@ -57,7 +58,8 @@ class ServingReplica:
         id: name of this replica, new at each start.
         settings: the settings of the process.
         registry: shared by the process's threads.
-        hyperparameters: each method's defaults for this model, where they are known.
+        defaults: what each method edits this model with by default, and what that rests on.
+        hyperparameters: the records of `defaults`.
         metrics: metrics of this process.
         passed_over: the active version, while it cannot be served.
         failure: why the replica can never serve.
@@ -71,11 +73,13 @@ class ServingReplica:
         Raises:
             ValueError: no Redis is named.
             InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
+            ModelError: the model is not found.
         """
         self.id = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.settings = settings
         self.registry = Registry(settings)
-        self.hyperparameters = hyperparameters.for_model(settings.model, settings.hyperparameters)
+        self.defaults = hyperparameters.known_for(settings.model, settings.hyperparameters, read_config(settings.model))
+        self.hyperparameters = {method: default.hyperparameters for method, default in self.defaults.items()}
         self.metrics = Metrics()
         self.metrics.watch_edits(self.registry)
         self.passed_over: PassedOver | None = None

@@ -10,10 +10,12 @@ from errata.errors import InvalidHyperparameters
 from errata.hyperparameters import (
     RECORDS,
     AlphaEditHyperparameters,
+    Basis,
     FineTuningHyperparameters,
     MemitHyperparameters,
     RomeHyperparameters,
     for_model,
+    known_for,
 )
 
 
@@ -24,13 +26,12 @@ def test_the_papers_settings_are_shipped() -> None:
     assert (gptj.layers, gptj.moment_weight, gptj.clamp) == ((3, 4, 5, 6, 7, 8), 15_000, 0.75)
     assert (neox.layers, neox.moment_weight, neox.clamp, neox.num_steps) == ((6, 7, 8, 9, 10), 20_000, 0.3, 20)
     assert gptj.num_samples is None and neox.num_samples is None
-    assert MemitHyperparameters.for_model("unknown/model") is None
 
 
 def test_each_method_has_what_its_papers_publish() -> None:
     gptj, neox = for_model("EleutherAI/gpt-j-6b"), for_model("EleutherAI/gpt-neox-20b")
     assert set(for_model("demo")) == set(RECORDS)
-    assert set(gptj) == set(RECORDS) - {"mend"} and set(neox) == {"memit", "rome"}
+    assert set(gptj) == set(neox) == set(RECORDS) - {"mend"}
     assert (gptj["rome"].layers, neox["rome"].layers, gptj["emmet"].layers) == ((5,), (15,), (5,))
     alphaedit, ft = gptj["alphaedit"], gptj["ft"]
     assert isinstance(alphaedit, AlphaEditHyperparameters) and isinstance(ft, FineTuningHyperparameters)
@@ -115,3 +116,39 @@ def test_a_bad_override_is_named(change: dict[str, Any], name: str, demo_hyperpa
     with pytest.raises(InvalidHyperparameters) as caught:
         demo_hyperparameters.overridden(change)
     assert caught.value.name == name
+
+
+LLAMA = {"model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336}
+
+
+def test_what_a_model_is_decides_and_not_its_name() -> None:
+    known = known_for("a/copy", None, LLAMA)
+    assert known["memit"].basis is Basis.PUBLISHED and "Llama-3-8B" in known["memit"].source
+    assert known["memit"].hyperparameters.overridden({"clamp": 0.75}) == known["memit"].hyperparameters
+    assert known["emmet"].basis is Basis.DERIVED
+    assert known_for("demo")["memit"].basis is Basis.MEASURED
+
+
+@pytest.mark.parametrize(
+    ("config", "layers", "clamp"),
+    [
+        ({**LLAMA, "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536}, (4, 5, 6, 7, 8), 4),
+        ({"model_type": "gemma3", "text_config": {**LLAMA, "num_hidden_layers": 18}}, (2, 3, 4), 4),
+        ({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_inner": None}, (2, 3), 0.75),
+        ({"model_type": "opt", "num_hidden_layers": 2, "hidden_size": 64, "ffn_dim": 256}, (0,), 0.75),
+    ],
+)
+def test_settings_are_derived_from_kind_and_depth(
+    config: dict[str, Any], layers: tuple[int, ...], clamp: float
+) -> None:
+    known = known_for("mine", None, config)
+    assert {one.basis for one in known.values()} == {Basis.DERIVED}
+    assert set(known) == set(RECORDS) - {"mend"}
+    memit = known["memit"].hyperparameters
+    assert isinstance(memit, MemitHyperparameters) and (memit.layers, memit.clamp) == (layers, clamp)
+
+
+def test_a_config_without_dimensions_is_named() -> None:
+    with pytest.raises(InvalidHyperparameters, match="hidden_size"):
+        known_for("mine", None, {"model_type": "llama"})
+    assert known_for("mine") == {}

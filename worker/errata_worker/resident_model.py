@@ -11,10 +11,11 @@ import torch
 from errata_registry.settings import Settings
 
 from errata import hyperparameters
-from errata.errors import DeviceFailed, InvalidHyperparameters, ModelError
+from errata.errors import DeviceFailed, InvalidHyperparameters
 from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import EditableModel
+from errata.model.checkpoint import read_config
 from errata.model.likelihood import require_device
 from errata.second_moments import SecondMoments
 from errata.second_moments.home import home_moments
@@ -45,14 +46,13 @@ class ResidentModel:
         """Load the model that the settings name.
 
         Raises:
-            ModelError: it cannot be loaded, or nothing is known of how to edit it.
+            ModelError: it cannot be loaded.
             InvalidHyperparameters: the settings' file of hyperparameters cannot be used.
         """
-        known = hyperparameters.for_model(settings.model, settings.hyperparameters)
-        if not known:
-            raise ModelError(
-                f"Errata brings no hyperparameters for {settings.model}; set ERRATA_HYPERPARAMETERS to a file of them"
-            )
+        defaults = hyperparameters.known_for(settings.model, settings.hyperparameters, read_config(settings.model))
+        for method, default in defaults.items():
+            logger.info("%s: hyperparameters %s (%s)", method, default.basis.value, default.source)
+        known = {method: default.hyperparameters for method, default in defaults.items()}
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
         return cls(settings, model, known)
 

@@ -21,22 +21,24 @@ def get_model(replica: ReplicaDep) -> Model:
     model = replica.engine.model
     methods = {
         name: EditingMethod(
-            layers=defaults.layers,
-            one_layer=defaults.one_layer,
+            layers=default.hyperparameters.layers,
+            one_layer=default.hyperparameters.one_layer,
             one_after_another=METHODS[name].one_after_another,
-            hyperparameters=defaults.as_dict(),
+            hyperparameters=default.hyperparameters.as_dict(),
+            basis=default.basis.value,
+            source=default.source,
         )
-        for name, defaults in replica.hyperparameters.items()
+        for name, default in replica.defaults.items()
     }
-    default = methods.get(MemitHyperparameters.method)
+    memit = methods.get(MemitHyperparameters.method)
     moments = moments_folder(replica.settings.home, model)
     layers = sorted({layer for method in methods.values() for layer in method.layers})
     return Model(
         name=model.name,
         architecture=model.architecture.name,
         digest=model.digest,
-        layers=default.layers if default else (),
-        hyperparameters=default.hyperparameters if default else None,
+        layers=memit.layers if memit else (),
+        hyperparameters=memit.hyperparameters if memit else None,
         methods=methods,
         statistics=tuple(Origin(**asdict(origin)) for origin in stored_origins(moments, layers)),
         replicas=replica.registry.replicas.live(),

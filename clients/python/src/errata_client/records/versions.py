@@ -164,6 +164,12 @@ class EditingMethod(Record):
     one_layer: bool = Field(description="Whether it edits exactly one layer.")
     one_after_another: bool = Field(description="Whether it puts facts in one after another, and not all at once.")
     hyperparameters: dict[str, Any]
+    basis: str | None = Field(
+        default=None,
+        description="What they rest on: `given` in a file of yours, `measured` by us or `published` for models of "
+        "these dimensions, or `derived` from what suits such models.",
+    )
+    source: str | None = Field(default=None, description="Where they come from.")
 
     def __getitem__(self, name: str) -> Any:
         """Return a field by its name. Clients knew this record as a mapping."""

@@ -1,0 +1,126 @@
+"""What a model is edited with where nobody says otherwise, and what that rests on.
+
+It goes by what a model is, its architecture and its dimensions, and not by what it is called: a fine-tuned copy and a
+folder get what their origin has. For models of dimensions that nothing was published or measured on, it is derived.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from errata.errors import InvalidHyperparameters
+
+SHIPPED = Path(__file__).parent / "shipped"
+
+# Names that the configs of transformers have for one and the same dimension.
+_LAYERS = ("num_hidden_layers", "n_layer", "num_layers")
+_D_MODEL = ("hidden_size", "n_embd", "d_model", "word_embed_proj_dim")
+_D_IN = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
+# MLPs of these have no gate, and the papers' models are of these; all others are taken for relatives of Llama.
+_WITHOUT_GATE = ("gpt2", "gptj", "gpt_neo", "gpt_neox", "opt", "falcon", "phi")
+
+
+class Basis(StrEnum):
+    """What hyperparameters rest on."""
+
+    GIVEN = "given"  # a file of the user's
+    MEASURED = "measured"  # our own figures for models of these dimensions
+    PUBLISHED = "published"  # for models of these dimensions; borrowed ones fail now and then
+    DERIVED = "derived"  # from what suits models of that kind and depth
+
+
+@dataclass(frozen=True, slots=True)
+class Default:
+    """What a method edits a model with by default, as JSON values, what that rests on, and where it comes from."""
+
+    values: Mapping[str, Any]
+    basis: Basis
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dimensions:
+    """What tells models apart that need other hyperparameters."""
+
+    model_type: str
+    layers: int
+    d_model: int
+    d_in: int
+
+    @classmethod
+    def of_config(cls, config: Mapping[str, Any]) -> Dimensions:
+        """Read them from a transformers config. Raises `InvalidHyperparameters` where it lacks one."""
+        config = {**config, **config.get("text_config", {})}
+
+        def number(names: tuple[str, ...], default: int | None = None) -> int:
+            found = next((config[name] for name in names if type(config.get(name)) is int), default)
+            if found is None:
+                raise InvalidHyperparameters("file", f"the model's config.json has none of {', '.join(names)}")
+            return int(found)
+
+        d_model = number(_D_MODEL)
+        return cls(str(config.get("model_type")), number(_LAYERS), d_model, number(_D_IN, 4 * d_model))
+
+
+def defaults_for(model: str, file: Path | None = None, config: Mapping[str, Any] | None = None) -> dict[str, Default]:
+    """Return what each method edits a model with: what `file` says, or else the best that is known of such models.
+
+    Args:
+        model: its name; one that settings are shipped for needs no config.
+        config: the model's transformers config; without it nothing is known of other names.
+
+    Raises:
+        InvalidHyperparameters: the file, or the config, cannot be used.
+    """
+    if file is not None:
+        return dict(_read(file))
+    shipped = [(path, json.loads(path.read_text())) for path in sorted(SHIPPED.glob("*.json"))]
+    dimensions = Dimensions.of_config(config) if config is not None else None
+    of_name = [(path, content) for path, content in shipped if model in content["models"]]
+    alike = [(path, content) for path, content in shipped if Dimensions(**content["dimensions"]) == dimensions]
+    for path, content in of_name or alike:
+        return dict(_derived(Dimensions(**content["dimensions"]))) | dict(_read(path))
+    return dict(_derived(dimensions)) if dimensions else {}
+
+
+def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
+    """Yield each method with what suits such a model.
+
+    The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth. Clamp and decay
+    are those that were published for Llama 2, Mistral and Qwen 2 where MLPs have a gate, and else MEMIT's for GPT-J.
+    """
+    first = round(dimensions.layers / 8)
+    number = min(5, max(1, round(dimensions.layers * 5 / 32)))
+    layers = tuple(range(first, min(first + number, max(dimensions.layers - 1, first + 1))))
+    middle = layers[len(layers) // 2 :][:1]
+    is_gated = dimensions.model_type not in _WITHOUT_GATE
+    search: dict[str, Any] = {"clamp": 4.0, "weight_decay": 0.001} if is_gated else {"clamp": 0.75, "weight_decay": 0.5}
+    of = "Llama 2, Mistral and Qwen 2" if is_gated else "GPT-J"
+    for method, values in {
+        "memit": {"layers": layers, "moment_weight": 15_000, "refinement_steps": 10, **search},
+        "rome": {"layers": middle, **search},
+        "ft": {"layers": middle, "norm_bound": 5e-4},
+        "emmet": {"layers": middle, "damping": 1000, **search},
+        "alphaedit": {"layers": layers, **search},
+    }.items():
+        source = f"the published settings for {of}, with layers scaled to {dimensions.layers} blocks"
+        yield method, Default(values, Basis.DERIVED, source)
+
+
+def _read(path: Path) -> Iterator[tuple[str, Default]]:
+    """Yield what a file has for each method; without `methods` it is MEMIT's alone, without `basis` a user's."""
+    try:
+        content = json.loads(path.read_text())
+        basis = Basis(content.get("basis", Basis.GIVEN))
+        for method, section in content.get("methods", {"memit": content}).items():
+            yield method, Default(dict(section["hyperparameters"]), basis, section.get("source", str(path)))
+    except (OSError, ValueError) as error:
+        raise InvalidHyperparameters("file", f"{path} cannot be read: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        detail = f"{path} cannot be read: it has no `hyperparameters`, nor `methods` that each have some"
+        raise InvalidHyperparameters("file", detail) from error

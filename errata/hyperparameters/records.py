@@ -1,0 +1,335 @@
+"""Hyperparameters: one typed record for each method, each number with its safe bounds."""
+
+import dataclasses
+import difflib
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
+
+from errata.errors import InvalidHyperparameters
+from errata.hyperparameters.defaults import Basis, defaults_for
+
+SEARCH_HYPERPARAMETERS = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
+"""The settings of a target search, beside its layer; a fact may bring its own."""
+# float32 tells losses of about nothing apart in such steps.
+LEAST_STOP_LOSS = 1e-7
+
+
+class Between(NamedTuple):
+    """Safe bounds of a number, both included: wide enough for any published setting, narrow enough to catch a slip."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hyperparameters:
+    """The fields that all methods share.
+
+    Attributes:
+        method: whose record it is.
+        one_layer: whether that method edits exactly one layer.
+        layers: blocks whose MLP down-projection is edited, ascending.
+        seed: of the context prefixes that are sampled from the model. A version keeps its prefixes, for the versions
+            that are made of it, also where its own method puts none before its prompts.
+    """
+
+    method: ClassVar[str]
+    one_layer: ClassVar[bool] = False
+
+    layers: tuple[int, ...]
+    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.layers, list | tuple) or not all(type(layer) is int for layer in self.layers):
+            raise InvalidHyperparameters("layers", f"must be a list of layer numbers, got {_json(self.layers)}")
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers:
+            raise InvalidHyperparameters("layers", "names no layer")
+        if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
+            raise InvalidHyperparameters(
+                "layers", f"must be ascending, distinct and not negative, got {list(self.layers)}"
+            )
+        if self.one_layer and len(self.layers) > 1:
+            raise InvalidHyperparameters("layers", f"{self.method} edits one layer, got {list(self.layers)}")
+        for name, hint in get_type_hints(type(self), include_extras=True).items():
+            if get_origin(hint) is Annotated:
+                object.__setattr__(self, name, _checked(name, getattr(self, name), *get_args(hint)))
+
+    def overridden(self, changes: Mapping[str, Any]) -> Self:
+        """Return this record with `changes` (from JSON).
+
+        Raises:
+            InvalidHyperparameters: an unknown name, a value of the wrong type or out of its bounds.
+        """
+        self._require_known(changes)
+        return dataclasses.replace(self, **changes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**dataclasses.asdict(self), "layers": list(self.layers)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the record that `as_dict` gave. Raises `InvalidHyperparameters`."""
+        cls._require_known(values)
+        for field in dataclasses.fields(cls):
+            if field.default is dataclasses.MISSING and field.name not in values:
+                raise InvalidHyperparameters(field.name, "is missing")
+        return cls(**values)
+
+    @classmethod
+    def for_model(cls, model: str, file: Path | None = None) -> Self | None:
+        """Return this method's record from `file`, or else the one shipped for a model of that name, if any.
+
+        Raises:
+            InvalidHyperparameters: the file cannot be used.
+        """
+        default = defaults_for(model, file).get(cls.method)
+        return None if default is None else cls.from_dict(default.values)
+
+    @classmethod
+    def bounds(cls, name: str) -> Between:
+        """Return the safe bounds of one of the numbers."""
+        between: Between = get_args(get_type_hints(cls, include_extras=True)[name])[1]
+        return between
+
+    @classmethod
+    def _require_known(cls, names: Iterable[str]) -> None:
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in names:
+            if name not in known:
+                raise InvalidHyperparameters(
+                    name, f"is not a hyperparameter of {cls.method}; {_there_are(known, name)}"
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MomentHyperparameters(Hyperparameters):
+    """Hyperparameters of methods that use the second moments of the layers' keys.
+
+    Attributes:
+        num_samples: key vectors that the second moment is collected from; None for ten for each dimension of a key.
+    """
+
+    num_samples: Annotated[int | None, Between(100, 100_000_000)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetHyperparameters(MomentHyperparameters):
+    """Hyperparameters of methods that search for a target for each fact, at the last of the layers.
+
+    Attributes:
+        num_steps: forward passes of a target search; the last one is not followed by an update.
+        learning_rate: Adam's step size for the target's offset, and for MEMIT's refinement.
+        clamp: largest norm of the offset, as a multiple of the hidden state's norm.
+        weight_decay: weight of |offset| / |hidden state|^2 in the loss.
+        kl_factor: weight of the KL term that keeps what the subject is.
+        stop_loss: a search ends when its total loss falls below this.
+    """
+
+    num_steps: Annotated[int, Between(1, 500)] = 25
+    learning_rate: Annotated[float, Between(1e-4, 10)] = 0.5
+    clamp: Annotated[float, Between(0.01, 100)] = 0.75
+    weight_decay: Annotated[float, Between(0, 100)] = 0.5
+    kl_factor: Annotated[float, Between(0, 100)] = 0.0625
+    stop_loss: Annotated[float, Between(0, 10)] = 0.05
+
+    def for_search(self, search: Mapping[str, Any]) -> Self:
+        """Return this record with the hyperparameters that a fact brings for its own search.
+
+        Raises:
+            InvalidHyperparameters: what is none of a search, or a value of the wrong type or out of its bounds.
+        """
+        for name in search:
+            if name not in SEARCH_HYPERPARAMETERS:
+                there_are = _there_are(SEARCH_HYPERPARAMETERS, name)
+                raise InvalidHyperparameters(name, f"is no hyperparameter of a target search; {there_are}")
+        return self.overridden(search) if search else self
+
+    def stronger(self) -> dict[str, Any]:
+        """Return what to search with for a fact that did not take.
+
+        Twice the steps and the clamp, and a tenth of the stop loss (see `benchmarks/retry.py`), each as far as its
+        bound. When all three are at their bounds, the values stay what they are.
+        """
+        return {
+            "num_steps": min(2 * self.num_steps, int(self.bounds("num_steps").high)),
+            "clamp": min(2 * self.clamp, self.bounds("clamp").high),
+            "stop_loss": min(self.stop_loss, max(self.stop_loss / 10, LEAST_STOP_LOSS)),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemitHyperparameters(TargetHyperparameters):
+    """Hyperparameters of MEMIT (`errata/methods/memit.py`).
+
+    Attributes:
+        moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
+        refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
+            model that they are written into (`errata/methods/refinement.py`); the paper has none.
+        refinement_cost: weight there of tr(dW C dW^T) / |h|^2, how far ordinary text is moved, against the facts'
+            mean loss.
+    """
+
+    method: ClassVar[str] = "memit"
+
+    moment_weight: Annotated[float, Between(1e-3, 1e7)]
+    refinement_steps: Annotated[int, Between(0, 500)] = 0
+    refinement_cost: Annotated[float, Between(0, 1e6)] = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RomeHyperparameters(TargetHyperparameters):
+    """Hyperparameters of ROME (`errata/methods/rome.py`), whose facts hold exactly, one after another."""
+
+    method: ClassVar[str] = "rome"
+    one_layer: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmmetHyperparameters(TargetHyperparameters):
+    """Hyperparameters of EMMET (`errata/methods/emmet.py`).
+
+    Attributes:
+        damping: alpha, added to the diagonal of K^T C^-1 K, with C = E[k k^T]. (The authors' 0.1 is added to
+            K^T (10,000 C)^-1 K: 1,000 here.)
+    """
+
+    method: ClassVar[str] = "emmet"
+
+    damping: Annotated[float, Between(0, 1e7)] = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlphaEditHyperparameters(TargetHyperparameters):
+    """Hyperparameters of AlphaEdit (`errata/methods/alphaedit.py`).
+
+    Attributes:
+        null_threshold: singular values of C = E[k k^T] below it belong to its null space.
+        regularization: alpha, the weight of |update|^2 against the facts.
+    """
+
+    method: ClassVar[str] = "alphaedit"
+
+    null_threshold: Annotated[float, Between(1e-12, 1e6)] = 0.02
+    regularization: Annotated[float, Between(1e-6, 1e7)] = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuningHyperparameters(Hyperparameters):
+    """Hyperparameters of constrained fine-tuning (`errata/methods/fine_tuning.py`).
+
+    Attributes:
+        norm_bound: largest change of a weight, in either direction.
+        num_steps: most steps over all facts.
+        learning_rate: Adam's step size.
+        weight_decay: factor of the change itself that is added to its gradient, and so draws it back to the base.
+        stop_loss: the training ends when its loss falls below this.
+    """
+
+    method: ClassVar[str] = "ft"
+    one_layer: ClassVar[bool] = True
+
+    norm_bound: Annotated[float, Between(1e-8, 10)]
+    num_steps: Annotated[int, Between(1, 500)] = 25
+    learning_rate: Annotated[float, Between(1e-7, 10)] = 5e-4
+    weight_decay: Annotated[float, Between(0, 100)] = 0.0
+    stop_loss: Annotated[float, Between(0, 10)] = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MendHyperparameters(MomentHyperparameters):
+    """Hyperparameters of MEND (`errata/methods/mend`). Its network must have been trained for these very layers."""
+
+    method: ClassVar[str] = "mend"
+
+
+RECORDS: Mapping[str, type[Hyperparameters]] = {
+    record.method: record
+    for record in (
+        MemitHyperparameters,
+        RomeHyperparameters,
+        FineTuningHyperparameters,
+        EmmetHyperparameters,
+        AlphaEditHyperparameters,
+        MendHyperparameters,
+    )
+}
+
+
+def of_method(method: str, values: Mapping[str, Any]) -> Hyperparameters:
+    """Return a method's record that `as_dict` gave. Raises `InvalidHyperparameters`, also for an unknown method."""
+    if method not in RECORDS:
+        raise InvalidHyperparameters("method", f"there is no method {method!r}; there are {', '.join(RECORDS)}")
+    return RECORDS[method].from_dict(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a method edits a model with by default, what that rests on, and where it comes from."""
+
+    hyperparameters: Hyperparameters
+    basis: Basis
+    source: str
+
+
+def known_for(model: str, file: Path | None = None, config: Mapping[str, Any] | None = None) -> dict[str, Known]:
+    """Return the records of `defaults_for` by their methods.
+
+    Raises:
+        InvalidHyperparameters: the file, or the config, cannot be used.
+    """
+    defaults = defaults_for(model, file, config)
+    if unknown := defaults.keys() - RECORDS.keys():
+        known = ", ".join(RECORDS)
+        raise InvalidHyperparameters("file", f"{file} is of methods that there are not: {sorted(unknown)}, not {known}")
+    return {
+        method: Known(RECORDS[method].from_dict(default.values), default.basis, default.source)
+        for method, default in defaults.items()
+    }
+
+
+def for_model(
+    model: str, file: Path | None = None, config: Mapping[str, Any] | None = None
+) -> dict[str, Hyperparameters]:
+    """Return the records of `known_for` alone. Raises as it does."""
+    return {method: known.hyperparameters for method, known in known_for(model, file, config).items()}
+
+
+def unknown_to(method: str, known: Mapping[str, object]) -> str:
+    """Say that no record is known for a method, and for which methods one is."""
+    return (
+        f"nothing is known of how to edit this model by {method}, but by {', '.join(known)}; ERRATA_HYPERPARAMETERS "
+        "names a file of hyperparameters"
+    )
+
+
+def _there_are(known: Sequence[str], name: str) -> str:
+    """Say which names are known, and which of them was probably meant by another one."""
+    meant = difflib.get_close_matches(name[:100], known, 1)
+    return f"there are {', '.join(known)}{f'; did you mean `{meant[0]}`?' if meant else ''}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def _checked(name: str, value: Any, annotated: Any, bounds: Between) -> float | None:
+    """Return a number in its field's own type. Raises `InvalidHyperparameters`."""
+    kinds = get_args(annotated) or (annotated,)
+    if value is None and NoneType in kinds:
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not is_number or (int in kinds and value != int(value)):
+        raise InvalidHyperparameters(
+            name, f"must be {'a whole number' if int in kinds else 'a number'}, got {_json(value)}"
+        )
+    number = int(value) if int in kinds else float(value)
+    if not bounds.low <= number <= bounds.high:
+        raise InvalidHyperparameters(name, f"must be between {bounds.low:g} and {bounds.high:g}, got {number}")
+    return number
