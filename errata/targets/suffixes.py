@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from errata.model import EditableModel
-from errata.model.prefixes import AfterPrefixes, Recording, causal_mask, run_blocks
+from errata.model.prefixes import AfterPrefixes, Recording, run_blocks
 from errata.model.tokens import SubjectPrompt, padded
 
 
@@ -31,7 +31,7 @@ class Suffixes:
     # Of the suffix, (1, S), the same for all rows, which are moved along for that: blocks above L see distances
     # between positions alone. (R, S) where there is no room for it.
     positions: Tensor
-    mask: Tensor  # added to attention scores, 0 or the lowest number, (R, 1, S, P + S)
+    mask: Tensor  # added to attention scores, 0 or the lowest number, (R, W, S, P + S)
     prefix: dict[int, tuple[Tensor, Tensor]]  # keys and values by block above L, each (R, heads, P, d_head)
     first_read: int  # the first suffix position that final hidden states are read from
     unmoved: (
@@ -72,7 +72,7 @@ class Suffixes:
             owner=torch.tensor(owner, device=device),
             hidden=_gathered(hidden, inside),
             positions=positions.clamp(max=model.max_length - 1),
-            mask=causal_mask(positions, all_positions, hidden.dtype),
+            mask=model.causal_mask(positions, all_positions),
             prefix=_keys_and_values(model, layer, _gathered(hidden, source.clamp(min=0)), prefix_positions, seen_as),
             first_read=first_read,
             unmoved=None,
@@ -92,7 +92,7 @@ class Suffixes:
         moved = torch.cat([at_subject, self.hidden[:, 1:]], dim=1)
         last = model.num_layers - 1
         mlps: dict[int, nn.Module] = {}
-        if self.first_read:
+        if self.first_read and model.architecture.has_whole_mlp:
             mlps[last] = _FromPosition(model.mlp(last), self.first_read)
         if self.unmoved is not None:
             mlps[self.layer + 1] = _AtSubject(model.mlp(self.layer + 1), self.unmoved)
@@ -116,7 +116,7 @@ class Suffixes:
         if not model.is_parallel or self.hidden.shape[1] == 1:
             return None
         outputs: list[Tensor] = []
-        with model.mlp(self.layer + 1).register_forward_hook(lambda *call: outputs.append(call[-1])):
+        with model.mlp(self.layer + 1).register_forward_hook(lambda *call: outputs.append(call[-1].clone())):
             self._run_blocks(model, self.layer + 2, self.hidden, {})
         return outputs[0][:, 1:].contiguous()
 
@@ -159,7 +159,7 @@ def _keys_and_values(
     cache = Recording()
     if hidden.shape[1]:
         above = model.blocks(layer + 1, model.num_layers)
-        run_blocks(above, hidden, positions.clamp(min=0), causal_mask(seen_as, seen_as, hidden.dtype), cache)
+        run_blocks(above, hidden, positions.clamp(min=0), model.causal_mask(seen_as, seen_as), cache)
     return cache.recorded
 
 

@@ -230,4 +230,4 @@ def edited_apart(
         shares = (entering.float() @ factors[layer].right.T) * is_own
         return leaving + (shares @ factors[layer].left).to(leaving.dtype)
 
-    return changing_outputs(model, factors, changed)
+    return changing_outputs(model, factors, len(edit_of_row), changed)
