@@ -1,7 +1,7 @@
-"""Small models of transformers' own classes with random weights, one or more for each architecture without golden data.
+"""Small models of transformers' own classes with random weights: all architectures that have no golden data.
 
-Windows are shorter than the prompts of the tests, and kinds of attention alternate, so that a block that went by another's
-would show.
+Windows are shorter than the prompts of the tests, and kinds of attention alternate, so that a block that went by
+another's would show.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 VOCABULARY = 5_120  # of the golden data's tokenizer
 COMMON: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "bos_token_id": 0}
 GATED: dict[str, Any] = {**COMMON, "intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 256}
-WINDOW = 5
+WINDOW = 12
 MIXED: dict[str, Any] = {
     "sliding_window": WINDOW,
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],

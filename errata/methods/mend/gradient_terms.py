@@ -104,8 +104,8 @@ def changing_outputs(
 ) -> Iterator[None]:
     """Change the output of each layer's down-projection in runs inside this context.
 
-    `change` is given the layer, the input and the output of its down-projection, (num_rows, S, ...), and returns the new
-    output.
+    `change` is given the layer, the input and the output of its down-projection, each (num_rows, S, n), and returns the
+    new output.
     """
 
     def hook(layer: int, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
