@@ -9,6 +9,7 @@ that does not depend on how the facts arrived.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,12 @@ MAX_PROMPT_CHARACTERS = 2 * MAX_PART_CHARACTERS
 MAX_PROMPTS = 1000  # paraphrases, or neighbours, of one fact
 NUMBERS_END = 2**53  # beyond it, readers of JSON do not agree on what a whole number is
 PLACEHOLDER = "{}"
+# White space, and letters and marks of scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer;
+# and those of Chinese and Japanese (radicals and punctuation, kana, bopomofo, ideographs, fullwidth forms).
+SPACELESS = re.compile(
+    r"[\s\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\ua000-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
+)
 HALF_A_CHARACTER = "holds half a surrogate pair, which is no character"
 
 
@@ -122,6 +129,14 @@ class Fact:
 def folded(fact: Fact) -> tuple[str, str]:
     """The question without regard to case and spacing: what two facts share that are probably one."""
     return tuple("".join(part.casefold().split()) for part in fact.key)  # type: ignore[return-value]
+
+
+def joint(prompt: str) -> str:
+    """Return what stands between a prompt and what follows it: one space, or nothing.
+
+    Nothing follows a prompt that ends in white space, or in a script that is written without spaces between words.
+    """
+    return "" if prompt and SPACELESS.search(prompt, len(prompt) - 1) else " "
 
 
 def normalised(text: str) -> str:

@@ -135,7 +135,7 @@ class _Search:
 
     @classmethod
     def of(cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str) -> _Search:
-        object_ids = tuple(target_ids(model.tokenizer, fact.object) for fact in facts)
+        object_ids = tuple(target_ids(model.tokenizer, fact.object, fact.prompt) for fact in facts)
         rows = []
         for number, fact in enumerate(facts):
             for context in ("", *contexts):

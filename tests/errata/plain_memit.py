@@ -26,7 +26,7 @@ def plain_target(
 ) -> Tensor:
     """z = h + delta for one fact, (d_model), float32: Eq. 16, with the KL term and the clamp of the authors' code."""
     layer = hyperparameters.layers[-1]
-    object_ids = target_ids(model.tokenizer, fact.object)
+    object_ids = target_ids(model.tokenizer, fact.object, fact.prompt)
     prompts = in_contexts(model, fact, contexts)
     about = subject_prompt(model.tokenizer, KL_TEMPLATE, fact.subject)
     rows = [prompt.token_ids + object_ids[:-1] for prompt in prompts] + [about.token_ids]
@@ -210,7 +210,7 @@ def plain_refinement(
         loss = torch.zeros(())
         for fact, prompt, base in zip(facts, about, before, strict=True):
             settings = hyperparameters.for_search(fact.search)
-            object_ids = target_ids(model.tokenizer, fact.object)
+            object_ids = target_ids(model.tokenizer, fact.object, fact.prompt)
             for asked in in_contexts(model, fact, (contexts[step % len(contexts)],)):
                 said = logits(asked.token_ids + object_ids[:-1])[len(asked.token_ids) - 1 :]
                 missing = -torch.stack([said[place, token] for place, token in enumerate(object_ids)]).mean()

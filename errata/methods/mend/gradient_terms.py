@@ -46,7 +46,7 @@ def gradient_terms(
     The model is used as it is now, and its weights get no gradients. Tokens of a prefix have no terms: they are not
     part of the fact.
     """
-    objects = [target_ids(model.tokenizer, fact.object) for fact in facts]
+    objects = [target_ids(model.tokenizer, fact.object, fact.prompt) for fact in facts]
     skipped = [len(model.tokenizer(prefix.rstrip())["input_ids"]) if prefix else 0 for prefix in prefixes]
     rows = [
         _Row(index, skip, (model.tokenizer(prefix + fact.prompt)["input_ids"], objects[index]))
