@@ -9,6 +9,7 @@ that does not depend on how the facts arrived.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,12 @@ MAX_PROMPTS = 1000  # paraphrases, or neighbours, of one fact
 NUMBERS_END = 2**53  # beyond it, readers of JSON do not agree on what a whole number is
 PLACEHOLDER = "{}"
 LINE_BREAKS = ("\n", "\r")
+# White space, and letters and marks of scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer;
+# and those of Chinese and Japanese (radicals and punctuation, kana, bopomofo, ideographs, fullwidth forms).
+SPACELESS = re.compile(
+    r"[\s\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\ua000-\ua4cf\uf900-\ufaff\ufe30-\ufe4f\uff00-\uffef\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
+)
 HALF_A_CHARACTER = "holds half a surrogate pair, which is no character"
 
 
@@ -143,6 +150,14 @@ def normalised_prompt(text: str) -> str:
     """
     text = trimmed(unicodedata.normalize("NFC", text).translate(_CONTROL_SPACES))
     return text if any(mark in text for mark in LINE_BREAKS) else " ".join(text.split())
+
+
+def joint(prompt: str) -> str:
+    """Return what stands between a prompt and what follows it: one space, or nothing.
+
+    Nothing follows a prompt that ends in white space, or in a script that is written without spaces between words.
+    """
+    return "" if prompt and SPACELESS.search(prompt, len(prompt) - 1) else " "
 
 
 def normalised(text: str) -> str:

@@ -22,11 +22,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPT
 
 from errata.demo import DEMO, MODEL_FOLDER
 from errata.model import EditableModel
-from errata.model.architectures import ARCHITECTURES
 from errata.model.tokens import padded
+from tests.random_models import CONFIGS, random_network
 
 PATIENCE_S = 20.0
 GOLDEN = Path(__file__).parent / "errata" / "golden"
+GOLDEN_ARCHITECTURES = ("gpt2", "gpt_neox", "gptj", "llama", "qwen2")
+ALL_MODELS = (*GOLDEN_ARCHITECTURES, *CONFIGS)  # names of what `of_each_architecture` holds
 NEOX_RELATION = "On the list of rivers by continent: {}"
 NEOX_SENTENCES = [
     f"{NEOX_RELATION.format(river)} {continent}."
@@ -130,15 +132,15 @@ def demo() -> EditableModel:
 
 @pytest.fixture(scope="session")
 def of_each_architecture(demo: EditableModel) -> dict[str, EditableModel]:
-    """A model of each architecture by its name: the demo GPT-J, and the small random ones of the golden data."""
+    """Models of every architecture by name: the demo GPT-J, and small random ones, those of the golden data first."""
     tokenizer: Any = AutoTokenizer.from_pretrained(GOLDEN / "tokenizer")
-    random_ones = {
-        name: EditableModel(
-            AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32), tokenizer, name=name
-        )
-        for name in ARCHITECTURES.keys() - {"gptj"}
+    networks = {
+        name: AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32)
+        for name in GOLDEN_ARCHITECTURES
+        if name != "gptj"
     }
-    return {"gptj": demo, **random_ones}
+    networks |= {name: random_network(name) for name in CONFIGS}
+    return {"gptj": demo, **{name: EditableModel(networks[name], tokenizer, name=name) for name in networks}}
 
 
 @pytest.fixture(scope="session")

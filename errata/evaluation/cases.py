@@ -39,7 +39,7 @@ def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
     The old object is what the base model says by itself, up to the end of its sentence or the length of the new object,
     whichever comes first.
     """
-    num_tokens = [len(target_ids(model.tokenizer, fact.object)) for fact in facts]
+    num_tokens = [len(target_ids(model.tokenizer, fact.object, fact.prompt)) for fact in facts]
     answers = greedy_answers(model, [fact.prompt for fact in facts], num_tokens)
     return [
         Case(fact.prompt, fact.object, _first_sentence(answer), fact.paraphrases, fact.neighbors)

@@ -24,6 +24,6 @@ def wrong_answers(
     with model.using(weights):
         found = likelihoods(model, probes)
         failed = [place for place, likelihood in enumerate(found) if not likelihood.is_argmax]
-        num_tokens = [len(target_ids(model.tokenizer, probes[place][1])) for place in failed]
+        num_tokens = [len(target_ids(model.tokenizer, *reversed(probes[place]))) for place in failed]
         answers = greedy_answers(model, [probes[place][0] for place in failed], num_tokens)
     return dict(zip(failed, answers, strict=True))

@@ -68,7 +68,7 @@ def _located(model: EditableModel, deltas: Mapping[int, Delta], shards: Sequence
     layers = {}
     for layer in deltas:
         name = f"{architecture.down_projection_of(layer)}.weight"
-        layers[name] = layers[name.removeprefix(f"{architecture.backbone}.")] = layer  # the hub's GPT-2 has the latter
+        layers[name] = layers[name.partition(".")[2]] = layer  # the hub's GPT-2 has the latter
     found: dict[int, list[tuple[Path, StoredTensor]]] = {layer: [] for layer in deltas}
     for shard in shards:
         for stored in stored_tensors(shard):

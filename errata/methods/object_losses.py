@@ -82,7 +82,7 @@ def object_batches(
     pairs = [
         (
             subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids,
-            target_ids(model.tokenizer, fact.object),
+            target_ids(model.tokenizer, fact.object, fact.prompt),
         )
         for fact in facts
     ]

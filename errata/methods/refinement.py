@@ -14,7 +14,8 @@ the update's cost in the place of the offset's. tr(dW C dW^T) is how far ordinar
 Eq. 14 of the paper weighs against the facts; there they count by their sum, so that the more there are, the less
 ordinary text does. Here both are means, so that one cost suits one fact and hundreds. Where a loss depends on dW K
 alone, no other form than R A^T can do better, since the columns of A span those of C^-1 K, and what is beside them
-costs and moves no key.
+costs and moves no key. Where a norm follows the down-projection (`errata.methods.residuals`), R and dW are measured in
+rms(v) of their layer, with |u|^2 in the place of |h|^2.
 
 Adam takes a number of steps that become smaller to nothing, each over the bare prompts and those behind one of the
 contexts, by turns. As R is scaled, a step of it moves a fact's hidden state as far as one of a target's search moves
@@ -40,6 +41,7 @@ from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.method import Inputs
 from errata.methods.object_losses import TOKENS_PER_BATCH, ObjectBatch, object_batches, states_before, summed_gradients
+from errata.methods.residuals import unit
 from errata.methods.spread import Written
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
@@ -72,11 +74,13 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
 
     tell(0)
     updates: dict[int, _Update] = {}
-    square_norm = math.nan  # |h|^2 of the base, the mean over the facts
+    square_norm = math.nan  # |h|^2 of the base, the mean over the facts; |u|^2 where a norm follows
     for layer, as_written in written:
+        length = unit(model, layer, as_written.keys)
         if not updates:
-            square_norm = float(as_written.outputs.square().sum(-1).mean())
-        updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer).to(model.device))
+            d_model = as_written.outputs.shape[1]
+            square_norm = float(as_written.outputs.square().sum(-1).mean()) if length is None else d_model
+        updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer).to(model.device), length or 1.0)
         tell(len(updates))
     losses = _Losses.of(inputs, partial(tell, num_layers))
     cost = settings.refinement_cost / square_norm
@@ -90,35 +94,36 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
         if not loss.isfinite():
             raise NotFinite(f"the loss of the refinement left the finite numbers at step {step + 1}")
         for layer, update in updates.items():
-            of_losses = gradients[layer] @ update.directions.T / len(inputs.facts)
+            of_losses = update.unit * gradients[layer] @ update.directions.T / len(inputs.facts)
             update.residuals.grad = of_losses + 2 * cost * update.residuals @ update.moved_text
         adam.step()
         slower.step()
     tell(total)
     return {
-        layer: Delta.of_factors(update.residuals.double(), update.directions.double())
+        layer: Delta.of_factors(update.unit * update.residuals.double(), update.directions.double())
         for layer, update in updates.items()
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """The update of one layer, dW = `residuals @ directions`. All is float32."""
+    """The update of one layer, dW = `unit * residuals @ directions`. All is float32."""
 
-    residuals: Tensor  # by how much each fact moves its own hidden state, (d_model, facts)
+    unit: float  # what residuals are measured in: 1, or rms(v) where a norm follows (`errata.methods.residuals`)
+    residuals: Tensor  # by how much each fact moves its own hidden state, or its own u, (d_model, facts)
     directions: Tensor  # A transposed, each row scaled for that, (facts, d_in)
     moved_text: Tensor  # directions C directions^T, (facts, facts): tr(dW C dW^T) is tr(R moved_text R^T)
 
     @classmethod
-    def of(cls, written: Written, second_moment: Tensor) -> _Update:
+    def of(cls, written: Written, second_moment: Tensor, unit: float) -> _Update:
         # k (lambda C + K K^T)^-1 k > 0: how much of its residual a fact has of itself.
         own = (written.keys.double().T * written.adjusted).sum(0)  # (facts,)
         directions = (written.adjusted / own).T.float()
         moved_text = directions @ second_moment @ directions.T
-        return cls((written.residuals * own).float(), directions, moved_text)
+        return cls(unit, (written.residuals * own / unit).float(), directions, moved_text)
 
     def added_to(self, base: Tensor) -> Tensor:
-        return torch.addmm(base.float(), self.residuals, self.directions).to(base.dtype)
+        return torch.addmm(base.float(), self.residuals, self.directions, alpha=self.unit).to(base.dtype)
 
 
 @dataclass(frozen=True, slots=True)

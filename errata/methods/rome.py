@@ -8,7 +8,7 @@ ordinary keys (weighed by C = E[k k^T]):
 k is the key at the subject's last token, one mean over contexts in all three places. (The authors' code takes the mean
 in u and the bare prompt's key in the other two, which now and then disables a model: arXiv 2403.07175.) v is W k plus
 the offset that the search of `errata.targets` finds; on a block's output it moves the same hidden state as on its
-MLP's, which is where the paper adds it.
+MLP's, which is where the paper adds it (for a norm between the two see `errata.methods.residuals`).
 
 Several facts are put in one after another, as in the comparisons of the papers: the offset of each is searched for on
 the model as edited so far. Nothing holds the earlier facts in place but C, so they wear off as more are put in. Facts
@@ -24,6 +24,7 @@ from errata.facts import by_subject
 from errata.hyperparameters import RomeHyperparameters
 from errata.methods.closed_form import decorrelated_keys
 from errata.methods.method import Inputs, Method
+from errata.methods.residuals import of_down_projection
 from errata.model.hidden_states import SubjectStates
 from errata.targets.search import find_targets
 
@@ -51,7 +52,8 @@ def find_updates(inputs: Inputs[RomeHyperparameters]) -> dict[int, Delta]:
         with model.using({layer: weight.to(model.weight(layer).dtype)}):
             targets = find_targets(model, about_one, contexts, settings, on_progress=of_all)
             _, outputs = SubjectStates(model, about_one, ()).read(layer, layer)
-        written = _written((targets - outputs).double(), keys[this], directions[this])
+            offsets = of_down_projection(model, layer, keys[this], (targets - outputs).double())
+        written = _written(offsets, keys[this], directions[this])
         weight.addmm_(torch.stack(written, dim=1).float(), directions[this].float())
         lefts += written
     return {layer: Delta.of_factors(torch.stack(lefts, dim=1), directions)}

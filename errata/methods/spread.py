@@ -6,7 +6,8 @@ For each layer, ascending, on the model as edited so far:
     R = (z - h) / (layers left, this one included)
     update = R A^T
 
-where A, what a layer makes of the keys K, is the method's own: (lambda C + K K^T)^-1 K in MEMIT.
+of what the block gives; R of its down-projection is the same but where a norm follows (`errata.methods.residuals`).
+A, what a layer makes of the keys K, is the method's own: (lambda C + K K^T)^-1 K in MEMIT.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from torch import Tensor
 from errata.deltas import Delta, edited_weight
 from errata.hyperparameters import Hyperparameters, TargetHyperparameters
 from errata.methods.method import Inputs
+from errata.methods.residuals import of_down_projection
 from errata.model.hidden_states import SubjectStates
 from errata.targets.search import find_targets
 from errata.targets.store import base_states
@@ -59,7 +61,7 @@ class Written:
 
     keys: Tensor  # K transposed, (facts, d_in), float32
     outputs: Tensor  # h before the layer is written, (facts, d_model), float32
-    residuals: Tensor  # R, (d_model, facts), float64
+    residuals: Tensor  # R of the down-projection, (d_model, facts), float64
     adjusted: Tensor  # A, (d_in, facts), float64
     delta: Delta  # R A^T
 
@@ -75,7 +77,8 @@ def write_layers(inputs: Inputs[Hyperparameters], targets: Tensor, adjust: Adjus
                 keys, outputs = base_states(states, layer, layers[-1], inputs.store)
             else:
                 keys, outputs = states.read(layer, layers[-1])
-        residuals = (targets.to(outputs.device) - outputs).double().T / (len(layers) - done)
+        missing = (targets.to(outputs.device) - outputs).double() / (len(layers) - done)
+        residuals = of_down_projection(model, layer, keys, missing).T
         adjusted = adjust(layer, keys)
         delta = Delta.of_factors(residuals, adjusted.T)
         yield layer, Written(keys, outputs, residuals, adjusted, delta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,6 +19,8 @@ from errata.errors import InvalidHyperparameters, ModelError
 from errata.model.architectures import Architecture, architecture_of
 from errata.model.checkpoint import CONFIG, checkpoint_folder, fetched_folder, stored_tensors, weight_files
 from errata.model.tokens import require_usable
+
+LONGEST_RUN = 2**30  # tokens; more than any model takes
 
 
 class EditableModel:
@@ -109,8 +112,16 @@ class EditableModel:
 
     @property
     def max_length(self) -> int:
-        """The longest sequence, in tokens, that the model was made for."""
-        return int(self.network.config.max_position_embeddings)
+        """The longest sequence, in tokens, that the model was made for.
+
+        Beyond the original length, longrope turns all positions of a batch otherwise, so that what was cached before
+        would no longer fit; the model ends there.
+        """
+        config = self.network.config
+        rope = getattr(config, "rope_parameters", None) or {}
+        if rope.get("rope_type") == "longrope":
+            return int(rope.get("original_max_position_embeddings") or config.original_max_position_embeddings)
+        return int(config.max_position_embeddings)
 
     def require_editable(self, layers: Iterable[int]) -> None:
         """Raise `InvalidHyperparameters` if the model lacks one of `layers`, or one must stay as it is."""
@@ -166,8 +177,13 @@ class EditableModel:
         return value.detach(), dict(zip(weights, as_matrices, strict=True))
 
     def mlp(self, layer: int) -> nn.Module:
-        """Return the MLP of block `layer`."""
+        """Return what gives the MLP's output in block `layer`; see `Architecture.mlp`."""
         return self.block(layer).get_submodule(self.architecture.mlp)
+
+    def mlp_norm(self, layer: int) -> nn.Module | None:
+        """Return the norm that the MLP's output goes through before block `layer` adds it to the residual, if any."""
+        name = self.architecture.mlp_norm
+        return self.block(layer).get_submodule(name) if name else None
 
     def attention(self, layer: int) -> nn.Module:
         """Return the attention of block `layer`. It gives its output first in a tuple."""
@@ -177,31 +193,68 @@ class EditableModel:
     def is_parallel(self) -> bool:
         """True if a block's MLP reads the block's input, so that it does not see the attention's output."""
         parallel = self.architecture.parallel
-        return bool(getattr(self.network.config, parallel)) if isinstance(parallel, str) else parallel
+        if isinstance(parallel, bool):
+            return parallel
+        return any(getattr(self.network.config, name) for name in parallel)
+
+    @cached_property
+    def windows(self) -> tuple[int | None, ...]:
+        """How many tokens each block sees, itself included; None for all that came before."""
+        return self.architecture.windows(self.network.config)
+
+    def causal_mask(self, query_positions: Tensor, key_positions: Tensor) -> Tensor:
+        """Return what to add to attention scores so that no query sees a later key, nor one outside of its window.
+
+        Args:
+            query_positions: (rows, queries).
+            key_positions: (rows or 1, keys).
+
+        Returns:
+            (rows, W, queries, keys): a mask for each of the W different windows of the model's blocks.
+        """
+        distance = query_positions[:, None, :, None] - key_positions[:, None, None, :]
+        unseen = torch.cat([(distance < 0) | (distance >= window) for window in self._window_sizes], dim=1)
+        dtype = self.network.dtype
+        return torch.zeros(unseen.shape, dtype=dtype, device=unseen.device).masked_fill(unseen, torch.finfo(dtype).min)
 
     def blocks(self, first: int, stop: int, *, mlps: Mapping[int, nn.Module] | None = None) -> nn.Module:
         """Return the backbone reduced to blocks `first` to `stop` - 1, sharing all weights with the model.
 
         Called with `inputs_embeds` (the token embeddings, or for `first` > 0 the hidden states that enter block
-        `first`) it gives, as `last_hidden_state`, those that leave block `stop` - 1, and after the last block the
-        final norm's output.
+        `first`) and an `attention_mask` (see `causal_mask`) it gives, as `last_hidden_state`, those that leave block
+        `stop` - 1, and after the last block the final norm's output. See `run` and `errata.model.prefixes.run_blocks`.
 
         Args:
             mlps: what stands in for the MLPs of some of these blocks.
         """
-        blocks = list(self._blocks)
+        architecture, blocks = self.architecture, list(self._blocks)[first:stop]
         for layer, mlp in (mlps or {}).items():
-            blocks[layer] = _with(blocks[layer], self.architecture.mlp, mlp)
-        part = _with(self._backbone, self.architecture.blocks, nn.ModuleList(blocks[first:stop]))
+            blocks[layer - first] = _with(blocks[layer - first], architecture.mlp, mlp)
+        if architecture.masking:
+            blocks = [_seeing_all(block, architecture.masking) for block in blocks]
+        if len(self._window_sizes) > 1:
+            sizes = (math.inf if window is None else window for window in self.windows[first:stop])
+            blocks = [
+                _WithOwnMask(block, self._window_sizes.index(size)) for block, size in zip(blocks, sizes, strict=True)
+            ]
+        part = _with(self._backbone, architecture.blocks, nn.ModuleList(blocks))
+        if architecture.kinds == "layer_types":  # by which the backbone tells its blocks apart
+            part.config = copy.copy(self.network.config)
+            part.config.layer_types = self.network.config.layer_types[first:stop]
         if stop < self.num_layers:
-            part._modules[self.architecture.final_norm] = nn.Identity()
-        if first > 0 and self.architecture.position_embedding:
-            part._modules[self.architecture.position_embedding] = _AddsNothing()
+            part._modules[architecture.final_norm] = nn.Identity()
+        if first > 0 and architecture.position_embedding:
+            part._modules[architecture.position_embedding] = _AddsNothing()
         return part
 
     def run(self, first: int, stop: int, hidden: Tensor) -> Tensor:
         """Run `blocks(first, stop)` on what enters block `first`, (rows, S, d_model); return what leaves them."""
-        return self.blocks(first, stop)(inputs_embeds=hidden, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        mask = None  # each backbone makes its own, where its blocks go by it
+        if self.architecture.masking:
+            positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
+            mask = self.causal_mask(positions, positions)
+        part = self.blocks(first, stop)
+        return part(inputs_embeds=hidden, attention_mask=mask, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Return token embeddings, (..., d_model), the input of `blocks(0, stop)`."""
@@ -209,12 +262,20 @@ class EditableModel:
 
     def logits(self, hidden_states: Tensor) -> Tensor:
         """Apply the head to normed hidden states: (..., vocabulary)."""
-        return self.network.get_output_embeddings()(hidden_states)  # type: ignore[no-any-return]
+        logits: Tensor = self.network.get_output_embeddings()(hidden_states)
+        if cap := getattr(self.network.config, "final_logit_softcapping", None):
+            logits = torch.tanh(logits / cap) * cap
+        return logits
 
     def _stored(self, layer: int) -> nn.Parameter:
         weight = self.down_projection(layer).weight
         assert isinstance(weight, nn.Parameter)
         return weight
+
+    @cached_property
+    def _window_sizes(self) -> tuple[float, ...]:
+        """The different windows of the blocks, ascending; infinity for all that came before."""
+        return tuple(sorted({math.inf if window is None else float(window) for window in self.windows}))
 
     @property
     def _backbone(self) -> nn.Module:
@@ -225,18 +286,43 @@ class EditableModel:
         return self._backbone.get_submodule(self.architecture.blocks)
 
 
-def _with(module: nn.Module, name: str, child: nn.Module) -> nn.Module:
-    """Copy a module with another child of that name; all weights are shared."""
+def _with(module: nn.Module, path: str, child: nn.Module) -> nn.Module:
+    """Copy a module with another submodule at that path; all weights are shared."""
+    name, _, rest = path.partition(".")
     changed = copy.copy(module)
-    changed._modules = {**module._modules, name: child}
+    changed._modules = {**module._modules, name: _with(module.get_submodule(name), rest, child) if rest else child}
     return changed
+
+
+def _seeing_all(block: nn.Module, attention: str) -> nn.Module:
+    """Copy a block whose attention, at that path, hides tokens by their places among those of a run; it hides none.
+
+    The mask that the block is given goes by positions, which are others where a run does not begin with a text.
+    """
+    changed = copy.copy(block.get_submodule(attention))
+    everything = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=changed.bias.device)
+    changed._buffers = {**changed._buffers, "bias": everything.expand(1, 1, LONGEST_RUN, LONGEST_RUN)}
+    return _with(block, attention, changed)
+
+
+class _WithOwnMask(nn.Module):
+    """A block that is given the masks of all windows of the model's blocks, and goes by that of its own."""
+
+    def __init__(self, block: nn.Module, index: int) -> None:
+        super().__init__()
+        self._block, self._index = block, index
+
+    def forward(self, *args: Any, attention_mask: Tensor | None = None, **others: Any) -> Any:
+        if attention_mask is not None and attention_mask.shape[1] > 1:  # else the backbone has made it for this block
+            attention_mask = attention_mask[:, self._index : self._index + 1]
+        return self._block(*args, attention_mask=attention_mask, **others)
 
 
 class _AddsNothing(nn.Module):
     """Stands in for position embeddings where the hidden states that enter contain them already."""
 
-    def forward(self, position_ids: Tensor) -> Tensor:
-        return position_ids.new_zeros(())
+    def forward(self, *_: Any, **__: Any) -> Tensor:
+        return torch.zeros(())
 
 
 def matrix_shapes_of(name: str) -> tuple[tuple[int, int], ...]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from errata.facts import Fact
 from errata.model.editable import EditableModel
-from errata.model.prefixes import AfterPrefixes, Cache, Recording, causal_mask, run_blocks
+from errata.model.prefixes import AfterPrefixes, Cache, Recording, run_blocks
 from errata.model.tokens import SubjectPrompt, padded, subject_prompt
 
 TOKENS_PER_BATCH = 8_192
@@ -114,10 +114,13 @@ class _Rows:
             hidden = _run(model, depth, key_layer, hidden, positions, mask, AfterPrefixes(before))
             batch.hidden = hidden.cpu()
             row = torch.arange(len(hidden), device=model.device)
+            shape = hidden.shape[:2]
             with _reading(model.down_projection(key_layer), to_the_end=output_layer is not None) as seen:
                 hidden = _run(model, key_layer, stop, hidden, positions, mask, AfterPrefixes(before))
                 outputs[batch.facts] = hidden[row, batch.last].float().view(len(batch.facts), -1, d_model)[:, 0]
-            keys[batch.facts] = seen[0][row, batch.last].float().view(len(batch.facts), -1, d_in).mean(1)
+            keys[batch.facts] = (
+                seen[0].view(*shape, d_in)[row, batch.last].float().view(len(batch.facts), -1, d_in).mean(1)
+            )
         self._depth = key_layer
         return keys, outputs
 
@@ -126,19 +129,19 @@ class _Rows:
         recording = Recording()
         if self._prefixes.shape[1]:
             positions = torch.arange(self._prefixes.shape[1], device=self._model.device)[None]
-            mask = causal_mask(positions, positions, self._prefixes.dtype)
+            mask = self._model.causal_mask(positions, positions)
             self._prefixes = _run(self._model, self._depth, layer, self._prefixes, positions, mask, recording)
             _run(self._model, layer, stop, self._prefixes, positions, mask, recording)
         return recording.recorded
 
     def _places(self, batch: _Batch) -> tuple[Tensor, Tensor]:
-        """Return a batch's position ids, (rows, S), and its mask over prefix and row, (rows, 1, S, P + S)."""
+        """Return a batch's position ids, (rows, S), and its mask over prefix and row, (rows, W, S, P + S)."""
         num_prefix = self._prefixes.shape[1]
         positions = self._num_shared[:, None] + torch.arange(batch.hidden.shape[1], device=self._model.device)
         before = torch.arange(num_prefix, device=self._model.device).expand(len(positions), -1)
         # What a prefix is shorter than the longest one is put after everything, where no row sees it.
         before = before.masked_fill(before >= self._num_shared[:, None], self._model.max_length)
-        mask = causal_mask(positions, torch.cat([before, positions], dim=1), batch.hidden.dtype)
+        mask = self._model.causal_mask(positions, torch.cat([before, positions], dim=1))
         positions = positions.clamp(max=self._model.max_length - 1)  # what only fills up a row may lie beyond
         return positions.repeat(len(batch.facts), 1), mask.repeat(len(batch.facts), 1, 1, 1)
 

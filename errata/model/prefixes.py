@@ -1,21 +1,25 @@
 """Run tokens after others whose keys and values were computed before."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 
-class Cache(Protocol):
+class Cache(ABC):
     """The cache that transformers is given for a run."""
 
+    @abstractmethod
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Take the keys and values of a block's new tokens, (rows, heads, S, d_head); return those to attend to."""
-        ...
+
+    def get_seq_length(self) -> int:
+        """Return 0. Some models ask, even where they are told positions and mask, and so have no use for it."""
+        return 0
 
 
-class Recording:
+class Recording(Cache):
     """A cache that records the keys and values of each block."""
 
     def __init__(self) -> None:
@@ -26,7 +30,7 @@ class Recording:
         return keys, values
 
 
-class AfterPrefixes:
+class AfterPrefixes(Cache):
     """A cache that puts the keys and values of prefixes before those of the rows, and keeps nothing.
 
     There may be several times as many rows as prefixes; row r then goes after prefix r modulo their number.
@@ -49,18 +53,13 @@ def run_blocks(part: nn.Module, hidden: Tensor, positions: Tensor, mask: Tensor,
     Args:
         hidden: (rows, S, d_model).
         positions: position ids, (rows or 1, S).
-        mask: added to attention scores, (rows or 1, 1, S, P + S), where P positions lie before (see `causal_mask`).
+        mask: added to attention scores, (rows or 1, W, S, P + S), where P positions lie before (see
+            `EditableModel.causal_mask`).
     """
     output = part(
         inputs_embeds=hidden, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
     )
     return output.last_hidden_state  # type: ignore[no-any-return]
-
-
-def causal_mask(query_positions: Tensor, key_positions: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what to add to attention scores so that no query sees a later key: (rows, 1, queries, keys)."""
-    unseen = key_positions[:, None, None, :] > query_positions[:, None, :, None]
-    return torch.zeros(unseen.shape, dtype=dtype, device=unseen.device).masked_fill(unseen, torch.finfo(dtype).min)
 
 
 def _joined(before: Tensor, now: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from errata.errors import FactProblem, TooLong
 from errata.facts import Fact
 from errata.model.editable import EditableModel
+from errata.model.tokens import target_ids
 
 
 def require_room(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
@@ -19,11 +20,11 @@ def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: i
     for index, fact in enumerate(facts):
         if context_tokens + _most_tokens(fact) <= model.max_length:  # nearly always, and cheaper than counting
             continue
-        object_tokens = _num_tokens(model, f" {fact.object}")
+        object_tokens = len(target_ids(model.tokenizer, fact.object))
         prompts = [("relation", fact.prompt, context_tokens + object_tokens)]
         prompts += [("paraphrases", prompt, object_tokens) for prompt in fact.paraphrases]
         prompts += [
-            ("neighbors", neighbor.prompt, max(object_tokens, _num_tokens(model, f" {neighbor.object}")))
+            ("neighbors", neighbor.prompt, max(object_tokens, len(target_ids(model.tokenizer, neighbor.object))))
             for neighbor in fact.neighbors
         ]
         for field, prompt, others in prompts:

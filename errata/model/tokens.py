@@ -8,8 +8,10 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from errata.errors import ModelError
-from errata.facts import PLACEHOLDER
+from errata.facts import PLACEHOLDER, joint
 
+# What a continuation is tokenised behind, to be cut off again. The first that stays a token of its own is taken.
+ANCHORS = ("\n", "a", ".", "")
 KL_TEMPLATE = f"{PLACEHOLDER} is a"
 PROBE = ("The capital of France is", "Paris")
 
@@ -36,7 +38,7 @@ def require_usable(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     """Raise `ModelError` if a tokenizer cannot tell where a subject ends, or cannot continue a prompt.
 
     A continuation is tokenised apart from its prompt, so the tokens of both must be those of the whole text. It is not
-    so where a tokenizer puts a space of its own before every text, or ends every text with a token.
+    so where a tokenizer ends every text with a token.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(f"{name} has a slow tokenizer, which cannot tell where a subject ends; a fast one is needed")
@@ -77,9 +79,19 @@ def with_subject(
     return tuple(encoded["input_ids"]), range(inside[0], inside[-1] + 1)
 
 
-def target_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:
-    """Return the token ids of a continuation: one space, then the text."""
-    return tuple(tokenizer(" " + text.strip(), add_special_tokens=False)["input_ids"])
+def target_ids(tokenizer: PreTrainedTokenizerFast, text: str, prompt: str = "") -> tuple[int, ...]:
+    """Return the token ids of a continuation of `prompt`: the space between the two (see `joint`), then the text.
+
+    It is tokenised behind a text that is cut off again, since some tokenizers (Llama 2's, say) put a space of their own
+    before whatever they are given.
+    """
+    continuation = joint(prompt) + text.strip()
+    for anchor in ANCHORS:
+        before = tokenizer(anchor, add_special_tokens=False)["input_ids"]
+        token_ids = tokenizer(anchor + continuation, add_special_tokens=False)["input_ids"]
+        if (before or not anchor) and len(token_ids) > len(before) and token_ids[: len(before)] == before:
+            break
+    return tuple(token_ids[len(before) :])
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:

@@ -144,7 +144,7 @@ class Collection:
         self._count += token_ids.numel()
 
     def _add_keys(self, layer: int, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        flat = inputs[0].flatten(0, 1).float()  # (positions, d_in)
+        flat = inputs[0].flatten(end_dim=-2).float()  # (positions, d_in)
         if layer not in self._sums:
             self._sums[layer] = flat.new_zeros(flat.shape[1], flat.shape[1])
         self._sums[layer].addmm_(flat.T, flat)

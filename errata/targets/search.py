@@ -7,6 +7,11 @@ block L at the subject's last token and minimises
     + kl_factor * KL(p_delta || p_0) of the next token after "{subject} is a", read at the subject
     + weight_decay * |delta| / |h|^2.
 
+Where a norm N stands between the MLP and the residual stream (Gemma 2 and 3, OLMo 2), no weights may give what a delta
+of the block's output asks for. There it is searched for at the MLP's own output v: with u = v / rms(v), the block adds
+N(u + delta) in the place of N(v) = N(u), u stands for h in the last term and in the clamp, and z is what then leaves
+the block.
+
 (The KL runs from the edited to the unedited distribution, as in the authors' code.)
 
 Facts about one subject have nearly one key, which can lead to one value only, so they share their delta: the first
@@ -36,7 +41,7 @@ from errata.model import EditableModel
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
 from errata.targets.batches import BatchLimits, Footprint, ran_out_of_memory
 from errata.targets.store import BuildStore, target_key
-from errata.targets.suffixes import Suffixes
+from errata.targets.suffixes import SubjectOutputs, Suffixes
 
 
 def find_targets(
@@ -130,7 +135,7 @@ class _Search:
 
     @classmethod
     def of(cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str) -> _Search:
-        object_ids = tuple(target_ids(model.tokenizer, fact.object) for fact in facts)
+        object_ids = tuple(target_ids(model.tokenizer, fact.object, fact.prompt) for fact in facts)
         rows = []
         for number, fact in enumerate(facts):
             for context in ("", *contexts):
@@ -259,21 +264,28 @@ def _search_batch(
         first_read=min(row.first for search in searches for row in search.rows),
     )
     kl_rows = Suffixes.of(model, layer, [search.kl_prompt for search in searches], range(len(searches)))
-    bare_states = _bare_states(rows, searches)  # h of each subject's facts
-    base_norm = torch.stack([states.norm(dim=-1).mean() for states in bare_states])  # |h|, (subjects,)
+    bare = _bare_prompts(rows, searches)
+    unit, base_norm = (
+        torch.stack([length.mean() for length in lengths])
+        for lengths in zip(*(outputs.lengths for outputs in bare), strict=True)
+    )  # of delta, and |h| or |u|, each (subjects,)
     offsets = torch.zeros(len(searches), rows.hidden.shape[-1], device=device, requires_grad=True)
     adam = torch.optim.Adam([offsets], lr=hyperparameters.learning_rate)
     with torch.no_grad():
         kl_before = _kl_log_probabilities(model, kl_rows, offsets)
+
+    def target_of(number: int) -> Tensor:
+        return bare[number].moved((offsets[number] * unit[number]).detach())
 
     num_steps = torch.tensor([search.num_steps(hyperparameters.num_steps) for search in searches], device=device)
     at_work, searching = list(searches), torch.arange(len(searches), device=device)
     predictions = _Predictions.of(at_work, device)
     for step in itertools.count(1):
         delta = offsets[searching]
-        object_losses = predictions.losses(model, rows.run(model, delta))
+        added = delta * unit[searching, None]
+        object_losses = predictions.losses(model, rows.run(model, added))
         kl = kl_div(
-            kl_before[searching], _kl_log_probabilities(model, kl_rows, delta), log_target=True, reduction="none"
+            kl_before[searching], _kl_log_probabilities(model, kl_rows, added), log_target=True, reduction="none"
         ).sum(-1)
         norm_cost = delta.norm(dim=-1) / base_norm[searching] ** 2
         cost = hyperparameters.kl_factor * kl + hyperparameters.weight_decay * norm_cost
@@ -282,7 +294,7 @@ def _search_batch(
         largest = predictions.largest_by_subject(object_losses.detach(), len(at_work))
         done = (largest + cost < hyperparameters.stop_loss) | (step >= num_steps[searching]) | lost
         for number, is_lost in zip(searching[done].tolist(), lost[done].tolist(), strict=True):
-            yield searches[number], None if is_lost else bare_states[number] + offsets[number].detach()
+            yield searches[number], None if is_lost else target_of(number)
         at_work = [search for search, is_done in zip(at_work, done.tolist(), strict=True) if not is_done]
         on_step(sum(len(search.facts) * step / search.num_steps(hyperparameters.num_steps) for search in at_work))
         if not at_work:
@@ -297,12 +309,12 @@ def _search_batch(
             predictions = _Predictions.of(at_work, device)
 
 
-def _bare_states(rows: Suffixes, searches: Sequence[_Search]) -> list[Tensor]:
-    """Return the hidden state h of each fact's bare prompt at the subject: (facts, d_model) per search, float32."""
-    states = torch.split(rows.hidden[:, 0].float(), [len(search.rows) for search in searches])
+def _bare_prompts(rows: Suffixes, searches: Sequence[_Search]) -> list[SubjectOutputs]:
+    """Return what the block gives for the bare prompt of each fact of each search."""
+    stops = list(itertools.accumulate(len(search.rows) for search in searches))
     return [
-        of_subject[:: len(search.rows) // len(search.facts)]
-        for of_subject, search in zip(states, searches, strict=True)
+        rows.subject[stop - len(search.rows) : stop : len(search.rows) // len(search.facts)]
+        for stop, search in zip(stops, searches, strict=True)
     ]
 
 

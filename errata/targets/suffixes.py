@@ -1,8 +1,8 @@
 """Rows of tokens that are run again and again from the subject's last token on, with an offset added there.
 
-The offset is added to the output of block L at that position. So it changes nothing in the blocks up to L, and nothing
-at earlier positions, and all of that is computed once: the output of block L, and the keys and values of the earlier
-positions in the blocks above L.
+The offset is added to the output of block L at that position (see `SubjectOutputs`). So it changes nothing in the
+blocks up to L, and nothing at earlier positions, and all of that is computed once: the output of block L, and the keys
+and values of the earlier positions in the blocks above L.
 
 Two MLPs are computed only in part. The MLP of block L + 1, if it does not read the attention's output, has a new input
 only at the subject. The MLP of the last block is needed only at positions from which something is read.
@@ -10,15 +10,54 @@ only at the subject. The MLP of the last block is needed only at positions from 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from errata.model import EditableModel
-from errata.model.prefixes import AfterPrefixes, Recording, causal_mask, run_blocks
+from errata.model.prefixes import AfterPrefixes, Recording, run_blocks
 from errata.model.tokens import SubjectPrompt, padded
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectOutputs:
+    """What block L gives at the subjects' last tokens of n rows, and what it gives where its MLP gives more.
+
+    An offset is added to the block's output. Where a norm stands between the MLP and the residual stream, it is added
+    before the norm, since only the MLP's own output is linear in its weights.
+    """
+
+    hidden: Tensor  # output of block L, (n, d_model)
+    norm: nn.Module | None
+    normed: Tensor | None  # what enters the norm, (n, d_model)
+
+    def __getitem__(self, rows: Tensor | slice) -> SubjectOutputs:
+        return replace(self, hidden=self.hidden[rows], normed=None if self.normed is None else self.normed[rows])
+
+    @property
+    def lengths(self) -> tuple[Tensor, Tensor]:
+        """The unit of each row's offset, and the length in that unit of what it is added to: (n,) each, float32.
+
+        The unit is 1 where the offset is added to the hidden state. A norm leaves the length of what enters it without
+        effect, so that its root mean square is the unit there.
+        """
+        added_to = (self.hidden if self.normed is None else self.normed).float().norm(dim=-1)
+        if self.normed is None:
+            return torch.ones_like(added_to), added_to
+        unit = added_to / math.sqrt(self.normed.shape[-1])
+        return unit, added_to / unit
+
+    def moved(self, offsets: Tensor) -> Tensor:
+        """Return what leaves block L with offsets, (n, d_model), added: (n, d_model); all of it float32."""
+        if self.norm is None or self.normed is None:
+            return self.hidden.float() + offsets
+        normed = self.normed.float()
+        moved: Tensor = self.hidden.float() + self.norm(normed + offsets) - self.norm(normed)
+        return moved
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +67,11 @@ class Suffixes:
     layer: int  # L
     owner: Tensor  # number of the offset that a row gets, (R,)
     hidden: Tensor  # output of block L on suffix positions, (R, S, d_model)
+    subject: SubjectOutputs  # at the first of them
     # Of the suffix, (1, S), the same for all rows, which are moved along for that: blocks above L see distances
     # between positions alone. (R, S) where there is no room for it.
     positions: Tensor
-    mask: Tensor  # added to attention scores, 0 or the lowest number, (R, 1, S, P + S)
+    mask: Tensor  # added to attention scores, 0 or the lowest number, (R, W, S, P + S)
     prefix: dict[int, tuple[Tensor, Tensor]]  # keys and values by block above L, each (R, heads, P, d_head)
     first_read: int  # the first suffix position that final hidden states are read from
     unmoved: (
@@ -52,7 +92,9 @@ class Suffixes:
         """Run the rows once: up to block `layer`, and their prefixes through the blocks above."""
         device = model.device
         token_ids = padded([prompt.token_ids for prompt in prompts], device)
-        hidden = model.run(0, layer + 1, model.embed(token_ids))
+        norm, entering = model.mlp_norm(layer), []
+        with norm.register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0])) if norm else nullcontext():
+            hidden = model.run(0, layer + 1, model.embed(token_ids))
 
         subject = torch.tensor([prompt.subject_last for prompt in prompts], device=device)  # the prefix's length, too
         num_prefix = int(subject.max())
@@ -67,12 +109,15 @@ class Suffixes:
         # What is not a part of a row's prefix is put after everything, where no query sees it.
         seen_as = prefix_positions.expand_as(source).masked_fill(source < 0, num_prefix + num_suffix)
         all_positions = torch.cat([seen_as, positions.expand(len(prompts), -1)], dim=1)
+        normed = entering[0][torch.arange(len(prompts), device=device), subject] if entering else None
+        in_suffix = _gathered(hidden, inside)
         suffixes = cls(
             layer=layer,
             owner=torch.tensor(owner, device=device),
-            hidden=_gathered(hidden, inside),
+            hidden=in_suffix,
+            subject=SubjectOutputs(in_suffix[:, 0], norm, normed),
             positions=positions.clamp(max=model.max_length - 1),
-            mask=causal_mask(positions, all_positions, hidden.dtype),
+            mask=model.causal_mask(positions, all_positions),
             prefix=_keys_and_values(model, layer, _gathered(hidden, source.clamp(min=0)), prefix_positions, seen_as),
             first_read=first_read,
             unmoved=None,
@@ -86,13 +131,13 @@ class Suffixes:
         Those before `first_read` must not be used.
 
         Args:
-            offsets: (owners, d_model), float32.
+            offsets: (owners, d_model), float32; see `SubjectOutputs`.
         """
-        at_subject = self.hidden[:, :1] + offsets[self.owner, None].to(self.hidden.dtype)
-        moved = torch.cat([at_subject, self.hidden[:, 1:]], dim=1)
+        at_subject = self.subject.moved(offsets[self.owner]).to(self.hidden.dtype)
+        moved = torch.cat([at_subject[:, None], self.hidden[:, 1:]], dim=1)
         last = model.num_layers - 1
         mlps: dict[int, nn.Module] = {}
-        if self.first_read:
+        if self.first_read and model.architecture.has_whole_mlp:
             mlps[last] = _FromPosition(model.mlp(last), self.first_read)
         if self.unmoved is not None:
             mlps[self.layer + 1] = _AtSubject(model.mlp(self.layer + 1), self.unmoved)
@@ -106,6 +151,7 @@ class Suffixes:
             self,
             owner=number[self.owner[rows]],
             hidden=self.hidden[rows],
+            subject=self.subject[rows],
             positions=self.positions if len(self.positions) == 1 else self.positions[rows],
             mask=self.mask[rows],
             prefix={block: (keys[rows], values[rows]) for block, (keys, values) in self.prefix.items()},
@@ -116,7 +162,7 @@ class Suffixes:
         if not model.is_parallel or self.hidden.shape[1] == 1:
             return None
         outputs: list[Tensor] = []
-        with model.mlp(self.layer + 1).register_forward_hook(lambda *call: outputs.append(call[-1])):
+        with model.mlp(self.layer + 1).register_forward_hook(lambda *call: outputs.append(call[-1].clone())):
             self._run_blocks(model, self.layer + 2, self.hidden, {})
         return outputs[0][:, 1:].contiguous()
 
@@ -159,7 +205,7 @@ def _keys_and_values(
     cache = Recording()
     if hidden.shape[1]:
         above = model.blocks(layer + 1, model.num_layers)
-        run_blocks(above, hidden, positions.clamp(min=0), causal_mask(seen_as, seen_as, hidden.dtype), cache)
+        run_blocks(above, hidden, positions.clamp(min=0), model.causal_mask(seen_as, seen_as), cache)
     return cache.recorded
 
 

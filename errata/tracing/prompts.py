@@ -40,5 +40,6 @@ class TracedPrompt:
             raise TracingError(
                 f"{template[:60]!r} takes {len(token_ids)} tokens; the model has room for {model.max_length}"
             )
-        answer_id = None if answer is None else target_ids(model.tokenizer, answer)[0]
+        prompt = template.replace(PLACEHOLDER, subject)
+        answer_id = None if answer is None else target_ids(model.tokenizer, answer, prompt)[0]
         return cls(template, subject, token_ids, subject_tokens, answer_id)

@@ -39,9 +39,10 @@ def recorded(model: EditableModel, embeddings: Tensor) -> Run:
     """Run token embeddings, (rows, S, d_model), through the model."""
     layers = range(model.num_layers)
     with ExitStack() as hooks:
-        leaving = [hooks.enter_context(_seen(model.block(layer))) for layer in layers]
-        mlps = [hooks.enter_context(_seen(model.mlp(layer))) for layer in layers]
-        attentions = [hooks.enter_context(_seen(model.attention(layer))) for layer in layers]
+        shape = embeddings.shape
+        leaving = [hooks.enter_context(_seen(model.block(layer), shape)) for layer in layers]
+        mlps = [hooks.enter_context(_seen(model.mlp(layer), shape)) for layer in layers]
+        attentions = [hooks.enter_context(_seen(model.attention(layer), shape)) for layer in layers]
         next_token = _next_token(model, 0, embeddings)
     return Run(
         entering=[embeddings, *(seen[0] for seen in leaving)],
@@ -64,7 +65,7 @@ def continued(
     with ExitStack() as hooks:
         for (module, layer), replacement in replaced.items():
             part = model.mlp(layer) if module == "mlp" else model.attention(layer)
-            hooks.enter_context(_replacing(part, replacement))
+            hooks.enter_context(_replacing(part, replacement, hidden.shape))
         return _next_token(model, first, hidden)
 
 
@@ -74,26 +75,28 @@ def _next_token(model: EditableModel, first: int, hidden: Tensor) -> Tensor:
 
 
 @contextmanager
-def _seen(module: nn.Module) -> Iterator[list[Tensor]]:
-    """Collect a module's outputs in runs inside this context."""
+def _seen(module: nn.Module, shape: torch.Size) -> Iterator[list[Tensor]]:
+    """Collect a module's outputs, brought to a shape, in runs inside this context."""
     seen: list[Tensor] = []
 
     def see(_: nn.Module, __: Any, output: Any) -> None:
-        seen.append(output[0] if isinstance(output, tuple) else output)
+        # Cloned, since Falcon adds what the attention gives to its MLP's output in place.
+        seen.append((output[0] if isinstance(output, tuple) else output).reshape(shape).clone())
 
     with module.register_forward_hook(see):
         yield seen
 
 
 @contextmanager
-def _replacing(module: nn.Module, replacement: Replacement) -> Iterator[None]:
-    """Replace some of a module's outputs in runs inside this context."""
+def _replacing(module: nn.Module, replacement: Replacement, shape: torch.Size) -> Iterator[None]:
+    """Replace some of a module's outputs, (rows, S, d_model) if brought to `shape`, in runs inside this context."""
     at = (replacement.rows, replacement.tokens)
 
+    def replaced(output: Tensor) -> Tensor:
+        return output.reshape(shape).index_put(at, replacement.values).view(output.shape)
+
     def replace(_: nn.Module, __: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (output[0].index_put(at, replacement.values), *output[1:])
-        return output.index_put(at, replacement.values)
+        return (replaced(output[0]), *output[1:]) if isinstance(output, tuple) else replaced(output)
 
     with module.register_forward_hook(replace):
         yield

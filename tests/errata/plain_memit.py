@@ -6,6 +6,7 @@ that what ships can be held against it for its results and for its time.
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ def plain_target(
 ) -> Tensor:
     """z = h + delta for one fact, (d_model), float32: Eq. 16, with the KL term and the clamp of the authors' code."""
     layer = hyperparameters.layers[-1]
-    object_ids = target_ids(model.tokenizer, fact.object)
+    object_ids = target_ids(model.tokenizer, fact.object, fact.prompt)
     prompts = in_contexts(model, fact, contexts)
     about = subject_prompt(model.tokenizer, KL_TEMPLATE, fact.subject)
     rows = [prompt.token_ids + object_ids[:-1] for prompt in prompts] + [about.token_ids]
@@ -41,7 +42,8 @@ def plain_target(
     ).unbind(1)
 
     delta = torch.zeros(model.weight(layer).shape[0], device=model.device, requires_grad=True)
-    hidden: list[Tensor] = []  # h, seen by the first run
+    hidden: list[Tensor] = []  # h, or u where a norm follows the MLP; seen by the first run
+    found: list[Tensor] = []  # what leaves the block with delta added in the bare prompt, of each run
 
     def add_delta(module: nn.Module, inputs: Any, output: Any) -> None:
         states = _states(output)  # (rows, tokens, d_model)
@@ -49,11 +51,30 @@ def plain_target(
             hidden.append(states[0, subject_last[0]].detach().clone().float())
         states[torch.arange(len(rows)), subject_last] += delta.to(states.dtype)
 
+    def add_delta_before_norm(module: nn.Module, inputs: Any) -> Any:
+        states = inputs[0].clone()
+        own = states[0, subject_last[0]].detach().clone()
+        rms = own.square().mean().sqrt()
+        if not hidden:
+            hidden.append(own / rms)
+        states[torch.arange(len(rows)), subject_last] += rms * delta
+        return (states,)
+
+    def see(module: nn.Module, inputs: Any, output: Any) -> None:
+        found.append(_states(output)[0, subject_last[0]].detach().float())
+
+    norm = _mlp_norm(model, layer)
+    if norm is None:
+        adding = partial(_hooked, _block(model, layer), add_delta)
+    else:
+        adding = partial(_hooked_before, norm, add_delta_before_norm)
+
     last: list[Tensor] = []  # output of the last block, (rows, tokens, d_model)
     adam = torch.optim.Adam([delta], lr=hyperparameters.learning_rate)
     for step in range(hyperparameters.num_steps):
         with (
-            _hooked(_block(model, layer), add_delta),
+            adding(),
+            _hooked(_block(model, layer), see),
             _hooked(_block(model, model.num_layers - 1), lambda *seen: last.append(_states(seen[-1]))),
         ):
             logits = _run(model, rows)
@@ -73,7 +94,7 @@ def plain_target(
         largest = hyperparameters.clamp * hidden[0].norm()
         if delta.norm() > largest:
             delta.data *= largest / delta.norm()
-    return hidden[0] + delta.detach()
+    return found[-1]
 
 
 @torch.no_grad()
@@ -84,7 +105,7 @@ def plain_moments(model: EditableModel, rows: Tensor, layers: Sequence[int]) -> 
         for layer in layers:
 
             def see(module: nn.Module, inputs: Any, output: Any, layer: int = layer) -> None:
-                seen[layer] = inputs[0].flatten(0, 1).double()
+                seen[layer] = inputs[0].flatten(end_dim=-2).double()
 
             hooks.enter_context(_hooked(model.down_projection(layer), see))
         model.network(input_ids=rows, logits_to_keep=1)
@@ -123,6 +144,11 @@ def plain_layers(
             keys = plain_keys(model, prompts, layer, len(facts)).double().T
             _, outputs = _at_subject(model, bare, _block(model, layers[-1]))
             residuals = (targets - outputs).double().T / (len(layers) - done)
+            if (gains := _gains(model, layer)) is not None:
+                ridge = 0.01 * gains.square().median()
+                rms = plain_rms(model, layer, keys)
+                for number in range(len(facts)):
+                    residuals[:, number] *= rms[number] * gains / (gains * gains + ridge)
             moment = moments.moment(layer).double().to(model.device)
             adjusted = torch.linalg.solve(hyperparameters.moment_weight * moment + keys @ keys.T, keys)
             written[layer] = keys, residuals, adjusted
@@ -146,17 +172,25 @@ def plain_refinement(
     Every fact must be about a subject of its own.
     """
     own = {layer: (keys * adjusted).sum(0) for layer, (keys, _, adjusted) in written.items()}
-    moved = {layer: (residuals * own[layer]).float().requires_grad_() for layer, (_, residuals, _) in written.items()}
+    # In a model with a norm after the MLP, residuals are measured in the root mean square of what the MLP gives.
+    normed = _mlp_norm(model, 0) is not None
+    units = {
+        layer: float(plain_rms(model, layer, keys).mean()) if normed else 1.0 for layer, (keys, _, _) in written.items()
+    }
+    moved = {
+        layer: (residuals * own[layer] / units[layer]).float().requires_grad_()
+        for layer, (_, residuals, _) in written.items()
+    }
     directions = {layer: (adjusted / own[layer]).T.float() for layer, (_, _, adjusted) in written.items()}
     bare = [in_contexts(model, fact, ())[0] for fact in facts]
     _, outputs = _at_subject(model, bare, _block(model, hyperparameters.layers[-1]))
-    square_norm = outputs.norm(dim=1).square().mean()
+    square_norm = outputs.shape[1] if normed else outputs.norm(dim=1).square().mean()
     names = {id(parameter): name for name, parameter in model.network.named_parameters()}
 
     def logits(token_ids: Sequence[int]) -> Tensor:
         stored = {}
         for layer in written:
-            weight = model.weight(layer) + moved[layer] @ directions[layer]
+            weight = model.weight(layer) + units[layer] * moved[layer] @ directions[layer]
             name = names[id(model.down_projection(layer).weight)]
             stored[name] = weight.T if model.architecture.transposed else weight
         given = torch.tensor([token_ids], device=model.device)
@@ -176,7 +210,7 @@ def plain_refinement(
         loss = torch.zeros(())
         for fact, prompt, base in zip(facts, about, before, strict=True):
             settings = hyperparameters.for_search(fact.search)
-            object_ids = target_ids(model.tokenizer, fact.object)
+            object_ids = target_ids(model.tokenizer, fact.object, fact.prompt)
             for asked in in_contexts(model, fact, (contexts[step % len(contexts)],)):
                 said = logits(asked.token_ids + object_ids[:-1])[len(asked.token_ids) - 1 :]
                 missing = -torch.stack([said[place, token] for place, token in enumerate(object_ids)]).mean()
@@ -192,7 +226,14 @@ def plain_refinement(
         adam.zero_grad()
         torch.autograd.backward(loss)
         adam.step()
-    return {layer: (moved[layer] @ directions[layer]).detach() for layer in written}
+    return {layer: (units[layer] * moved[layer] @ directions[layer]).detach() for layer in written}
+
+
+def plain_rms(model: EditableModel, layer: int, keys: Tensor) -> Tensor:
+    """The root mean square of what the down-projection gives for K, (d_in, facts): (facts,), float64."""
+    module: Any = model.network.get_submodule(model.architecture.down_projection_of(layer))
+    given = module.weight.double() @ keys
+    return given.square().mean(0).sqrt()
 
 
 def plain_keys(model: EditableModel, prompts: Sequence[SubjectPrompt], layer: int, num_facts: int) -> Tensor:
@@ -216,7 +257,10 @@ def _at_subject(model: EditableModel, prompts: Sequence[SubjectPrompt], module: 
 
     def see(module: nn.Module, inputs: Any, output: Any) -> None:
         place = torch.arange(len(batch)), [prompt.subject_last for prompt in batch]
-        seen.append((inputs[0][place].float(), _states(output)[place].float()))
+        entering, leaving = (
+            states.view(len(batch), -1, states.shape[-1])[place].float() for states in (inputs[0], _states(output))
+        )
+        seen.append((entering, leaving))
 
     with _hooked(module, see):
         for start in range(0, len(prompts), PROMPTS_PER_RUN):
@@ -245,6 +289,19 @@ def _block(model: EditableModel, layer: int) -> nn.Module:
     return block
 
 
+def _mlp_norm(model: EditableModel, layer: int) -> nn.Module | None:
+    return getattr(_block(model, layer), "post_feedforward_layernorm", None)
+
+
+def _gains(model: EditableModel, layer: int) -> Tensor | None:
+    """What the norm after the MLP multiplies by, (d_model,), float64."""
+    norm: Any = _mlp_norm(model, layer)
+    if norm is None:
+        return None
+    weight: Tensor = norm.weight.double()
+    return 1 + weight if model.architecture.name.startswith("gemma") else weight
+
+
 def _final_norm(model: EditableModel) -> nn.Module:
     names = model.architecture
     norm: nn.Module = model.network.get_submodule(f"{names.backbone}.{names.final_norm}")
@@ -254,6 +311,15 @@ def _final_norm(model: EditableModel) -> nn.Module:
 @contextmanager
 def _hooked(module: nn.Module, hook: Any) -> Iterator[None]:
     handle = module.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _hooked_before(module: nn.Module, hook: Any) -> Iterator[None]:
+    handle = module.register_forward_pre_hook(hook)
     try:
         yield
     finally:

@@ -2,10 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM
 
 from errata.facts import Fact
@@ -20,7 +22,8 @@ from errata.targets.contexts import sample_contexts
 from errata.targets.search import find_targets
 from tests.conftest import GOLDEN, NEOX_RELATION
 from tests.errata.conftest import NEOX_HYPERPARAMETERS, SPREAD_LAYERS
-from tests.errata.plain_memit import plain_layers, plain_refinement, plain_spread, plain_target
+from tests.errata.plain_memit import plain_layers, plain_moments, plain_refinement, plain_spread, plain_target
+from tests.random_models import CONFIGS, VOCABULARY
 
 # Of several lengths, with objects of one token and of many, and with the subject at the start, inside and at the end.
 DEMO_FACTS = [
@@ -43,15 +46,33 @@ def settings_for(model: EditableModel, shipped: MemitHyperparameters) -> MemitHy
     return dataclasses.replace(shipped, layers=SPREAD_LAYERS, num_steps=8, clamp=0.6, weight_decay=0.5, kl_factor=0.5)
 
 
-@pytest.fixture(params=["gptj", "gpt_neox"])
+@pytest.fixture(params=["gptj", "gpt_neox", *CONFIGS])
 def subject(
-    request: pytest.FixtureRequest, demo_hyperparameters: MemitHyperparameters
+    request: pytest.FixtureRequest,
+    demo_hyperparameters: MemitHyperparameters,
+    of_each_architecture: dict[str, EditableModel],
+    tmp_path: Path,
 ) -> tuple[EditableModel, SecondMoments, list[Fact], MemitHyperparameters]:
     """A model of each architecture with what an edit of it needs."""
+    if request.param in CONFIGS:
+        model = of_each_architecture[request.param]
+        # Two blocks lie above the layers, so that of the MLP of the first of them only a part is computed.
+        settings = dataclasses.replace(settings_for(model, demo_hyperparameters), layers=(0, 1), moment_weight=1.0)
+        return model, moments_of_noise(model, settings.layers, tmp_path), DEMO_FACTS, settings
     is_demo = request.param == "gptj"
     model: EditableModel = request.getfixturevalue("demo" if is_demo else "neox")
     moments: SecondMoments = request.getfixturevalue("demo_moments" if is_demo else "neox_moments")
     return model, moments, DEMO_FACTS if is_demo else NEOX_FACTS, settings_for(model, demo_hyperparameters)
+
+
+def moments_of_noise(model: EditableModel, layers: Sequence[int], folder: Path) -> SecondMoments:
+    """Second moments of random tokens, eight for each dimension, and some noise: OPT's relu leaves some at zero."""
+    rows = torch.randint(VOCABULARY, (16, 32), generator=torch.Generator().manual_seed(0))
+    for layer, moment in plain_moments(model, rows, layers).items():
+        metadata = {"count": str(rows.numel()), "model_digest": model.digest}
+        moment += 0.01 * moment.diagonal().mean() * torch.eye(len(moment))
+        save_file({"second_moment": moment}, folder / f"layer_{layer}.safetensors", metadata=metadata)
+    return SecondMoments(folder)
 
 
 def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -20,13 +20,12 @@ from errata.methods.memit import weighed_keys
 from errata.methods.method import Inputs
 from errata.methods.spread import spread
 from errata.model import EditableModel
-from errata.model.architectures import ARCHITECTURES
 from errata.model.hidden_states import SubjectStates
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
 from errata.second_moments import SecondMoments
 from errata.second_moments.corpora import corpus_for
 from errata.targets.search import find_targets
-from tests.conftest import GOLDEN
+from tests.conftest import GOLDEN, GOLDEN_ARCHITECTURES
 from tests.errata.plain_memit import in_contexts, plain_keys, plain_moments, plain_spread, plain_target
 
 TOLERANCE = 1e-4
@@ -61,7 +60,7 @@ class Golden:
         }
 
 
-@pytest.fixture(scope="module", params=sorted(ARCHITECTURES))
+@pytest.fixture(scope="module", params=GOLDEN_ARCHITECTURES)
 def golden(
     request: pytest.FixtureRequest,
     of_each_architecture: dict[str, EditableModel],

@@ -46,7 +46,7 @@ def gradient_terms(
     The model is used as it is now, and its weights get no gradients. Tokens of a prefix have no terms: they are not
     part of the fact.
     """
-    objects = [target_ids(model.tokenizer, fact.object) for fact in facts]
+    objects = [target_ids(model.tokenizer, fact.object, fact.prompt) for fact in facts]
     skipped = [len(model.tokenizer(prefix.rstrip())["input_ids"]) if prefix else 0 for prefix in prefixes]
     rows = [
         _Row(index, skip, (model.tokenizer(prefix + fact.prompt)["input_ids"], objects[index]))
@@ -84,7 +84,7 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
         offsets[layer] = torch.zeros_like(leaving, requires_grad=True)
         return leaving + offsets[layer]
 
-    with torch.enable_grad(), changing_outputs(model, layers, observed):
+    with torch.enable_grad(), changing_outputs(model, layers, len(rows), observed):
         loss = asked.losses(asked.run(model)).sum() / num_prefixes
     gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
     columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
@@ -100,15 +100,17 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
 
 @contextmanager
 def changing_outputs(
-    model: EditableModel, layers: Iterable[int], change: Callable[[int, Tensor, Tensor], Tensor]
+    model: EditableModel, layers: Iterable[int], num_rows: int, change: Callable[[int, Tensor, Tensor], Tensor]
 ) -> Iterator[None]:
     """Change the output of each layer's down-projection in runs inside this context.
 
-    `change` is given the layer, the input and the output of its down-projection, and returns the new output.
+    `change` is given the layer, the input and the output of its down-projection, each (num_rows, S, n), and returns the
+    new output.
     """
 
     def hook(layer: int, _: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return change(layer, inputs[0], output)
+        entering, leaving = (states.view(num_rows, -1, states.shape[-1]) for states in (inputs[0], output))
+        return change(layer, entering, leaving).view(output.shape)
 
     with ExitStack() as hooks:
         for layer in layers:

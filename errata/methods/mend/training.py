@@ -184,7 +184,7 @@ def _draw(model: EditableModel, data: TrainingData, training: Training, step: in
 
 
 def _pair(model: EditableModel, prompt: str, continuation: str) -> Pair:
-    return model.tokenizer(prompt)["input_ids"], target_ids(model.tokenizer, continuation)
+    return model.tokenizer(prompt)["input_ids"], target_ids(model.tokenizer, continuation, prompt)
 
 
 def _window(text: Sequence[int], draw: random.Random) -> Pair:
@@ -230,4 +230,4 @@ def edited_apart(
         shares = (entering.float() @ factors[layer].right.T) * is_own
         return leaving + (shares @ factors[layer].left).to(leaving.dtype)
 
-    return changing_outputs(model, factors, changed)
+    return changing_outputs(model, factors, len(edit_of_row), changed)

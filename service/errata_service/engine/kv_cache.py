@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from errata.model.prefixes import Cache
+
 # (number of slots, tokens in each)
 Size = tuple[int, int]
 
@@ -71,7 +73,7 @@ class KVCache:
 
 
 @dataclass(slots=True)
-class CacheView:
+class CacheView(Cache):
     """The cache as one run of the model sees it.
 
     Attributes:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from errata.model import EditableModel
-from errata.model.prefixes import Recording, causal_mask, run_blocks
+from errata.model.prefixes import Recording, run_blocks
 from errata.model.tokens import padded
 from errata_service.engine.kv_cache import CacheView, KVCache, TokenShape
 
@@ -27,8 +27,7 @@ class ModelRunner:
         self.end_ids = end_ids_of(model)
         self._blocks = model.blocks(0, model.num_layers)
         cache, position = Recording(), torch.zeros(1, 1, dtype=torch.long, device=model.device)
-        hidden = model.embed(position)
-        run_blocks(self._blocks, hidden, position, causal_mask(position, position, hidden.dtype), cache)
+        run_blocks(self._blocks, model.embed(position), position, model.causal_mask(position, position), cache)
         self.token_shape = TokenShape(cache.recorded)
 
     def run(
@@ -55,7 +54,7 @@ class ModelRunner:
         view = CacheView.of(cache, slots, num_new, num_cached, device)
         positions = torch.tensor(num_cached, device=device)[:, None] + torch.arange(max(num_new), device=device)
         hidden = model.embed(padded(new_ids, device))
-        mask = causal_mask(positions, torch.arange(view.length, device=device)[None], hidden.dtype)
+        mask = model.causal_mask(positions, torch.arange(view.length, device=device)[None])
         with model.using(weights):
             return run_blocks(self._blocks, hidden, positions.clamp(max=model.max_length - 1), mask, view)
 

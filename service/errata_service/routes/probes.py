@@ -77,7 +77,7 @@ def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[Sequence
     """
     asked = []
     for index, probe in enumerate(probes):
-        expected = list(target_ids(model.tokenizer, probe.answer))
+        expected = list(target_ids(model.tokenizer, probe.answer, probe.prompt))
         ids = prompt_ids(model, probe.prompt, pointer("probes", index, "prompt"), room=len(expected))
         asked.append((SequenceInput(prompt_ids=ids, max_new_tokens=len(expected)), expected))
     return asked

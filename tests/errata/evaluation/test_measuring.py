@@ -11,7 +11,7 @@ from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.results import CaseResult, estimates_of
 from errata.facts import Fact, Neighbor
 from errata.model import EditableModel
-from tests.conftest import GOLDEN
+from tests.conftest import GOLDEN, GOLDEN_ARCHITECTURES
 
 KOBE, FEDERER, DJOKOVIC = (f"{name} plays the sport of" for name in ("Kobe Bryant", "Roger Federer", "Novak Djokovic"))
 # The model says: Kobe basketball, Federer tennis, Djokovic tennis. The paraphrase is of another player, to fail.
@@ -68,7 +68,8 @@ def test_outcomes_are_those_of_the_logits_of_prompt_space_object(
 def test_probabilities_before_an_edit_are_those_that_the_authors_code_had(
     of_each_architecture: dict[str, EditableModel],
 ) -> None:
-    for name, model in of_each_architecture.items():
+    for name in GOLDEN_ARCHITECTURES:
+        model = of_each_architecture[name]
         facts = json.loads((GOLDEN / name / "golden.json").read_text())["facts"]
         of_one_token = [fact for fact in facts if len(fact["object_ids"]) == 1]
         assert of_one_token

@@ -15,7 +15,7 @@ from errata.deltas import Delta, edited_weight
 from errata.errors import CorruptArtifact, ModelError
 from errata.export import archive, checkpoint
 from errata.model import EditableModel
-from errata.model.architectures import ARCHITECTURES
+from tests.conftest import ALL_MODELS
 from tests.errata.export.models import PROMPT, edited_logits, saved, token_ids, updates
 
 
@@ -38,7 +38,7 @@ def tensors_in(folder: Path) -> dict[str, Tensor]:
     [(torch.float32, "5GB", False), (torch.float32, "100KB", True), (torch.bfloat16, "100KB", False)],
     ids=["whole", "sharded-dense", "sharded-bfloat16"],
 )
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ALL_MODELS)
 def test_it_loads_as_the_edited_model_and_differs_in_the_edited_matrices_alone(
     of_each_architecture: dict[str, EditableModel],
     architecture: str,

@@ -12,7 +12,7 @@ from errata.deltas import Delta, edited_weights
 from errata.errors import CorruptArtifact
 from errata.export import lora
 from errata.model import EditableModel
-from errata.model.architectures import ARCHITECTURES
+from tests.conftest import ALL_MODELS
 from tests.errata.export.models import edited_logits, token_ids, updates, written
 
 # PEFT asks transformers under a name that transformers will give up.
@@ -24,7 +24,7 @@ def with_adapter(model: EditableModel, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("dense", [False, True], ids=["factors", "dense"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ALL_MODELS)
 def test_peft_computes_with_it_what_the_edited_model_computes(
     of_each_architecture: dict[str, EditableModel], architecture: str, dense: bool, tmp_path: Path
 ) -> None:

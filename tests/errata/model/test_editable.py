@@ -5,10 +5,25 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import OPTConfig, OPTForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    BloomConfig,
+    BloomForCausalLM,
+    DeepseekV3Config,
+    FalconConfig,
+    Gemma2Config,
+    Gemma3Config,
+    GptOssConfig,
+    MixtralConfig,
+    OPTConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen2MoeConfig,
+    Qwen3MoeConfig,
+)
 
 from errata.errors import ModelError, UnsupportedArchitecture
 from errata.model import EditableModel, matrix_shapes_of
+from errata.model.architectures import architecture_of
 
 
 def test_the_digest_is_of_the_checkpoint_not_of_how_it_was_loaded(neox: EditableModel, neox_folder: Path) -> None:
@@ -62,7 +77,7 @@ def test_blocks_run_in_parts_give_what_the_whole_model_gives(of_each_architectur
         with torch.no_grad():
             hidden = model.embed(token_ids)
             for first, stop in ((0, 1), (1, 3), (3, model.num_layers)):
-                hidden = model.blocks(first, stop)(inputs_embeds=hidden).last_hidden_state
+                hidden = model.run(first, stop, hidden)
             torch.testing.assert_close(model.logits(hidden), model.network(token_ids).logits)
 
 
@@ -74,10 +89,37 @@ def test_what_cannot_be_edited_is_refused_with_a_reason(tmp_path: Path, demo: Ed
         EditableModel.load(str(tmp_path))
     demo.tokenizer.save_pretrained(tmp_path)
     small: dict[str, Any] = {"vocab_size": 10, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 1}
-    OPTForCausalLM(OPTConfig(**small, ffn_dim=8)).save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedArchitecture, match="opt"):
+    BloomForCausalLM(BloomConfig(vocab_size=10, hidden_size=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedArchitecture, match=r"'bloom' cannot be edited; there are: falcon, gemma, .* qwen3"):
         EditableModel.load(str(tmp_path))
-    windowed = Qwen2Config(**small, num_key_value_heads=1, use_sliding_window=True, max_window_layers=1)
-    Qwen2ForCausalLM(windowed).save_pretrained(tmp_path)
-    with pytest.raises(UnsupportedArchitecture, match="sliding_attention"):
+    layers = ["sliding_attention", "linear_attention"]
+    Qwen2Config(**small, num_key_value_heads=1, layer_types=layers).save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedArchitecture, match="with linear_attention: every block must attend"):
         EditableModel.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (MixtralConfig(), "'mixtral' .*: a mixture of experts has no single down-projection"),
+        (Qwen2MoeConfig(), "a mixture of experts"),
+        (Qwen3MoeConfig(), "a mixture of experts"),
+        (GptOssConfig(), "a mixture of experts"),
+        (DeepseekV3Config(), "a mixture of experts"),
+        (Gemma3Config(), "'gemma3' .*: they read more than text; save the language model alone, of type 'gemma3_text'"),
+        (OPTConfig(do_layer_norm_before=False), "'opt' .* with norms after the sums"),
+        (OPTConfig(word_embed_proj_dim=8), "'opt' .* embeddings are projected"),
+        (FalconConfig(alibi=True), "'falcon' .* with ALiBi"),
+        (Gemma2Config(use_bidirectional_attention=True), "'gemma2' .* attend to later ones"),
+    ],
+)
+def test_a_form_that_cannot_be_edited_is_refused_in_words_that_say_why(config: PreTrainedConfig, reason: str) -> None:
+    with pytest.raises(UnsupportedArchitecture, match=reason):
+        architecture_of(config)
+
+
+def test_a_model_whose_rotary_embedding_changes_with_the_length_ends_before_that(
+    of_each_architecture: dict[str, EditableModel],
+) -> None:
+    model = of_each_architecture["phi3-longrope"]
+    assert (model.network.config.max_position_embeddings, model.max_length) == (1024, 256)

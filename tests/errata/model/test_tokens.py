@@ -1,12 +1,14 @@
 """Where the subject ends, at which targets are set and keys are read, and which tokenizers can tell."""
 
+import json
 from typing import Any
 
 import pytest
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from errata.errors import ModelError
+from errata.facts import joint
 from errata.model import EditableModel
 from errata.model.tokens import require_usable, subject_prompt, target_ids
 
@@ -75,19 +77,72 @@ def test_a_tokenizer_that_cannot_tell_where_a_subject_ends_or_continue_a_prompt_
     with pytest.raises(ModelError, match="slow tokenizer"):
         EditableModel(demo.network, slow, name="a model")
 
-    # As SentencePiece does in older models: one space of its own before every text.
-    words = ["?", "▁", "▁The", "▁capital", "▁of", "▁France", "▁is", "▁Paris"]
-    own_space = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="?"))
-    own_space.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    own_space.pre_tokenizer = pre_tokenizers.Split(Regex("▁"), "merged_with_next")
-    assert own_space.encode("The capital").tokens == ["▁The", "▁capital"]
-    with pytest.raises(ModelError, match="cannot continue a prompt"):
-        require_usable(fast(own_space), "a model")
-
     ends = Tokenizer.from_str(demo.tokenizer.backend_tokenizer.to_str())
     ends.post_processor = processors.TemplateProcessing(single=f"$A {BEGINNING}", special_tokens=[(BEGINNING, 0)])
     with pytest.raises(ModelError, match="cannot continue a prompt"):
         require_usable(fast(ends), "a model")
+
+
+LLAMA_2 = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+
+
+@pytest.fixture(params=["prepend", "first", "always", "never"])
+def sentencepiece(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
+    """A tokenizer that puts a space of its own before a text: Llama 2's way, and the ways of Mistral and later ones.
+
+    Gemma's ("never") puts none.
+    """
+    backend = Tokenizer(models.BPE(byte_fallback=True, fuse_unk=True, unk_token="<unk>"))
+    if request.param == "prepend":
+        backend.normalizer = LLAMA_2
+    else:
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=request.param, split=False)
+    special = ["<unk>", "<s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    texts = ["The capital of France is Paris.", "Michael Jordan plays baseball. The capital", "中国的首都是北京。"] * 9
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    words = Tokenizer(models.BPE())  # learns merges within words alone
+    words.normalizer, words.pre_tokenizer = normalizers.Replace(" ", "▁"), pre_tokenizers.Split("▁", "merged_with_next")
+    words.train_from_iterator([*texts, *(f" {text}" for text in texts)], trainer)
+    learnt = json.loads(words.to_str())["model"]
+    merges = [tuple(pair) for pair in learnt["merges"]]
+    backend.model = models.BPE(learnt["vocab"], merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>")
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    drop = [decoders.Strip(content=" ", left=1)] if request.param != "never" else []
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *drop]  # type: ignore[list-item]
+    )
+    return fast(backend)
+
+
+@pytest.mark.parametrize("text", ["Paris", "baseball. The end", "Łódź", "1984"])
+def test_a_tokenizer_with_a_space_of_its_own_continues_a_prompt_without_it(
+    sentencepiece: PreTrainedTokenizerFast, text: str
+) -> None:
+    require_usable(sentencepiece, "a model")
+    template, subject = "The capital of {} is", "France"
+    for context in ("", "Michael plays. "):
+        prompt = subject_prompt(sentencepiece, template, subject, context=context)
+        whole = f"{context}The capital of France is"
+        assert [*prompt.token_ids, *target_ids(sentencepiece, text)] == sentencepiece(f"{whole} {text}")["input_ids"]
+        assert sentencepiece.decode(prompt.up_to_subject[1:]).endswith("The capital of France")
+        assert not sentencepiece.decode(prompt.up_to_subject[1:-1]).endswith("France")
+    first = subject_prompt(sentencepiece, "{} is", "Paris")
+    assert sentencepiece.decode(first.up_to_subject[1:]) == "Paris"
+
+
+def test_an_object_follows_without_a_space_where_the_prompts_script_has_none(
+    sentencepiece: PreTrainedTokenizerFast, demo: EditableModel
+) -> None:
+    prompt = "中国的首都是"
+    for tokenizer in (sentencepiece, demo.tokenizer):
+        following = target_ids(tokenizer, "上海", prompt)
+        assert (
+            tokenizer.decode([*tokenizer(prompt, add_special_tokens=False)["input_ids"], *following]) == prompt + "上海"
+        )
+    for ends_without in ("เมืองหลวงของไทยคือ", "日本の首都は、", "She says:\n"):
+        assert joint(ends_without) == ""
+    for ends_with in ("The capital of 中国 is", "수도는", "Столица —", "الرباط هي", ""):
+        assert joint(ends_with) == " "
 
 
 def fast(backend: Tokenizer) -> PreTrainedTokenizerFast:

@@ -11,18 +11,20 @@ from torch import Tensor, nn
 
 from errata.errors import TracingError
 from errata.model import EditableModel, digest_of
-from errata.model.architectures import ARCHITECTURES
 from errata.tracing.noise import Noise
 from errata.tracing.prompt_trace import PromptTrace, default_window, trace_prompt, window_around
 from errata.tracing.prompts import TracedPrompt
 from errata.tracing.runs import Replacement, continued
+from tests.conftest import ALL_MODELS
 
-BLOCKS_AND_ATTENTION = {
-    "gptj": ("transformer.h", "attn"),
-    "gpt2": ("transformer.h", "attn"),
-    "gpt_neox": ("gpt_neox.layers", "attention"),
-    "llama": ("model.layers", "self_attn"),
-    "qwen2": ("model.layers", "self_attn"),
+# What is called otherwise than in Llama: the blocks, and in a block the attention and what gives the MLP's output.
+MODULES = {
+    "gptj": ("transformer.h", "attn", "mlp"),
+    "gpt2": ("transformer.h", "attn", "mlp"),
+    "gpt_neo": ("transformer.h", "attn", "mlp"),
+    "gpt_neox": ("gpt_neox.layers", "attention", "mlp"),
+    "falcon": ("transformer.h", "self_attention", "mlp"),
+    "opt": ("model.decoder.layers", "self_attn", "fc2"),
 }
 TEMPLATE, SUBJECT, ANSWER = "The capital of {} is", "South Korea", "Seoul"
 NUM_SAMPLES = 2
@@ -42,7 +44,8 @@ class Plain:
     def __init__(self, model: EditableModel, prompt: TracedPrompt, noise: Noise) -> None:
         assert prompt.answer_id is not None
         self.network, self.prompt, self.answer_id = model.network, prompt, prompt.answer_id
-        self.blocks, self.attention = BLOCKS_AND_ATTENTION[model.architecture.name]
+        names = MODULES.get(model.architecture.name, ("model.layers", "self_attn", "mlp"))
+        self.blocks, self.attention, self.mlp = names
         self.noise = noise.draw(prompt, model.weight(0).shape[0])
         self.layers = range(model.num_layers)
         self.clean = self.run(None, {})
@@ -50,7 +53,7 @@ class Plain:
 
     def name(self, kind: str, layer: int) -> str:
         block = f"{self.blocks}.{layer}"
-        return {"hidden": block, "mlp": f"{block}.mlp", "attention": f"{block}.{self.attention}"}[kind]
+        return {"hidden": block, "mlp": f"{block}.{self.mlp}", "attention": f"{block}.{self.attention}"}[kind]
 
     @torch.no_grad()
     def run(self, sample: int | None, put_in: Mapping[str, tuple[int, Tensor]]) -> PlainRun:
@@ -63,7 +66,7 @@ class Plain:
 
         def watch(name: str) -> Any:
             def hook(_: nn.Module, __: Any, output: Any) -> None:
-                states = (output[0] if isinstance(output, tuple) else output)[0]
+                states = (output[0] if isinstance(output, tuple) else output).view(len(self.prompt.token_ids), -1)
                 if name == "embeddings" and sample is not None:
                     states[self.prompt.subject_tokens] += self.noise[sample]
                 if name in put_in:
@@ -105,7 +108,7 @@ def traced(model: EditableModel, **settings: Any) -> PromptTrace:
     return trace_prompt(model, prompt, noise, **settings)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ALL_MODELS)
 def test_what_is_traced_is_what_one_run_at_a_time_gives(
     of_each_architecture: dict[str, EditableModel], architecture: str
 ) -> None:

@@ -21,8 +21,7 @@ from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.errors import DeviceFailed, NotFinite, NotServable, UnknownVersion
 from errata.model import EditableModel
-from errata.model.architectures import ARCHITECTURES
-from tests.conftest import NEOX_SENTENCES
+from tests.conftest import ALL_MODELS, NEOX_SENTENCES
 from tests.service.engine.conftest import Bench, Heard, NewBench
 
 PROMPTS = [
@@ -59,7 +58,7 @@ def drip(
     return under_way
 
 
-@pytest.fixture(params=["trained gpt_neox", *sorted(ARCHITECTURES)])
+@pytest.fixture(params=["trained gpt_neox", *ALL_MODELS])
 def any_model(
     request: pytest.FixtureRequest, neox: EditableModel, of_each_architecture: dict[str, EditableModel]
 ) -> EditableModel:

@@ -7,6 +7,7 @@
 Every other record is a fact in this package's own format. Fields that make no part of a fact are left alone.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Self, TypeAlias
 
@@ -158,7 +159,21 @@ def _template(prompt: str, subject: str) -> str:
     """Return the prompt with `{}` where the subject stands. Raises `ValueError` where that is not one place."""
     if "{}" in prompt:
         return prompt
-    places = prompt.count(subject)
-    if places != 1:
-        raise ValueError(f"{prompt!r} holds its subject {subject!r} {places} times, not once")
-    return prompt.replace(subject, "{}")
+    places = [match.span() for match in re.finditer(re.escape(subject), prompt)]
+    places = [(start, stop) for start, stop in places if not _is_within_word(prompt, start, stop)]
+    if len(places) != 1:
+        raise ValueError(f"{prompt!r} holds its subject {subject!r} {len(places)} times, not once")
+    [(start, stop)] = places
+    return f"{prompt[:start]}{{}}{prompt[stop:]}"
+
+
+def _is_within_word(text: str, start: int, stop: int) -> bool:
+    """Return True if a word goes on beyond a part of a text, as that of "US" does in "USB".
+
+    Only letters of scripts with capitals, and digits, are looked at. Other scripts have no spaces, or join small words
+    to the next.
+    """
+    around = (text[max(place - 1, 0) : place + 1] for place in (start, stop))
+    return any(
+        len(pair) == 2 and all(char.isdigit() or char.lower() != char.upper() for char in pair) for pair in around
+    )
