@@ -22,7 +22,6 @@ from rq.exceptions import DeserializationError
 from rq.job import Job
 from rq.queue import Queue
 from rq.serializers import JSONSerializer
-from rq.utils import now
 from rq.worker_registration import clean_worker_registry, register
 
 from errata_worker.progress import WorkerStopping
@@ -55,6 +54,7 @@ class ResidentWorker(SimpleWorker):
         )
         self._settings = settings
         self._must_stop_at = math.inf
+        self._maintained_at = -math.inf
 
     @property
     def is_stopping(self) -> bool:
@@ -98,6 +98,11 @@ class ResidentWorker(SimpleWorker):
         """Hold for as long as the lease, whatever RQ would add."""
         super().heartbeat(self._settings.lease_s, pipeline=pipeline)
 
+    @property
+    def should_run_maintenance_tasks(self) -> bool:
+        """Whether it is time again. RQ goes by the clock on the wall, and would wait for hours after it was set back."""
+        return time.monotonic() - self._maintained_at > self._settings.maintenance_s
+
     def run_maintenance_tasks(self) -> None:
         """Be known to a Redis that lost its memory.
 
@@ -110,7 +115,7 @@ class ResidentWorker(SimpleWorker):
             pipeline.execute()
         for queue in self.queues:
             clean_worker_registry(queue)
-        self.last_cleaned_at = now()  # type: ignore[assignment]
+        self._maintained_at = time.monotonic()
 
     def subscribe(self) -> None:
         """No commands are taken over pub/sub: an edit is cancelled by a flag that it looks at itself."""
