@@ -15,6 +15,7 @@ from tests.worker.conftest import DATABASE
 def test_a_worker_is_soon_known_to_an_emptied_redis_also_when_the_clock_was_set_back(redis_server: str) -> None:
     url = f"{redis_server}/{DATABASE}"
     worker = ResidentWorker(Settings(redis_url=url, maintenance_s=0.2))
+    worker.register_birth()
     worker.run_maintenance_tasks()
     worker.last_cleaned_at = now() + timedelta(days=1)  # type: ignore[assignment]  # as it was before the clock was set
     with redis.Redis.from_url(url) as connection:

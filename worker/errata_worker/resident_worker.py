@@ -100,7 +100,7 @@ class ResidentWorker(SimpleWorker):
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
-        """Whether it is time again. RQ goes by the clock on the wall, and would wait for hours after it was set back."""
+        """Whether it is time again. RQ goes by the wall clock, and would wait for hours after it was set back."""
         return time.monotonic() - self._maintained_at > self._settings.maintenance_s
 
     def run_maintenance_tasks(self) -> None:
