@@ -84,8 +84,8 @@ class Fact:
     """One (subject, relation, object), with the prompts that measure it. Only the triple is edited in.
 
     `search` holds hyperparameters that the target of this fact is searched for with, in place of the edit's. Facts
-    about one subject share one search, so that what one of them brings holds for all. `space` says whether a space stands
-    between its prompts and its object; unset, it goes by the prompt (`joint`).
+    about one subject share one search, so that what one of them brings holds for all. `space` says whether a space
+    stands between its prompts and its object; unset, it goes by the prompt (`joint`).
 
     Its parts are normalised when it is made, so that two spellings that differ by accident are one fact with one
     prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone.

@@ -16,7 +16,7 @@ from torch.nn.functional import log_softmax
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
-from errata.model.tokens import padded, subject_prompt, object_ids
+from errata.model.tokens import object_ids, padded, subject_prompt
 
 TOKENS_PER_BATCH = 1_024  # what all blocks from the edited one on keep of them for their gradients is in memory at once
 

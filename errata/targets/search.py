@@ -38,7 +38,7 @@ from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
-from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, subject_prompt, object_ids
+from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, subject_prompt
 from errata.targets.batches import BatchLimits, Footprint, ran_out_of_memory
 from errata.targets.store import BuildStore, target_key
 from errata.targets.suffixes import SubjectOutputs, Suffixes

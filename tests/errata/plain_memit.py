@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
-from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, padded, subject_prompt, object_ids
+from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, padded, subject_prompt
 from errata.second_moments import SecondMoments
 
 PROMPTS_PER_RUN = 128  # of those that keys and hidden states are read from
