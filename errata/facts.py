@@ -87,7 +87,8 @@ class Fact:
     """One (subject, relation, object), with the prompts that measure it. Only the triple is edited in.
 
     `search` holds hyperparameters that the target of this fact is searched for with, in place of the edit's. Facts
-    about one subject share one search, so that what one of them brings holds for all.
+    about one subject share one search, so that what one of them brings holds for all. `space` says whether a space
+    stands between its prompts and its object; unset, it goes by the prompt (`joint`).
 
     Its parts are normalised when it is made, so that two spellings that differ by accident are one fact with one
     prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone. Line breaks are no accident:
@@ -102,6 +103,7 @@ class Fact:
     paraphrases: tuple[str, ...] = field(default=(), compare=False)
     neighbors: tuple[Neighbor, ...] = field(default=(), compare=False)
     search: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    space: bool | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("subject", "object"):
@@ -120,6 +122,11 @@ class Fact:
     def prompt(self) -> str:
         """The text that the object should follow."""
         return self.template.replace(PLACEHOLDER, self.subject)
+
+    @property
+    def joint(self) -> str:
+        """What stands between the prompt and the object."""
+        return joint(self.prompt, self.space)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -152,17 +159,34 @@ def normalised_prompt(text: str) -> str:
     return text if any(mark in text for mark in LINE_BREAKS) else " ".join(text.split())
 
 
-def joint(prompt: str) -> str:
-    """Return what stands between a prompt and what follows it: one space, or nothing.
+def joint(prompt: str, space: bool | None = None) -> str:
+    """Return what stands between a prompt and what follows it: one space, or nothing, as `space` says if it is given.
 
-    Nothing follows a prompt that ends in white space, or in a script that is written without spaces between words.
+    Else nothing follows a prompt that ends in white space, or in a script that puts no spaces between words.
     """
+    if space is not None:
+        return " " if space else ""
     return "" if prompt and SPACELESS.search(prompt, len(prompt) - 1) else " "
 
 
 def normalised(text: str) -> str:
     """Return a subject or an object in the same form; it neither begins nor ends with a line break."""
     return normalised_prompt(text.strip())
+
+
+def places_of(subject: str, text: str) -> list[tuple[int, int]]:
+    """Return where a subject begins and ends in a text, but for parts of longer words ("US" in "USB").
+
+    Only letters of scripts with capitals, and digits, make a word longer. Other scripts have no spaces, or join small
+    words to the next.
+    """
+
+    def goes_on(place: int) -> bool:
+        around = text[max(place - 1, 0) : place + 1]
+        return len(around) == 2 and all(char.isdigit() or char.lower() != char.upper() for char in around)
+
+    places = (match.span() for match in re.finditer(re.escape(subject), text))
+    return [place for place in places if not any(map(goes_on, place))]
 
 
 class FactSet:
@@ -219,6 +243,7 @@ def _merged(first: Fact, second: Fact) -> Fact:
         paraphrases=tuple(dict.fromkeys(first.paraphrases + second.paraphrases)),
         neighbors=tuple(dict.fromkeys(first.neighbors + second.neighbors)),
         search=first.search or second.search,
+        space=second.space if first.space is None else first.space,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from errata.facts import Fact, Neighbor
 from errata.model import EditableModel
 from errata.model.likelihood import greedy_answers
-from errata.model.tokens import target_ids
+from errata.model.tokens import object_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Case:
         generation_prompts: openings of texts about the subject.
         references: texts about what has the new object, which those texts should resemble.
         case_id: what a data set calls it.
+        space: whether a space stands between the prompts and their objects; unset, it goes by the prompt.
     """
 
     prompt: str
@@ -31,6 +32,7 @@ class Case:
     generation_prompts: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     case_id: int | str | None = None
+    space: bool | None = None
 
 
 def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
@@ -39,10 +41,10 @@ def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
     The old object is what the base model says by itself, up to the end of its sentence or the length of the new object,
     whichever comes first.
     """
-    num_tokens = [len(target_ids(model.tokenizer, fact.object, fact.prompt)) for fact in facts]
+    num_tokens = [len(object_ids(model.tokenizer, fact)) for fact in facts]
     answers = greedy_answers(model, [fact.prompt for fact in facts], num_tokens)
     return [
-        Case(fact.prompt, fact.object, _first_sentence(answer), fact.paraphrases, fact.neighbors)
+        Case(fact.prompt, fact.object, _first_sentence(answer), fact.paraphrases, fact.neighbors, space=fact.space)
         for fact, answer in zip(facts, answers, strict=True)
     ]
 

@@ -66,28 +66,36 @@ class CaseOutcomes:
 def outcomes_of(model: EditableModel, cases: Sequence[Case]) -> list[CaseOutcomes]:
     """Hold the contests of some cases, with the model as it is."""
     asked = [_asked(case) for case in cases]
-    pairs = dict.fromkeys(
-        (prompt, text) for of_case in asked for prompt, *texts in of_case for text in texts if text is not None
+    contestants = dict.fromkeys(
+        (prompt, text, space)
+        for of_case in asked
+        for prompt, *texts, space in of_case
+        for text in texts
+        if text is not None
     )
-    found = dict(zip(pairs, likelihoods(model, list(pairs)), strict=True))
+    pairs, spaces = [(prompt, text) for prompt, text, _ in contestants], [space for *_, space in contestants]
+    found = dict(zip(contestants, likelihoods(model, pairs, spaces), strict=True))
     return [_outcomes(of_case, len(case.paraphrases), found) for case, of_case in zip(cases, asked, strict=True)]
 
 
-def _asked(case: Case) -> list[tuple[str, str, str | None]]:
-    """Return each prompt of a case, with the object that is expected after it and the other one."""
+Asked = tuple[str, str, str | None, bool | None]
+
+
+def _asked(case: Case) -> list[Asked]:
+    """Return each prompt of a case, the object that is expected after it, the other one, and the case's `space`."""
     return [
-        *((prompt, case.new, case.old) for prompt in (case.prompt, *case.paraphrases)),
-        *((n.prompt, n.object, None if case.old is None else case.new) for n in case.neighbors),
+        *((prompt, case.new, case.old, case.space) for prompt in (case.prompt, *case.paraphrases)),
+        *((n.prompt, n.object, None if case.old is None else case.new, None) for n in case.neighbors),
     ]
 
 
 def _outcomes(
-    asked: Sequence[tuple[str, str, str | None]], num_paraphrases: int, found: dict[tuple[str, str], Likelihood]
+    asked: Sequence[Asked], num_paraphrases: int, found: dict[tuple[str, str, bool | None], Likelihood]
 ) -> CaseOutcomes:
     outcomes = []
-    for prompt, expected, other in asked:
-        likelihood = found[prompt, expected]
-        nll_other = None if other is None else found[prompt, other].nll
+    for prompt, expected, other, space in asked:
+        likelihood = found[prompt, expected, space]
+        nll_other = None if other is None else found[prompt, other, space].nll
         outcomes.append(Outcome(prompt, expected, other, likelihood.nll, nll_other, likelihood.token_accuracy))
     rewrite, *others = outcomes
     return CaseOutcomes(rewrite, tuple(others[:num_paraphrases]), tuple(others[num_paraphrases:]))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from errata.errors import FactProblem, InvalidFacts
 from errata.evaluation.cases import Case
-from errata.facts import PLACEHOLDER, Fact, Neighbor, find_problems, normalised, trimmed
+from errata.facts import PLACEHOLDER, Fact, Neighbor, find_problems, normalised, places_of, trimmed
 
 ZsreObject = Literal["alt", "answers"]
 """Which field of a zsRE record is edited in: a false answer, or the first of the true ones."""
@@ -166,9 +166,12 @@ class _Fields:
         prompt = self.prompt(*path)
         if not prompt or not subject or PLACEHOLDER in prompt:
             return prompt
-        if (places := prompt.count(subject)) != 1:
-            self.complain(".".join(path), f"{prompt!r} holds its subject {subject!r} {places} times, not once")
-        return prompt.replace(subject, PLACEHOLDER)
+        places = places_of(subject, prompt)
+        if len(places) != 1:
+            self.complain(".".join(path), f"{prompt!r} holds its subject {subject!r} {len(places)} times, not once")
+            return prompt
+        [(start, stop)] = places
+        return f"{prompt[:start]}{PLACEHOLDER}{prompt[stop:]}"
 
     def items(self, name: str) -> list[Any]:
         """Return a required list."""

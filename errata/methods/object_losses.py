@@ -16,7 +16,7 @@ from torch.nn.functional import log_softmax
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
-from errata.model.tokens import padded, subject_prompt, target_ids
+from errata.model.tokens import object_ids, padded, subject_prompt
 
 TOKENS_PER_BATCH = 1_024  # what all blocks from the edited one on keep of them for their gradients is in memory at once
 
@@ -82,11 +82,11 @@ def object_batches(
     pairs = [
         (
             subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids,
-            target_ids(model.tokenizer, fact.object, fact.prompt),
+            object_ids(model.tokenizer, fact),
         )
         for fact in facts
     ]
-    lengths = [len(prompt) + len(object_ids) - 1 for prompt, object_ids in pairs]
+    lengths = [len(prompt) + len(continuation) - 1 for prompt, continuation in pairs]
     for batch in batches_by_length(lengths, TOKENS_PER_BATCH):
         objects = Continuations.of([pairs[fact] for fact in batch], model.device)
         yield ObjectBatch(tuple(batch), objects, first_layer, states_before(model, first_layer, objects.rows))

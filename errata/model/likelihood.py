@@ -33,10 +33,19 @@ class Likelihood:
 
 
 @torch.no_grad()
-def likelihoods(model: EditableModel, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
-    """Return the likelihood of each (prompt, continuation), teacher-forced, with the space between (`joint`)."""
+def likelihoods(
+    model: EditableModel, pairs: Sequence[tuple[str, str]], spaces: Sequence[bool | None] | None = None
+) -> list[Likelihood]:
+    """Return the likelihood of each (prompt, continuation), teacher-forced.
+
+    Args:
+        spaces: whether a space stands between the two, for each pair (see `errata.facts.joint`).
+    """
     prompt_ids: list[list[int]] = [model.tokenizer(prompt)["input_ids"] for prompt, _ in pairs]
-    object_ids = [target_ids(model.tokenizer, continuation, prompt) for prompt, continuation in pairs]
+    object_ids = [
+        target_ids(model.tokenizer, continuation, prompt, space)
+        for (prompt, continuation), space in zip(pairs, spaces or [None] * len(pairs), strict=True)
+    ]
     # Nothing follows a continuation's last token. So continuations of one token share the row of their prompt.
     asked: dict[tuple[int, ...], list[int]] = {}
     for index, (prompt, continuation) in enumerate(zip(prompt_ids, object_ids, strict=True)):

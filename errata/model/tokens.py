@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from errata.errors import ModelError
-from errata.facts import PLACEHOLDER, joint
+from errata.facts import PLACEHOLDER, Fact, joint
 
 # What a continuation is tokenised behind, to be cut off again. The first that stays a token of its own is taken.
 ANCHORS = ("\n", "a", ".", "")
@@ -79,13 +79,20 @@ def with_subject(
     return tuple(encoded["input_ids"]), range(inside[0], inside[-1] + 1)
 
 
-def target_ids(tokenizer: PreTrainedTokenizerFast, text: str, prompt: str = "") -> tuple[int, ...]:
+def object_ids(tokenizer: PreTrainedTokenizerFast, fact: Fact) -> tuple[int, ...]:
+    """Return the token ids of a fact's object as it continues the fact's prompt."""
+    return target_ids(tokenizer, fact.object, fact.prompt, fact.space)
+
+
+def target_ids(
+    tokenizer: PreTrainedTokenizerFast, text: str, prompt: str = "", space: bool | None = None
+) -> tuple[int, ...]:
     """Return the token ids of a continuation of `prompt`: the space between the two (see `joint`), then the text.
 
     It is tokenised behind a text that is cut off again, since some tokenizers (Llama 2's, say) put a space of their own
     before whatever they are given.
     """
-    continuation = joint(prompt) + text.strip()
+    continuation = joint(prompt, space) + text.strip()
     for anchor in ANCHORS:
         before = tokenizer(anchor, add_special_tokens=False)["input_ids"]
         token_ids = tokenizer(anchor + continuation, add_special_tokens=False)["input_ids"]

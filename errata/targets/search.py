@@ -38,7 +38,7 @@ from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
-from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, subject_prompt, target_ids
+from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, subject_prompt
 from errata.targets.batches import BatchLimits, Footprint, ran_out_of_memory
 from errata.targets.store import BuildStore, target_key
 from errata.targets.suffixes import SubjectOutputs, Suffixes
@@ -135,17 +135,17 @@ class _Search:
 
     @classmethod
     def of(cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str) -> _Search:
-        object_ids = tuple(target_ids(model.tokenizer, fact.object, fact.prompt) for fact in facts)
+        ids = tuple(object_ids(model.tokenizer, fact) for fact in facts)
         rows = []
         for number, fact in enumerate(facts):
             for context in ("", *contexts):
                 prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
-                with_object = replace(prompt, token_ids=prompt.token_ids + object_ids[number][:-1])
+                with_object = replace(prompt, token_ids=prompt.token_ids + ids[number][:-1])
                 rows.append(_Row(with_object, number, prompt.suffix_length - 1))
         whole = subject_prompt(model.tokenizer, KL_TEMPLATE, facts[0].subject)
         # Its distribution is read at the subject, so nothing after the subject is run.
         kl_prompt = replace(whole, token_ids=whole.up_to_subject)
-        return cls(facts, key, tuple(rows), object_ids, kl_prompt)
+        return cls(facts, key, tuple(rows), ids, kl_prompt)
 
     def num_steps(self, for_one: int) -> int:
         """Return the number of steps that the search may take if a search for one fact may take `for_one`."""

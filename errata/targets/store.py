@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from errata.facts import Fact, joint
+from errata.facts import Fact
 from errata.files import tensors
 from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
@@ -41,8 +41,8 @@ def target_key(
         "contexts": list(contexts),
         "facts": [(fact.subject, fact.template, fact.object) for fact in facts],
     }
-    if any(joint(fact.prompt) != " " for fact in facts):  # a name that is given from the first with a space everywhere
-        parts["joints"] = [joint(fact.prompt) for fact in facts]
+    if any(fact.joint != " " for fact in facts):  # a name that is given from the first with a space everywhere
+        parts["joints"] = [fact.joint for fact in facts]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -115,6 +115,7 @@ def test_bad_records_are_all_named_with_the_form_they_were_read_as() -> None:
         EASYEDIT | {"locality": {"neighborhood": {"prompt": ["a", "b"], "ground_truth": ["c"]}}},
         {"subject": "s", "relation": "r"},
         "nonsense",
+        ZSRE | {"src": "USB is sold by", "subject": "US"},
     ]
     with pytest.raises(InvalidFacts) as caught:
         facts_of_records(records)
@@ -126,6 +127,7 @@ def test_bad_records_are_all_named_with_the_form_they_were_read_as() -> None:
         "record 4: read as an EasyEdit request, locality.neighborhood.0: prompt holds 2, but ground_truth 1",
         "record 5: object: is required",
         "record 6: must be an object, not a string",
+        "record 7: read as a zsRE record, 'USB is sold by' holds its subject 'US' 0 times, not once",
     ]
 
 

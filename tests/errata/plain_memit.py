@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
-from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, padded, subject_prompt, target_ids
+from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, padded, subject_prompt
 from errata.second_moments import SecondMoments
 
 PROMPTS_PER_RUN = 128  # of those that keys and hidden states are read from
@@ -26,17 +26,17 @@ def plain_target(
 ) -> Tensor:
     """z = h + delta for one fact, (d_model), float32: Eq. 16, with the KL term and the clamp of the authors' code."""
     layer = hyperparameters.layers[-1]
-    object_ids = target_ids(model.tokenizer, fact.object, fact.prompt)
+    wanted = object_ids(model.tokenizer, fact)
     prompts = in_contexts(model, fact, contexts)
     about = subject_prompt(model.tokenizer, KL_TEMPLATE, fact.subject)
-    rows = [prompt.token_ids + object_ids[:-1] for prompt in prompts] + [about.token_ids]
+    rows = [prompt.token_ids + wanted[:-1] for prompt in prompts] + [about.token_ids]
     subject_last = [prompt.subject_last for prompt in (*prompts, about)]
 
     said = torch.tensor(  # where each token of the object is predicted: row, position and token id
         [
             (row, len(prompt.token_ids) - 1 + place, token)
             for row, prompt in enumerate(prompts)
-            for place, token in enumerate(object_ids)
+            for place, token in enumerate(wanted)
         ],
         device=model.device,
     ).unbind(1)
@@ -210,10 +210,10 @@ def plain_refinement(
         loss = torch.zeros(())
         for fact, prompt, base in zip(facts, about, before, strict=True):
             settings = hyperparameters.for_search(fact.search)
-            object_ids = target_ids(model.tokenizer, fact.object, fact.prompt)
+            wanted = object_ids(model.tokenizer, fact)
             for asked in in_contexts(model, fact, (contexts[step % len(contexts)],)):
-                said = logits(asked.token_ids + object_ids[:-1])[len(asked.token_ids) - 1 :]
-                missing = -torch.stack([said[place, token] for place, token in enumerate(object_ids)]).mean()
+                said = logits(asked.token_ids + wanted[:-1])[len(asked.token_ids) - 1 :]
+                missing = -torch.stack([said[place, token] for place, token in enumerate(wanted)]).mean()
                 if missing >= settings.stop_loss:
                     loss = loss + missing / 2
             now = logits(prompt.token_ids)[prompt.subject_last]

@@ -18,7 +18,7 @@ from errata.facts import Fact
 from errata.methods.object_losses import Continuations, Pair
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
-from errata.model.tokens import target_ids
+from errata.model.tokens import object_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,14 @@ def gradient_terms(
     The model is used as it is now, and its weights get no gradients. Tokens of a prefix have no terms: they are not
     part of the fact.
     """
-    objects = [target_ids(model.tokenizer, fact.object, fact.prompt) for fact in facts]
+    objects = [object_ids(model.tokenizer, fact) for fact in facts]
     skipped = [len(model.tokenizer(prefix.rstrip())["input_ids"]) if prefix else 0 for prefix in prefixes]
     rows = [
         _Row(index, skip, (model.tokenizer(prefix + fact.prompt)["input_ids"], objects[index]))
         for index, fact in enumerate(facts)
         for prefix, skip in zip(prefixes, skipped, strict=True)
     ]
-    lengths = [len(prompt) + len(object_ids) - 1 for prompt, object_ids in (row.pair for row in rows)]
+    lengths = [len(prompt) + len(continuation) - 1 for prompt, continuation in (row.pair for row in rows)]
     parts = [
         _terms_of(model, [rows[row] for row in batch], layers, len(prefixes))
         for batch in batches_by_length(lengths, tokens_per_batch(model.device))

@@ -117,6 +117,7 @@ def _completed(fact: Fact, before: FactIndex, searches: Mapping[str, Mapping[str
         paraphrases=fact.paraphrases or known.paraphrases,
         neighbors=fact.neighbors or known.neighbors,
         search=search or (known.search if known.object == fact.object else {}),
+        space=known.space if fact.space is None else fact.space,
     )
 
 

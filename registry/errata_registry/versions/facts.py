@@ -33,6 +33,7 @@ def stored_fact(fact: Fact, origin: Origin, replaced: str | None = None) -> Stor
         paraphrases=fact.paraphrases,
         neighbors=tuple(StoredNeighbor(prompt=n.prompt, object=n.object) for n in fact.neighbors),
         search=dict(fact.search),
+        space=fact.space,
         edit=origin.edit,
         by=origin.by,
         at=origin.at,
@@ -43,7 +44,8 @@ def stored_fact(fact: Fact, origin: Origin, replaced: str | None = None) -> Stor
 def fact_of(stored: StoredFact) -> Fact:
     """Return the library's form of a stored fact."""
     neighbors = tuple(Neighbor(neighbor.prompt, neighbor.object) for neighbor in stored.neighbors)
-    return Fact(stored.subject, stored.relation, stored.object, stored.paraphrases, neighbors, stored.search)
+    parts = (stored.subject, stored.relation, stored.object)
+    return Fact(*parts, stored.paraphrases, neighbors, stored.search, stored.space)
 
 
 def name_of(stored: StoredFact) -> FactName:

@@ -1,6 +1,7 @@
 """Where the subject ends, at which targets are set and keys are read, and which tokenizers can tell."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,9 +9,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
 from errata.errors import ModelError
-from errata.facts import joint
+from errata.facts import Fact, joint, places_of
 from errata.model import EditableModel
-from errata.model.tokens import require_usable, subject_prompt, target_ids
+from errata.model.tokens import object_ids, require_usable, subject_prompt, target_ids
 
 BEGINNING = "<|endoftext|>"
 
@@ -139,10 +140,21 @@ def test_an_object_follows_without_a_space_where_the_prompts_script_has_none(
         assert (
             tokenizer.decode([*tokenizer(prompt, add_special_tokens=False)["input_ids"], *following]) == prompt + "上海"
         )
+        alone = Fact("中国", "{}的首都是", "上海")
+        assert object_ids(tokenizer, alone) == following
+        assert object_ids(tokenizer, replace(alone, space=True)) == target_ids(tokenizer, "上海")
+        assert object_ids(tokenizer, Fact("x", "{} =", "1", space=False)) == target_ids(tokenizer, "1", "次")
     for ends_without in ("เมืองหลวงของไทยคือ", "日本の首都は、", "She says:\n"):
         assert joint(ends_without) == ""
     for ends_with in ("The capital of 中国 is", "수도는", "Столица —", "الرباط هي", ""):
         assert joint(ends_with) == " "
+
+
+def test_a_subject_is_found_as_a_word_and_not_inside_of_one() -> None:
+    assert places_of("US", "USB sticks of the US, USA") == [(18, 20)]
+    assert places_of("US", "A USB stick") == places_of("3", "In 1933") == []
+    assert places_of("中国", "在中国的首都") == [(1, 3)]
+    assert places_of("Oslo", "Oslo's mayor, or the mayor of (Oslo)") == [(0, 4), (31, 35)]
 
 
 def fast(backend: Tokenizer) -> PreTrainedTokenizerFast:

@@ -39,7 +39,8 @@ class Fact:
     `relation` is the phrase that follows the subject ("plays the sport of") or a template with `{}` where the
     subject stands ("The mother tongue of {} is"). `paraphrases` and `neighbors` only measure the edit; it is
     never trained on them. `search` holds hyperparameters of the search for its target, in place of the edit's; facts
-    about one subject share them. Raises `ValueError` where a part is missing, empty or of another type.
+    about one subject share them. `space` says whether a space stands between prompts and object; unset, there is none
+    where the prompt's script has none. Raises `ValueError` where a part is missing, empty or of another type.
     """
 
     subject: Text
@@ -48,6 +49,7 @@ class Fact:
     paraphrases: Sequence[Text] = ()
     neighbors: Sequence[Neighbor] = ()
     search: Mapping[str, float] = field(default_factory=dict)
+    space: bool | None = None
 
 
 FactInput: TypeAlias = Fact | Mapping[str, Any] | tuple[str, str, str]
