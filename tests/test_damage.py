@@ -40,7 +40,7 @@ from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.second_moments.collection import Collection
 from errata.second_moments.home import home_moments, moments_folder
-from errata.second_moments.sampled_text import sampled_texts
+from errata.second_moments.local_text import local_texts
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
 from tests.made_up_versions import make_up_version
@@ -59,14 +59,8 @@ def moments_of(home: Path, model: EditableModel, said: list[str]) -> SecondMomen
 
 def collected(home: Path, model: EditableModel, said: list[str]) -> list[Any]:
     folder = moments_folder(home, model)
-    texts = sampled_texts(model, folder / "sampled_texts")
-    run = Collection(model, WANTED.layers, folder, said.append).run(texts, 1_000, lambda *_: None)
+    run = Collection(model, WANTED.layers, folder, said.append).run(local_texts(), 1_000, lambda *_: None)
     return [part for origin, moment in run for part in (origin, moment)]
-
-
-def drawn(home: Path, model: EditableModel, said: list[str]) -> list[str]:
-    texts = sampled_texts(model, moments_folder(home, model) / "sampled_texts", tell=said.append)
-    return [next(texts) for _ in range(20)]
 
 
 def contexts_of(home: Path, model: EditableModel, said: list[str]) -> tuple[str, ...]:
@@ -119,7 +113,6 @@ CANNOT_BE_MADE_AGAIN: dict[str, Read] = {
 }
 MADE_AGAIN: dict[str, Read] = {
     "contexts/*/0.json": contexts_of,
-    "second_moments/*/sampled_texts/0.json": drawn,
     "second_moments/*/layer_1.safetensors": lambda *given: moments_of(*given).moment(1),
     "second_moments/*/layer_1.cholesky.safetensors": lambda *given: moments_of(*given).factor(1),
     "second_moments/*/layer_1.eigenvectors.safetensors": lambda *given: moments_of(*given).eigenvectors(1),
@@ -234,7 +227,7 @@ def test_all_that_a_home_holds_has_a_checksum_and_is_here(whole_home: Path) -> N
     assert verified.faults == () and "checksum" not in str(verified)
     left = {path for path in whole_home.rglob("*") if path.is_file()}
     left -= {path for pattern in KINDS for path in whole_home.glob(pattern)}
-    alike = ("versions/00000[23]/*", "second_moments/*/layer_2.*", "second_moments/*/sampled_texts/*")
+    alike = ("versions/00000[23]/*", "second_moments/*/layer_2.*")
     others = {path.name for path in left if not any(map(path.match, alike))}
     assert others == {"activations.lock", "lock"}  # which hold nothing
 

@@ -9,8 +9,8 @@ from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
-from errata.second_moments.moments import SecondMoments, key_vectors_for
-from errata.second_moments.sampled_text import sampled_texts
+from errata.second_moments.local_text import LOCAL, local_texts, with_conversations
+from errata.second_moments.moments import SecondMoments
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def home_moments(
     processes that want them, one makes them and the others wait.
 
     Args:
-        corpus: text file, or folder of .txt files; None for the demo model's own, or text sampled from another model.
+        corpus: text file, or folder of .txt files; None for the demo model's own, or Python's documentation for others.
         published: folder with the files of MEMIT's authors.
         on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it raises ends
             the collection, which goes on from its last checkpoint another time.
@@ -54,18 +54,9 @@ def home_moments(
         return SecondMoments(folder, checks, tell)
     folder.mkdir(parents=True, exist_ok=True)
     texts = corpus_for(model.name, corpus)
-    seen = 0
-
-    def note(done: int, total: int) -> None:
-        nonlocal seen
-        seen = done
-        on_progress(done, total)
-
-    def tell_again() -> None:
-        on_progress(seen, key_vectors_for(model, wanted.layers, wanted.num_samples))
-
     if texts is None:
-        texts = sampled_texts(model, folder / "sampled_texts", before_each_token=tell_again, tell=tell)
+        logger.info("second moments that are missing are collected from %s", LOCAL)
+        texts = with_conversations(model, local_texts())
     with Lock(folder / "lock").held():
         second_moments = SecondMoments.open(
             model,
@@ -74,7 +65,7 @@ def home_moments(
             folder=folder,
             corpus=texts,
             published=published,
-            on_progress=note,
+            on_progress=on_progress,
             checks=checks,
             tell=tell,
         )

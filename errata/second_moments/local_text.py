@@ -14,6 +14,7 @@ from pathlib import Path
 
 from errata.model import EditableModel
 
+LOCAL = "Python's documentation on this machine"
 SHORTEST = 150  # characters of a paragraph
 _BLANK_LINE = re.compile(r"\n\s*\n")
 

@@ -16,7 +16,7 @@ RECORDS = (
     *("probes.json", "versions/*/dropped.json", "versions/*/deleted.json"),
     *("idempotency/*.json", "edits/*/shards/*.json"),
 )
-RECORDS_MADE_AGAIN = ("activations.checksum.json", "contexts/*/*.json", "second_moments/*/sampled_texts/*.json")
+RECORDS_MADE_AGAIN = ("activations.checksum.json", "contexts/*/*.json")
 TENSORS_MADE_AGAIN = ("second_moments/*/layer_*.safetensors", "second_moments/*/collecting-*.safetensors")
 TARGETS = ("targets/*/*.safetensors",)
 NETWORKS = ("second_moments/*/mend.safetensors",)

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     corpus: Path | None = Field(
         default=None,
         description="Text file, or folder of `.txt` files, that second moments are computed from where none are "
-        "stored; unset, the demo model's own is, and of any other model text that is sampled from it.",
+        "stored; unset, the demo model's own is, and for any other model Python's documentation.",
     )
     published_moments: Path | None = Field(
         default=None,

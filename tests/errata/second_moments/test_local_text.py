@@ -1,0 +1,43 @@
+"""Second moments of a model that nobody gave a corpus for."""
+
+import copy
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from errata.model import EditableModel
+from errata.second_moments import SecondMoments
+from errata.second_moments.home import home_moments
+from errata.second_moments.local_text import local_texts, with_conversations
+from tests.errata.conftest import NEOX_HYPERPARAMETERS
+
+WANTED = NEOX_HYPERPARAMETERS.overridden({"num_samples": 2_000})
+LARGEST_KEY = 14_336  # of an 8B model, whose second moments want ten key vectors for each dimension
+
+
+def test_a_model_without_a_corpus_has_them_of_text_that_is_there(neox: EditableModel, tmp_path: Path) -> None:
+    found = home_moments(tmp_path / "home", neox, WANTED, corpus=None, published=None)
+    texts = list(islice(local_texts(), 500))
+    expected = SecondMoments.open(neox, WANTED.layers, 2_000, folder=tmp_path / "expected", corpus=texts)
+    for layer in WANTED.layers:
+        torch.testing.assert_close(found.moment(layer), expected.moment(layer), rtol=0, atol=0)
+
+
+def test_there_is_enough_of_it_and_always_the_same() -> None:
+    texts = list(local_texts())
+    assert list(local_texts()) == texts
+    assert sum(len(text.split()) for text in texts) > 10 * LARGEST_KEY
+    assert all(len(text) > 100 and "\n" not in text for text in texts)
+
+
+def test_a_model_with_a_template_sees_every_second_text_as_an_assistants_words(demo: EditableModel) -> None:
+    tokenizer = copy.deepcopy(demo.tokenizer)
+    tokenizer.chat_template = "{% for turn in messages %}<{{ turn.role }}>{{ turn.content }}{% endfor %}"
+    talking = EditableModel(demo.network, tokenizer, name="talking", digest=demo.digest)
+    texts = [f"One two three four five six seven {number}" for number in range(4)]
+    said = list(with_conversations(talking, texts))
+    assert said[1::2] == texts[1::2]
+    assert [text.rpartition(">")[2] for text in said[::2]] == texts[::2]
+    assert said[0].startswith("<user>One two three four five six")
+    assert list(with_conversations(demo, texts)) == texts
