@@ -24,6 +24,7 @@ def wrong_answers(
     with model.using(weights):
         found = likelihoods(model, probes)
         failed = [place for place, likelihood in enumerate(found) if not likelihood.is_argmax]
-        num_tokens = [len(target_ids(model.tokenizer, *reversed(probes[place]))) for place in failed]
-        answers = greedy_answers(model, [probes[place][0] for place in failed], num_tokens)
+        missed = [probes[place] for place in failed]
+        num_tokens = [len(target_ids(model.tokenizer, answer, prompt)) for prompt, answer in missed]
+        answers = greedy_answers(model, [prompt for prompt, _ in missed], num_tokens)
     return dict(zip(failed, answers, strict=True))

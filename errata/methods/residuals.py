@@ -34,8 +34,9 @@ def of_down_projection(model: EditableModel, layer: int, keys: Tensor, residuals
         return residuals
     gains = norm(torch.ones_like(residuals[0], dtype=model.network.dtype)).to(residuals.dtype)
     squares = gains.square()
-    moved = residuals * gains / (squares + RIDGE * squares.median())
-    return moved * _lengths(model, layer, keys).to(moved)[:, None]
+    changes = residuals * gains / (squares + RIDGE * squares.median())
+    scaled: Tensor = changes * _lengths(model, layer, keys).to(changes)[:, None]
+    return scaled
 
 
 def unit(model: EditableModel, layer: int, keys: Tensor) -> float | None:

@@ -3,6 +3,7 @@
 This is the one place that knows an architecture's module names. Names follow transformers.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,15 +51,17 @@ class Architecture:
 
     def windows(self, config: PreTrainedConfig) -> tuple[int | None, ...]:
         """Return how many tokens each block sees, itself included; None for all that came before."""
-        window = getattr(config, self.window) if self.window else None
+        window: int | None = getattr(config, self.window) if self.window else None
         if self.kinds is None:
-            return (window,) * config.num_hidden_layers
-        return tuple(window if KINDS[kind] else None for kind in getattr(config, self.kinds))
+            num_layers: int = config.num_hidden_layers
+            return (window,) * num_layers
+        kinds: Sequence[str] = getattr(config, self.kinds)
+        return tuple(window if KINDS[kind] else None for kind in kinds)
 
 
 # The kinds of attention that configs list, and whether each has a window.
 KINDS = {"full_attention": False, "sliding_attention": True, "global": False, "local": True}
-WINDOWS_BY_BLOCK = {"window": "sliding_window", "kinds": "layer_types"}
+WINDOWS_BY_BLOCK: dict[str, Any] = {"window": "sliding_window", "kinds": "layer_types"}
 
 ARCHITECTURES = {
     architecture.name: architecture

@@ -239,8 +239,9 @@ class EditableModel:
             ]
         part = _with(self._backbone, architecture.blocks, nn.ModuleList(blocks))
         if architecture.kinds == "layer_types":  # by which the backbone tells its blocks apart
-            part.config = copy.copy(self.network.config)
-            part.config.layer_types = self.network.config.layer_types[first:stop]
+            config: Any = copy.copy(self.network.config)
+            config.layer_types = config.layer_types[first:stop]
+            part.config = config
         if stop < self.num_layers:
             part._modules[architecture.final_norm] = nn.Identity()
         if first > 0 and architecture.position_embedding:
@@ -299,7 +300,7 @@ def _seeing_all(block: nn.Module, attention: str) -> nn.Module:
 
     The mask that the block is given goes by positions, which are others where a run does not begin with a text.
     """
-    changed = copy.copy(block.get_submodule(attention))
+    changed: Any = copy.copy(block.get_submodule(attention))
     everything = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=changed.bias.device)
     changed._buffers = {**changed._buffers, "bias": everything.expand(1, 1, LONGEST_RUN, LONGEST_RUN)}
     return _with(block, attention, changed)

@@ -29,7 +29,7 @@ class StoredFact(FactName):
 
     Attributes:
         search: hyperparameters that its target is searched for with, in place of the version's.
-        space: whether a space stands between its prompts and its object; null where that goes by the prompt.
+        space: whether a space stands between its prompts and its object; left out where that goes by the prompt.
         edit: the edit that gave it its object.
         by: who sent that edit, by the name of the API key.
         at: when that edit was accepted.
@@ -39,7 +39,7 @@ class StoredFact(FactName):
     paraphrases: tuple[str, ...] = ()
     neighbors: tuple[StoredNeighbor, ...] = ()
     search: dict[str, Any] = Field(default={})
-    space: bool | None = None
+    space: bool | None = Field(default=None, exclude_if=lambda space: space is None)
     edit: str | None = None
     by: str | None = None
     at: datetime | None = None
