@@ -134,7 +134,7 @@ def demo() -> EditableModel:
 def of_each_architecture(demo: EditableModel) -> dict[str, EditableModel]:
     """Models of every architecture by name: the demo GPT-J, and small random ones, those of the golden data first."""
     tokenizer: Any = AutoTokenizer.from_pretrained(GOLDEN / "tokenizer")
-    networks = {
+    networks: dict[str, Any] = {
         name: AutoModelForCausalLM.from_pretrained(GOLDEN / name, dtype=torch.float32)
         for name in GOLDEN_ARCHITECTURES
         if name != "gptj"

@@ -72,7 +72,7 @@ def random_network(name: str) -> PreTrainedModel:
     model_type, given = CONFIGS[name]
     ends = {"eos_token_id": 0, "tie_word_embeddings": False}
     config = AutoConfig.for_model(model_type, **given, **ends, vocab_size=VOCABULARY)
-    network: Any = AutoModelForCausalLM.from_config(config)
+    network: Any = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in network.parameters():

@@ -232,7 +232,7 @@ def plain_refinement(
 def plain_rms(model: EditableModel, layer: int, keys: Tensor) -> Tensor:
     """The root mean square of what the down-projection gives for K, (d_in, facts): (facts,), float64."""
     module: Any = model.network.get_submodule(model.architecture.down_projection_of(layer))
-    given = module.weight.double() @ keys
+    given: Tensor = module.weight.double() @ keys
     return given.square().mean(0).sqrt()
 
 

@@ -55,10 +55,10 @@ def subject(
 ) -> tuple[EditableModel, SecondMoments, list[Fact], MemitHyperparameters]:
     """A model of each architecture with what an edit of it needs."""
     if request.param in CONFIGS:
-        model = of_each_architecture[request.param]
+        small = of_each_architecture[request.param]
         # Two blocks lie above the layers, so that of the MLP of the first of them only a part is computed.
-        settings = dataclasses.replace(settings_for(model, demo_hyperparameters), layers=(0, 1), moment_weight=1.0)
-        return model, moments_of_noise(model, settings.layers, tmp_path), DEMO_FACTS, settings
+        settings = dataclasses.replace(settings_for(small, demo_hyperparameters), layers=(0, 1), moment_weight=1.0)
+        return small, moments_of_noise(small, settings.layers, tmp_path), DEMO_FACTS, settings
     is_demo = request.param == "gptj"
     model: EditableModel = request.getfixturevalue("demo" if is_demo else "neox")
     moments: SecondMoments = request.getfixturevalue("demo_moments" if is_demo else "neox_moments")

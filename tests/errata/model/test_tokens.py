@@ -109,9 +109,7 @@ def sentencepiece(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
     backend.model = models.BPE(learnt["vocab"], merges, byte_fallback=True, fuse_unk=True, unk_token="<unk>")
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     drop = [decoders.Strip(content=" ", left=1)] if request.param != "never" else []
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *drop]  # type: ignore[list-item]
-    )
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *drop])
     return fast(backend)
 
 
@@ -125,10 +123,10 @@ def test_a_tokenizer_with_a_space_of_its_own_continues_a_prompt_without_it(
         prompt = subject_prompt(sentencepiece, template, subject, context=context)
         whole = f"{context}The capital of France is"
         assert [*prompt.token_ids, *target_ids(sentencepiece, text)] == sentencepiece(f"{whole} {text}")["input_ids"]
-        assert sentencepiece.decode(prompt.up_to_subject[1:]).endswith("The capital of France")
-        assert not sentencepiece.decode(prompt.up_to_subject[1:-1]).endswith("France")
+        assert str(sentencepiece.decode([*prompt.up_to_subject[1:]])).endswith("The capital of France")
+        assert not str(sentencepiece.decode([*prompt.up_to_subject[1:-1]])).endswith("France")
     first = subject_prompt(sentencepiece, "{} is", "Paris")
-    assert sentencepiece.decode(first.up_to_subject[1:]) == "Paris"
+    assert sentencepiece.decode([*first.up_to_subject[1:]]) == "Paris"
 
 
 def test_an_object_follows_without_a_space_where_the_prompts_script_has_none(
