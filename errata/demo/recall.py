@@ -61,7 +61,7 @@ def ways_of_asking(world: World) -> tuple[Way, ...]:
 
 def recalls(model: EditableModel, questions: Sequence[Question]) -> list[bool]:
     """Return, for each question, True if every token of the object is the model's first choice."""
-    return [answer.is_argmax for answer in likelihoods(model, questions)]
+    return [answer.is_said for answer in likelihoods(model, questions)]
 
 
 def table(world: World, recalled: dict[str, list[bool]]) -> str:

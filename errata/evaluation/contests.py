@@ -15,7 +15,7 @@ class Outcome:
 
     If `other` is None, nothing is compared. An `nll` is the mean negative log probability of an object's tokens, in
     nats. It is NaN if the model has left the finite numbers; then the object neither wins nor counts as the model's
-    answer.
+    answer. It `is_said` if the model says it by itself, and no longer word.
     """
 
     prompt: str
@@ -24,6 +24,7 @@ class Outcome:
     nll_expected: float
     nll_other: float | None
     token_accuracy: float
+    is_said: bool
 
     @property
     def probability(self) -> float:
@@ -31,19 +32,19 @@ class Outcome:
         return math.exp(-self.nll_expected)
 
     @property
-    def is_answer(self) -> bool:
-        """True if the model would say the expected object: the likeliest token at each place."""
+    def is_argmax(self) -> bool:
+        """True if each of the expected object's tokens is the likeliest one at its place, whatever follows."""
         return self.token_accuracy == 1
 
     @property
     def is_likelier(self) -> bool | None:
         """True if the expected object wins; None if there is nothing to compare it with.
 
-        If both objects are the same, it wins if the model says it.
+        If both objects are the same, it wins if its tokens are the likeliest ones.
         """
         if self.nll_other is None:
             return None
-        return self.is_answer if self.expected == self.other else self.nll_expected < self.nll_other
+        return self.is_argmax if self.expected == self.other else self.nll_expected < self.nll_other
 
     @property
     def magnitude(self) -> float | None:
@@ -96,6 +97,7 @@ def _outcomes(
     for prompt, expected, other, space in asked:
         likelihood = found[prompt, expected, space]
         nll_other = None if other is None else found[prompt, other, space].nll
-        outcomes.append(Outcome(prompt, expected, other, likelihood.nll, nll_other, likelihood.token_accuracy))
+        shown = likelihood.nll, nll_other, likelihood.token_accuracy, likelihood.is_said
+        outcomes.append(Outcome(prompt, expected, other, *shown))
     rewrite, *others = outcomes
     return CaseOutcomes(rewrite, tuple(others[:num_paraphrases]), tuple(others[num_paraphrases:]))

@@ -15,7 +15,7 @@ def wrong_answers(
     """Return what the model with `weights` says, greedily, instead of the expected answers.
 
     Args:
-        probes: (prompt, answer) each; it is passed where every token of the answer is the likeliest one.
+        probes: (prompt, answer) each; it is passed where the model says the answer, and no longer word.
         weights: layer -> edited matrix, (d_model, d_in); none for the base itself.
 
     Returns:
@@ -23,7 +23,7 @@ def wrong_answers(
     """
     with model.using(weights):
         found = likelihoods(model, probes)
-        failed = [place for place, likelihood in enumerate(found) if not likelihood.is_argmax]
+        failed = [place for place, likelihood in enumerate(found) if not likelihood.is_said]
         missed = [probes[place] for place in failed]
         num_tokens = [len(target_ids(model.tokenizer, answer, prompt)) for prompt, answer in missed]
         answers = greedy_answers(model, [prompt for prompt, _ in missed], num_tokens)

@@ -117,7 +117,7 @@ def _averaged(outcomes: Sequence[Outcome]) -> dict[str, float]:
     """Average the outcomes of one kind of prompt, by the ending of the metric's name."""
     values: dict[str, list[float | None]] = {
         "": [outcome.is_likelier for outcome in outcomes],
-        "_accuracy": [outcome.is_answer for outcome in outcomes],
+        "_accuracy": [outcome.is_argmax for outcome in outcomes],
         "_token_accuracy": [outcome.token_accuracy for outcome in outcomes],
         "_magnitude": [outcome.magnitude for outcome in outcomes],
     }

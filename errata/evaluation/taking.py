@@ -18,8 +18,8 @@ class Taking:
     # of the new object after the edited prompt, by the base; exp of the mean log probability of its tokens
     probability_before: float
     probability_after: float  # the same by the edited model
-    was_answer: bool  # whether the base would have said it already
-    is_answer: bool  # whether the edited model says it: the fact took
+    was_answer: bool  # whether the base would have said it already, and no longer word
+    is_answer: bool  # whether the edited model says it, and no longer word: the fact took
     # the share of paraphrases after which the base would have said it; None without any
     paraphrases_before: float | None
     paraphrases_after: float | None  # the share after which the edited model says it
@@ -53,12 +53,12 @@ def taking_of(before: CaseOutcomes, after: CaseOutcomes, case_id: int | str | No
         object=after.rewrite.expected,
         probability_before=before.rewrite.probability,
         probability_after=after.rewrite.probability,
-        was_answer=before.rewrite.is_answer,
-        is_answer=after.rewrite.is_answer,
+        was_answer=before.rewrite.is_said,
+        is_answer=after.rewrite.is_said,
         paraphrases_before=_share_of_answers(before.paraphrases),
         paraphrases_after=_share_of_answers(after.paraphrases),
     )
 
 
 def _share_of_answers(paraphrases: Sequence[Outcome]) -> float | None:
-    return fmean(outcome.is_answer for outcome in paraphrases) if paraphrases else None
+    return fmean(outcome.is_said for outcome in paraphrases) if paraphrases else None

@@ -10,7 +10,7 @@ from torch.nn.functional import log_softmax
 from errata.errors import DeviceFailed
 from errata.model.editable import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
-from errata.model.tokens import PROBE, padded, target_ids
+from errata.model.tokens import PROBE, goes_on_in_word, padded, target_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +21,13 @@ class Likelihood:
         nll: mean negative log probability of its tokens, in nats; NaN where the model has left the finite numbers.
         token_accuracy: the share of its tokens that are the likeliest at their place, those before them given;
             none is where the model has left the finite numbers.
+        is_said: whether the model says the continuation by itself: each token is the likeliest one, and what is
+            likeliest to follow makes no longer word of it ("Astanaq" is not "Astana").
     """
 
     nll: float
     token_accuracy: float
-
-    @property
-    def is_argmax(self) -> bool:
-        """True if each token is the likeliest one, so that the model would say the continuation by itself."""
-        return self.token_accuracy == 1
+    is_said: bool
 
 
 @torch.no_grad()
@@ -51,7 +49,7 @@ def likelihoods(
     for index, (prompt, continuation) in enumerate(zip(prompt_ids, object_ids, strict=True)):
         asked.setdefault((*prompt, *continuation[:-1]), []).append(index)
     rows = list(asked)
-    results: dict[int, Likelihood] = {}
+    found_at: dict[int, tuple[float, float]] = {}
     for batch in batches_by_length([len(row) for row in rows], tokens_per_batch(model.device)):
         hidden = final_hidden_states(model, padded([rows[row] for row in batch], model.device))
         for states, row in zip(hidden, batch, strict=True):
@@ -62,8 +60,15 @@ def likelihoods(
                 found = log_softmax(logits, dim=-1).gather(1, wanted[:, None])[:, 0]
                 # Among logits that are no numbers, argmax takes the first.
                 num_likeliest = int(((logits.argmax(-1) == wanted) & found.isfinite()).sum())
-                results[index] = Likelihood(-float(found.mean()), num_likeliest / len(wanted))
-    return [results[index] for index in range(len(pairs))]
+                found_at[index] = -float(found.mean()), num_likeliest / len(wanted)
+    likeliest = [index for index, (_, accuracy) in found_at.items() if accuracy == 1]
+    following = _likeliest_next(model, [[*prompt_ids[index], *object_ids[index]] for index in likeliest])
+    said = {
+        index
+        for index, token_id in zip(likeliest, following, strict=True)
+        if not goes_on_in_word(model.tokenizer, object_ids[index], token_id)
+    }
+    return [Likelihood(*found_at[index], index in said) for index in range(len(pairs))]
 
 
 @torch.no_grad()
@@ -86,12 +91,18 @@ def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Seq
     starts = [len(row) for row in rows]
     for step in range(max(num_tokens, default=0)):
         growing = [index for index, wanted in enumerate(num_tokens) if step < wanted]
-        for group in batches_by_length([len(rows[index]) for index in growing], tokens_per_batch(model.device)):
-            batch = [growing[member] for member in group]
-            chosen = _next_logits(model, [rows[index] for index in batch]).argmax(-1)
-            for index, token in zip(batch, chosen.tolist(), strict=True):
-                rows[index].append(token)
+        for index, token in zip(growing, _likeliest_next(model, [rows[index] for index in growing]), strict=True):
+            rows[index].append(token)
     return [str(model.tokenizer.decode(row[start:])).strip() for row, start in zip(rows, starts, strict=True)]
+
+
+def _likeliest_next(model: EditableModel, rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the likeliest token after each row."""
+    chosen: dict[int, int] = {}
+    for batch in batches_by_length([len(row) for row in rows], tokens_per_batch(model.device)):
+        tokens = _next_logits(model, [rows[index] for index in batch]).argmax(-1).tolist()
+        chosen |= dict(zip(batch, tokens, strict=True))
+    return [chosen[index] for index in range(len(rows))]
 
 
 def _next_logits(model: EditableModel, rows: Sequence[Sequence[int]]) -> Tensor:

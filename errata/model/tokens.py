@@ -1,5 +1,6 @@
 """Prompts as token ids, with the place of the subject's last token, where every edit happens."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from errata.errors import ModelError
-from errata.facts import PLACEHOLDER, Fact, joint
+from errata.facts import PLACEHOLDER, SPACELESS, Fact, joint
 
 # What a continuation is tokenised behind, to be cut off again. The first that stays a token of its own is taken.
 ANCHORS = ("\n", "a", ".", "")
@@ -99,6 +100,20 @@ def target_ids(
         if (before or not anchor) and len(token_ids) > len(before) and token_ids[: len(before)] == before:
             break
     return tuple(token_ids[len(before) :])
+
+
+def goes_on_in_word(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int], next_id: int) -> bool:
+    """Return True if a token makes the last word of a text longer. Where words have no spaces, none is made longer.
+
+    A token that is only a part of a character counts as one that does.
+    """
+    text = str(tokenizer.decode([*token_ids]))
+    around = str(tokenizer.decode([*token_ids, next_id]))[len(text) - 1 : len(text) + 1]
+    return len(around) == 2 and not SPACELESS.search(around) and all(map(_is_in_words, around))
+
+
+def _is_in_words(character: str) -> bool:
+    return character.isalnum() or character == "\ufffd" or unicodedata.category(character).startswith("M")
 
 
 def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:

@@ -86,7 +86,7 @@ def result_of(rewrite: Outcome, paraphrases: tuple[Outcome, ...], neighbors: tup
 def outcome_of(expected: float, other: float | None, token_accuracy: float = 0) -> Outcome:
     """With the probabilities given."""
     nll_other, another = (None, None) if other is None else (-math.log(other), "another")
-    return Outcome("a prompt", "one", another, -math.log(expected), nll_other, token_accuracy)
+    return Outcome("a prompt", "one", another, -math.log(expected), nll_other, token_accuracy, token_accuracy == 1)
 
 
 def test_prompts_are_averaged_within_a_record_and_then_records() -> None:
