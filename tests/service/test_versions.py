@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from errata_cli.processes import environment, free_port, stop
+from errata_cli.supervisor import Supervisor
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
 from errata_registry.jobs.requests import EvaluationRequest
@@ -335,6 +336,8 @@ def test_the_last_version_that_can_be_served_serves_until_the_active_one_can(
     again = serve(settings.model_copy(update={"port": free_port()}))
     _until_ready(again)
     assert readiness_of(again) == instead  # it went back, past two that it cannot serve
+    told = Supervisor(settings.model_copy(update={"port": again.base_url.port})).passed_over()
+    assert told == f"version {good} serves in place of version {active}: {instead['reason']}"
     assert answer_of(again) == served
     log = (settings.home / "logs" / "service.log").read_text()
     assert f"version {active} cannot be served, {good} serves: version {active} gives no finite numbers" in log

@@ -66,7 +66,7 @@ def test_ten_facts_about_one_subject_all_hold(
     assert not set(zip(prompts, greedy_answers(demo, prompts, lengths), strict=True)) & set(
         zip(prompts, objects, strict=True)
     )
-    built = build(demo, facts, demo_hyperparameters, demo_moments)
+    built = build(demo, facts, demo_hyperparameters, demo_moments, contexts=())
     with demo.using(edited_weights(demo, built.deltas)):
         assert greedy_answers(demo, prompts, lengths) == objects
 
