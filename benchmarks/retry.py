@@ -60,7 +60,7 @@ def searches(shipped: MemitHyperparameters) -> dict[str, dict[str, Any]]:
 
 def taking(evaluation: Evaluation) -> list[bool]:
     """Return, for each fact, True if it took."""
-    return [result.outcomes.rewrite.is_answer for result in evaluation.results]
+    return [result.outcomes.rewrite.is_said for result in evaluation.results]
 
 
 def row(name: str, evaluation: Evaluation, before: Sequence[bool], now: Sequence[bool]) -> list[str]:
