@@ -60,7 +60,7 @@ def ways_of_asking(world: World) -> tuple[Way, ...]:
 
 
 def recalls(model: EditableModel, questions: Sequence[Question]) -> list[bool]:
-    """Return, for each question, True if every token of the object is the model's first choice."""
+    """Return, for each question, True if the model says the object, and no longer word."""
     return [answer.is_said for answer in likelihoods(model, questions)]
 
 

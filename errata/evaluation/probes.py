@@ -19,12 +19,16 @@ def wrong_answers(
         weights: layer -> edited matrix, (d_model, d_in); none for the base itself.
 
     Returns:
-        By the place of each probe that is failed, as many tokens as its answer has.
+        By the place of each probe that is failed, as many tokens as its answer has, and one more where it goes on from
+        the answer to a longer word.
     """
     with model.using(weights):
         found = likelihoods(model, probes)
         failed = [place for place, likelihood in enumerate(found) if not likelihood.is_said]
         missed = [probes[place] for place in failed]
-        num_tokens = [len(target_ids(model.tokenizer, answer, prompt)) for prompt, answer in missed]
+        num_tokens = [
+            len(target_ids(model.tokenizer, answer, prompt)) + (found[place].token_accuracy == 1)
+            for place, (prompt, answer) in zip(failed, missed, strict=True)
+        ]
         answers = greedy_answers(model, [prompt for prompt, _ in missed], num_tokens)
     return dict(zip(failed, answers, strict=True))

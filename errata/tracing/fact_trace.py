@@ -65,7 +65,7 @@ class FactsTrace:
 
 
 def known_facts(model: EditableModel, facts: Sequence[Fact]) -> list[Fact]:
-    """Return the facts that the model knows: every token of the object is its first choice."""
+    """Return the facts that the model knows: it says the object, and no longer word."""
     answers = likelihoods(model, [(fact.prompt, fact.object) for fact in facts], [fact.space for fact in facts])
     return [fact for fact, answer in zip(facts, answers, strict=True) if answer.is_said]
 

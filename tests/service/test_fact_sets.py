@@ -191,3 +191,10 @@ def test_line_breaks_are_kept_from_the_request_to_the_facts_and_probes(
     assert (probe["prompt"], probe["answer"]) == (asked, "never said")
     assert client.put("/probes", json={"probes": [{"prompt": " \n", "answer": "a"}]}).status_code == 422
     assert client.put("/probes", json={"probes": []}).status_code == 200
+
+
+def test_a_probe_that_goes_on_to_a_longer_word_fails(client: httpx.Client) -> None:
+    probes = [{"prompt": "Ronnie O'Sullivan plays the sport of", "answer": answer} for answer in ("snooker", "snook")]
+    put = client.put("/probes", json={"probes": probes}).json()
+    assert [(probe["expected"], probe["said"]) for probe in put["failing"]] == [("snook", "snooker")]
+    assert client.put("/probes", json={"probes": []}).status_code == 200

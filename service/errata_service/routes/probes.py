@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from errata.errors import pointer
 from errata.model import EditableModel
-from errata.model.tokens import target_ids
+from errata.model.tokens import goes_on_in_word, target_ids
 from errata_service.bodies import BoundedRoute, takes_records
 from errata_service.dependencies import EngineDep, RegistryDep, may_administer, may_read
 from errata_service.engine.engine import Engine
@@ -71,7 +71,8 @@ def _replace(registry: Registry, probes: Sequence[Probe]) -> None:
 
 
 def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[SequenceInput, list[int]]]:
-    """Return the engine's input for each probe, which is greedy, and the expected tokens.
+    """Return the engine's input for each probe, which is greedy and goes one token beyond the answer, and the answer's
+    tokens.
 
     Raises `ProblemError` where a prompt leaves no room for its answer.
     """
@@ -79,15 +80,16 @@ def _asked(model: EditableModel, probes: Sequence[Probe]) -> list[tuple[Sequence
     for index, probe in enumerate(probes):
         expected = list(target_ids(model.tokenizer, probe.answer, probe.prompt))
         ids = prompt_ids(model, probe.prompt, pointer("probes", index, "prompt"), room=len(expected))
-        asked.append((SequenceInput(prompt_ids=ids, max_new_tokens=len(expected)), expected))
+        room = min(len(expected) + 1, model.max_length - len(ids))
+        asked.append((SequenceInput(prompt_ids=ids, max_new_tokens=room), expected))
     return asked
 
 
 async def _failed(
     engine: Engine, version: int, probes: Sequence[Probe], asked: Sequence[tuple[SequenceInput, list[int]]]
 ) -> list[MissedPrompt]:
-    """The probes after which a version does not say the answer, with what it says instead."""
-    failing = []
+    """Return the probes after which a version says something else, or a longer word, with what it says."""
+    failing, tokenizer = [], engine.model.tokenizer
     for start in range(0, len(probes), ASKED_AT_ONCE):
         part = asked[start : start + ASKED_AT_ONCE]
         stream = await RequestStream.open(
@@ -96,6 +98,12 @@ async def _failed(
         with closing(stream):
             finished = await stream.finished()
         for probe, (_, expected), one in zip(probes[start:], part, finished, strict=False):
-            if [token.id for token in one.tokens] != expected:
-                failing.append(MissedPrompt(prompt=probe.prompt, expected=probe.answer, said=one.text.strip()))
+            ids = [token.id for token in one.tokens]
+            said, following = ids[: len(expected)], ids[len(expected) :]
+            if said == expected:
+                if not (following and goes_on_in_word(tokenizer, said, following[0])):
+                    continue
+                said = ids
+            text = str(tokenizer.decode(said, skip_special_tokens=True)).strip()
+            failing.append(MissedPrompt(prompt=probe.prompt, expected=probe.answer, said=text))
     return failing

@@ -2,7 +2,7 @@
 
 import pytest
 
-from errata.evaluation import Case, facts_that_took
+from errata.evaluation import Case, facts_that_took, wrong_answers
 from errata.evaluation.measuring import evaluate
 from errata.model import EditableModel
 from errata.model.likelihood import likelihoods
@@ -18,6 +18,7 @@ def test_the_beginning_of_a_word_is_not_what_the_model_says(demo: EditableModel)
     whole, part = likelihoods(demo, [(SNOOKER, "snooker"), (SNOOKER, cut)])
     assert (whole.token_accuracy, whole.is_said) == (1, True)
     assert (part.token_accuracy, part.is_said) == (1, False)
+    assert wrong_answers(demo, [(SNOOKER, "snooker"), (SNOOKER, cut)], {}) == {1: "snooker"}
     cases = [Case(SNOOKER, said, None, (SNOOKER,)) for said in ("snooker", cut)]
     measured = evaluate(demo, cases, {})
     took = [(taking.is_answer, taking.paraphrases_after) for taking in facts_that_took(measured, measured)]
