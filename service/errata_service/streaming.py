@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
 
 from fastapi import Request, Response
-from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from pydantic import BaseModel
+from fastapi.sse import format_sse_event
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from errata_service.engine.engine import Engine
 from errata_service.engine.events import Event, Failed, Finished
 from errata_service.engine.request import SequenceInput
-from errata_service.problems import openai_error, problem_of
 
 CLIENT_CLOSED_REQUEST = 499
 KEEP_ALIVE_S = 15.0
@@ -143,29 +140,3 @@ class EventStreamResponse(ServerSentEvents):
 def sse_event(data: str, event: str | None = None, event_id: str | None = None) -> bytes:
     """Return one event whose data is JSON already."""
     return format_sse_event(data_str=data, event=event, id=event_id)
-
-
-async def openai_events(
-    stream: RequestStream,
-    chunks: Callable[[Event], Iterable[BaseModel]],
-    last: Callable[[Sequence[Finished]], Iterable[BaseModel]],
-) -> AsyncIterator[bytes]:
-    """Yield a request's events as clients of OpenAI's interface read them, an error if there is one, and `[DONE]`.
-
-    `chunks` says what is sent of each event, `last` what is sent when all sequences have finished.
-    """
-    finished = []
-    try:
-        async for event in stream.events():
-            if isinstance(event, KeepAlive):
-                yield KEEPALIVE_COMMENT
-                continue
-            if isinstance(event, Finished):
-                finished.append(event)
-            for chunk in chunks(event):
-                yield sse_event(chunk.model_dump_json())
-        for chunk in last(finished):
-            yield sse_event(chunk.model_dump_json())
-    except Exception as error:  # the answer has begun, so that its status cannot say it
-        yield sse_event(json.dumps(openai_error(problem_of(error))))
-    yield sse_event("[DONE]")

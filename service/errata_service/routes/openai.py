@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from errata_client.records import BASE_VERSION, Version
 from errata_registry.registry import Registry
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
 from errata.errors import pointer
@@ -19,11 +16,11 @@ from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
 from errata_service.description import problem_responses
 from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
-from errata_service.openai_api import MODEL, ModelCard, ModelCards, TokenUsage, version_of
+from errata_service.openai_answers import OpenAIAnswers
+from errata_service.openai_api import MODEL, ModelCard, ModelCards, version_of
 from errata_service.openai_completions import Choice, CompletionAnswer, CompletionRequest, Logprobs
 from errata_service.prompts import prompt_ids, prompt_offsets, prompt_text
 from errata_service.replica import ServingReplica
-from errata_service.streaming import EventStreamResponse, RequestStream, finished_unless_gone, openai_events
 
 PAGE = 1000
 
@@ -57,13 +54,7 @@ async def complete(request: CompletionRequest, replica: ReplicaDep, http: Reques
     """Continue a prompt, or several, `n` times each. The version is settled when the request is accepted."""
     asked = await run_in_threadpool(_Asked.of, request, replica)
     inputs = request.sequence_inputs(asked.prompt_ids, asked.offsets)
-    stream = await RequestStream.open(replica.engine, inputs, asked.version, streamed=bool(request.stream))
-    answers = _Answers(asked, stream.version)
-    if request.stream:
-        return EventStreamResponse(answers.events(stream), stream)
-    with closing(stream):
-        finished = await finished_unless_gone(stream, http)
-    return finished if isinstance(finished, Response) else await run_in_threadpool(answers.whole, finished)
+    return await _Answers(asked).respond(replica.engine, inputs, asked.version, http)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +81,18 @@ class _Asked:
         return cls(request, replica, version, token_ids, offsets, echoed)
 
 
-class _Answers:
-    """The answer to one request, whole or in events."""
+class _Answers(OpenAIAnswers):
+    """Completions. A stream has an event for what is echoed, for each token and for each choice's end."""
 
-    def __init__(self, asked: _Asked, version: int) -> None:
+    answer = chunk = CompletionAnswer
+    id_prefix = "cmpl"
+
+    def __init__(self, asked: _Asked) -> None:
+        super().__init__(asked.request, sum(map(len, asked.prompt_ids)))
         self._asked = asked
         self._tokenizer = asked.replica.engine.model.tokenizer
-        self._shared: dict[str, Any] = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
-            "created": int(time.time()),
-            "model": f"{MODEL}@{version or 'base'}",
-        }
 
-    def whole(self, finished: Sequence[Finished]) -> CompletionAnswer:
-        """All choices."""
+    def whole_choices(self, finished: Sequence[Finished]) -> list[Choice]:
         choices = []
         for one in finished:
             echoed = self._asked.echoed[one.index]
@@ -115,41 +104,24 @@ class _Answers:
                     finish_reason=one.finish_reason,
                 )
             )
-        return CompletionAnswer(**self._shared, choices=choices, usage=self._usage(finished))
+        return choices
 
-    def events(self, stream: RequestStream) -> AsyncIterator[bytes]:
-        """Yield an event for what is echoed, for each token and for each choice's end."""
-        return openai_events(stream, self._chunks, self._last)
-
-    def _chunks(self, event: Event) -> Iterator[CompletionAnswer]:
-        if choice := self._choice(event):
-            yield CompletionAnswer(**self._shared, choices=[choice])
-
-    def _last(self, finished: Sequence[Finished]) -> Iterator[CompletionAnswer]:
-        if self._asked.request.wants_usage:
-            yield CompletionAnswer(**self._shared, choices=[], usage=self._usage(finished))
-
-    def _choice(self, event: Event) -> Choice | None:
-        """What an event adds to a choice, if anything."""
+    def additions(self, event: Event) -> Iterator[Choice]:
         match event:
             case Prefilled() if self._asked.request.echo:
                 text = self._asked.echoed[event.index]
-                return Choice(index=event.index, text=text, logprobs=self._logprobs(event.tokens))
+                yield Choice(index=event.index, text=text, logprobs=self._logprobs(event.tokens))
             case NewToken():
                 logprobs = self._logprobs((), [event.token], len(self._asked.echoed[event.index]))
-                return Choice(index=event.index, text=event.text, logprobs=logprobs)
+                yield Choice(index=event.index, text=event.text, logprobs=logprobs)
             case Finished():
-                return Choice(index=event.index, text=event.rest, finish_reason=event.finish_reason)
-        return None
+                yield Choice(index=event.index, text=event.rest, finish_reason=event.finish_reason)
 
     def _logprobs(self, prompt: Sequence[Token], chosen: Sequence[Token] = (), begin: int = 0) -> Logprobs | None:
         """Of tokens of the prompt and of those that were chosen, whose text begins at `begin`; None if not asked."""
         if self._asked.request.logprobs is None:
             return None
         return Logprobs.of(self._tokenizer, [*((token, 0) for token in prompt), *((token, begin) for token in chosen)])
-
-    def _usage(self, finished: Sequence[Finished]) -> TokenUsage:
-        return TokenUsage.of(sum(map(len, self._asked.prompt_ids)), finished)
 
 
 def _card(name: str, version: Version, has_chat_template: bool | None) -> ModelCard:

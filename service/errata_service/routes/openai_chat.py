@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 
 from errata.errors import pointer
@@ -18,7 +15,8 @@ from errata_service.chat import ChatTemplate
 from errata_service.dependencies import ReplicaDep, may_read
 from errata_service.description import problem_responses
 from errata_service.engine.events import Event, Finished, NewToken, Prefilled, Token
-from errata_service.openai_api import MODEL, TokenUsage, version_of
+from errata_service.openai_answers import OpenAIAnswers
+from errata_service.openai_api import version_of
 from errata_service.openai_chat import (
     AnswerMessage,
     ChatAnswer,
@@ -31,7 +29,6 @@ from errata_service.openai_chat import (
 )
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
-from errata_service.streaming import EventStreamResponse, RequestStream, finished_unless_gone, openai_events
 
 router = APIRouter(route_class=BoundedRoute, prefix="/v1", tags=["openai"], **may_read(400, 404, 503))
 
@@ -51,13 +48,7 @@ async def complete_chat(request: ChatRequest, replica: ReplicaDep, http: Request
     """
     asked = await run_in_threadpool(_Asked.of, request, replica)
     inputs = request.sequence_inputs(asked.prompt_ids, asked.chat.end_ids)
-    stream = await RequestStream.open(replica.engine, inputs, asked.version, streamed=bool(request.stream))
-    answers = _Answers(asked, stream.version)
-    if request.stream:
-        return EventStreamResponse(answers.events(stream), stream)
-    with closing(stream):
-        finished = await finished_unless_gone(stream, http)
-    return finished if isinstance(finished, Response) else await run_in_threadpool(answers.whole, finished)
+    return await _Answers(asked).respond(replica.engine, inputs, asked.version, http)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +70,20 @@ class _Asked:
         return cls(request, replica, chat, version, prompt_ids(replica.engine.model, token_ids, place))
 
 
-class _Answers:
-    """The answer to one request, whole or in events."""
+class _Answers(OpenAIAnswers):
+    """Chat completions. A stream has each choice's role, what its tokens add to it and its end."""
 
-    def __init__(self, asked: _Asked, version: int) -> None:
+    answer = ChatAnswer
+    chunk = ChatChunk
+    id_prefix = "chatcmpl"
+
+    def __init__(self, asked: _Asked) -> None:
+        super().__init__(asked.request, len(asked.prompt_ids))
         self._asked = asked
         self._tokenizer = asked.replica.engine.model.tokenizer
-        self._shared: dict[str, Any] = {
-            "id": f"chatcmpl-{uuid.uuid4().hex}",
-            "created": int(time.time()),
-            "model": f"{MODEL}@{version or 'base'}",
-        }
 
-    def whole(self, finished: Sequence[Finished]) -> ChatAnswer:
-        """All choices."""
-        choices = [
+    def whole_choices(self, finished: Sequence[Finished]) -> list[ChatChoice]:
+        return [
             ChatChoice(
                 index=one.index,
                 message=AnswerMessage(content=one.text),
@@ -102,22 +92,8 @@ class _Answers:
             )
             for one in finished
         ]
-        return ChatAnswer(**self._shared, choices=choices, usage=self._usage(finished))
 
-    def events(self, stream: RequestStream) -> AsyncIterator[bytes]:
-        """Yield each choice's role, what its tokens add to it and its end."""
-        return openai_events(stream, self._chunks, self._last)
-
-    def _chunks(self, event: Event) -> Iterator[ChatChunk]:
-        for choice in self._choices(event):
-            yield ChatChunk(**self._shared, choices=[choice])
-
-    def _last(self, finished: Sequence[Finished]) -> Iterator[ChatChunk]:
-        if self._asked.request.wants_usage:
-            yield ChatChunk(**self._shared, choices=[], usage=self._usage(finished))
-
-    def _choices(self, event: Event) -> Iterator[ChunkChoice]:
-        """Yield what an event adds to a choice, each thing by itself."""
+    def additions(self, event: Event) -> Iterator[ChunkChoice]:
         match event:
             case Prefilled():
                 yield _addition(event.index, Delta(role="assistant", content=""))
@@ -136,9 +112,6 @@ class _Answers:
             return None
         ends = self._asked.chat.end_ids
         return ChatLogprobs.of(self._tokenizer, [token for token in tokens if token.id not in ends])
-
-    def _usage(self, finished: Sequence[Finished]) -> TokenUsage:
-        return TokenUsage.of(len(self._asked.prompt_ids), finished)
 
 
 def _addition(index: int, delta: Delta, logprobs: ChatLogprobs | None = None) -> ChunkChoice:
