@@ -2,6 +2,7 @@
 where the probes were changed meanwhile; of one whose weights are built again."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 import torch
@@ -52,6 +53,16 @@ def test_it_goes_live_and_no_second_one_is_made(between: Crew) -> None:
     ended = settled(between, edit)
     assert (ended.status, ended.version, ended.base, ended.added) == (JobStatus.SUCCEEDED, version, 0, 1)
     assert between.registry.activations.active() == version == between.registry.artifacts.numbers()[-1]
+    # A process that accepted it and was held up, until others had taken it up and ended it, queues it only now.
+    between.registry.queue.put(edit.id)
+    left = f"errata:job:{edit.id}*"
+    between.wait(lambda: without_end(between, left) == [], "what was queued late is never forgotten")
+
+
+def without_end(crew: Crew, pattern: str) -> list[str]:
+    """Keys that would stay in Redis for ever, or for longer than what follows an end."""
+    redis = crew.registry.redis
+    return [name for name in cast(list[str], redis.keys(pattern)) if not 0 < cast(int, redis.ttl(name)) <= 3600]
 
 
 def test_it_is_built_anew_where_something_else_went_live(between: Crew) -> None:

@@ -136,6 +136,7 @@ def claim(store: JobStore[Asked, Shown], job_id: str) -> Shown:
     """Begin a job if it was waiting; return its record. It may have ended, or end here where it was cancelled."""
     record = store.record(job_id)
     if record.ended:
+        store.queue.forget(job_id)  # whoever queued it was held up until it had ended by another hand
         return record
     if store.live.is_to_stop(job_id) and (ended := store.end_as_cancelled(job_id)).ended:
         return ended

@@ -26,6 +26,7 @@ from rq.worker import SimpleWorker
 from errata_registry import keys
 from errata_registry.jobs.kinds import kind_of
 
+NOTED_S = 30 * 24 * 3600
 _GO_ON = "-go-on-"
 
 
@@ -115,7 +116,10 @@ class TaskQueue:
             self._connection.delete(keys.queued(job_id), *dependents)
 
     def _note(self, job_id: str, task: str) -> None:
-        self._connection.sadd(keys.queued(job_id), task)
+        with self._connection.pipeline() as pipeline:
+            pipeline.sadd(keys.queued(job_id), task)
+            pipeline.expire(keys.queued(job_id), NOTED_S)  # whoever notes it may die, when the job has ended already
+            pipeline.execute()
 
     def _tasks_of(self, job_id: str) -> set[str]:
         noted = {task.decode() for task in cast(set[bytes], self._connection.smembers(keys.queued(job_id)))}
