@@ -31,7 +31,7 @@ CANARY = (
 )
 NUM_LISTED = 50
 MOST_WRONG_TEXTS = 3
-LEFTOVERS_PATIENCE_S = 15.0
+LEFTOVERS_PATIENCE_S = 30.0  # longer than a lease that was left, and the look of the recovery that finds it
 OF_JOBS = ("rq:job", "rq:execution", "rq:wip", "errata:job:")
 
 
