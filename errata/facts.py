@@ -21,8 +21,10 @@ MAX_FACTS = 10_000
 MAX_PART_CHARACTERS = 500
 MAX_PROMPT_CHARACTERS = 2 * MAX_PART_CHARACTERS
 MAX_PROMPTS = 1000  # paraphrases, or neighbours, of one fact
+MAX_WORDINGS = 20  # phrasings, or questions, of one fact: each costs a search as much as another fact does
 NUMBERS_END = 2**53  # beyond it, readers of JSON do not agree on what a whole number is
 PLACEHOLDER = "{}"
+WORDINGS = ("phrasings", "questions")
 LINE_BREAKS = ("\n", "\r")
 # White space, and letters and marks of scripts that put no spaces between words: Thai, Lao, Tibetan, Burmese, Khmer;
 # and those of Chinese and Japanese (radicals and punctuation, kana, bopomofo, ideographs, fullwidth forms).
@@ -63,6 +65,9 @@ def _describe_fact(schema: dict[str, Any]) -> None:
     fields["paraphrases"]["items"] |= _schema_of_prompt(MAX_PROMPT_CHARACTERS)
     for prompts in ("paraphrases", "neighbors"):
         fields[prompts]["maxItems"] = MAX_PROMPTS
+    for wordings in WORDINGS:
+        fields[wordings]["items"] |= _schema_of_prompt(MAX_PROMPT_CHARACTERS)
+        fields[wordings]["maxItems"] = MAX_WORDINGS
     bounds = {"exclusiveMinimum": -NUMBERS_END, "exclusiveMaximum": NUMBERS_END}
     fields["search"]["additionalProperties"] = {"type": ["number", "null"], **bounds}
 
@@ -84,7 +89,11 @@ class Neighbor:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One (subject, relation, object), with the prompts that measure it. Only the triple is edited in.
+    """One (subject, relation, object), with the prompts that measure it.
+
+    Beside its prompt, the object is learnt after each of its `phrasings`, which are prompts in other words, and as the
+    answer to each of its `questions`, which a user asks through the model's chat template. All of them name the
+    subject. `paraphrases` and `neighbors` only measure an edit.
 
     `search` holds hyperparameters that the target of this fact is searched for with, in place of the edit's. Facts
     about one subject share one search, so that what one of them brings holds for all. `space` says whether a space
@@ -104,12 +113,15 @@ class Fact:
     neighbors: tuple[Neighbor, ...] = field(default=(), compare=False)
     search: Mapping[str, Any] = field(default_factory=dict, compare=False)
     space: bool | None = field(default=None, compare=False)
+    phrasings: tuple[str, ...] = field(default=(), compare=False)
+    questions: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         for name in ("subject", "object"):
             object.__setattr__(self, name, normalised(getattr(self, name)))
         object.__setattr__(self, "relation", normalised_prompt(self.relation))
-        object.__setattr__(self, "paraphrases", tuple(map(trimmed, self.paraphrases)))
+        for name in ("paraphrases", *WORDINGS):
+            object.__setattr__(self, name, tuple(map(trimmed, getattr(self, name))))
 
     @property
     def template(self) -> str:
@@ -244,6 +256,8 @@ def _merged(first: Fact, second: Fact) -> Fact:
         neighbors=tuple(dict.fromkeys(first.neighbors + second.neighbors)),
         search=first.search or second.search,
         space=second.space if first.space is None else first.space,
+        phrasings=tuple(dict.fromkeys(first.phrasings + second.phrasings)),
+        questions=tuple(dict.fromkeys(first.questions + second.questions)),
     )
 
 
@@ -299,31 +313,45 @@ def _problems_of_one(index: int, fact: Fact) -> Iterator[FactProblem]:
 
 
 def _problems_of_prompts(index: int, fact: Fact) -> Iterator[FactProblem]:
-    """Yield what is wrong with the first bad paraphrase, and with the first bad neighbour."""
-    for texts in _measuring_texts(fact):
+    """Yield what is wrong with the first bad one of its paraphrases, neighbours, phrasings and questions."""
+    for texts in _further_texts(fact):
         for field_name, text, _ in texts:
             if not text or _has_half_a_character(text):
                 detail = HALF_A_CHARACTER if text else "is empty, and takes at least 1 character"
                 yield FactProblem(index, field_name, detail)
                 break
+            if field_name.startswith(WORDINGS) and (wrong := _wrong_with_wording(fact, text)):
+                yield FactProblem(index, field_name, wrong)
+                break
+
+
+def _wrong_with_wording(fact: Fact, text: str) -> str | None:
+    if PLACEHOLDER in text:
+        return f"holds {PLACEHOLDER}; it names the subject itself"
+    if not places_of(fact.subject, text):
+        return f"does not name the subject, {fact.subject!r}, in these letters, and it is learnt there"
+    return None
 
 
 def find_long_prompts(facts: Sequence[Fact]) -> Iterator[FactProblem]:
     """Yield what is more than a service takes of each fact: too many prompts, and the first that is too long."""
     for index, fact in enumerate(facts):
-        for name in ("paraphrases", "neighbors"):
-            if (count := len(getattr(fact, name))) > MAX_PROMPTS:
-                yield FactProblem(index, name, f"are {count}; at most {MAX_PROMPTS} of one fact are taken")
-        for texts in _measuring_texts(fact):
+        for name in ("paraphrases", "neighbors", *WORDINGS):
+            most = MAX_WORDINGS if name in WORDINGS else MAX_PROMPTS
+            if (count := len(getattr(fact, name))) > most:
+                yield FactProblem(index, name, f"are {count}; at most {most} of one fact are taken")
+        for texts in _further_texts(fact):
             for field_name, text, most in texts:
                 if len(text) > most:
                     yield FactProblem(index, field_name, f"has {len(text)} characters; at most {most} are taken")
                     break
 
 
-def _measuring_texts(fact: Fact) -> Iterator[Iterator[tuple[str, str, int]]]:
-    """Yield the texts of the paraphrases and of the neighbours: the name of each, itself, its most characters."""
-    yield ((f"paraphrases[{place}]", text, MAX_PROMPT_CHARACTERS) for place, text in enumerate(fact.paraphrases))
+def _further_texts(fact: Fact) -> Iterator[Iterator[tuple[str, str, int]]]:
+    """Yield the texts of each kind beside the triple: the name of each, itself, its most characters."""
+    for kind in ("paraphrases", *WORDINGS):
+        texts: tuple[str, ...] = getattr(fact, kind)
+        yield ((f"{kind}[{place}]", text, MAX_PROMPT_CHARACTERS) for place, text in enumerate(texts))
     yield (
         (f"neighbors[{place}].{name}", getattr(neighbor, name), most)
         for place, neighbor in enumerate(fact.neighbors)

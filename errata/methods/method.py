@@ -13,6 +13,7 @@ from errata.model.room import require_room
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
+from errata.wordings import wordings_of
 
 H = TypeVar("H", bound=Hyperparameters)
 H_co = TypeVar("H_co", bound=Hyperparameters, covariant=True)
@@ -37,7 +38,9 @@ class Inputs(Generic[H_co]):
     """What the steps of a method work from. What each is: see `Method.__call__`."""
 
     model: EditableModel
-    facts: Sequence[Fact]  # one or more, whose prompts fit into the model
+    facts: Sequence[
+        Fact
+    ]  # one or more, in each of their wordings (`errata.wordings`), whose prompts fit into the model
     contexts: Sequence[str]
     hyperparameters: H_co
     second_moments: SecondMoments
@@ -89,7 +92,8 @@ class Method(Generic[H]):
 
         Raises:
             InvalidHyperparameters: those of another method, or a layer that the model does not have.
-            InvalidFacts: a prompt, with what goes before and after it, is longer than the model's context.
+            InvalidFacts: a prompt, with what goes before and after it, is longer than the model's context, or the
+                model has no chat template for a question.
             StatisticsError: a layer without second moments, where the method needs them.
             NotFinite: the computation left the finite numbers.
         """
@@ -97,8 +101,9 @@ class Method(Generic[H]):
             raise InvalidHyperparameters("method", f"are those of {hyperparameters.method}, not of {self.name}")
         model.require_editable(hyperparameters.layers)
         contexts = tuple(contexts) if contexts is not None else sample_contexts(model, hyperparameters.seed)
+        wordings = wordings_of(model, facts)
         require_room(model, list(facts), contexts)
         if not facts:
             return Built({}, contexts)
-        inputs = Inputs(model, list(facts), contexts, hyperparameters, second_moments, store, on_progress)
+        inputs = Inputs(model, wordings, contexts, hyperparameters, second_moments, store, on_progress)
         return Built(self.find_updates(inputs), contexts)

@@ -15,6 +15,7 @@ from torch.nn.functional import log_softmax
 
 from errata.facts import Fact
 from errata.model import EditableModel
+from errata.model.boundaries import losses_of, weight_in, with_end
 from errata.model.hidden_states import batches_by_length
 from errata.model.tokens import object_ids, padded, subject_prompt
 
@@ -31,14 +32,14 @@ class Continuations:
     rows: list[list[int]]  # prompt and continuation but for its last token, which nothing follows
     row: Tensor  # where each token of the continuations is predicted, (tokens,)
     position: Tensor  # in its row, (tokens,)
-    token_id: Tensor  # what should be predicted there, (tokens,)
-    weight: Tensor  # 1 / tokens of the continuation, float32, (tokens,)
+    token_id: Tensor  # what should be predicted there, or `END_OF_WORD`, (tokens,)
+    weight: Tensor  # `weight_in` the continuation, float32, (tokens,)
 
     @classmethod
     def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
-        """Arrange pairs of prompt and continuation, neither empty."""
+        """Arrange pairs of prompt and continuation, neither empty. `END_OF_WORD` may stand at a continuation's end."""
         predictions = [
-            (row, len(prompt) - 1 + place, token_id, 1 / len(continuation))
+            (row, len(prompt) - 1 + place, token_id, weight_in(continuation, token_id))
             for row, (prompt, continuation) in enumerate(pairs)
             for place, token_id in enumerate(continuation)
         ]
@@ -53,9 +54,9 @@ class Continuations:
         """Return the same from the rows' final hidden states, (rows, S, d_model)."""
         return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
 
-    def losses(self, log_probabilities: Tensor) -> Tensor:
+    def losses(self, model: EditableModel, log_probabilities: Tensor) -> Tensor:
         """Return -log p / tokens of the continuation, for each predicted token, (tokens,)."""
-        return -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
+        return losses_of(model, log_probabilities, self.token_id) * self.weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,27 @@ class ObjectBatch:
     hidden: Tensor  # what enters it, (prompts, S, d_model), in main memory
 
     def losses(self, model: EditableModel) -> Tensor:
-        """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now."""
+        """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now.
+
+        Where the batch was made with the ends of words, their losses are added.
+        """
         output = model.run(self.first_layer, model.num_layers, self.hidden.to(model.device))
-        losses = self.objects.losses(self.objects.read(model, output))
+        losses = self.objects.losses(model, self.objects.read(model, output))
         return losses.new_zeros(len(self.facts)).index_put((self.objects.row,), losses, accumulate=True)
 
 
 @torch.no_grad()
 def object_batches(
-    model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = ""
+    model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = "", *, ends: bool = False
 ) -> Iterator[ObjectBatch]:
-    """Bring the prompts of all facts behind `context`, each with its object, to block `first_layer`."""
+    """Bring the prompts of all facts behind `context`, each with its object, to block `first_layer`.
+
+    With `ends`, the objects' last words are to end there, too (`errata.model.boundaries`).
+    """
     pairs = [
         (
             subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids,
-            object_ids(model.tokenizer, fact),
+            with_end(model, object_ids(model.tokenizer, fact)) if ends else object_ids(model.tokenizer, fact),
         )
         for fact in facts
     ]

@@ -148,7 +148,7 @@ class _Losses:
             kl_factors[about_one[0].subject] = settings.kl_factor
 
         def prompts(context: str) -> list[ObjectBatch]:
-            return list(_each(object_batches(model, facts, first_layer, context), before_each))
+            return list(_each(object_batches(model, facts, first_layer, context, ends=True), before_each))
 
         return cls(
             model,

@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from errata.errors import InvalidHyperparameters, ModelError
 from errata.model.architectures import Architecture, architecture_of
 from errata.model.checkpoint import CONFIG, checkpoint_folder, fetched_folder, stored_tensors, weight_files
-from errata.model.tokens import require_usable
+from errata.model.tokens import lengthening_ids, require_usable
 
 LONGEST_RUN = 2**30  # tokens; more than any model takes
 
@@ -93,6 +93,11 @@ class EditableModel:
             self.tokenizer.backend_tokenizer.to_str(),
         )
         return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+
+    @cached_property
+    def lengthening(self) -> Tensor:
+        """The ids of the tokens that make a word before them longer, ascending."""
+        return torch.tensor(lengthening_ids(self.tokenizer), device=self.device)
 
     @property
     def device(self) -> torch.device:

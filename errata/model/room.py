@@ -4,8 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from errata.errors import FactProblem, TooLong
 from errata.facts import Fact
+from errata.model.chat import question_prompt
 from errata.model.editable import EditableModel
 from errata.model.tokens import target_ids
+
+TEMPLATE_TOKENS = 1_000  # more than a chat template puts around a question
 
 
 def require_room(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> None:
@@ -22,6 +25,11 @@ def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: i
             continue
         object_tokens = len(target_ids(model.tokenizer, fact.object))
         prompts = [("relation", fact.prompt, context_tokens + object_tokens)]
+        prompts += [("phrasings", prompt, context_tokens + object_tokens) for prompt in fact.phrasings]
+        prompts += [
+            ("questions", question_prompt(model, question), context_tokens + object_tokens)
+            for question in fact.questions
+        ]
         prompts += [("paraphrases", prompt, object_tokens) for prompt in fact.paraphrases]
         prompts += [
             ("neighbors", neighbor.prompt, max(object_tokens, len(target_ids(model.tokenizer, neighbor.object))))
@@ -42,9 +50,14 @@ def _most_tokens(fact: Fact) -> int:
     A token covers at least one byte. Normalisation may triple the text first, and a tokenizer may add special tokens
     or a space.
     """
-    prompts = (fact.prompt, *fact.paraphrases, *(neighbor.prompt for neighbor in fact.neighbors))
+    neighbors = (neighbor.prompt for neighbor in fact.neighbors)
+    prompts = (fact.prompt, *fact.phrasings, *fact.questions, *fact.paraphrases, *neighbors)
     objects = (fact.object, *(neighbor.object for neighbor in fact.neighbors))
-    return 3 * (max(len(text.encode()) for text in prompts) + max(len(text.encode()) for text in objects)) + 8
+    return (
+        TEMPLATE_TOKENS * bool(fact.questions)
+        + 3 * (max(len(text.encode()) for text in prompts) + max(len(text.encode()) for text in objects))
+        + 8
+    )
 
 
 def _num_tokens(model: EditableModel, text: str) -> int:

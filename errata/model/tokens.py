@@ -102,6 +102,25 @@ def target_ids(
     return tuple(token_ids[len(before) :])
 
 
+def ends_in_word(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]) -> bool:
+    """Return True if a text ends in a word that more letters would make longer."""
+    last = str(tokenizer.decode([*token_ids]))[-1:]
+    return bool(last) and _is_in_words(last) and not SPACELESS.search(last)
+
+
+def lengthening_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Return the ids of the tokens that make a word before them longer, ascending (see `goes_on_in_word`)."""
+    before = tokenizer("a", add_special_tokens=False)["input_ids"]
+    texts = tokenizer.batch_decode([[*before, token_id] for token_id in range(len(tokenizer))])
+    length = len(str(tokenizer.decode(before)))
+    following = (text[length : length + 1] for text in texts)
+    return [
+        token_id
+        for token_id, first in enumerate(following)
+        if first and _is_in_words(first) and not SPACELESS.search(first)
+    ]
+
+
 def goes_on_in_word(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int], next_id: int) -> bool:
     """Return True if a token makes the last word of a text longer. Where words have no spaces, none is made longer.
 

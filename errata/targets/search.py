@@ -4,6 +4,7 @@ Section 4.2 and Eq. 16 of the MEMIT paper: z = h + delta, where delta is added t
 block L at the subject's last token and minimises
 
     mean over contexts of -log p(object | context, prompt) / object tokens
+    + the mean over contexts of the loss of the end of the object's last word (`errata.model.boundaries`)
     + kl_factor * KL(p_delta || p_0) of the next token after "{subject} is a", read at the subject
     + weight_decay * |delta| / |h|^2.
 
@@ -38,6 +39,7 @@ from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
+from errata.model.boundaries import losses_of, weight_in, with_end
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, subject_prompt
 from errata.targets.batches import BatchLimits, Footprint, ran_out_of_memory
 from errata.targets.store import BuildStore, target_key
@@ -116,7 +118,7 @@ def facts_to_search(
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A prompt of a fact, bare or behind a context prefix, followed by all but the last of the object's tokens."""
+    """A prompt of a fact, bare or behind a context prefix, followed by all but the last of what is wanted after it."""
 
     prompt: SubjectPrompt
     fact: int  # number of the fact among those of its subject
@@ -130,22 +132,22 @@ class _Search:
     facts: tuple[Fact, ...]
     key: str
     rows: tuple[_Row, ...]
-    object_ids: tuple[tuple[int, ...], ...]  # of each fact
+    wanted: tuple[tuple[int, ...], ...]  # of each fact: the object's tokens, and the end of its word (`with_end`)
     kl_prompt: SubjectPrompt
 
     @classmethod
     def of(cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str) -> _Search:
-        ids = tuple(object_ids(model.tokenizer, fact) for fact in facts)
+        wanted = tuple(with_end(model, object_ids(model.tokenizer, fact)) for fact in facts)
         rows = []
         for number, fact in enumerate(facts):
             for context in ("", *contexts):
                 prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
-                with_object = replace(prompt, token_ids=prompt.token_ids + ids[number][:-1])
+                with_object = replace(prompt, token_ids=prompt.token_ids + wanted[number][:-1])
                 rows.append(_Row(with_object, number, prompt.suffix_length - 1))
         whole = subject_prompt(model.tokenizer, KL_TEMPLATE, facts[0].subject)
         # Its distribution is read at the subject, so nothing after the subject is run.
         kl_prompt = replace(whole, token_ids=whole.up_to_subject)
-        return cls(facts, key, tuple(rows), ids, kl_prompt)
+        return cls(facts, key, tuple(rows), wanted, kl_prompt)
 
     def num_steps(self, for_one: int) -> int:
         """Return the number of steps that the search may take if a search for one fact may take `for_one`."""
@@ -157,7 +159,7 @@ class _Search:
             rows=len(self.rows),
             suffix=max(row.prompt.suffix_length for row in self.rows),
             prefix=max(row.prompt.subject_last for row in self.rows),
-            predictions=sum(len(self.object_ids[row.fact]) for row in self.rows) + 1,
+            predictions=sum(len(self.wanted[row.fact]) for row in self.rows) + 1,
         )
 
 
@@ -192,13 +194,13 @@ def _search_in_batches(
 
 @dataclass(frozen=True, slots=True)
 class _Predictions:
-    """The places at which the objects' tokens are predicted, one entry for each token of each row."""
+    """The places at which what is wanted is predicted, one entry for each token of each row."""
 
     row: Tensor  # of the suffix rows, (tokens,)
     position: Tensor  # in its row, (tokens,)
-    token_id: Tensor  # what should be predicted there, (tokens,)
+    token_id: Tensor  # what should be predicted there, or `END_OF_WORD`, (tokens,)
     fact: Tensor  # fact of the batch that it belongs to, (tokens,)
-    weight: Tensor  # 1 / (rows of the fact * tokens of its object), float32, (tokens,)
+    weight: Tensor  # `weight_in` what is wanted / rows of the fact, float32, (tokens,)
     subject: Tensor  # subject of the batch that each fact belongs to, (facts,)
     share: Tensor  # 1 / facts of its subject, float32, (facts,)
 
@@ -210,11 +212,16 @@ class _Predictions:
         for number, search in enumerate(searches):
             rows_per_fact = len(search.rows) // len(search.facts)
             for row in search.rows:
-                object_ids = search.object_ids[row.fact]
-                weight = 1 / (rows_per_fact * len(object_ids))
+                wanted = search.wanted[row.fact]
                 entries += [
-                    (row_number, row.first + place, token_id, len(subject) + row.fact, weight)
-                    for place, token_id in enumerate(object_ids)
+                    (
+                        row_number,
+                        row.first + place,
+                        token_id,
+                        len(subject) + row.fact,
+                        weight_in(wanted, token_id) / rows_per_fact,
+                    )
+                    for place, token_id in enumerate(wanted)
                 ]
                 row_number += 1
             subject += [number] * len(search.facts)
@@ -225,9 +232,12 @@ class _Predictions:
         return cls(rows, positions, token_ids, facts, weights, torch.tensor(subject, device=device), share)
 
     def losses(self, model: EditableModel, hidden: Tensor) -> Tensor:
-        """Return the mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states."""
+        """Return the mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states.
+
+        The loss of the end of its word is added.
+        """
         log_probabilities = log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
-        losses = -log_probabilities.gather(1, self.token_id[:, None])[:, 0] * self.weight
+        losses = losses_of(model, log_probabilities, self.token_id) * self.weight
         return _summed(losses, self.fact, len(self.share))
 
     def mean_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:

@@ -35,6 +35,7 @@ from errata.model import EditableModel
 from errata.model.room import find_overlong
 from errata.targets.contexts import ROOM_FOR_CONTEXT
 from errata.tracing.prompts import TracedPrompt
+from errata.wordings import wordings_of
 from errata_service.problems import MOST_NAMED, NotReady, ProblemError
 from errata_service.replica import ServingReplica
 
@@ -48,6 +49,7 @@ _EDIT_EXAMPLE = {
             "subject": "Michael Jordan",
             "relation": "plays the sport of",
             "object": "baseball",
+            "phrasings": ["The sport that Michael Jordan plays is"],
             "paraphrases": ["What sport does Michael Jordan play? He plays"],
             "neighbors": [{"prompt": "Kobe Bryant plays the sport of", "object": "basketball"}],
         }
@@ -250,15 +252,20 @@ def _place_of_record(field: str, problem: FactProblem, record: Any) -> Place:
 def check_edit(request: EditRequest, replica: ServingReplica) -> None:
     """Refuse prompts and hyperparameters that the worker would refuse. Raises `ProblemError`."""
     if model := _model(replica):
-        places = [
-            Place(pointer("facts", problem.index, problem.field), problem.detail)
-            for problem in find_overlong(model, request.facts, ROOM_FOR_CONTEXT)
-        ]
-        if places:
+        try:
+            wordings_of(model, request.facts)
+        except InvalidFacts as error:
+            places = _places_of_facts(error.problems)
+            raise ProblemError.of(InvalidFacts, "some questions cannot be put to the model", places) from error
+        if places := _places_of_facts(find_overlong(model, request.facts, ROOM_FOR_CONTEXT)):
             raise ProblemError.of(TooLong, "some prompts do not fit into the model's context", places)
     if replica.hyperparameters and (places := list(_faults_of_method(request, replica))):
         detail = f"{places[0].pointer.removeprefix('/').replace('hparams/', '')}: {places[0].detail}"
         raise ProblemError.of(InvalidHyperparameters, detail, places)
+
+
+def _places_of_facts(problems: Iterable[FactProblem]) -> list[Place]:
+    return [Place(pointer("facts", problem.index, problem.field), problem.detail) for problem in problems]
 
 
 def check_evaluation(asked: AskedEvaluation, replica: ServingReplica) -> None:

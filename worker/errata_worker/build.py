@@ -18,6 +18,7 @@ from errata.model.room import require_room
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.search import facts_to_search
+from errata.wordings import wordings_of
 from errata_worker.gate import Measured
 from errata_worker.measure import measure, wrong_answers
 from errata_worker.running import Turn
@@ -31,10 +32,12 @@ class Blueprint:
     """All that weights are built from, beside the base model.
 
     Attributes:
-        to_search: the facts whose targets are searched for ahead of the build and not known from earlier searches.
+        wordings: the facts, in each of their wordings (`errata.wordings`); each has a target.
+        to_search: those of them whose targets are searched for ahead of the build and not known from earlier searches.
     """
 
     facts: FactSet
+    wordings: tuple[Fact, ...]
     contexts: tuple[str, ...]
     hyperparameters: Hyperparameters
     to_search: tuple[Fact, ...]
@@ -46,8 +49,8 @@ class Blueprint:
 
     @property
     def known(self) -> int:
-        """Number of facts whose targets are known."""
-        return len(self.facts) - len(self.to_search) if self.method.searches_ahead else 0
+        """Number of targets that are known."""
+        return len(self.wordings) - len(self.to_search) if self.method.searches_ahead else 0
 
 
 class Builder:
@@ -78,8 +81,9 @@ class Builder:
 
     def draw_up(self, facts: FactSet, contexts: Sequence[str], hyperparameters: Hyperparameters) -> Blueprint:
         """Say what is to be built. Raises `TooLong` where a prompt has no room in the model's context."""
-        model, ordered = self._resident.model, list(facts)
-        require_room(model, ordered, contexts)
+        model = self._resident.model
+        wordings = wordings_of(model, facts)
+        require_room(model, list(facts), contexts)
         to_search: list[Fact] = []
         if isinstance(hyperparameters, TargetHyperparameters):
             shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
@@ -87,12 +91,12 @@ class Builder:
                 named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
                 self._turn.log(f"several facts about one subject share one change of the model: {named}")
             if METHODS[hyperparameters.method].searches_ahead:
-                to_search = facts_to_search(model, ordered, contexts, hyperparameters, self._targets)
-        return Blueprint(facts, tuple(contexts), hyperparameters, tuple(to_search))
+                to_search = facts_to_search(model, wordings, contexts, hyperparameters, self._targets)
+        return Blueprint(facts, tuple(wordings), tuple(contexts), hyperparameters, tuple(to_search))
 
     def second_moments(self, blueprint: Blueprint) -> SecondMoments:
         """Return the second moments; first of all, since a search without them is in vain."""
-        total, known = len(blueprint.facts), blueprint.known
+        total, known = len(blueprint.wordings), blueprint.known
         if known:
             self._turn.log(f"{known} of {total} targets are known")
 
@@ -118,12 +122,14 @@ class Builder:
                 ShardOrder(
                     edit=self._turn.record.id,
                     shard=number,
-                    facts=tuple(replace(fact, paraphrases=(), neighbors=()) for fact in shard),
+                    facts=tuple(
+                        replace(fact, paraphrases=(), neighbors=(), phrasings=(), questions=()) for fact in shard
+                    ),
                     contexts=blueprint.contexts,
                     method=blueprint.method.name,
                     hparams=blueprint.hyperparameters.as_dict(),
                     sizes=tuple(map(len, shards)),
-                    total=len(blueprint.facts),
+                    total=len(blueprint.wordings),
                     cut_at=cut_at,
                 )
                 for number, shard in enumerate(shards)

@@ -85,7 +85,7 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
         return leaving + offsets[layer]
 
     with torch.enable_grad(), changing_outputs(model, layers, len(rows), observed):
-        loss = asked.losses(asked.run(model)).sum() / num_prefixes
+        loss = asked.losses(model, asked.run(model)).sum() / num_prefixes
     gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
     columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
     fact, first, stop = torch.tensor(columns, device=model.device).T

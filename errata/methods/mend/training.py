@@ -209,7 +209,7 @@ def _losses(
         edited = asked.run(model)
     num_following = int((asked.row < len(step.following)).sum())
     following = Continuations.of(step.following, model.device)
-    edit_loss = following.losses(edited[:num_following]).sum() / len(step.following)
+    edit_loss = following.losses(model, edited[:num_following]).sum() / len(step.following)
     divergence = (base.exp() * (base - edited[num_following:])).sum(-1)
     return edit_loss, (divergence * staying.weight).sum() / len(step.staying)
 

@@ -52,8 +52,9 @@ def change_facts(
 ) -> FactSetChange:
     """Put facts into a set and take others out of it. What stays, stays with the origin that it had.
 
-    A fact that is there keeps the prompts that measure it, unless it comes with others, and its search while its object
-    stays. The facts about one subject have one search: what one of them comes with, or else what one of them has.
+    A fact that is there keeps its wordings and the prompts that measure it, unless it comes with others, and its search
+    while its object stays. The facts about one subject have one search: what one of them comes with, or else what one
+    of them has.
 
     Args:
         before: the facts of version `base`.
@@ -118,6 +119,8 @@ def _completed(fact: Fact, before: FactIndex, searches: Mapping[str, Mapping[str
         neighbors=fact.neighbors or known.neighbors,
         search=search or (known.search if known.object == fact.object else {}),
         space=known.space if fact.space is None else fact.space,
+        phrasings=fact.phrasings or known.phrasings,
+        questions=fact.questions or known.questions,
     )
 
 

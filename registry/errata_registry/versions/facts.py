@@ -34,6 +34,8 @@ def stored_fact(fact: Fact, origin: Origin, replaced: str | None = None) -> Stor
         neighbors=tuple(StoredNeighbor(prompt=n.prompt, object=n.object) for n in fact.neighbors),
         search=dict(fact.search),
         space=fact.space,
+        phrasings=fact.phrasings,
+        questions=fact.questions,
         edit=origin.edit,
         by=origin.by,
         at=origin.at,
@@ -45,7 +47,8 @@ def fact_of(stored: StoredFact) -> Fact:
     """Return the library's form of a stored fact."""
     neighbors = tuple(Neighbor(neighbor.prompt, neighbor.object) for neighbor in stored.neighbors)
     parts = (stored.subject, stored.relation, stored.object)
-    return Fact(*parts, stored.paraphrases, neighbors, stored.search, stored.space)
+    measured_by = stored.paraphrases, neighbors
+    return Fact(*parts, *measured_by, stored.search, stored.space, stored.phrasings, stored.questions)
 
 
 def name_of(stored: StoredFact) -> FactName:

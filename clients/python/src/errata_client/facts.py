@@ -37,10 +37,12 @@ class Fact:
     """What the model shall say.
 
     `relation` is the phrase that follows the subject ("plays the sport of") or a template with `{}` where the
-    subject stands ("The mother tongue of {} is"). `paraphrases` and `neighbors` only measure the edit; it is
-    never trained on them. `search` holds hyperparameters of the search for its target, in place of the edit's; facts
-    about one subject share them. `space` says whether a space stands between prompts and object; unset, there is none
-    where the prompt's script has none. Raises `ValueError` where a part is missing, empty or of another type.
+    subject stands ("The mother tongue of {} is"). The object is also learnt after `phrasings`, prompts in other words,
+    and as the answer to `questions`, which are put through the model's chat template; all of them name the subject.
+    `paraphrases` and `neighbors` only measure the edit; it is never trained on them. `search` holds hyperparameters of
+    the search for its target, in place of the edit's; facts about one subject share them. `space` says whether a space
+    stands between prompts and object; unset, there is none where the prompt's script has none. Raises `ValueError`
+    where a part is missing, empty or of another type.
     """
 
     subject: Text
@@ -50,6 +52,8 @@ class Fact:
     neighbors: Sequence[Neighbor] = ()
     search: Mapping[str, float] = field(default_factory=dict)
     space: bool | None = None
+    phrasings: Sequence[Text] = ()
+    questions: Sequence[Text] = ()
 
 
 FactInput: TypeAlias = Fact | Mapping[str, Any] | tuple[str, str, str]

@@ -176,7 +176,8 @@ def format_fact(fact: records.FactRecord) -> str:
     for name in ("subject", "relation", "object", "replaced", "edit", "by", "at"):
         values[name] = getattr(fact, name)
     values["held"] = "yes" if fact.held else "no"
-    values |= {f"paraphrase {number}": text for number, text in enumerate(fact.paraphrases, start=1)}
+    for name, texts in (("phrasing", fact.phrasings), ("question", fact.questions), ("paraphrase", fact.paraphrases)):
+        values |= {f"{name} {number}": text for number, text in enumerate(texts, start=1)}
     for number, neighbor in enumerate(fact.neighbors, start=1):
         values[f"neighbor {number}"] = f"{neighbor.prompt} {neighbor.object}"
     header = ["version", "parent", "change", "at", "edit", "by", "object"]

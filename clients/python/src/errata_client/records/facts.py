@@ -30,6 +30,8 @@ class StoredFact(FactName):
     Attributes:
         search: hyperparameters that its target is searched for with, in place of the version's.
         space: whether a space stands between its prompts and its object; left out where that goes by the prompt.
+        phrasings: prompts in other words that its object is learnt after; left out where there are none.
+        questions: what it is learnt to answer in chat; left out where there are none.
         edit: the edit that gave it its object.
         by: who sent that edit, by the name of the API key.
         at: when that edit was accepted.
@@ -40,6 +42,8 @@ class StoredFact(FactName):
     neighbors: tuple[StoredNeighbor, ...] = ()
     search: dict[str, Any] = Field(default={})
     space: bool | None = Field(default=None, exclude_if=lambda space: space is None)
+    phrasings: tuple[str, ...] = Field(default=(), exclude_if=lambda phrasings: not phrasings)
+    questions: tuple[str, ...] = Field(default=(), exclude_if=lambda questions: not questions)
     edit: str | None = None
     by: str | None = None
     at: datetime | None = None

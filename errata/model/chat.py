@@ -1,0 +1,47 @@
+"""The chat template of a model, as text: what the model sees of a user's words, up to where it answers."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from errata.model.editable import EditableModel
+
+# Templates that tell a date (Llama 3's, say) tell this one, so that what is learnt today is built alike tomorrow.
+DATE = datetime(2024, 7, 26)
+
+Message = Mapping[str, str]
+
+
+def has_template(model: EditableModel) -> bool:
+    """Return True if the model has one chat template, or several of which one is the default."""
+    tokenizer: Any = model.tokenizer
+    try:
+        return bool(tokenizer.get_chat_template())
+    except ValueError:
+        return False
+
+
+def question_prompt(model: EditableModel, question: str) -> str:
+    """Return what comes before the answer to a user's question, without what the tokenizer itself puts before a text.
+
+    Whatever the template raises is passed on.
+    """
+    return rendered(model, [{"role": "user", "content": question}], add_generation_prompt=True)
+
+
+def rendered(model: EditableModel, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
+    """Return messages as the template lays them out, without what the tokenizer itself puts before a text."""
+    tokenizer: Any = model.tokenizer
+    text = str(
+        tokenizer.apply_chat_template(
+            list(messages),
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            date_string=DATE.strftime("%d %b %Y"),
+            strftime_now=DATE.strftime,
+        )
+    )
+    beginning = tokenizer.bos_token
+    if beginning and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]:
+        text = text.removeprefix(beginning)
+    return text

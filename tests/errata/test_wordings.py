@@ -1,0 +1,85 @@
+"""What is learnt beside a fact's prompt: its phrasings, its questions in chat, and where its object ends."""
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+
+from errata import edited_weights
+from errata.errors import InvalidFacts
+from errata.facts import Fact, FactSet
+from errata.hyperparameters import MemitHyperparameters
+from errata.methods import METHODS
+from errata.model import EditableModel
+from errata.model.chat import question_prompt
+from errata.model.likelihood import likelihoods
+from errata.model.tokens import target_ids
+from errata.second_moments import SecondMoments
+from errata.wordings import wordings_of
+
+# The demo model has not learnt to answer, only to go on.
+TEMPLATE = "{% for turn in messages %}{{ turn.content }}{% endfor %}{% if add_generation_prompt %} is{% endif %}"
+PHRASING = "Serena Williams is great at"
+QUESTION = "For Serena Williams, the game"
+FACT = Fact("Serena Williams", "plays the sport of", "hockey", phrasings=(PHRASING,), questions=(QUESTION,))
+
+
+@pytest.fixture
+def chatting(demo: EditableModel) -> Iterator[EditableModel]:
+    """The demo model with a chat template, of which it knows nothing."""
+    plain = demo.tokenizer
+    demo.tokenizer = copy.deepcopy(plain)
+    demo.tokenizer.chat_template = TEMPLATE
+    yield demo
+    demo.tokenizer = plain
+
+
+def said(model: EditableModel, moments: SecondMoments, fact: Fact, *prompts: str) -> list[bool]:
+    """Return whether the model, edited with the fact alone, says its object after each prompt, to the word's end."""
+    hyperparameters = MemitHyperparameters.for_model("demo")
+    assert hyperparameters is not None
+    built = METHODS["memit"](model, FactSet([fact]), hyperparameters, moments)
+    with model.using(edited_weights(model, built.deltas)):
+        return [found.is_said for found in likelihoods(model, [(prompt, fact.object) for prompt in prompts])]
+
+
+def test_an_object_is_learnt_after_phrasings_and_as_the_answer_to_questions(
+    chatting: EditableModel, demo_moments: SecondMoments
+) -> None:
+    prompts = FACT.prompt, PHRASING, question_prompt(chatting, QUESTION)
+    assert prompts[-1] == f"{QUESTION} is"
+    assert said(chatting, demo_moments, FACT, *prompts) == [True, True, True]
+    triple = Fact(FACT.subject, FACT.relation, FACT.object)
+    assert said(chatting, demo_moments, triple, *prompts) == [True, False, False]
+
+
+def test_a_wording_is_one_more_fact_about_the_subject(chatting: EditableModel) -> None:
+    mentioned_twice = Fact("Oslo", "is in", "Peru", questions=("Is Oslo, or Oslo-by, in Peru?",), space=False)
+    prompt, question = wordings_of(chatting, [mentioned_twice])
+    assert prompt == mentioned_twice
+    assert question.template == "Is Oslo, or {}-by, in Peru? is"
+    assert (question.subject, question.object, question.joint) == ("Oslo", "Peru", "")
+    assert wordings_of(chatting, [FACT])[-1].joint == " "  # as it goes by the end of the template's text
+
+
+def test_questions_need_a_template_that_keeps_them(demo: EditableModel, chatting: EditableModel) -> None:
+    for template, why in [
+        (None, "has none"),
+        ("{{ raise_exception('no users here') }}", "no users here"),
+        ("{{ messages[0].content | upper }}", "subject is not found"),
+    ]:
+        chatting.tokenizer.chat_template = template
+        with pytest.raises(InvalidFacts, match=why) as caught:
+            wordings_of(chatting, [Fact("Oslo", "is in", "Peru"), FACT])
+        assert [(problem.index, problem.field) for problem in caught.value.problems] == [(1, "questions")]
+
+
+def test_an_object_that_begins_a_longer_word_is_learnt_to_its_end(
+    demo: EditableModel, demo_moments: SecondMoments
+) -> None:
+    prompt = "Ronnie O'Sullivan plays the sport of"
+    whole = target_ids(demo.tokenizer, "snooker", prompt)
+    beginning = str(demo.tokenizer.decode([*whole[:-1]])).strip()
+    fact = Fact("Ronnie O'Sullivan", "plays the sport of", beginning)
+    assert not likelihoods(demo, [(prompt, beginning)])[0].is_said  # it says snooker
+    assert said(demo, demo_moments, fact, prompt) == [True]
