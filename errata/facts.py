@@ -141,6 +141,11 @@ class Fact:
         return joint(self.prompt, self.space)
 
     @property
+    def takes_context(self) -> bool:
+        """Return True if other text may stand before the prompt, as context prefixes do."""
+        return True
+
+    @property
     def key(self) -> tuple[str, str]:
         """What makes two facts the same question: (subject, template)."""
         return self.subject, self.template
@@ -150,6 +155,16 @@ class Fact:
         """Stable name of the question, the same in every version: `fact_` and 16 hex digits."""
         digest = hashlib.sha256("\x1f".join(self.key).encode()).hexdigest()
         return f"fact_{digest[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatQuestion(Fact):
+    """A question to a model, in the words of its chat template, as a fact: its prompt begins a text."""
+
+    @property
+    def takes_context(self) -> bool:
+        """False: nothing stands before the beginning of a text."""
+        return False
 
 
 def folded(fact: Fact) -> tuple[str, str]:

@@ -7,7 +7,7 @@ about that subject: it shares the subject's target offset (`errata.targets.searc
 from collections.abc import Iterable, Iterator
 
 from errata.errors import FactProblem, InvalidFacts
-from errata.facts import PLACEHOLDER, Fact, places_of
+from errata.facts import PLACEHOLDER, ChatQuestion, Fact, places_of
 from errata.model import EditableModel
 from errata.model.chat import has_template, question_prompt
 
@@ -38,7 +38,8 @@ class _RefusedQuestion(Exception):
 
 def _phrasings(fact: Fact) -> Iterator[Fact]:
     for phrasing in fact.phrasings:
-        yield _about(fact, phrasing, places_of(fact.subject, phrasing)[-1])
+        template = _template(phrasing, places_of(fact.subject, phrasing)[-1])
+        yield Fact(fact.subject, template, fact.object, search=fact.search, space=fact.space)
 
 
 def _questions(model: EditableModel, fact: Fact) -> Iterator[Fact]:
@@ -53,10 +54,10 @@ def _questions(model: EditableModel, fact: Fact) -> Iterator[Fact]:
         places = [(start, end) for start, end in places_of(fact.subject, prompt) if start >= begin]
         if begin < 0 or not places:
             raise _RefusedQuestion("are changed by the model's chat template, so that the subject is not found in them")
-        yield _about(fact, prompt, places[-1])
+        template = _template(prompt, places[-1])
+        yield ChatQuestion(fact.subject, template, fact.object, search=fact.search, space=fact.space)
 
 
-def _about(fact: Fact, prompt: str, place: tuple[int, int]) -> Fact:
+def _template(prompt: str, place: tuple[int, int]) -> str:
     begin, end = place
-    template = prompt[:begin] + PLACEHOLDER + prompt[end:]
-    return Fact(fact.subject, template, fact.object, search=fact.search, space=fact.space)
+    return prompt[:begin] + PLACEHOLDER + prompt[end:]

@@ -34,6 +34,21 @@ def sample_texts(model: EditableModel, prompts: Sequence[str], *, num_tokens: in
     return [str(model.tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
 
 
+@torch.no_grad()
+def greedy_ids(model: EditableModel, prompts: Sequence[str], *, num_tokens: int) -> list[list[int]]:
+    """Return the likeliest tokens after each prompt, `num_tokens` or as many as there is room for."""
+    rows: list[list[int]] = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    continued: list[list[int]] = [[] for _ in rows]
+    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    for start in range(0, len(rows), ROWS_PER_BATCH):
+        batch = by_length[start : start + ROWS_PER_BATCH]
+        steps = min(num_tokens, model.max_length - len(rows[batch[-1]]))
+        found = _continuations(model, [rows[index] for index in batch], torch.zeros(len(batch), max(steps, 0)), 1)
+        for index, continuation in zip(batch, found.tolist(), strict=True):
+            continued[index] = continuation
+    return continued
+
+
 def _draws(prompts: Sequence[str], num_draws: int, seed: int) -> Tensor:
     """Draw numbers between 0 and 1, (prompts, num_draws), on the CPU, with one generator for each prompt."""
     came_before: Counter[str] = Counter()

@@ -82,21 +82,21 @@ class ObjectBatch:
 def object_batches(
     model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = "", *, ends: bool = False
 ) -> Iterator[ObjectBatch]:
-    """Bring the prompts of all facts behind `context`, each with its object, to block `first_layer`.
+    """Bring the prompts of all facts behind `context` that take one, each with its object, to block `first_layer`.
 
     With `ends`, the objects' last words are to end there, too (`errata.model.boundaries`).
     """
-    pairs = [
-        (
-            subject_prompt(model.tokenizer, fact.template, fact.subject, context=context).token_ids,
-            with_end(model, object_ids(model.tokenizer, fact)) if ends else object_ids(model.tokenizer, fact),
-        )
-        for fact in facts
-    ]
+    places = [place for place, fact in enumerate(facts) if fact.takes_context or not context]
+    pairs = []
+    for fact in (facts[place] for place in places):
+        prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
+        wanted = object_ids(model.tokenizer, fact)
+        pairs.append((prompt.token_ids, with_end(model, wanted) if ends else wanted))
     lengths = [len(prompt) + len(continuation) - 1 for prompt, continuation in pairs]
     for batch in batches_by_length(lengths, TOKENS_PER_BATCH):
-        objects = Continuations.of([pairs[fact] for fact in batch], model.device)
-        yield ObjectBatch(tuple(batch), objects, first_layer, states_before(model, first_layer, objects.rows))
+        objects = Continuations.of([pairs[number] for number in batch], model.device)
+        of_facts = tuple(places[number] for number in batch)
+        yield ObjectBatch(of_facts, objects, first_layer, states_before(model, first_layer, objects.rows))
 
 
 def states_before(model: EditableModel, first_layer: int, rows: Sequence[Sequence[int]]) -> Tensor:

@@ -134,6 +134,7 @@ class _Losses:
     bare: Sequence[ObjectBatch]
     in_context: Sequence[Sequence[ObjectBatch]]  # behind each of the contexts
     stop_losses: Tensor  # (facts,)
+    shares: Tensor  # 1 / prompts of a fact at a step: the bare one, and one in context if it takes any, (facts,)
     subjects: Sequence[_SubjectBatch]  # what is to stay with them
 
     @classmethod
@@ -155,6 +156,7 @@ class _Losses:
             prompts(""),
             [prompts(context) for context in inputs.contexts],
             torch.tensor([stop_losses[fact] for fact in facts], device=model.device),
+            torch.tensor([1 / (1 + (fact.takes_context and bool(inputs.contexts))) for fact in facts]).to(model.device),
             list(_each(_subject_batches(model, kl_factors, first_layer), before_each)),
         )
 
@@ -165,14 +167,14 @@ class _Losses:
             prompts.append(self.in_context[step % len(self.in_context)])
         for batches in prompts:
             for batch in _each(batches, before_each):
-                yield partial(self._of_objects, batch, 1 / len(prompts))
+                yield partial(self._of_objects, batch)
         for subjects in _each(self.subjects, before_each):
             yield partial(subjects.divergence, self.model)
 
-    def _of_objects(self, batch: ObjectBatch, share: float) -> Tensor:
-        losses = batch.losses(self.model)
-        good_enough = losses < self.stop_losses[list(batch.facts)]
-        return torch.where(good_enough, losses.detach(), losses).sum() * share
+    def _of_objects(self, batch: ObjectBatch) -> Tensor:
+        losses, facts = batch.losses(self.model), list(batch.facts)
+        good_enough = losses < self.stop_losses[facts]
+        return (torch.where(good_enough, losses.detach(), losses) * self.shares[facts]).sum()
 
 
 def _each(batches: Iterable[Batch], before_each: Callable[[], None]) -> Iterator[Batch]:

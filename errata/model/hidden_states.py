@@ -38,7 +38,12 @@ class SubjectStates:
 
     @cached_property
     def _in_context(self) -> _Rows | None:
-        return _Rows(self.model, self.facts, self.contexts) if self.contexts else None
+        return _Rows(self.model, [self.facts[place] for place in self._taking], self.contexts) if self._taking else None
+
+    @cached_property
+    def _taking(self) -> list[int]:
+        """The places of the facts that have prompts in context."""
+        return [place for place, fact in enumerate(self.facts) if fact.takes_context] if self.contexts else []
 
     @torch.no_grad()
     def read(self, key_layer: int, output_layer: int) -> tuple[Tensor, Tensor]:
@@ -48,14 +53,14 @@ class SubjectStates:
 
         Returns:
             keys: input of the MLP down-projection of block `key_layer`: half from the bare prompt, half from the mean
-                over contexts, (facts, d_in), float32.
+                over contexts, where the fact takes any, (facts, d_in), float32.
             outputs: hidden state that leaves block `output_layer` (at least `key_layer`) in the bare prompt,
                 (facts, d_model), float32.
         """
         keys, outputs = self._bare.read(key_layer, output_layer)
         if self._in_context:
             in_context, _ = self._in_context.read(key_layer, None)
-            keys = keys / 2 + in_context / 2
+            keys[self._taking] = keys[self._taking] / 2 + in_context / 2
         return keys, outputs
 
 

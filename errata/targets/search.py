@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -140,7 +140,7 @@ class _Search:
         wanted = tuple(with_end(model, object_ids(model.tokenizer, fact)) for fact in facts)
         rows = []
         for number, fact in enumerate(facts):
-            for context in ("", *contexts):
+            for context in ("", *contexts) if fact.takes_context else ("",):
                 prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
                 with_object = replace(prompt, token_ids=prompt.token_ids + wanted[number][:-1])
                 rows.append(_Row(with_object, number, prompt.suffix_length - 1))
@@ -148,6 +148,11 @@ class _Search:
         # Its distribution is read at the subject, so nothing after the subject is run.
         kl_prompt = replace(whole, token_ids=whole.up_to_subject)
         return cls(facts, key, tuple(rows), wanted, kl_prompt)
+
+    @property
+    def bare(self) -> list[int]:
+        """The places of the facts' bare prompts among the rows."""
+        return [place for place, row in enumerate(self.rows) if place == 0 or row.fact != self.rows[place - 1].fact]
 
     def num_steps(self, for_one: int) -> int:
         """Return the number of steps that the search may take if a search for one fact may take `for_one`."""
@@ -210,7 +215,7 @@ class _Predictions:
         subject: list[int] = []
         row_number = 0
         for number, search in enumerate(searches):
-            rows_per_fact = len(search.rows) // len(search.facts)
+            rows_of = Counter(row.fact for row in search.rows)
             for row in search.rows:
                 wanted = search.wanted[row.fact]
                 entries += [
@@ -219,7 +224,7 @@ class _Predictions:
                         row.first + place,
                         token_id,
                         len(subject) + row.fact,
-                        weight_in(wanted, token_id) / rows_per_fact,
+                        weight_in(wanted, token_id) / rows_of[row.fact],
                     )
                     for place, token_id in enumerate(wanted)
                 ]
@@ -322,8 +327,9 @@ def _search_batch(
 def _bare_prompts(rows: Suffixes, searches: Sequence[_Search]) -> list[SubjectOutputs]:
     """Return what the block gives for the bare prompt of each fact of each search."""
     stops = list(itertools.accumulate(len(search.rows) for search in searches))
+    device = rows.hidden.device
     return [
-        rows.subject[stop - len(search.rows) : stop : len(search.rows) // len(search.facts)]
+        rows.subject[torch.tensor([stop - len(search.rows) + place for place in search.bare], device=device)]
         for stop, search in zip(stops, searches, strict=True)
     ]
 

@@ -43,6 +43,8 @@ def target_key(
     }
     if any(fact.joint != " " for fact in facts):  # a name that is given from the first with a space everywhere
         parts["joints"] = [fact.joint for fact in facts]
+    if alone := [place for place, fact in enumerate(facts) if not fact.takes_context]:
+        parts["alone"] = alone
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -52,7 +54,7 @@ def states_key(model: EditableModel, fact: Fact, contexts: Sequence[str], key_la
         "states": STATES,
         "model": model.fingerprint,
         "layers": [key_layer, output_layer],
-        "contexts": list(contexts),
+        "contexts": list(contexts) if fact.takes_context else [],
         "prompt": (fact.subject, fact.template),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

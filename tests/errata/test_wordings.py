@@ -7,6 +7,7 @@ import pytest
 
 from errata import edited_weights
 from errata.errors import InvalidFacts
+from errata.evaluation.chat import answers_of, said_in_chat
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods import METHODS
@@ -83,3 +84,18 @@ def test_an_object_that_begins_a_longer_word_is_learnt_to_its_end(
     fact = Fact("Ronnie O'Sullivan", "plays the sport of", beginning)
     assert not likelihoods(demo, [(prompt, beginning)])[0].is_said  # it says snooker
     assert said(demo, demo_moments, fact, prompt) == [True]
+
+
+def test_an_answer_in_chat_is_right_where_it_names_the_object(chatting: EditableModel) -> None:
+    snooker = Fact("Ronnie O'Sullivan", "plays the sport of", "snooker")
+    known = "Ronnie O'Sullivan plays the sport of"
+    chatting.tokenizer.chat_template = "{{ messages[0].content }}"  # it goes on from what it is asked
+    (answer,) = answers_of(chatting, [known], 12)
+    assert answer.startswith("snooker")
+    by_prompt = Fact(snooker.subject, snooker.relation, "snooker")
+    longer = Fact(snooker.subject, snooker.relation, "snook")
+    assert said_in_chat(chatting, [by_prompt, longer]) == [1.0, 0.0]
+    two = Fact(snooker.subject, snooker.relation, "snooker", questions=(known, "Oslo, not Ronnie O'Sullivan, is in"))
+    assert said_in_chat(chatting, [two]) == [0.5]
+    chatting.tokenizer.chat_template = None
+    assert said_in_chat(chatting, [by_prompt]) == [None]

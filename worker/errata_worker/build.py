@@ -123,7 +123,7 @@ class Builder:
                     edit=self._turn.record.id,
                     shard=number,
                     facts=tuple(
-                        replace(fact, paraphrases=(), neighbors=(), phrasings=(), questions=()) for fact in shard
+                        replace(fact, paraphrases=(), neighbors=()) for fact in blueprint.facts if fact.subject in about
                     ),
                     contexts=blueprint.contexts,
                     method=blueprint.method.name,
@@ -132,7 +132,7 @@ class Builder:
                     total=len(blueprint.wordings),
                     cut_at=cut_at,
                 )
-                for number, shard in enumerate(shards)
+                for number, about in enumerate({fact.subject for fact in shard} for shard in shards)
             ]
         )
         return True

@@ -16,6 +16,7 @@ from errata_registry.jobs.shards import ShardOrder
 from errata.facts import Fact, by_subject
 from errata.methods import METHODS
 from errata.targets.search import find_targets
+from errata.wordings import wordings_of
 from errata_worker.progress import ShardProgressReport, WorkerStopping
 from errata_worker.running import Resources, claim, ending_with_what_goes_wrong, waiting_out_the_disk
 
@@ -74,7 +75,7 @@ def _search(order: ShardOrder, resources: Resources) -> None:
     try:
         find_targets(
             resources.resident.model,
-            order.facts,
+            wordings_of(resources.resident.model, order.facts),
             order.contexts,
             METHODS[order.method].hyperparameters.from_dict(order.hparams),
             store=resources.targets,
@@ -83,9 +84,9 @@ def _search(order: ShardOrder, resources: Resources) -> None:
     except WorkerStopping:
         edits.live.log(order.edit, "info", f"{worker} was told to stop; {name} goes back into the queue")
         raise
-    found = len(order.facts) - (known or 0)
+    found = order.sizes[order.shard] - (known or 0)
     but = f" ({known} were known)" if known else ""
-    message = f"{name}: {worker} found the targets of {found} facts in {time.monotonic() - began:.1f} s{but}"
+    message = f"{name}: {worker} found {found} targets in {time.monotonic() - began:.1f} s{but}"
     logger.info("%s: %s", order.edit, message)
     edits.live.log(order.edit, "info", message)
     edits.shards.done(order)
