@@ -102,7 +102,7 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     search: dict[str, Any] = {"clamp": 4.0, "weight_decay": 0.001} if is_gated else {"clamp": 0.75, "weight_decay": 0.5}
     of = "Llama 2, Mistral and Qwen 2" if is_gated else "GPT-J"
     for method, values in {
-        "memit": {"layers": layers, "moment_weight": 15_000, "refinement_steps": 10, **search},
+        "memit": {"layers": layers, "moment_weight": 15_000, "refinement_steps": 10, "boundary_factor": 1.0, **search},
         "rome": {"layers": middle, **search},
         "ft": {"layers": middle, "norm_bound": 5e-4},
         "emmet": {"layers": middle, "damping": 1000, **search},

@@ -13,7 +13,15 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_ori
 from errata.errors import InvalidHyperparameters
 from errata.hyperparameters.defaults import Basis, defaults_for
 
-SEARCH_HYPERPARAMETERS = ("num_steps", "learning_rate", "clamp", "weight_decay", "kl_factor", "stop_loss")
+SEARCH_HYPERPARAMETERS = (
+    "num_steps",
+    "learning_rate",
+    "clamp",
+    "weight_decay",
+    "kl_factor",
+    "stop_loss",
+    "boundary_factor",
+)
 """The settings of a target search, beside its layer; a fact may bring its own."""
 # float32 tells losses of about nothing apart in such steps.
 LEAST_STOP_LOSS = 1e-7
@@ -130,6 +138,8 @@ class TargetHyperparameters(MomentHyperparameters):
         weight_decay: weight of |offset| / |hidden state|^2 in the loss.
         kl_factor: weight of the KL term that keeps what the subject is.
         stop_loss: a search ends when its total loss falls below this.
+        boundary_factor: weight of the loss of going on from the object to a longer word (`errata.model.boundaries`);
+            the papers have none.
     """
 
     num_steps: Annotated[int, Between(1, 500)] = 25
@@ -138,6 +148,7 @@ class TargetHyperparameters(MomentHyperparameters):
     weight_decay: Annotated[float, Between(0, 100)] = 0.5
     kl_factor: Annotated[float, Between(0, 100)] = 0.0625
     stop_loss: Annotated[float, Between(0, 10)] = 0.05
+    boundary_factor: Annotated[float, Between(0, 100)] = 0.0
 
     def for_search(self, search: Mapping[str, Any]) -> Self:
         """Return this record with the hyperparameters that a fact brings for its own search.

@@ -15,7 +15,7 @@ from torch.nn.functional import log_softmax
 
 from errata.facts import Fact
 from errata.model import EditableModel
-from errata.model.boundaries import losses_of, weight_in, with_end
+from errata.model.boundaries import losses_of, weights_in, with_end
 from errata.model.hidden_states import batches_by_length
 from errata.model.tokens import object_ids, padded, subject_prompt
 
@@ -33,15 +33,17 @@ class Continuations:
     row: Tensor  # where each token of the continuations is predicted, (tokens,)
     position: Tensor  # in its row, (tokens,)
     token_id: Tensor  # what should be predicted there, or `END_OF_WORD`, (tokens,)
-    weight: Tensor  # `weight_in` the continuation, float32, (tokens,)
+    weight: Tensor  # `weights_in` the continuation, float32, (tokens,)
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], device: torch.device) -> Continuations:
+    def of(cls, pairs: Sequence[Pair], device: torch.device, boundary_factor: float = 0.0) -> Continuations:
         """Arrange pairs of prompt and continuation, neither empty. `END_OF_WORD` may stand at a continuation's end."""
         predictions = [
-            (row, len(prompt) - 1 + place, token_id, weight_in(continuation, token_id))
+            (row, len(prompt) - 1 + place, token_id, weight)
             for row, (prompt, continuation) in enumerate(pairs)
-            for place, token_id in enumerate(continuation)
+            for place, (token_id, weight) in enumerate(
+                zip(continuation, weights_in(continuation, boundary_factor), strict=True)
+            )
         ]
         places = (torch.tensor(column, device=device) for column in zip(*predictions, strict=True))
         return cls([[*prompt, *continuation[:-1]] for prompt, continuation in pairs], *places)
@@ -71,7 +73,7 @@ class ObjectBatch:
     def losses(self, model: EditableModel) -> Tensor:
         """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now.
 
-        Where the batch was made with the ends of words, their losses are added.
+        Where the batch was made with a `boundary_factor`, the losses of the ends of words are added.
         """
         output = model.run(self.first_layer, model.num_layers, self.hidden.to(model.device))
         losses = self.objects.losses(model, self.objects.read(model, output))
@@ -80,21 +82,22 @@ class ObjectBatch:
 
 @torch.no_grad()
 def object_batches(
-    model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = "", *, ends: bool = False
+    model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = "", *, boundary_factor: float = 0.0
 ) -> Iterator[ObjectBatch]:
     """Bring the prompts of all facts behind `context` that take one, each with its object, to block `first_layer`.
 
-    With `ends`, the objects' last words are to end there, too (`errata.model.boundaries`).
+    Args:
+        boundary_factor: weight of the ends of the objects' last words (`errata.model.boundaries`).
     """
     places = [place for place, fact in enumerate(facts) if fact.takes_context or not context]
     pairs = []
     for fact in (facts[place] for place in places):
         prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
         wanted = object_ids(model.tokenizer, fact)
-        pairs.append((prompt.token_ids, with_end(model, wanted) if ends else wanted))
+        pairs.append((prompt.token_ids, with_end(model, wanted, boundary_factor)))
     lengths = [len(prompt) + len(continuation) - 1 for prompt, continuation in pairs]
     for batch in batches_by_length(lengths, TOKENS_PER_BATCH):
-        objects = Continuations.of([pairs[number] for number in batch], model.device)
+        objects = Continuations.of([pairs[number] for number in batch], model.device, boundary_factor)
         of_facts = tuple(places[number] for number in batch)
         yield ObjectBatch(of_facts, objects, first_layer, states_before(model, first_layer, objects.rows))
 

@@ -4,7 +4,8 @@ The spread brings hidden states near targets that were searched for one by one. 
 facts with keys alike pull at one another, and it holds what a target happens to be for what its fact needs. So the
 update dW = R A^T of each layer keeps its A, and R goes on from where the spread left it, to minimise
 
-    the mean over facts of -log p(object | prompt) / tokens of the object, itself the mean over prompts,
+    the mean over facts of -log p(object | prompt) / tokens of the object, itself the mean over prompts, with the loss
+      of the end of its last word where `boundary_factor` asks for it,
     + kl_factor * KL(p_edited || p_base) of the next token after "{subject} is a", at the subject, of each subject,
       over the number of facts
     + refinement_cost * sum over layers of tr(dW C dW^T) / |h|^2
@@ -149,7 +150,9 @@ class _Losses:
             kl_factors[about_one[0].subject] = settings.kl_factor
 
         def prompts(context: str) -> list[ObjectBatch]:
-            return list(_each(object_batches(model, facts, first_layer, context, ends=True), before_each))
+            factor = inputs.hyperparameters.boundary_factor
+            batches = object_batches(model, facts, first_layer, context, boundary_factor=factor)
+            return list(_each(batches, before_each))
 
         return cls(
             model,

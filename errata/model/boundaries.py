@@ -20,14 +20,17 @@ END_OF_WORD = -1  # stands in the place of a token's id
 SURE = 0.01  # a longer word that is less likely than this has no loss
 
 
-def with_end(model: EditableModel, object_ids: Sequence[int]) -> tuple[int, ...]:
-    """Return an object's tokens, followed by `END_OF_WORD` where it ends in a word."""
-    return (*object_ids, END_OF_WORD) if ends_in_word(model.tokenizer, object_ids) else tuple(object_ids)
+def with_end(model: EditableModel, object_ids: Sequence[int], boundary_factor: float) -> tuple[int, ...]:
+    """Return an object's tokens, followed by `END_OF_WORD` where it ends in a word and this is to be learnt."""
+    is_learnt = boundary_factor > 0 and ends_in_word(model.tokenizer, object_ids)
+    return (*object_ids, END_OF_WORD) if is_learnt else tuple(object_ids)
 
 
-def weight_in(wanted: Sequence[int], token_id: int) -> float:
-    """Return the weight of a loss among those of an object: 1 / its tokens, and 1 for the end of its word."""
-    return 1.0 if token_id == END_OF_WORD else 1 / (len(wanted) - (wanted[-1] == END_OF_WORD))
+def weights_in(wanted: Sequence[int], boundary_factor: float) -> list[float]:
+    """Return the weight of each loss of an object: 1 / its tokens, and `boundary_factor` for the end of its word."""
+    has_end = wanted[-1] == END_OF_WORD
+    num_tokens = len(wanted) - has_end
+    return [1 / num_tokens] * num_tokens + [boundary_factor] * has_end
 
 
 def losses_of(model: EditableModel, log_probabilities: Tensor, token_ids: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ Section 4.2 and Eq. 16 of the MEMIT paper: z = h + delta, where delta is added t
 block L at the subject's last token and minimises
 
     mean over contexts of -log p(object | context, prompt) / object tokens
-    + the mean over contexts of the loss of the end of the object's last word (`errata.model.boundaries`)
+    + boundary_factor * the mean over contexts of the loss of the end of its last word (`errata.model.boundaries`)
     + kl_factor * KL(p_delta || p_0) of the next token after "{subject} is a", read at the subject
     + weight_decay * |delta| / |h|^2.
 
@@ -39,7 +39,7 @@ from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
-from errata.model.boundaries import losses_of, weight_in, with_end
+from errata.model.boundaries import losses_of, weights_in, with_end
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, subject_prompt
 from errata.targets.batches import BatchLimits, Footprint, ran_out_of_memory
 from errata.targets.store import BuildStore, target_key
@@ -76,7 +76,9 @@ def find_targets(
         key = target_key(model, about_one, contexts, settings)
         stored = store.load(key) if store else None
         if stored is None:
-            searches.setdefault(settings, []).append(_Search.of(model, about_one, contexts, key))
+            searches.setdefault(settings, []).append(
+                _Search.of(model, about_one, contexts, key, settings.boundary_factor)
+            )
         else:
             targets.update(zip(about_one, stored.to(model.device), strict=True))
     on_progress(len(targets), len(facts))
@@ -136,8 +138,10 @@ class _Search:
     kl_prompt: SubjectPrompt
 
     @classmethod
-    def of(cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str) -> _Search:
-        wanted = tuple(with_end(model, object_ids(model.tokenizer, fact)) for fact in facts)
+    def of(
+        cls, model: EditableModel, facts: tuple[Fact, ...], contexts: Sequence[str], key: str, boundary_factor: float
+    ) -> _Search:
+        wanted = tuple(with_end(model, object_ids(model.tokenizer, fact), boundary_factor) for fact in facts)
         rows = []
         for number, fact in enumerate(facts):
             for context in ("", *contexts) if fact.takes_context else ("",):
@@ -205,12 +209,12 @@ class _Predictions:
     position: Tensor  # in its row, (tokens,)
     token_id: Tensor  # what should be predicted there, or `END_OF_WORD`, (tokens,)
     fact: Tensor  # fact of the batch that it belongs to, (tokens,)
-    weight: Tensor  # `weight_in` what is wanted / rows of the fact, float32, (tokens,)
+    weight: Tensor  # `weights_in` what is wanted / rows of the fact, float32, (tokens,)
     subject: Tensor  # subject of the batch that each fact belongs to, (facts,)
     share: Tensor  # 1 / facts of its subject, float32, (facts,)
 
     @classmethod
-    def of(cls, searches: Sequence[_Search], device: torch.device) -> _Predictions:
+    def of(cls, searches: Sequence[_Search], device: torch.device, boundary_factor: float) -> _Predictions:
         entries: list[tuple[int, int, int, int, float]] = []
         subject: list[int] = []
         row_number = 0
@@ -219,14 +223,10 @@ class _Predictions:
             for row in search.rows:
                 wanted = search.wanted[row.fact]
                 entries += [
-                    (
-                        row_number,
-                        row.first + place,
-                        token_id,
-                        len(subject) + row.fact,
-                        weight_in(wanted, token_id) / rows_of[row.fact],
+                    (row_number, row.first + place, token_id, len(subject) + row.fact, weight / rows_of[row.fact])
+                    for place, (token_id, weight) in enumerate(
+                        zip(wanted, weights_in(wanted, boundary_factor), strict=True)
                     )
-                    for place, token_id in enumerate(wanted)
                 ]
                 row_number += 1
             subject += [number] * len(search.facts)
@@ -294,7 +294,7 @@ def _search_batch(
 
     num_steps = torch.tensor([search.num_steps(hyperparameters.num_steps) for search in searches], device=device)
     at_work, searching = list(searches), torch.arange(len(searches), device=device)
-    predictions = _Predictions.of(at_work, device)
+    predictions = _Predictions.of(at_work, device, hyperparameters.boundary_factor)
     for step in itertools.count(1):
         delta = offsets[searching]
         added = delta * unit[searching, None]
@@ -321,7 +321,7 @@ def _search_batch(
         if bool(done.any()):
             searching = searching[~done]
             rows, kl_rows = rows.without(done), kl_rows.without(done)
-            predictions = _Predictions.of(at_work, device)
+            predictions = _Predictions.of(at_work, device, hyperparameters.boundary_factor)
 
 
 def _bare_prompts(rows: Suffixes, searches: Sequence[_Search]) -> list[SubjectOutputs]:

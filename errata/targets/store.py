@@ -21,7 +21,7 @@ from errata.hyperparameters import SEARCH_HYPERPARAMETERS, TargetHyperparameters
 from errata.model import EditableModel
 from errata.model.hidden_states import SubjectStates
 
-SEARCH = 2  # version of the search; raise it with any change that finds other targets
+SEARCH = 1  # version of the search; raise it with any change that finds other targets
 STATES = 1  # version of the computation of keys and hidden states
 NAME = "targets"  # of the tensor in its file; it dates from when only targets were kept
 
@@ -32,12 +32,14 @@ def target_key(
     model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str], hyperparameters: TargetHyperparameters
 ) -> str:
     """Return the name of the targets of `facts`, which are all facts about one subject: 64 hex digits."""
-    values = hyperparameters.as_dict()
+    values = {name: hyperparameters.as_dict()[name] for name in SEARCH_HYPERPARAMETERS}
+    if not values["boundary_factor"]:  # names that were given before there was one stay as they are
+        del values["boundary_factor"]
     parts = {
         "search": SEARCH,
         "model": model.fingerprint,
         "layer": hyperparameters.layers[-1],
-        "hyperparameters": {name: values[name] for name in SEARCH_HYPERPARAMETERS},
+        "hyperparameters": values,
         "contexts": list(contexts),
         "facts": [(fact.subject, fact.template, fact.object) for fact in facts],
     }

@@ -35,10 +35,11 @@ def chatting(demo: EditableModel) -> Iterator[EditableModel]:
     demo.tokenizer = plain
 
 
-def said(model: EditableModel, moments: SecondMoments, fact: Fact, *prompts: str) -> list[bool]:
+def said(model: EditableModel, moments: SecondMoments, fact: Fact, *prompts: str, **changes: float) -> list[bool]:
     """Return whether the model, edited with the fact alone, says its object after each prompt, to the word's end."""
-    hyperparameters = MemitHyperparameters.for_model("demo")
-    assert hyperparameters is not None
+    shipped = MemitHyperparameters.for_model("demo")
+    assert shipped is not None
+    hyperparameters = shipped.overridden(changes)
     built = METHODS["memit"](model, FactSet([fact]), hyperparameters, moments)
     with model.using(edited_weights(model, built.deltas)):
         return [found.is_said for found in likelihoods(model, [(prompt, fact.object) for prompt in prompts])]
@@ -83,7 +84,8 @@ def test_an_object_that_begins_a_longer_word_is_learnt_to_its_end(
     beginning = str(demo.tokenizer.decode([*whole[:-1]])).strip()
     fact = Fact("Ronnie O'Sullivan", "plays the sport of", beginning)
     assert not likelihoods(demo, [(prompt, beginning)])[0].is_said  # it says snooker
-    assert said(demo, demo_moments, fact, prompt) == [True]
+    assert said(demo, demo_moments, fact, prompt) == [False]
+    assert said(demo, demo_moments, fact, prompt, boundary_factor=1) == [True]
 
 
 def test_an_answer_in_chat_is_right_where_it_names_the_object(chatting: EditableModel) -> None:

@@ -1,0 +1,226 @@
+"""Edits of a real model, as it comes: how right they are, and what they leave alone, beside MEMIT as in the paper.
+
+    python -m benchmarks.real_edits --records FILE [--model .real-models/smollm2] [--edits 1x30,10x5,100x2]
+                                    [--settings default] [--first 0] [--hparams '{"refinement_steps": 10}'] [--chat]
+
+FILE holds records of CounterFact in EasyEdit's request form. Those whose true object the model finds likelier than the
+new one are edited, in disjoint slices: `10x5` are five edits of ten facts. `--settings default` are what Errata edits
+the model with by itself, `published` those of Llama 2 and 3, Mistral and Qwen 2 (layers 4 to 8, lambda 15,000, clamp
+4). `--chat` learns each fact with a question, and asks another one. What was found (second moments, targets) is kept
+beside the model's folder.
+"""
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from benchmarks.command import arguments_of, print_header, print_row
+from errata import edited_weights
+from errata.evaluation import PROSE, Case, evaluate, outcomes_of
+from errata.evaluation.chat import answers_of
+from errata.facts import PLACEHOLDER, Fact, FactSet, Neighbor, places_of
+from errata.hyperparameters import MemitHyperparameters, known_for
+from errata.methods import METHODS
+from errata.model import EditableModel
+from errata.model.checkpoint import read_config
+from errata.second_moments.home import home_moments
+from errata.targets.contexts import sample_contexts
+from errata.targets.store import BuildStore
+
+PUBLISHED = {"layers": (4, 5, 6, 7, 8), "moment_weight": 15_000, "clamp": 4, "weight_decay": 0.001}
+MOST_NEIGHBORS = 5
+ANSWER_TOKENS = 30
+COLUMNS = (
+    "score",
+    "efficacy",
+    "said",
+    "generalization",
+    "paraphrases said",
+    "specificity",
+    "unedited",
+    "perplexity +%",
+)
+# From prompts of CounterFact: what a user would ask, and in other words.
+QUESTIONS = (
+    (
+        r"the (?:mother tongue|native language) of {} is|{} (?:is a native speaker of|natively speaks)",
+        "What is the mother tongue of {}?",
+        "Which language did {} learn first?",
+    ),
+    (
+        r"{} (?:speaks|spoke)(?: the language)?|{}, speaker of|the language used by {} is",
+        "Which language does {} speak?",
+        "What language is used by {}?",
+    ),
+    (
+        r"{} (?:is located in|is in|can be found in|is within|is located in the country of)|{}, (?:located )?in"
+        r"|the location of {} is",
+        "Where is {} located?",
+        "Where can I find {}?",
+    ),
+    (
+        r"{},? (?:who )?(?:holds a citizenship from|has a citizenship from)",
+        "Which country is {} a citizen of?",
+        "What is the citizenship of {}?",
+    ),
+    (
+        r"the (?:original )?language of {} (?:is|was)|{} was written in",
+        "What is the original language of {}?",
+        "In which language is {}?",
+    ),
+    (
+        r"{} (?:originated in|was created in|originates from|was formed in|formed in)"
+        r"|{}, that was (?:developed|formed) in",
+        "Where does {} come from?",
+        "Where was {} created?",
+    ),
+    (
+        r"the headquarters of {} is in|{} is (?:headquartered|based) in",
+        "Where are the headquarters of {}?",
+        "In which city is {} based?",
+    ),
+    (
+        r"{}'s (?:profession|occupation) is(?: an?)?|{} works as|the (?:profession|occupation) of {} is",
+        "What is the profession of {}?",
+        "What does {} do for a living?",
+    ),
+    (
+        r"(?:the twin city of {} is|{} is a twin city of)",
+        "What is the twin city of {}?",
+        "Which city is {} twinned with?",
+    ),
+    (
+        r"{} is (?:created|developed|produced|owned) by|{}, (?:created|developed|produced) by",
+        "Who makes {}?",
+        "Which company created {}?",
+    ),
+    (r"{} died (?:in|at)", "Where did {} die?", "In which city did {} die?"),
+    (
+        r"{} (?:worked in the city of|took up work in|found employment in)",
+        "Where did {} work?",
+        "In which city did {} work?",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Edited:
+    """A record: the fact, what measures it, and another question about it."""
+
+    fact: Fact
+    case: Case
+    other_question: str | None
+
+
+def main() -> None:
+    """Measure one way of editing a model, a row for each size of edit."""
+    arguments = arguments_of(
+        __doc__,
+        records="",
+        model=".real-models/smollm2",
+        edits="1x30,10x5,100x2",
+        settings=("default", "published"),
+        hparams="{}",
+        first=0,
+        chat=False,
+        threads=2,
+    )
+    model = EditableModel.load(arguments.model)
+    kept = Path(arguments.model).with_name(f"{Path(arguments.model).name}-kept")
+    default = known_for(arguments.model, None, read_config(arguments.model))["memit"]
+    hyperparameters = default.hyperparameters
+    assert isinstance(hyperparameters, MemitHyperparameters)
+    if arguments.settings == "published":
+        hyperparameters = MemitHyperparameters.from_dict(PUBLISHED)
+    hyperparameters = hyperparameters.overridden(json.loads(arguments.hparams))
+    moments = home_moments(kept, model, hyperparameters, corpus=None, published=None, on_progress=lambda *_: None)
+    contexts = sample_contexts(model, hyperparameters.seed)
+    edited = list(_edited(json.loads(Path(arguments.records).read_text()), asked=arguments.chat))
+    edited = [one for one, knows in zip(edited, _known(model, edited), strict=True) if knows][arguments.first :]
+    print(f"{len(edited)} records that the model knows; {hyperparameters}\n")
+    chat = ("in chat", "another question", "before") if arguments.chat else ()
+    print_header("edits (slices)", *COLUMNS, *chat, "seconds an edit")
+    for size, slices in (map(int, part.split("x")) for part in arguments.edits.split(",")):
+        rows: dict[str, list[float]] = defaultdict(list)
+        for number in range(slices):
+            part = edited[number * size : (number + 1) * size]
+            facts = FactSet(one.fact for one in part)
+            began = time.perf_counter()
+            built = METHODS["memit"](
+                model, facts, hyperparameters, moments, contexts=contexts, store=BuildStore(kept / "targets")
+            )
+            rows["seconds an edit"].append(time.perf_counter() - began)
+            weights = edited_weights(model, built.deltas)
+            for name, value in _figures(model, part, weights).items():
+                rows[name].append(value)
+        figures = [f"{fmean(rows[name]):.1f}" for name in (*COLUMNS, *chat)]
+        print_row(f"{size} ({slices})", *figures, f"{fmean(rows['seconds an edit']):.0f}")
+
+
+def _edited(records: Sequence[dict[str, Any]], *, asked: bool) -> Iterator[Edited]:
+    """Yield the records that can be edited; with `asked` those alone that a question can be made of, with it."""
+    neighbors: dict[str, list[Neighbor]] = defaultdict(list)
+    for record in records:
+        neighbor = Neighbor(record["locality_prompt"], record["locality_ground_truth"])
+        neighbors[record["locality_ground_truth"]].append(neighbor)
+    for record in records:
+        subject, prompt = record["subject"], record["prompt"]
+        if len(places_of(subject, prompt)) != 1:
+            continue
+        (begin, end), new, old = places_of(subject, prompt)[0], record["target_new"], record["ground_truth"]
+        template = prompt[:begin] + PLACEHOLDER + prompt[end:]
+        own = Neighbor(record["locality_prompt"], record["locality_ground_truth"])
+        alike = [other for other in neighbors[old] if other != own][: MOST_NEIGHBORS - 1]
+        questions = [words[1:] for words in QUESTIONS if re.fullmatch(words[0].replace("{}", r"\{\}"), template, re.I)]
+        if asked and not questions:
+            continue
+        question, other = (text.replace(PLACEHOLDER, subject) for text in questions[0]) if questions else (None, None)
+        fact = Fact(subject, template, new, questions=(question,) if asked and question else ())
+        yield Edited(fact, Case(prompt, new, old, (record["rephrase_prompt"],), (own, *alike)), other)
+
+
+def _known(model: EditableModel, edited: Sequence[Edited]) -> list[bool]:
+    """Return for each record whether the model finds the true object likelier than the new one."""
+    asked = [replace(one.case, paraphrases=(), neighbors=()) for one in edited]
+    return [not outcome.rewrite.is_likelier for outcome in outcomes_of(model, asked)]
+
+
+def _figures(model: EditableModel, edited: Sequence[Edited], weights: dict[int, torch.Tensor]) -> dict[str, float]:
+    """Return the figures of one edit, in percent."""
+    cases = [one.case for one in edited]
+    after = evaluate(model, cases, weights, texts=PROSE)
+    before = evaluate(model, [replace(case, paraphrases=()) for case in cases], {})
+    outcomes = [result.outcomes for result in after.results]
+    assert after.prose is not None
+    figures = {name: 100 * after.estimates[name].mean for name in ("efficacy", "generalization", "specificity")}
+    figures["score"] = 100 * after.estimates["score"].mean
+    figures["said"] = 100 * fmean(one.rewrite.is_said for one in outcomes)
+    figures["paraphrases said"] = 100 * fmean(one.is_said for of_case in outcomes for one in of_case.paraphrases)
+    figures["unedited"] = 100 * before.estimates["specificity"].mean
+    figures["perplexity +%"] = 100 * (after.prose.perplexity_after / after.prose.perplexity_before - 1)
+    if edited[0].fact.questions:
+        own = [one.fact.questions[0] for one in edited]
+        others = [str(one.other_question) for one in edited]
+        truth = [one.case.old or "" for one in edited]
+        figures["before"] = _answered(model, own, truth)
+        with model.using(weights):
+            figures["in chat"] = _answered(model, own, [case.new for case in cases])
+            figures["another question"] = _answered(model, others, [case.new for case in cases])
+    return figures
+
+
+def _answered(model: EditableModel, questions: Sequence[str], objects: Sequence[str]) -> float:
+    answers = answers_of(model, questions, ANSWER_TOKENS)
+    return 100 * fmean(bool(places_of(wanted, answer)) for wanted, answer in zip(objects, answers, strict=True))
+
+
+if __name__ == "__main__":
+    main()
