@@ -10,7 +10,7 @@ from statistics import fmean
 from errata.evaluation.sampling import greedy_ids
 from errata.facts import Fact, places_of
 from errata.model import EditableModel
-from errata.model.chat import has_template, question_prompt
+from errata.model.chat import question_prompt, takes_questions
 from errata.model.tokens import object_ids
 
 ANSWER_TOKENS = 24
@@ -19,9 +19,9 @@ ANSWER_TOKENS = 24
 def said_in_chat(model: EditableModel, facts: Sequence[Fact]) -> list[float | None]:
     """Return the share of each fact's questions that are answered with its object, by the model as it is.
 
-    A fact without questions is asked by its prompt, as a user's message. None where the model has no template.
+    A fact without questions is asked by its prompt, as a user's message. None where the model takes none.
     """
-    if not has_template(model):
+    if not takes_questions(model):
         return [None] * len(facts)
     questions = [fact.questions or (fact.prompt,) for fact in facts]
     asked = [question for its in questions for question in its]

@@ -21,6 +21,14 @@ def has_template(model: EditableModel) -> bool:
         return False
 
 
+def takes_questions(model: EditableModel) -> bool:
+    """Return True if the model has a template that takes a user's message alone."""
+    try:
+        return has_template(model) and bool(question_prompt(model, "Is it?"))
+    except Exception:  # a template is a program, and may raise whatever it likes
+        return False
+
+
 def question_prompt(model: EditableModel, question: str) -> str:
     """Return what comes before the answer to a user's question, without what the tokenizer itself puts before a text.
 

@@ -33,7 +33,7 @@ from errata.facts import HALF_A_CHARACTER, Fact, find_long_prompts, find_problem
 from errata.hyperparameters import Hyperparameters, TargetHyperparameters, unknown_to
 from errata.model import EditableModel
 from errata.model.room import find_overlong
-from errata.targets.contexts import ROOM_FOR_CONTEXT
+from errata.targets.contexts import room_for_context
 from errata.tracing.prompts import TracedPrompt
 from errata.wordings import wordings_of
 from errata_service.problems import MOST_NAMED, NotReady, ProblemError
@@ -257,7 +257,7 @@ def check_edit(request: EditRequest, replica: ServingReplica) -> None:
         except InvalidFacts as error:
             places = _places_of_facts(error.problems)
             raise ProblemError.of(InvalidFacts, "some questions cannot be put to the model", places) from error
-        if places := _places_of_facts(find_overlong(model, request.facts, ROOM_FOR_CONTEXT)):
+        if places := _places_of_facts(find_overlong(model, request.facts, room_for_context(model))):
             raise ProblemError.of(TooLong, "some prompts do not fit into the model's context", places)
     if replica.hyperparameters and (places := list(_faults_of_method(request, replica))):
         detail = f"{places[0].pointer.removeprefix('/').replace('hparams/', '')}: {places[0].detail}"

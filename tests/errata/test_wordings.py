@@ -16,6 +16,7 @@ from errata.model.chat import question_prompt
 from errata.model.likelihood import likelihoods
 from errata.model.tokens import target_ids
 from errata.second_moments import SecondMoments
+from errata.targets.contexts import room_for_context, sample_contexts
 from errata.wordings import wordings_of
 
 # The demo model has not learnt to answer, only to go on.
@@ -101,3 +102,15 @@ def test_an_answer_in_chat_is_right_where_it_names_the_object(chatting: Editable
     assert said_in_chat(chatting, [two]) == [0.5]
     chatting.tokenizer.chat_template = None
     assert said_in_chat(chatting, [by_prompt]) == [None]
+
+
+def test_a_model_with_a_chat_template_gets_sentences_before_its_prompts(chatting: EditableModel) -> None:
+    contexts = sample_contexts(chatting, 0)
+    plain, in_chat = contexts[:-2], contexts[-2:]
+    assert len(set(contexts)) == 5
+    assert all(context.endswith(". ") for context in plain) and all(context.endswith(". is") for context in in_chat)
+    assert sample_contexts(chatting, 0) == contexts != sample_contexts(chatting, 1)
+    chatting.tokenizer.chat_template = "{{ raise_exception('no users here') }}"
+    assert sample_contexts(chatting, 0)[0].startswith("The ")  # sampled, as for a model without one
+    chatting.tokenizer.chat_template = TEMPLATE
+    assert max(len(chatting.tokenizer(context)["input_ids"]) for context in contexts) <= room_for_context(chatting)
