@@ -77,11 +77,18 @@ class Gate(Given):
     """What a version must reach to go live; null asks nothing. In a request, the settings' bound holds where none is
     given.
 
+    The bounds on facts are about those that the edit puts in, and are not asked where it only withdraws.
+
     Attributes:
+        min_said: share of these facts that the version says in full.
+        min_kept: share of the other facts that the version it is made from says, and that it must still say. A fact of
+            which that is not known does not count.
         max_drift: in nats.
         max_perplexity_rise: relative to the base's perplexity.
     """
 
+    min_said: Annotated[float, Field(ge=0, le=1)] | None = None
+    min_kept: Annotated[float, Field(ge=0, le=1)] | None = None
     min_efficacy: Annotated[float, Field(ge=0, le=1)] | None = None
     min_specificity: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drift: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -92,8 +99,15 @@ class Metrics(Record):
     """What was measured of a version when it was built; null where it was not, or is no finite number.
 
     Shares are between 0 and 1, drift is in nats; perplexities are those of the base and of the version on running text.
+
+    Attributes:
+        said: share of the facts put in by its edit that it says in full; null where that only withdraws.
+        kept: share of the other facts that the version it was made from says, and that it still says; null where there
+            are none.
     """
 
+    said: float | None = None
+    kept: float | None = None
     efficacy: float | None = None
     efficacy_accuracy: float | None = None
     generalization: float | None = None
@@ -130,6 +144,8 @@ class Edit(Job):
         gate: the bounds that hold for its version.
         rebuild: whether it builds the dropped weights of `version` again.
         retries: the edit whose facts that did not take it tries again.
+        partial: whether its version may go live though facts are not said.
+        tries: how many builds it may take at most until all facts are said.
         not_taken: how many facts of its version that does not say.
     """
 
@@ -147,6 +163,8 @@ class Edit(Job):
     dry_run: bool = False
     rebuild: bool = False
     retries: str | None = None
+    partial: bool = False
+    tries: int = 1
     metrics: Metrics | None = None
     not_taken: int | None = None
 
