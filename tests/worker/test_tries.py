@@ -88,8 +88,7 @@ def test_what_cannot_be_said_is_named_and_the_rest_goes_live_if_asked_to(worker:
 
 
 def test_an_old_fact_that_was_never_said_refuses_nothing_and_one_that_was_is_asked_for(worker: Crew) -> None:
-    never_said = {"search": TOO_TIGHT}
-    old = (JORDAN, Fact(SONY.subject, SONY.relation, SONY.object, **never_said))
+    old = (JORDAN, Fact(SONY.subject, SONY.relation, SONY.object, search=TOO_TIGHT))
     assert done(worker, EditRequest(facts=old, tries=1, partial=True)).not_taken == 1
 
     good = done(worker, EditRequest(facts=(MESSI,)))

@@ -13,7 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from errata_client.records import FactOutcome, MissedPrompt, Problem
+from errata_client.records import FactOutcome, MissedPrompt, Problem, StoredFact
 from errata_registry.jobs.requests import EditRequest
 from errata_registry.versions.change import FactSetChange
 from errata_registry.versions.facts import FactIndex, fact_of
@@ -116,7 +116,8 @@ def _searched_harder(
     facts: FactIndex, subjects: Collection[str], hyperparameters: TargetHyperparameters
 ) -> FactIndex | None:
     """Return the facts, those about `subjects` with stronger searches; None where each is at its bounds."""
-    harder, changed = [], False
+    harder: list[StoredFact] = []
+    changed = False
     for fact in facts:
         if fact.subject in subjects:
             had = hyperparameters.for_search(fact.search)
