@@ -75,7 +75,7 @@ def best_try(
         measured = builder.measure(plan.blueprint, built, put_in=put_in, said_before=said_before, perplexity=perplexity)
         return Try(plan, built, measured, problem_of(request.gate, measured))
 
-    best = latest = attempt(plan)
+    first = best = latest = attempt(plan)
     for number in range(2, request.tries + 1):
         if not latest.missing or not latest.measured.is_finite:
             break
@@ -92,8 +92,8 @@ def best_try(
             turn.log(f"try {number} failed, and what was built before stands: {error}", "warning")
             break
         best = max(best, latest, key=lambda one: one.rank)
-    if best.missing:
-        turn.log(f"{_missing(best)} in what comes of this edit", "warning")
+    if best.missing and latest is not first:
+        turn.log(f"the best try is kept; {_missing(best)}", "warning")
     return best
 
 
