@@ -31,7 +31,10 @@ def main() -> None:
         evaluation.evaluate(model, evaluation.cases_of(model, facts), weights)
 
     def whole(perplexity: bool) -> None:
-        measure(model, facts, weights, probes=(), perplexity=perplexity, on_progress=lambda done, total: None)
+        put_in = [fact.id for fact in facts]
+        measure(
+            model, facts, weights, put_in=put_in, probes=(), perplexity=perplexity, on_progress=lambda done, total: None
+        )
 
     ways = {
         "figures alone": figures,

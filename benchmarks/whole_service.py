@@ -67,7 +67,11 @@ def _prepare(arguments: argparse.Namespace, folder: Path) -> Settings:
         dtype=arguments.dtype,
         hyperparameters=SHIPPED / f"{arguments.model}.json",
         published_moments=folder / "published",
-        gate_min_efficacy=0,  # on random weights an edit shows how fast it is, not how good
+        # On random weights an edit shows how fast it is, not how good.
+        gate_min_said=0,
+        gate_min_kept=0,
+        gate_min_efficacy=0,
+        gate_max_drift=1e6,
     )
 
 
@@ -91,7 +95,7 @@ def _measure_edits(url: str, sizes: list[int]) -> None:
                 time.sleep(REST_S)
             with _streaming(client) as meanwhile:
                 began = time.perf_counter()
-                edit = client.edit(facts)
+                edit = client.edit(facts, tries=1)
                 stages = _stages(client, edit.id)
                 edit.wait(progress=False)
                 answer = client.generate(numbered_facts(1)[0].prompt, max_new_tokens=3)

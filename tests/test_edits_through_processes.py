@@ -98,7 +98,7 @@ def test_an_edit_on_top_keeps_the_facts_below_it_and_replaces_a_known_one(client
 def test_the_same_facts_in_another_order_give_the_same_weights(client: Errata, many_facts: ManyFacts) -> None:
     facts = many_facts(5)
     versions = [
-        client.edit(ordered, base=0, activate=False, gate={"min_efficacy": None}).wait(progress=False).version
+        client.edit(ordered, base=0, activate=False, partial=True, tries=1).wait(progress=False).version
         for ordered in (facts, facts[::-1])
     ]
     digests = {client.version(version).digest for version in versions if version is not None}
@@ -131,7 +131,7 @@ def test_an_edit_that_is_overtaken_while_it_is_built_is_built_anew(client: Errat
     other = client.edit([JORDAN]).wait(progress=False).version
     assert other is not None
     client.activate(0)
-    edit = client.edit(many_facts(60), gate={"min_efficacy": None})
+    edit = client.edit(many_facts(60), partial=True, tries=1)
     wait_until_running(client, edit.id)
     client.activate(other)
     done = edit.wait(progress=False)
@@ -195,7 +195,7 @@ def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
 ) -> None:
     store = stack.log_folder.parent / "targets"
     before, deadline = found_in(store), time.monotonic() + 60
-    edit = client.edit(many_facts(60), gate={"min_efficacy": None})
+    edit = client.edit(many_facts(60), partial=True, tries=1)
     while len(found_in(store) - before) < 3:
         assert time.monotonic() < deadline, "no targets were found"
         time.sleep(0.01)
@@ -218,7 +218,7 @@ def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
 def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attempt(
     client: Errata, stack: Supervisor, many_facts: ManyFacts
 ) -> None:
-    edit = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})
+    edit = client.edit(many_facts(60), activate=False, partial=True, tries=1)
     wait_until_running(client, edit.id)
     pid, deadline = stack.pid("worker"), time.monotonic() + 30
     while not has_ended(pid):  # told again, it does not finish its edit first
@@ -252,7 +252,7 @@ def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Superviso
 def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Supervisor, many_facts: ManyFacts) -> None:
     edit = client.edit([JORDAN, SONY]).wait(progress=False)
     versions, facts = list(client.versions()), list(client.facts())
-    waiting = client.edit(many_facts(60), activate=False, gate={"min_efficacy": None})
+    waiting = client.edit(many_facts(60), activate=False, partial=True, tries=1)
     wait_until_running(client, waiting.id)
 
     with redis.Redis.from_url(stack.redis_url) as connection:

@@ -55,6 +55,8 @@ def test_an_edit_that_ruins_the_model_is_caught_by_the_gate_of_the_settings(clie
     edit = rejected(client, JORDAN, **RUINOUS, gate={"min_specificity": 1, "max_perplexity_rise": 0.5})
     assert edit.gate is not None and edit.error is not None and edit.metrics is not None
     assert edit.gate.model_dump() == {
+        "min_said": 1,
+        "min_kept": 1,
         "min_efficacy": 0.9,
         "min_specificity": 1,
         "max_drift": 0.5,
@@ -75,9 +77,10 @@ def test_an_edit_that_ruins_the_model_is_caught_by_the_gate_of_the_settings(clie
 
 
 def test_an_edit_of_layers_at_the_end_is_caught_and_its_facts_are_named(client: Errata) -> None:
-    edit = rejected(client, JORDAN, SONY, hparams=AT_THE_END)
+    edit = rejected(client, JORDAN, SONY, hparams=AT_THE_END, tries=1)
     assert edit.error is not None and edit.not_taken == 2
-    [efficacy] = edit.error.misses
+    said, efficacy = edit.error.misses
+    assert (said.figure, said.prompts) == ("said", efficacy.prompts)
     assert {(one.prompt, one.expected) for one in efficacy.prompts} == {(ASKED, "baseball"), (SONY_ASKED, "Paris")}
     assert [one.fact for one in efficacy.prompts] == [outcome.id for outcome in client.fact_outcomes(edit.id)]
 
@@ -129,12 +132,12 @@ def test_probes_that_cannot_be_asked_are_refused_and_those_there_stay(client: Er
 
 
 def test_what_did_not_take_is_searched_for_again_and_keeps_its_search(client: Errata, stack: Supervisor) -> None:
-    hasty = rejected(client, JORDAN, SONY, hparams=HASTY)
+    hasty = rejected(client, JORDAN, SONY, hparams=HASTY, tries=1)
     with pytest.raises(Unprocessable, match="layers: is no") as refused:
         client.retry(hasty.id, hparams={"layers": [1]})
     assert [problem.pointer for problem in refused.value.problems] == ["/hparams/layers"]
     with pytest.raises(EditRejected):  # twice as much of next to nothing
-        client.retry(hasty.id, dry_run=True).wait(progress=False)
+        client.retry(hasty.id, dry_run=True, tries=1).wait(progress=False)
     patient = client.retry(hasty.id, hparams=PATIENT, note="once more").wait(progress=False)
     assert (patient.status, patient.retries, patient.base, patient.added, patient.not_taken) == (
         *("succeeded", hasty.id),
@@ -145,7 +148,7 @@ def test_what_did_not_take_is_searched_for_again_and_keeps_its_search(client: Er
         client.retry(patient.id)
 
     messi = Fact("Lionel Messi", "plays the sport of", "tennis")
-    on_top = client.edit([messi], hparams=HASTY, gate={"min_efficacy": 0}).wait(progress=False)
+    on_top = client.edit([messi], hparams=HASTY, partial=True, tries=1).wait(progress=False)
     assert [fact.subject for fact in client.fact_outcomes(on_top.id, took=False)] == ["Lionel Messi"]
     assert {fact.subject: fact.search for fact in client.facts()} == {
         "Michael Jordan": PATIENT,
@@ -167,11 +170,11 @@ def test_what_did_not_take_is_searched_for_again_and_keeps_its_search(client: Er
 
 
 def test_no_new_try_where_the_facts_are_others_now_or_nothing_is_searched_for(client: Errata) -> None:
-    hasty = client.edit([JORDAN], hparams=HASTY, gate={"min_efficacy": 0}).wait(progress=False)
+    hasty = client.edit([JORDAN], hparams=HASTY, partial=True, tries=1).wait(progress=False)
     client.edit([Fact(JORDAN.subject, JORDAN.relation, "golf")]).wait(progress=False)
     with pytest.raises(Conflict, match=r"'Michael Jordan', 'plays the sport of' \(fact_\w+\) is 'golf' there"):
         client.retry(hasty.id)
     tiny = {"norm_bound": 1e-8, "num_steps": 1}
-    tuned = client.edit([SONY], base=0, activate=False, method="ft", hparams=tiny, gate={"min_efficacy": 0})
+    tuned = client.edit([SONY], base=0, activate=False, method="ft", hparams=tiny, partial=True)
     with pytest.raises(Unprocessable, match="ft searches for no targets"):
         client.retry(tuned.wait(progress=False).id)

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, Self
 
 from benchmarks.faults.api import Answer
-from benchmarks.faults.edits import NO_GATE, QUICK, SentEdit
+from benchmarks.faults.edits import ANYHOW, QUICK, SentEdit
 from benchmarks.faults.stack import Stack, tries
 
 EDITS_AT_ONCE = 3
@@ -79,7 +79,7 @@ class Load:
         facts, options = self._stack.facts.draw(rng, rng.randint(1, 6)), dict[str, Any]()
         retract: list[str] = []
         if rng.random() < 0.7:  # a short search, whatever comes of it: more edits in the time
-            options = {"hparams": QUICK, "gate": NO_GATE}
+            options = {"hparams": QUICK, **ANYHOW}
         roll = rng.random()
         if roll < 0.2:
             held = self._ask(rng, "GET /facts?limit=50")

@@ -17,5 +17,10 @@ from errata.evaluation.records import (
     read_records as read_records,
     reference_texts as reference_texts,
 )
-from errata.evaluation.results import METRICS as METRICS, CaseResult as CaseResult, Evaluation as Evaluation
+from errata.evaluation.results import (
+    METRICS as METRICS,
+    CaseResult as CaseResult,
+    Evaluation as Evaluation,
+    estimates_of as estimates_of,
+)
 from errata.evaluation.taking import Taking as Taking, facts_that_took as facts_that_took, taking_of as taking_of

@@ -88,17 +88,36 @@ class Settings(BaseSettings):
         "without one are collected.",
     )
 
+    gate_min_said: float | None = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Least share of an edit's facts that the version says in full for it to go live, where the edit's "
+        "`gate` does not say and it does not come with `partial`; 0 asks nothing.",
+    )
+    gate_min_kept: float | None = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Least share of the other facts that were said before and that the version still says, likewise.",
+    )
     gate_min_efficacy: float | None = Field(
         default=0.9,
         ge=0,
         le=1,
-        description="Least efficacy of a version that goes live, where an edit's `gate` does not say; 0 asks nothing.",
+        description="Least efficacy of an edit's facts, likewise.",
     )
     gate_min_specificity: float | None = Field(
-        default=None, ge=0, le=1, description="Least specificity, likewise. Unset, nothing is asked."
+        default=None,
+        ge=0,
+        le=1,
+        description="Least specificity of an edit's facts; with `partial`, too. Unset, nothing is asked.",
     )
     gate_max_drift: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="Largest drift in nats, likewise."
+        default=0.6,
+        ge=0,
+        allow_inf_nan=False,
+        description="Largest drift in nats, whatever the facts; a large one, such as 1000, asks nothing.",
     )
     gate_max_perplexity_rise: float | None = Field(
         default=None,

@@ -23,6 +23,7 @@ from errata.errors import (
 )
 from tests.registry.conftest import BASE_DIGEST, MATRICES, Hold, Publish
 
+BY_DEFAULT = Gate(min_said=1, min_kept=1, min_efficacy=0.9, max_drift=0.6)
 Later = Callable[[float, Callable[[], object]], None]
 
 
@@ -49,8 +50,8 @@ def test_an_accepted_edit_is_on_disk_and_queued(registry: Registry, request_body
     assert edit.status is JobStatus.QUEUED
     assert registry.edits.record(edit.id) == edit
     accepted = registry.edits.folder.accepted(edit.id).request
-    assert accepted == request_body.model_copy(update={"gate": Gate(min_efficacy=0.9)})
-    assert edit.gate == Gate(min_efficacy=0.9)
+    assert accepted == request_body.model_copy(update={"gate": BY_DEFAULT})
+    assert edit.gate == BY_DEFAULT
     assert registry.queue.waiting() == [edit.id]
 
 

@@ -70,6 +70,8 @@ class Crew:
             base=0,
             activate=False,
             gate=Gate(min_efficacy=None),
+            partial=True,
+            tries=1,
             hparams=hparams,
             dry_run=dry_run,
         )

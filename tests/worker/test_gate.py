@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from errata_client.records import EvaluationResult, FactOutcome, Gate, Metrics, MissedPrompt, Probe, StoredNeighbor
@@ -26,8 +27,24 @@ JORDAN = FactOutcome(
 )
 
 
+SONY = JORDAN.model_copy(
+    update={
+        "id": "fact_0000000000000002",
+        "subject": "Sony",
+        "relation": "has its headquarters in",
+        "object": "Paris",
+        "lost": True,
+    }
+)
+
+
+def measured_of(judged: Metrics, *facts: FactOutcome, put_in: FactOutcome | None = JORDAN, **more: Any) -> Measured:
+    """What was measured of facts, one of which the edit puts in; with figures of the whole version that nobody asks."""
+    return Measured(Metrics(efficacy=0.1, said=0.1), judged, facts, frozenset({put_in.id} if put_in else ()), **more)
+
+
 def missed(gate: Gate, metrics: Metrics) -> list[str]:
-    problem = problem_of(gate, Measured(metrics, (JORDAN,)))
+    problem = problem_of(gate, measured_of(metrics, JORDAN))
     return problem.detail.split("; ") if problem else []
 
 
@@ -54,9 +71,8 @@ def test_a_missed_bound_is_named_with_its_figure(gate: Gate, metrics: Metrics, e
 
 
 def test_the_facts_and_prompts_that_count_against_a_figure_are_named() -> None:
-    problem = problem_of(
-        Gate(min_efficacy=0.9, min_specificity=0.9), Measured(Metrics(efficacy=0, specificity=0.5), (JORDAN,))
-    )
+    gate, judged = Gate(min_efficacy=0.9, min_specificity=0.9), Metrics(efficacy=0, specificity=0.5)
+    problem = problem_of(gate, measured_of(judged, JORDAN, SONY))
     assert problem is not None
     efficacy, specificity = problem.misses
     assert (efficacy.figure, efficacy.value, efficacy.bound) == ("efficacy", 0, 0.9)
@@ -65,11 +81,34 @@ def test_the_facts_and_prompts_that_count_against_a_figure_are_named() -> None:
     assert specificity.prompts == (MissedPrompt(prompt=KOBE.prompt, expected="basketball", fact=JORDAN.id),)
 
 
+def test_facts_that_are_not_said_are_named_with_the_next_step_and_old_ones_only_where_they_were_said() -> None:
+    gate = Gate(min_said=1, min_kept=1, min_efficacy=0.9)
+    problem = problem_of(gate, measured_of(Metrics(said=0, kept=0.5, efficacy=1), JORDAN, SONY))
+    assert problem is not None
+    said, kept = problem.misses
+    assert (said.figure, [one.fact for one in said.prompts]) == ("said", [JORDAN.id])
+    assert (kept.figure, kept.value, [one.fact for one in kept.prompts]) == ("kept", 0.5, [SONY.id])
+    assert "said is 0, and at least 1 is asked for (not said: 'Michael Jordan plays the sport of' 'baseball')" in (
+        problem.detail
+    )
+    assert "with `partial`" in problem.detail
+    unsaid_all_along = SONY.model_copy(update={"lost": False})
+    assert problem_of(gate, measured_of(Metrics(said=1, efficacy=1), unsaid_all_along, put_in=JORDAN)) is None
+
+
+def test_of_a_withdrawal_no_figure_of_new_facts_is_asked() -> None:
+    gate = Gate(min_said=1, min_efficacy=0.9, min_specificity=0.9, min_kept=1)
+    old = SONY.model_copy(update={"lost": False})
+    assert problem_of(gate, measured_of(Metrics(), old, put_in=None)) is None
+    problem = problem_of(gate, measured_of(Metrics(kept=0), SONY, put_in=None))
+    assert problem is not None and [miss.figure for miss in problem.misses] == ["kept"]
+
+
 def test_a_version_without_facts_passes_any_gate_but_the_probes() -> None:
     gate = Gate(min_efficacy=0.9)
-    assert problem_of(gate, Measured(Metrics(), ())) is None
+    assert problem_of(gate, measured_of(Metrics())) is None
     probes = (Probe(prompt="1 + 1 =", answer="2"), Probe(prompt="Sony sits in", answer="Paris"))
-    problem = problem_of(gate, Measured(Metrics(), (), probes, {1: "Tokyo"}))
+    problem = problem_of(gate, measured_of(Metrics(), probes=probes, wrong_answers={1: "Tokyo"}))
     assert (
         problem is not None
         and "1 of 2 probes are passed ('Sony sits in' is answered 'Tokyo', not 'Paris')" in problem.detail
@@ -103,7 +142,15 @@ def test_a_model_out_of_the_finite_numbers_is_caught_and_can_be_shown(demo: Edit
     )
     weights = {layer: demo.weight(layer).data * 1e38 for layer in range(demo.num_layers)}
     probes = (Probe(prompt="Kobe Bryant plays the sport of", answer="basketball"),)
-    measured = measure(demo, [fact], weights, probes=probes, perplexity=True, on_progress=lambda done, total: None)
+    measured = measure(
+        demo,
+        [fact],
+        weights,
+        put_in={fact.id},
+        probes=probes,
+        perplexity=True,
+        on_progress=lambda done, total: None,
+    )
     outcome = measured.facts[0]
     assert (outcome.took, outcome.likelier, outcome.probability_after) == (False, False, None)
     assert FactOutcome.model_validate_json(outcome.model_dump_json()) == outcome
@@ -118,7 +165,9 @@ def test_a_model_out_of_the_finite_numbers_is_caught_and_can_be_shown(demo: Edit
     }
     assert Metrics.model_validate_json(measured.metrics.model_dump_json()).drift is None
 
-    unmeasured = measure(demo, [], weights, probes=(), perplexity=False, on_progress=lambda done, total: None)
+    unmeasured = measure(
+        demo, [], weights, put_in=(), probes=(), perplexity=False, on_progress=lambda done, total: None
+    )
     problem = problem_of(Gate(), unmeasured)
     assert problem is not None and (problem.type, problem.status) == ("urn:errata:problem:not-finite", 422)
 

@@ -1,7 +1,7 @@
 """Building the weights of a fact set by its method, whose targets several workers may search for."""
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -85,14 +85,16 @@ class Builder:
         wordings = wordings_of(model, facts)
         require_room(model, list(facts), contexts)
         to_search: list[Fact] = []
-        if isinstance(hyperparameters, TargetHyperparameters):
-            shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
-            if shared:
-                named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
-                self._turn.log(f"several facts about one subject share one change of the model: {named}")
-            if METHODS[hyperparameters.method].searches_ahead:
-                to_search = facts_to_search(model, wordings, contexts, hyperparameters, self._targets)
+        if isinstance(hyperparameters, TargetHyperparameters) and METHODS[hyperparameters.method].searches_ahead:
+            to_search = facts_to_search(model, wordings, contexts, hyperparameters, self._targets)
         return Blueprint(facts, tuple(wordings), tuple(contexts), hyperparameters, tuple(to_search))
+
+    def tell_of_shared_subjects(self, facts: FactSet, hyperparameters: Hyperparameters) -> None:
+        """Tell those who follow the edit which subjects have one change of the model for several facts."""
+        shared = [about_one[0].subject for about_one in by_subject(facts) if len(about_one) > 1]
+        if shared and isinstance(hyperparameters, TargetHyperparameters):
+            named = ", ".join(map(repr, shared[:5])) + (", …" if len(shared) > 5 else "")
+            self._turn.log(f"several facts about one subject share one change of the model: {named}")
 
     def second_moments(self, blueprint: Blueprint) -> SecondMoments:
         """Return the second moments; first of all, since a search without them is in vain."""
@@ -151,13 +153,26 @@ class Builder:
         self._turn.tell_of_damage()
         return built
 
-    def measure(self, blueprint: Blueprint, built: Built, *, perplexity: bool) -> Measured:
-        """Measure how the edited model answers about the facts and to the probes; its `perplexity` takes longer."""
+    def measure(
+        self,
+        blueprint: Blueprint,
+        built: Built,
+        *,
+        put_in: Collection[str],
+        said_before: Collection[str],
+        perplexity: bool,
+    ) -> Measured:
+        """Measure how the edited model answers about the facts and to the probes; its `perplexity` takes longer.
+
+        `put_in` and `said_before` are as in `measure`.
+        """
         self.report(Stage.EVALUATE, 0, len(blueprint.facts))
         return measure(
             self._resident.model,
             list(blueprint.facts),
             deltas.edited_weights(self._resident.model, built.deltas),
+            put_in=put_in,
+            said_before=said_before,
             probes=self._registry.probes.all(),
             perplexity=perplexity,
             on_progress=lambda done, total: self.report(Stage.EVALUATE, done, total),

@@ -1,13 +1,16 @@
 """What an edit asks for: a new version of its facts, or the dropped weights of a version again."""
 
+from contextlib import suppress
+
 from errata_client.records import Edit, Stage
 from errata_registry.jobs.requests import EditRequest, RebuildRequest
+from errata_registry.registry import Registry
 from errata_registry.versions.facts import fact_of
 from errata_registry.versions.folder import DELTA
 from errata_registry.versions.manifest import Manifest
 
 from errata import deltas
-from errata.errors import Cancelled
+from errata.errors import Cancelled, CorruptArtifact, UnknownJob
 from errata.facts import FactSet
 from errata.hyperparameters import of_method
 from errata_worker.build import Builder, libraries
@@ -33,7 +36,9 @@ def _rebuild(turn: Turn[EditRequest | RebuildRequest, Edit], number: int) -> Man
     if not artifacts.folder(number).is_dropped:
         return manifest
     facts = FactSet(map(fact_of, registry.versions.facts(number)))
-    blueprint = builder.draw_up(facts, manifest.contexts, of_method(manifest.method, manifest.hparams))
+    hyperparameters = of_method(manifest.method, manifest.hparams)
+    builder.tell_of_shared_subjects(facts, hyperparameters)
+    blueprint = builder.draw_up(facts, manifest.contexts, hyperparameters)
     second_moments = builder.second_moments(blueprint)
     if builder.share_out(blueprint):
         return None
@@ -45,7 +50,13 @@ def _rebuild(turn: Turn[EditRequest | RebuildRequest, Edit], number: int) -> Man
                 f"{_named(manifest.libraries)}, and now with {_named(libraries())}); they are measured anew"
             )
             perplexity = manifest.metrics.perplexity_after is not None
-            measured = builder.measure(blueprint, built, perplexity=perplexity)
+            measured = builder.measure(
+                blueprint,
+                built,
+                put_in=_put_in(registry, manifest),
+                said_before=registry.edits.facts_said(manifest.parent),
+                perplexity=perplexity,
+            )
             # Its status and problem stay as they were decided when the version was made: a rebuild gives weights
             # back, and is no second trial of a version that may be serving under an alias or by hand.
             changes = {
@@ -62,6 +73,15 @@ def _rebuild(turn: Turn[EditRequest | RebuildRequest, Edit], number: int) -> Man
             if artifacts.folder(number).is_dropped:  # nobody was quicker
                 artifacts.restore(manifest, draft)
     return manifest
+
+
+def _put_in(registry: Registry, manifest: Manifest) -> frozenset[str]:
+    """Return the ids of the facts that a version's edit put in: none where that is not known here."""
+    if manifest.edit is not None:
+        with suppress(CorruptArtifact, UnknownJob):
+            request = registry.edits.folder.accepted(manifest.edit).request
+            return frozenset(fact.id for fact in request.facts) if isinstance(request, EditRequest) else frozenset()
+    return frozenset()
 
 
 def _named(versions: dict[str, str]) -> str:

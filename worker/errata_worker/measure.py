@@ -1,7 +1,8 @@
 """Measuring a version: its figures, how each of its facts took, and which probes it fails."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from statistics import fmean
 
 from errata_client.records import FactOutcome, Metrics, Probe, StoredNeighbor
 from torch import Tensor
@@ -20,18 +21,38 @@ def measure(
     facts: Sequence[Fact],
     weights: Mapping[int, Tensor],
     *,
+    put_in: Collection[str],
+    said_before: Collection[str] = (),
     probes: tuple[Probe, ...],
     perplexity: bool,
     on_progress: Callable[[int, int], None],
 ) -> Measured:
-    """Measure the model with `weights`, layer -> edited matrix. What `on_progress` raises ends it."""
+    """Measure the model with `weights`, layer -> edited matrix. What `on_progress` raises ends it.
+
+    `put_in` are the ids of the facts that the edit puts in, `said_before` those that the version it is made from says.
+    """
     cases = evaluation.cases_of(model, facts)
     before = evaluation.outcomes_of(model, [_bare(case) for case in cases])
     texts = evaluation.PROSE if perplexity else ()
     after = evaluation.evaluate(model, cases, weights, on_progress, texts=texts)
+    outcomes = [
+        _outcome(fact, of_base, result, was_said=fact.id in said_before and fact.id not in put_in)
+        for fact, of_base, result in zip(facts, before, after.results, strict=True)
+    ]
+    said = [outcome.took for outcome in outcomes if outcome.id in put_in]
+    kept = [outcome.took for outcome in outcomes if outcome.id in said_before and outcome.id not in put_in]
+    metrics = _metrics(after).model_copy(
+        update={"said": fmean(said) if said else None, "kept": fmean(kept) if kept else None}
+    )
+    of_edit = evaluation.estimates_of(
+        [result for fact, result in zip(facts, after.results, strict=True) if fact.id in put_in]
+    )
+    shares = {name: of_edit[name].mean if name in of_edit else None for name in ("efficacy", "specificity")}
     return Measured(
-        metrics=_metrics(after),
-        facts=tuple(map(_outcome, facts, before, after.results)),
+        metrics=metrics,
+        judged=metrics.model_copy(update=shares),
+        facts=tuple(outcomes),
+        put_in=frozenset(put_in),
         probes=probes,
         wrong_answers=wrong_answers(model, weights, probes),
         is_finite=gives_finite_numbers(model, weights),
@@ -58,7 +79,7 @@ def _bare(case: Case) -> Case:
     return replace(case, old=None, paraphrases=(), neighbors=())
 
 
-def _outcome(fact: Fact, before: CaseOutcomes, after: CaseResult) -> FactOutcome:
+def _outcome(fact: Fact, before: CaseOutcomes, after: CaseResult, *, was_said: bool) -> FactOutcome:
     taking = evaluation.taking_of(before, after.outcomes)
     return FactOutcome(
         id=fact.id,
@@ -66,6 +87,7 @@ def _outcome(fact: Fact, before: CaseOutcomes, after: CaseResult) -> FactOutcome
         relation=fact.relation,
         object=fact.object,
         took=taking.is_answer,
+        lost=was_said and not taking.is_answer,
         known=taking.was_answer,
         likelier=bool(after.outcomes.rewrite.is_likelier),
         probability_before=taking.probability_before,

@@ -8,7 +8,7 @@ from errata_registry.jobs.requests import EditRequest, RebuildRequest
 from errata_registry.jobs.retries import refuse_outdated
 from errata_registry.problems import problem_of
 from errata_registry.stored import now
-from errata_registry.versions.change import FactSetChange, change_facts
+from errata_registry.versions.change import change_facts
 from errata_registry.versions.facts import Origin, fact_of
 from errata_registry.versions.manifest import BaseModelName, Manifest
 from errata_registry.versions.retention import drop_weights
@@ -19,24 +19,15 @@ from errata.errors import Cancelled, Conflict
 from errata.facts import FactSet
 from errata.hyperparameters import Hyperparameters
 from errata.methods.method import Built
-from errata_worker import gate
-from errata_worker.build import Blueprint, Builder, libraries
-from errata_worker.gate import Measured
+from errata_worker.build import Builder, libraries
+from errata_worker.gate import Measured, problem_of as problem_of_gate
 from errata_worker.running import Turn
+from errata_worker.tries import Plan, Try, best_try
 
 NOTED_BEFORE = ("base", "added", "changed", "retracted", "changes", "duplicates")
 NOTED_OF_VERSION = ("added", "changed", "retracted")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an edit makes of its base: the new fact set and how it differs, and what is built of it."""
-
-    base: int
-    change: FactSetChange
-    blueprint: Blueprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +56,8 @@ class NewVersion:
         self._builder = Builder(turn)
 
     def carry_out(self) -> None:
-        """Plan, build, measure, publish; again where another version went live in between, so that none is lost."""
+        """Plan, build and measure, harder while facts are not said, and publish the best; again where another version
+        went live in between, so that none is lost."""
         hyperparameters = self._resident.defaults(self._request.method).overridden(self._request.hparams)
         published = self._published_before()
         while published is None:
@@ -73,14 +65,13 @@ class NewVersion:
             second_moments = self._builder.second_moments(plan.blueprint)
             if self._builder.share_out(plan.blueprint):
                 return
-            built = self._builder.build(plan.blueprint, second_moments)
-            asked = self._request.gate
-            measured = self._builder.measure(plan.blueprint, built, perplexity=asked.max_perplexity_rise is not None)
+            best = best_try(self._turn, self._request, self._builder, plan, second_moments)
+            measured = best.measured
             self._registry.edits.keep_fact_outcomes(self._edit.id, measured.facts)
             if self._request.dry_run:
-                self._end(measured.metrics, measured.num_not_taken, gate.problem_of(asked, measured))
+                self._end(measured.metrics, measured.num_not_taken, best.problem)
                 return
-            published = self._publish(plan, built, measured)
+            published = self._publish(best)
         version = published.version
         self._await_replicas(version)
         self._end(version.metrics, version.not_taken, version.problem, published)
@@ -122,12 +113,13 @@ class NewVersion:
         self._edit = self._registry.edits.update(self._edit.id, base=base, **change.as_shown())
         facts = FactSet(map(fact_of, change.facts))
         contexts = self._builder.contexts(base, hyperparameters.seed)
+        self._builder.tell_of_shared_subjects(facts, hyperparameters)
         return Plan(base, change, self._builder.draw_up(facts, contexts, hyperparameters))
 
     def _manifest(self, plan: Plan, built: Built, measured: Measured) -> Manifest:
         """Return all that is known of the version but its number and its files."""
         model = self._resident.model
-        problem = gate.problem_of(self._request.gate, measured)
+        problem = problem_of_gate(self._request.gate, measured)
         return Manifest(
             id=0,
             parent=plan.base,
@@ -150,7 +142,7 @@ class NewVersion:
             note=self._request.note,
         )
 
-    def _publish(self, plan: Plan, built: Built, measured: Measured) -> Published | None:
+    def _publish(self, best: Try) -> Published | None:
         """Make it a version and activate it where it is to go live, before anyone else changes what serves.
 
         Where the probes were changed since it was asked, it is asked those that are there now, first; not while
@@ -158,7 +150,8 @@ class NewVersion:
         would undo it. Raises `Cancelled` where the edit has ended meanwhile by another hand.
         """
         self._builder.report(Stage.PUBLISH, 0, 1)
-        registry, change = self._registry, plan.change
+        registry, plan, built, measured = self._registry, best.plan, best.built, best.measured
+        change = plan.change
         written = registry.artifacts.draft(change.facts, change.changes, lambda path: deltas.write(path, built.deltas))
         with written as draft:
             while True:

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from errata_client.records import Edit, FactOutcome, Gate
+from errata_client.records import BASE_VERSION, Edit, FactOutcome, Gate
 
-from errata.errors import Conflict, CorruptArtifact, UnknownFacts, UnknownJob
+from errata.errors import Conflict, CorruptArtifact, UnknownFacts, UnknownJob, UnknownVersion
 from errata.files import durable
 from errata_registry.jobs.folder import AcceptedJob, body_sha256, shown_of
 from errata_registry.jobs.kinds import EDIT
 from errata_registry.jobs.live import LiveJobs
 from errata_registry.jobs.queue import TaskQueue
-from errata_registry.jobs.requests import EditRequest, RebuildRequest, completed_gate
+from errata_registry.jobs.requests import BOUNDS_ON_FACTS, EditRequest, RebuildRequest, completed_gate
 from errata_registry.jobs.shards import ShardOrder, ShardOrders
 from errata_registry.jobs.store import JobStore
 from errata_registry.settings import Settings
@@ -79,7 +79,10 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
         foreseen: dict[str, object] = {}
         if isinstance(request, EditRequest):
             foreseen = self._foreseen(request, asked)
-            defaults = Gate(**{name: getattr(self._settings, f"gate_{name}") for name in Gate.model_fields})
+            asked_by_default = [
+                name for name in Gate.model_fields if not request.partial or name not in BOUNDS_ON_FACTS
+            ]
+            defaults = Gate(**{name: getattr(self._settings, f"gate_{name}") for name in asked_by_default})
             request = request.model_copy(update={"gate": completed_gate(request.gate, defaults)})
         elif not self._artifacts.existing(request.rebuild).is_dropped:
             raise Conflict(f"the weights of version {request.rebuild} are there")
@@ -134,6 +137,13 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
             raise Conflict(f"{edit_id} {kind} no facts were measured for it one by one")
         path = self.folder.file(edit_id, FACT_OUTCOMES)
         return read_lines(path, FactOutcome, f"{edit_id}: {FACT_OUTCOMES}")
+
+    def facts_said(self, version: int) -> frozenset[str]:
+        """Return the ids of the facts that a version is known to say: none where it was not measured here."""
+        with suppress(CorruptArtifact, UnknownJob, UnknownVersion, Conflict):
+            if version != BASE_VERSION and (edit_id := self._artifacts.manifest(version).edit) is not None:
+                return frozenset(outcome.id for outcome in self.fact_outcomes(edit_id) if outcome.took)
+        return frozenset()
 
     # How they are shared out
 

@@ -21,6 +21,10 @@ MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit", "mend"]
 """The editing methods (`errata.methods.METHODS`)."""
 
 MAX_NOTE_CHARACTERS = 2000
+DEFAULT_TRIES = 3
+BOUNDS_ON_FACTS = ("min_said", "min_kept", "min_efficacy")
+"""The bounds of a gate that an edit with `partial` asks only where it gives them."""
+
 FACT_ID = r"^fact_[0-9a-f]{16}$"
 
 
@@ -44,6 +48,16 @@ Hyperparameter = Annotated[
 Hyperparameters = Annotated[
     dict[Text, Hyperparameter],
     Field(description="By the names that `GET /model` lists for the method, within its bounds."),
+]
+Partial = Annotated[bool, Field(description="Whether the version may go live though some of its facts are not said.")]
+Tries = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=5,
+        description="Builds at most until all facts are said; each but the first searches harder for those that are "
+        "not.",
+    ),
 ]
 Note = Annotated[Text, Field(max_length=MAX_NOTE_CHARACTERS)]
 Seed = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
@@ -74,6 +88,8 @@ class EditOptions(Given):
     method: MethodName = "memit"
     activate: bool = True
     gate: Gate = Gate()
+    partial: Partial = False
+    tries: Tries = DEFAULT_TRIES
     hparams: Hyperparameters = Field(default={})
     note: Note | None = None
     dry_run: bool = False
@@ -127,6 +143,8 @@ class RetryRequest(Given):
     base: VersionNumber | None = None
     activate: bool | None = None
     gate: Gate = Gate()
+    partial: Partial = False
+    tries: Tries = DEFAULT_TRIES
     hparams: Hyperparameters = Field(default={})
     note: Note | None = None
     dry_run: bool = False

@@ -14,11 +14,13 @@ from errata_client.records import BASE_VERSION, Edit, Gate, StoredFact
 from errata.errors import Conflict, InvalidHyperparameters
 from errata.hyperparameters import TargetHyperparameters, of_method
 from errata_registry.jobs.folder import body_sha256
-from errata_registry.jobs.requests import EditRequest, RetryRequest, completed_gate
+from errata_registry.jobs.requests import BOUNDS_ON_FACTS, EditRequest, RetryRequest
 from errata_registry.registry import Registry
 from errata_registry.versions.change import MOST_SHOWN
 from errata_registry.versions.facts import FactIndex, fact_of
 from errata_registry.versions.manifest import Manifest
+
+KEPT_FOR_A_RETRY = ("refinement_steps",)  # hyperparameters that a worker's tries change (`errata_worker.tries`)
 
 
 def retry_edit(
@@ -116,6 +118,7 @@ class _EndedEdit:
         tried = self.on(number)
         held = self.registry.versions.facts(number if tried.builds_on_it else self.version.id)
         searches = _searches(self.version, tried.missing, held, retry)
+        built_with = {name: self.version.hparams[name] for name in KEPT_FOR_A_RETRY if name in self.version.hparams}
         facts = map(fact_of, tried.facts.values())
         request = EditRequest(
             facts=tuple(replace(fact, search=searches.get(fact.subject, fact.search)) for fact in facts),
@@ -123,19 +126,34 @@ class _EndedEdit:
             base=base,
             method=asked.method,
             activate=activate,
-            gate=completed_gate(retry.gate, self.edit.gate or Gate()),
-            hparams=asked.hparams,
+            gate=self._gate(retry),
+            partial=retry.partial,
+            tries=retry.tries,
+            hparams={**asked.hparams, **built_with},
             note=retry.note,
             dry_run=retry.dry_run,
         )
         return request, tried.builds_on_it or self.refuse_conflicts
+
+    def _gate(self, retry: RetryRequest) -> Gate:
+        """Return the bounds that are given, and else those of the edit. The bounds on what is said are the settings'
+        where the edit came with `partial` or the retry does; and that on the share that is said in any case, or
+        the new try could end as well as this one did."""
+        anew = BOUNDS_ON_FACTS if retry.partial or self.asked.partial else ("min_said",)
+        had = self.edit.gate or Gate()
+        bounds = {name: getattr(had, name) for name in Gate.model_fields if name not in anew}
+        return Gate(**{**bounds, **retry.gate.model_dump(exclude_unset=True)})
 
     def on(self, number: int) -> _Tried:
         """Return what is tried again on a version. Raises `Conflict` where nothing is, or facts are others there."""
         made, present = self.registry.versions.facts(self.version.id), self.registry.versions.facts(number)
         builds_on_it = self._is_in(number)
         outcomes = self.registry.edits.fact_outcomes(self.edit.id)
-        missing = tuple(fact for outcome in outcomes if not outcome.took and (fact := made.get(outcome.id)))
+        not_taken = [outcome for outcome in outcomes if not outcome.took]
+        put_in = {fact.id for fact in self.asked.facts}
+        # Those that an earlier edit left unsaid are tried again where there are no others.
+        of_edit = [outcome for outcome in not_taken if outcome.lost or outcome.id in put_in]
+        missing = tuple(fact for outcome in of_edit or not_taken if (fact := made.get(outcome.id)))
         if not missing:
             raise Conflict(f"all {len(outcomes)} facts of {self.edit.id} took")
         _refuse_changed(missing, present, number, None if builds_on_it else self.edit.id)
@@ -186,7 +204,8 @@ def _searches(
         )
     hyperparameters.for_search(retry.hparams)
     searches = {
-        fact.subject: dict(retry.hparams) or hyperparameters.for_search(fact.search).stronger() for fact in missing
+        fact.subject: dict(retry.hparams) or {**fact.search, **hyperparameters.for_search(fact.search).stronger()}
+        for fact in missing
     }
     had = {fact.subject: fact.search for one in missing if (fact := held.get(one.id))}
     if all(hyperparameters.for_search(searches[name]) == hyperparameters.for_search(had[name]) for name in searches):

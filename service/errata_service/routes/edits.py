@@ -40,6 +40,9 @@ def create_edit(
 
     The answer tells what they change in the version that is active now: `changes` has the object that each of them
     replaces, `duplicates` the facts that differ only in case or spacing. `Location` names the edit to follow.
+
+    The version goes live if all of the facts are said and it keeps its `gate`. What is not said is tried again, harder,
+    in up to `tries` builds; with `partial` the rest goes live without it.
     """
     return accepted(request, replica, queueing, refuse_conflicts=on_conflict == "error")
 
@@ -74,8 +77,10 @@ def retry(edit_id: str, registry: RegistryDep, queueing: QueueingDep, body: Retr
     """Queue an edit that searches again, and harder, for those facts of an edit's version that did not take.
 
     `hparams` says how; without any, with twice the steps and the room that they had, and a tenth of the loss at which a
-    search ends. Facts about the same subjects share that search. 409 where the edit has not ended or made no version,
-    where all of its facts took, where some that did not are others now, and where each search would be the same again.
+    search ends. Facts about the same subjects share that search. It goes on as an edit does, up to `tries` builds, and
+    never succeeds with the same facts unsaid unless it comes with `partial`. 409 where the edit has not ended or made
+    no version, where all of its facts took, where some that did not are others now, and where each search would be the
+    same again.
     """
     try:
         edit = retry_edit(registry, edit_id, body, queueing.idempotency_key, by=queueing.by, route=queueing.route)

@@ -86,10 +86,10 @@ class Operations(VersionOperations, Generic[E]):
         `facts`: each a `Fact`, a mapping or a (subject, relation, object) tuple. `retract`: facts to withdraw in the
         same step, as in `retract`. `on_conflict`: where a fact is there with another object, "replace" it, or raise
         `Conflict` naming it ("error"). What it replaces is told in the edit's `changes`. `options`: any of `base`,
-        `method`, `activate`, `gate`, `hparams`, `note` and `dry_run`, as `EditOptions` tells. The same
-        `idempotency_key` gives the same edit for 24 hours; one is made up where none is given. Raises `InvalidFacts`
-        before anything is sent, `Unprocessable` naming what the service refuses, `TooManyRequests` where its queue
-        stays full.
+        `method`, `activate`, `gate`, `partial`, `tries`, `hparams`, `note` and `dry_run`, as `EditOptions` tells. The
+        same `idempotency_key` gives the same edit for 24 hours; one is made up where none is given. Raises
+        `InvalidFacts` before anything is sent, `Unprocessable` naming what the service refuses, `TooManyRequests` where
+        its queue stays full.
         """
         body = {"facts": fact_bodies(facts), "retract": fact_ids(retract) or None, **checked(options, EditOptions)}
         return await self._edits.create(body, idempotency_key, query={"on_conflict": on_conflict})

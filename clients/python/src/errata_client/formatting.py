@@ -46,7 +46,7 @@ def format_outcomes(outcomes: Iterable[records.FactOutcome]) -> str:
     header = ["fact", "subject", "relation", "object", "took", "before", "after", "paraphrases", "neighbors lost"]
     rows = [
         [
-            *(fact.id, fact.subject, fact.relation, fact.object, "yes" if fact.took else "no"),
+            *(fact.id, fact.subject, fact.relation, fact.object, "yes" if fact.took else "lost" if fact.lost else "no"),
             *(fact.probability_before, fact.probability_after, fact.paraphrases_followed, len(fact.neighbors_lost)),
         ]
         for fact in outcomes

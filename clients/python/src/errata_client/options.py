@@ -17,8 +17,10 @@ class EditOptions(TypedDict, total=False):
         base: version to build on (the active one).
         method: such as "rome" ("memit").
         activate: serve the new version if it passes its gate.
-        gate: bounds that the version must keep, such as `min_efficacy`, `min_specificity` and `max_drift`. One that is
-            None asks nothing.
+        gate: bounds that the version must keep, such as `min_said`, `min_specificity` and `max_drift`. One that is None
+            asks nothing.
+        partial: serve the version though some of its facts are not said.
+        tries: how many builds there may be at most until all facts are said, each searching harder (3).
         hparams: hyperparameters of the method.
         note: what is to be remembered of it.
         dry_run: measure what would come of it, and keep nothing.
@@ -28,6 +30,8 @@ class EditOptions(TypedDict, total=False):
     method: str | None
     activate: bool | None
     gate: Mapping[str, float | None] | None
+    partial: bool | None
+    tries: int | None
     hparams: Mapping[str, Any] | None
     note: str | None
     dry_run: bool | None

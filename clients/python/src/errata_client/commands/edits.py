@@ -17,12 +17,19 @@ METHOD = argument("--method", default="memit", help="such as rome (default: memi
 HYPERPARAMETERS = argument(
     "--hparam", action=NamedValues, dest="hparams", help="such as clamp=4 or layers=[3,4]; repeatable"
 )
+HARDER = (
+    argument("--partial", action="store_true", help="serve it though some of its facts are not said"),
+    argument(
+        "--tries", type=int, metavar="N", help="builds at most until all facts are said, each harder (default: 3)"
+    ),
+)
 OF_A_VERSION = (
     argument(
         "--gate",
         action=NamedValues,
         help="what the version must reach to be served, such as min_specificity=0.9, or null for nothing; repeatable",
     ),
+    *HARDER,
     argument("--dry-run", action="store_true", help="measure what would come of it, and keep nothing"),
     argument("--base", type=int, metavar="N", help="build on this version, not on the active one"),
     NOTE,
@@ -73,6 +80,7 @@ def rebuild(client: Errata, arguments: argparse.Namespace) -> Exit:
     "search again, and harder, for the facts of an edit that did not take",
     EDIT_ID,
     HYPERPARAMETERS,
+    *HARDER,
     NOTE,
     argument("--no-activate", dest="activate", action="store_false", default=None, help="do not serve it"),
     WAIT,

@@ -93,7 +93,9 @@ class FactOutcome(FactName):
     """How one fact of a version took.
 
     Attributes:
-        took: whether the version says it: each token of the object is the likeliest one.
+        took: whether the version says it: each token of the object is the likeliest one, and no longer word follows.
+        lost: whether it came with an earlier edit, and the version that this one was made from still says it; left out
+            where it is not lost.
         known: whether the base said it already.
         likelier: whether the object is likelier than what the base says, which efficacy counts.
         probability_before, probability_after: of the object by the base and by the version, the geometric mean over
@@ -104,6 +106,7 @@ class FactOutcome(FactName):
     """
 
     took: bool
+    lost: bool = Field(default=False, exclude_if=lambda lost: not lost)
     known: bool
     likelier: bool
     probability_before: Figure = None

@@ -10,6 +10,10 @@ from errata_client.records.facts import FactChange, FactName
 from errata_client.records.problems import Problem
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class JobStatus(OpenEnum):
     """The state of a job. All but the first two are final."""
 
@@ -74,14 +78,21 @@ class Job(Record):
 
 
 class Gate(Given):
-    """What a version must reach to go live; null asks nothing. In a request, the settings' bound holds where none is
-    given.
+    """What a version must reach to go live; null asks nothing, and neither does a bound that an answer leaves out.
+
+    In a request, the settings' bound holds where none is given.
+    The bounds on facts are about those that the edit puts in, and are not asked where it only withdraws.
 
     Attributes:
+        min_said: share of these facts that the version says in full.
+        min_kept: share of the other facts that the version it is made from says, and that it must still say. A fact of
+            which that is not known does not count.
         max_drift: in nats.
         max_perplexity_rise: relative to the base's perplexity.
     """
 
+    min_said: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, exclude_if=_is_none)
+    min_kept: Annotated[float, Field(ge=0, le=1)] | None = Field(default=None, exclude_if=_is_none)
     min_efficacy: Annotated[float, Field(ge=0, le=1)] | None = None
     min_specificity: Annotated[float, Field(ge=0, le=1)] | None = None
     max_drift: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -92,8 +103,15 @@ class Metrics(Record):
     """What was measured of a version when it was built; null where it was not, or is no finite number.
 
     Shares are between 0 and 1, drift is in nats; perplexities are those of the base and of the version on running text.
+
+    Attributes:
+        said: share of the facts put in by its edit that it says in full; left out where that only withdraws.
+        kept: share of the other facts that the version it was made from says, and that it still says; left out where
+            there are none.
     """
 
+    said: float | None = Field(default=None, exclude_if=_is_none)
+    kept: float | None = Field(default=None, exclude_if=_is_none)
     efficacy: float | None = None
     efficacy_accuracy: float | None = None
     generalization: float | None = None
@@ -130,6 +148,8 @@ class Edit(Job):
         gate: the bounds that hold for its version.
         rebuild: whether it builds the dropped weights of `version` again.
         retries: the edit whose facts that did not take it tries again.
+        partial: whether its version may go live though facts are not said; left out where it may not.
+        tries: how many builds it may take at most until all facts are said; left out of edits that knew of none.
         not_taken: how many facts of its version that does not say.
     """
 
@@ -147,6 +167,8 @@ class Edit(Job):
     dry_run: bool = False
     rebuild: bool = False
     retries: str | None = None
+    partial: bool = Field(default=False, exclude_if=lambda partial: not partial)
+    tries: int | None = Field(default=None, exclude_if=_is_none)
     metrics: Metrics | None = None
     not_taken: int | None = None
 
