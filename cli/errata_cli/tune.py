@@ -13,7 +13,7 @@ from typer import Argument, Option
 from errata.errors import DataSetError
 from errata.hyperparameters import Basis, Hyperparameters, MemitHyperparameters, known_for
 from errata.tuning.grid import CLAMPS, FOR_A_SMALL_MODEL, LAMBDAS, Grid, lower_half, read_ranges, spelled
-from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with
+from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with_model
 from errata_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ def tune(
     on another part, and writes them as a file that ERRATA_HYPERPARAMETERS takes, with the tables that led to it beside
     it. What was tried is kept: the same command goes on from there.
     """
-    settings = settings_with(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
+    settings = settings_with_model(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
     ranges = None if layers is None else read_ranges(layers)
     values_of_lambda = LAMBDAS if lambdas is None else tuple(numbers(float, "--lambdas", lambdas))
     values_of_clamp = CLAMPS if clamps is None else tuple(numbers(float, "--clamps", clamps))
 
+    from errata.checkpoint.folder import read_config
     from errata.comparison.cells import Bench
     from errata.evaluation import PROSE
-    from errata.model.checkpoint import read_config
     from errata.targets.store import BuildStore
     from errata.tuning.writing import tables, write
     from errata_cli.base_model import load_model, moments_by_need
