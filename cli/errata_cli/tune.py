@@ -202,7 +202,7 @@ def _tell_how_long(
     from errata.tuning.pace import pace_of
 
     there = {origin.layer for origin in stored_origins(moments_folder(settings.home, bench.model), planned.layers)}
-    missing = [layer for layer in planned.layers if layer not in there]
+    missing = [layer for layer in planned.layers if layer not in there and not settings.published_moments]
     pace = pace_of(bench.model, data.records[-num_edits:], bench.contexts, known, missing or planned.layers)
     key_vectors = key_vectors_for(bench.model, missing, known.num_samples) if missing else 0
     minutes = pace.seconds(planned.work, key_vectors) / 60

@@ -130,7 +130,8 @@ def _record(relation: Relation, subject: str, others: set[str], draw: random.Ran
     old = relation.facts[subject]
     new = draw.choice(sorted({one for one in relation.facts.values() if one != old}))
     # Those with the same object come first: an edit reaches them most easily.
-    by_nearness = sorted(others, key=lambda other: (relation.facts[other] != old, other))
+    shuffled = draw.sample(sorted(others), len(others))
+    by_nearness = sorted(shuffled, key=lambda other: relation.facts[other] != old)
     neighbors = [
         Neighbor(relation.prompt(other), own) for other in by_nearness if (own := relation.facts[other]) != new
     ]

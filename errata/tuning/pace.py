@@ -75,7 +75,7 @@ def _like_a_collection(model: EditableModel, layers: Sequence[int]) -> None:
     """Run a text through the blocks up to the last layer, and multiply as many keys of each layer by themselves."""
     length = min(NUM_TOKENS, model.max_length)
     for _ in range(NUM_TOKENS // length):
-        model.run(0, layers[-1] + 1, model.embed(torch.arange(length, device=model.device)[None]))
+        model.run(0, layers[-1] + 1, model.embed(torch.zeros(1, length, dtype=torch.long, device=model.device)))
     for layer in layers:
         keys = torch.ones(NUM_TOKENS, model.matrix_shapes[layer][1], device=model.device)
         torch.mm(keys.T, keys)

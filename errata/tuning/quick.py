@@ -24,6 +24,7 @@ CLAMP_FACTOR = 4  # what lies between MEMIT's clamp for GPT-J and those publishe
 REFINEMENT_STEPS = 10
 RESAMPLES = 1000
 CONFIDENCE = 0.95
+LEAST_TO_COMPARE = 5  # of fewer records, all may agree by chance
 
 
 def quick_tune(
@@ -112,10 +113,13 @@ def _changes(
 def is_better(one: Trial, other: Trial) -> bool:
     """Return True if `one` scores higher than `other` on the same records by more than chance.
 
-    It does if it is ahead in `CONFIDENCE` of the draws of as many of the records, with replacement, from a fixed seed.
+    It does if there are enough records, and it is ahead in `CONFIDENCE` of the draws of as many of them, with
+    replacement, from a fixed seed.
     """
     if one.cell.failed is not None or other.cell.failed is not None:
         return one.cell.failed is None
+    if one.num_records < LEAST_TO_COMPARE:
+        return False
     ending = "" if "score" in one.cell.estimates else "_token_accuracy"
     names = [f"{kind}{ending}" for kind in ("efficacy", "generalization", "specificity")]
     draw, places, ahead = random.Random(0), range(one.num_records), 0

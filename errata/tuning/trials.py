@@ -15,11 +15,11 @@ from errata.hyperparameters import MemitHyperparameters
 
 ALIKE = 0.0025  # scores as near as that, a paraphrase or two of a hundred records, are told apart by drift
 
-Stage = Literal[
-    *("default", "layers", "lambda", "clamp"),  # of the quick search
-    *("rung", "moment_weight", "refinement_cost", "weight_decay", "kl_factor", "few"),  # of the full one
-    *("refinement", "report"),
+QuickStage = Literal["default", "layers", "lambda", "clamp", "refinement", "report"]
+FullStage = Literal[
+    "rung", "refinement", "moment_weight", "refinement_cost", "weight_decay", "kl_factor", "few", "report"
 ]
+Stage = QuickStage | FullStage
 
 
 @dataclass(frozen=True, slots=True)
