@@ -163,7 +163,8 @@ def _known(default: Mapping[str, Known], seed: int) -> MemitHyperparameters:
         raise InvalidHyperparameters("method", unknown_to("memit", default))
     known = default["memit"].hyperparameters
     assert isinstance(known, MemitHyperparameters)
-    print(f"what the model is edited with by default is {default['memit'].basis}: {default['memit'].source}")
+    told = f"what the model is edited with by default is {default['memit'].basis}: {default['memit'].source}"
+    print(told, file=sys.stderr)
     return known.overridden({"seed": seed})
 
 
@@ -210,7 +211,7 @@ def _tell_how_long(
         f"about {minutes:.0f} minutes on this machine" if minutes >= 1.5 else "about a minute on this machine",
         f"for at most {planned.work.trials} trials of {num_edits} facts from {data.source}"
         + (f", and the second moments of {len(missing)} layers" if missing else ""),
-        flush=True,
+        file=sys.stderr,
     )
 
 

@@ -94,7 +94,7 @@ def test_what_is_found_is_written_as_a_build_takes_it(
 
     search = json.loads((tmp_path / "found-search.json").read_text())
     chosen, known = search["report"]
-    assert "trials of 2 facts from" in first.out and "about a minute on this machine" in first.out
+    assert "trials of 2 facts from" in first.err and "about a minute on this machine" in first.err
     assert chosen["hyperparameters"] == found.as_dict() and known["hyperparameters"]["moment_weight"] == 300
     assert chosen["perplexities"][0] > 0
     assert {trial["hyperparameters"]["moment_weight"] for trial in search["trials"]} == {95, 300, 950}

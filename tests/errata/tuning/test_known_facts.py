@@ -19,7 +19,7 @@ RIVERS = Relation("continent", NEOX_RELATION, ("The continent of {} is",), {**KN
 
 def test_what_the_model_knows_becomes_records_with_neighbours_that_none_edits(neox: EditableModel) -> None:
     records = known_records(neox, 4, 4, relations=[RIVERS])
-    assert len(records) == 4 and not find_problems([record.fact for record in records])
+    assert len(records) == 4 and not list(find_problems([record.fact for record in records]))
     edited = {record.fact.subject for record in records}
     assert len(edited) == 4 and edited <= KNOWN.keys()
     prompts_of_edited = {RIVERS.prompt(subject) for subject in edited}
@@ -31,7 +31,7 @@ def test_what_the_model_knows_becomes_records_with_neighbours_that_none_edits(ne
         for neighbor in outcomes.neighbors:
             assert neighbor.is_likelier and neighbor.prompt not in prompts_of_edited
     assert known_records(neox, 4, 4, relations=[RIVERS]) == records
-    assert known_records(neox, 4, 4, relations=[RIVERS], seed=1) != records
+    assert known_records(neox, 4, 1, relations=[RIVERS], seed=1) != records
 
 
 def test_where_it_knows_too_few_it_is_said_how_many(neox: EditableModel) -> None:
