@@ -8,9 +8,10 @@ known facts about other subjects, none of which is edited in any record.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from errata.errors import DataSetError
@@ -19,9 +20,12 @@ from errata.facts import PLACEHOLDER, Fact, Neighbor
 from errata.model import EditableModel
 from errata.model.likelihood import likelihoods
 
-NUM_OTHERS = 7  # objects of the relation that a fact's own is compared with
+NUM_OTHERS = 5  # objects of the relation that a fact's own is compared with
 NUM_NEIGHBORS = 5
 LEAST_NEIGHBORS = 2
+# To ask a fact takes about as long as to measure one. A model knows two thirds of them, and half of these are edited.
+LEAST_ASKED = 10  # of each relation
+ASKED_PER_RECORD = 3
 _FILE = Path(__file__).with_name("known_facts.json")
 
 
@@ -64,8 +68,10 @@ def known_records(
     Raises:
         DataSetError: the model knows too few; says how many.
     """
-    relations = well_known() if relations is None else relations
     draw = random.Random(seed)
+    relations = well_known() if relations is None else relations
+    num_asked = max(LEAST_ASKED, math.ceil(ASKED_PER_RECORD * most / len(relations)))
+    relations = [_some_of(relation, num_asked, draw) for relation in relations]
     known = _known_subjects(model, relations, draw, on_progress)
     edited = _edited(relations, known, most, draw)
     found = [
@@ -79,6 +85,12 @@ def known_records(
             f"{least} are needed: give a file of records, in CounterFact's form, of what it knows (errata tune FILE)"
         )
     return records
+
+
+def _some_of(relation: Relation, number: int, draw: random.Random) -> Relation:
+    if len(relation.facts) <= number:
+        return relation
+    return replace(relation, facts=dict(draw.sample(list(relation.facts.items()), number)))
 
 
 def _known_subjects(

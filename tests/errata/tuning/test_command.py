@@ -137,7 +137,7 @@ def test_the_quick_search_varies_one_thing_after_another_and_keeps_what_nothing_
 def test_a_model_that_knows_too_little_is_told_how_much_it_knows_and_what_to_give(
     tune: Tune, random_neox: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(SystemExit, match=r"knows \d+ of 263 well-known facts, which make \d records, and 20 are "):
+    with pytest.raises(SystemExit, match=r"knows \d+ of 120 well-known facts, which make \d records, and 20 are "):
         tune("--model", random_neox)
     assert not (tmp_path / "found.json").exists()
 
