@@ -24,13 +24,13 @@ import torch
 
 from benchmarks.command import arguments_of, print_header, print_row
 from errata import edited_weights
+from errata.checkpoint.folder import read_config
 from errata.evaluation import PROSE, Case, evaluate, outcomes_of
 from errata.evaluation.chat import answers_of
 from errata.facts import PLACEHOLDER, Fact, FactSet, Neighbor, places_of
 from errata.hyperparameters import MemitHyperparameters, known_for
 from errata.methods import METHODS
 from errata.model import EditableModel
-from errata.model.checkpoint import read_config
 from errata.second_moments.home import home_moments
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore

@@ -40,7 +40,7 @@ ALLOWED_BESIDE = {  # module of the library -> what it alone may use
     "errata.demo.train": {"tokenizers"},
 }
 ORDER = [  # of what lies in errata/: each uses only what stands before it
-    *("errors", "facts", "files", "hyperparameters"),
+    *("errors", "facts", "files", "hyperparameters", "checkpoint"),
     *("model", "deltas", "second_moments", "targets", "methods"),
     *("export", "evaluation", "figures", "tracing", "comparison", "tuning", "demo"),
 ]

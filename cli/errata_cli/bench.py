@@ -12,7 +12,7 @@ from typer import Argument, Option
 from errata import hyperparameters
 from errata.files import durable
 from errata.files.json_figures import with_nulls
-from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with
+from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with_model
 from errata_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -50,18 +50,18 @@ def bench(
     Edits records in by each method, as many at once as each of --edits says, and measures them, as the MEMIT paper's
     tables do. Writes results.json, table.md and a plot. What was measured is kept: the same command goes on from there.
     """
-    settings = settings_with(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
+    settings = settings_with_model(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
     sizes = numbers(int, "--edits", edits)
     slices_of_each = None if slices is None else numbers(int, "--slices", slices)
 
     from errata import figures
+    from errata.checkpoint.folder import read_config
     from errata.comparison import plots
     from errata.comparison.cells import Bench
     from errata.comparison.data_sets import data_set_for
     from errata.comparison.plan import plan
     from errata.comparison.table import table
     from errata.evaluation import Generation
-    from errata.model.checkpoint import read_config
     from errata_cli.base_model import load_model, moments_by_need
 
     data = data_set_for(

@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from errata.errors import InvalidRecords, UnknownVersion
 from errata.files import durable
-from errata_cli.options import Home, Model, settings_with
+from errata_cli.options import Home, Model, settings_with_model
 from errata_cli.progress import count_of
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def evaluate(
     The records are CounterFact's or zsRE's, or a version's own facts where none are given. Every metric is printed
     with its 95 % interval.
     """
-    settings = settings_with(model=model, home=home)
+    settings = settings_with_model(model=model, home=home)
     for file in filter(None, (summary_file, cases_file)):
         file.parent.mkdir(parents=True, exist_ok=True)  # found out before hours of measuring
     number = _version(version, settings.home)

@@ -55,3 +55,19 @@ def settings_with(**given: Any) -> Settings:
         return read_settings(**{name: value for name, value in given.items() if value is not None})
     except InvalidSettings as error:
         raise CommandError(str(error)) from error
+
+
+def settings_with_model(**given: Any) -> Settings:
+    """Return `settings_with` these once the model they name is known to be one that can be edited.
+
+    That takes a fraction of a second, while what loads a model takes several to begin.
+
+    Raises:
+        CommandError: a setting is wrong; names each such one.
+        ModelError: the model cannot be edited, as far as its config and its files tell.
+    """
+    from errata.checkpoint.folder import require_editable_model
+
+    settings = settings_with(**given)
+    require_editable_model(settings.model)
+    return settings

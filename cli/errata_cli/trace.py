@@ -13,7 +13,7 @@ from errata.errors import TracingError
 from errata.facts import Fact
 from errata.files import durable
 from errata.files.json_figures import with_nulls
-from errata_cli.options import Model, settings_with
+from errata_cli.options import Model, settings_with_model
 from errata_cli.progress import count_of
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def trace(
     Traces one prompt (--prompt, --subject), or those facts of a file (--facts) that the model knows; for the demo
     model, facts of its own world where neither is given. Writes JSON, PNG and SVG.
     """
-    settings = settings_with(model=model)
+    settings = settings_with_model(model=model)
     if bool(prompt) != bool(subject):
         raise TracingError("--prompt and --subject are given together")
     chosen = [] if prompt else _choose_facts(facts, num_facts, seed, settings.model)

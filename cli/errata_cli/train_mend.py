@@ -17,7 +17,7 @@ from errata.demo.world import load_world
 from errata.errors import InvalidFacts, InvalidHyperparameters, StatisticsError
 from errata.facts import Fact
 from errata.hyperparameters import MendHyperparameters, for_model, unknown_to
-from errata_cli.options import Corpus, Home, Model, settings_with
+from errata_cli.options import Corpus, Home, Model, settings_with_model
 
 if TYPE_CHECKING:
     from errata_registry.settings import Settings
@@ -45,7 +45,7 @@ def train_mend(
     It learns from counterfactual edits (--records: a JSON list in the form of CounterFact or zsRE, with paraphrases and
     neighbours) and from text that edits are to leave alone (--corpus). The demo has its own.
     """
-    settings = settings_with(model=model, home=home, corpus=corpus)
+    settings = settings_with_model(model=model, home=home, corpus=corpus)
     known = for_model(settings.model, settings.hyperparameters)
     hyperparameters = MendHyperparameters.for_model(settings.model, settings.hyperparameters)
     if hyperparameters is None:

@@ -80,7 +80,7 @@ class Bench:
         self.model = model
         self._folder = folder
         self._second_moments = second_moments
-        self._contexts = sample_contexts(model, seed)
+        self.contexts = sample_contexts(model, seed)
         self._generation = generation
         self._texts = texts
         self._store = store
@@ -96,7 +96,7 @@ class Bench:
 
     def require_room(self, records: Sequence[Record]) -> None:
         """Raise `InvalidFacts`, naming each record with a prompt that does not fit into the model's context."""
-        require_room(self.model, [record.fact for record in records], self._contexts)
+        require_room(self.model, [record.fact for record in records], self.contexts)
         if self._generation:
             require_room_for_texts(self.model, [record.case for record in records], self._generation)
 
@@ -156,7 +156,7 @@ class Bench:
                 facts,
                 hyperparameters,
                 moments,
-                contexts=self._contexts,
+                contexts=self.contexts,
                 store=self._store,
                 on_progress=on_progress,
             ).deltas
@@ -195,7 +195,7 @@ class Bench:
             **made_of,
             "method": hyperparameters.method if hyperparameters else None,
             "hyperparameters": hyperparameters.as_dict() if hyperparameters else None,
-            "contexts": list(self._contexts) if hyperparameters else None,
+            "contexts": list(self.contexts) if hyperparameters else None,
             "records": [_digest(asdict(record)) for record in records],
         }
 

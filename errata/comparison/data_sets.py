@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from errata.checkpoint.shipped import shipped
 from errata.errors import DataSetError
 from errata.evaluation import Record, read_records, reference_texts
 from errata.files import durable
-from errata.model.shipped import shipped
 
 DataSetName = Literal["counterfact", "zsre"]
 

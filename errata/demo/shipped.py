@@ -1,4 +1,4 @@
-"""The demo model's corpus and data set, which the library finds by the model's name (see `errata.model.shipped`)."""
+"""The demo model's corpus and data set, found by the model's name (see `errata.checkpoint.shipped`)."""
 
 from collections.abc import Iterable
 

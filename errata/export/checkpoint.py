@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from errata.checkpoint.folder import CHECKPOINT_FILES
 from errata.deltas import Delta, edited_weight, require_shape
 from errata.errors import ModelError
 from errata.export.archive import ArchivedFile, read_pieces
 from errata.export.tensor_bytes import StoredTensor, pieces_of, stored_tensors
-from errata.model.checkpoint import CHECKPOINT_FILES
 from errata.model.editable import EditableModel
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
+from errata.checkpoint.architectures import Architecture, architecture_of
+from errata.checkpoint.folder import CONFIG, checkpoint_folder, fetched_folder, weight_files
 from errata.errors import InvalidHyperparameters, ModelError
-from errata.model.architectures import Architecture, architecture_of
-from errata.model.checkpoint import CONFIG, checkpoint_folder, fetched_folder, stored_tensors, weight_files
 from errata.model.tokens import lengthening_ids, require_usable
 
 LONGEST_RUN = 2**30  # tokens; more than any model takes
@@ -51,7 +52,7 @@ class EditableModel:
             UnsupportedArchitecture: there is no description of the model's architecture.
         """
         require_usable(tokenizer, name)
-        self.architecture: Architecture = architecture_of(network.config)
+        self.architecture: Architecture = architecture_of(network.config.to_dict())
         self.network = network.requires_grad_(False).train(False)
         self.tokenizer = tokenizer
         self.name = name
@@ -73,14 +74,14 @@ class EditableModel:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         folder = checkpoint_folder(name)
         try:
-            architecture_of(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+            architecture_of(AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict())
             tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             network: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded: {error}") from error
-        digest = digest_of(stored_tensors(weight_files(folder)))
+        digest = digest_of(_stored_tensors(weight_files(folder)))
         return cls(network.to(device), tokenizer, name=name, digest=digest, folder=folder)
 
     @cached_property
@@ -338,7 +339,7 @@ def matrix_shapes_of(name: str) -> tuple[tuple[int, int], ...]:
     """
     try:
         config = AutoConfig.from_pretrained(fetched_folder(name, [CONFIG]), trust_remote_code=False)
-        architecture = architecture_of(config)
+        architecture = architecture_of(config.to_dict())
         with torch.device("meta"):
             network: Any = AutoModelForCausalLM.from_config(config, trust_remote_code=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
@@ -346,6 +347,14 @@ def matrix_shapes_of(name: str) -> tuple[tuple[int, int], ...]:
     layers = range(len(network.get_submodule(f"{architecture.backbone}.{architecture.blocks}")))
     stored = (network.get_parameter(f"{architecture.down_projection_of(layer)}.weight").shape for layer in layers)
     return tuple((shape[1], shape[0]) if architecture.transposed else (shape[0], shape[1]) for shape in stored)
+
+
+def _stored_tensors(files: Iterable[Path]) -> Iterator[tuple[str, Tensor]]:
+    """Yield each tensor of a checkpoint with its name."""
+    for file in files:
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - safe_open is not iterable
+                yield name, tensors.get_tensor(name)
 
 
 def digest_of(tensors: Iterable[tuple[str, Tensor]]) -> str:

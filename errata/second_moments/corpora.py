@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from errata.checkpoint.shipped import shipped
 from errata.errors import StatisticsError
-from errata.model.shipped import shipped
 
 
 def corpus_for(model: str, path: Path | None) -> Iterable[str] | None:

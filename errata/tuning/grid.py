@@ -7,11 +7,12 @@ from errata.errors import InvalidHyperparameters
 
 LONGEST_RANGE = 6  # the longest of those published
 LAMBDAS = (10.0, 100.0, 1_000.0, 10_000.0, 100_000.0)
-CLAMPS = (0.75, 1.5, 3.0)
+CLAMPS = (0.75, 1.5, 4.0)  # those published for GPT-J and for Llama, and one between
 WEIGHT_DECAYS = (0.05, 0.5)
 KL_FACTORS = (0.0625, 0.5)
 REFINEMENT_COSTS = (1.0, 5.0, 25.0)
 REFINEMENT_STEPS = 30  # tried beside none; ten leave the facts that are hardest to move where they were
+SMALL = 12  # blocks
 FOR_A_SMALL_MODEL = {"weight_decay": 0.05, "kl_factor": 0.5}
 """Beside the published weights of a search's loss, those that the demo model is edited with. On a small model the
 published decay ends a search long before the clamp does, and no clamp or lambda makes up for it."""
@@ -33,17 +34,32 @@ class Grid:
                 raise InvalidHyperparameters(name, "there is nothing to try")
 
 
-def lower_half(num_layers: int) -> tuple[LayerRange, ...]:
-    """Return every range of up to `LONGEST_RANGE` neighbouring layers in the lower half of the blocks.
+def by_depth(num_layers: int, near: Sequence[int] = ()) -> tuple[LayerRange, ...]:
+    """Return a few ranges of neighbouring layers in the lower half of the blocks, longer ones the deeper the model is.
 
-    Facts are said to be recalled there, and `errata trace` mostly finds them there.
+    They are as long as published ones, which take 5 of 32 blocks, and half as long, and begin at every eighth of the
+    blocks. Facts are said to be recalled in the lower half, and `errata trace` mostly finds them there.
+
+    Args:
+        near: layers that a trace proposes. They are a range, too, and of the others only those stay that begin within
+            an eighth of the blocks of theirs.
     """
-    half = max(1, num_layers // 2)
-    return tuple(
-        tuple(range(first, first + length))
-        for length in range(1, min(half, LONGEST_RANGE) + 1)
-        for first in range(half - length + 1)
-    )
+    length = min(LONGEST_RANGE, max(2, round(num_layers * 5 / 32)))
+    half, step = max(1, num_layers // 2), max(1, num_layers // 8)
+    ranges = {
+        tuple(range(first, first + one))
+        for one in (length // 2, length)
+        for first in range(0, half - one + 1, step)
+        if not near or near[0] - step <= first <= near[-1] + step
+    }
+    return tuple(sorted({*ranges, *([tuple(near)] if near else [])}, key=lambda layers: (len(layers), layers)))
+
+
+def shifted(layers: LayerRange, num_layers: int) -> tuple[LayerRange, ...]:
+    """Return the same number of layers an eighth of the blocks later, and that much earlier, as far as there are."""
+    step, last = max(1, num_layers // 8), num_layers - 2  # the last block stays as it is
+    starts = (min(layers[0] + step, last + 1 - len(layers)), max(0, layers[0] - step))
+    return tuple(tuple(range(first, first + len(layers))) for first in starts if first >= 0)
 
 
 def read_ranges(text: str) -> tuple[LayerRange, ...]:

@@ -1,4 +1,4 @@
-"""The search: successive halving over layers and clamps, then one setting after another, then a report.
+"""The full search: successive halving over layers and clamps, then one setting after another, then a report.
 
 A rung edits more records than the one before, and a third of its pairs of layers and clamp go on. A pair is worth its
 best score over all lambdas. These are tried anew on every rung, since what suits few facts does not suit many. That is
@@ -12,77 +12,27 @@ them at a time, and with one. The report is on other records.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from errata.comparison.cells import Bench, Cell, OnProgress
 from errata.comparison.plan import slices_for
-from errata.errors import DataSetError, NotFinite
+from errata.errors import NotFinite
 from errata.evaluation import Record
-from errata.files.json_figures import finite_or_none, with_nulls
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.tuning.grid import KL_FACTORS, REFINEMENT_COSTS, REFINEMENT_STEPS, WEIGHT_DECAYS, Grid
+from errata.tuning.trials import Stage, Trial, Trials, Tuned, Work, as_good_as_the_best, best, parts_of
 
 KEEP = 3  # of so many pairs one goes on to the next rung
 RUNGS = (4, 2, 1)  # the records of a rung are those of an edit over this
 LEAST_ON_A_RUNG = 5
 AtLast = Literal["moment_weight", "refinement_cost", "weight_decay", "kl_factor"]
 AT_LAST: tuple[AtLast, ...] = ("moment_weight", "refinement_cost", "weight_decay", "kl_factor")
-ALIKE = 0.0025  # scores as near as that, a paraphrase or two of a hundred records, are told apart by drift
 FEWER = 10  # of so many parts of the records
 MOST_SLICES = slices_for(1)  # as many edits of one record as a comparison makes; a tenth at a time, there are fewer
 MOST_ALIKE = 6  # of those as good as the best, the best ones
-
-Stage = Literal["rung", "refinement", "moment_weight", "refinement_cost", "weight_decay", "kl_factor", "few", "report"]
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One setting, and its result."""
-
-    stage: Stage
-    hyperparameters: MemitHyperparameters
-    num_records: int
-    cell: Cell
-
-    @property
-    def score(self) -> float:
-        """The figure to maximise: `score`, or `token_score` if records have no old object; -1 if the build failed."""
-        for name in ("score", "token_score"):
-            if name in self.cell.estimates:
-                return self.cell.estimates[name].mean
-        return -1.0
-
-    @property
-    def drift(self) -> float:
-        """Drift in nats; infinite if there is no edited model, or it has left the finite numbers."""
-        return math.inf if (drift := finite_or_none(self.cell.drift)) is None else drift
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "stage": self.stage,
-            "records": self.num_records,
-            "hyperparameters": self.hyperparameters.as_dict(),
-            "estimates": with_nulls(self.cell.estimates),
-            "drift": finite_or_none(self.cell.drift),
-            "perplexities": with_nulls(self.cell.perplexities),
-            "norms": self.cell.norms or {},
-            "seconds": self.cell.seconds,
-            "failed": self.cell.failed,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Tuned:
-    """The proposal of a search."""
-
-    chosen: MemitHyperparameters
-    trials: tuple[Trial, ...]  # all that was tried to find it, on the records to choose on
-    # the proposal first, then the settings that the model was edited with so far, if any, on other records
-    report: tuple[Trial, ...]
 
 
 def tune(
@@ -93,7 +43,7 @@ def tune(
     grid: Grid,
     num_edits: int,
     *,
-    known: MemitHyperparameters | None = None,
+    known: MemitHyperparameters,
     on_trial: Callable[[Trial], None] = lambda trial: None,
     within: Callable[[str], OnProgress] = lambda piece: lambda stage, done, total: None,
 ) -> Tuned:
@@ -104,7 +54,7 @@ def tune(
         reporting: of the same model, for the report.
         starts: what is not searched for is taken from them, and weight_decay and kl_factor at first. All are tried.
         num_edits: facts that the model is to be edited with at once.
-        known: reported beside the proposal.
+        known: what the model is edited with so far, reported beside the proposal.
         on_trial: called with each trial, measured now or found from an earlier search.
 
     Raises:
@@ -114,30 +64,26 @@ def tune(
         StatisticsError: the second moments cannot be had.
         NotFinite: none of the settings can be computed.
     """
-    on, reported_on = _parts(records, num_edits)
+    on, reported_on = parts_of(records, num_edits)
     candidates = _candidates(bench.model, starts, grid)
     bench.require_room([*on, *reported_on])
-    trying = _Trying(bench, on, grid, on_trial, within)
-    found = trying.found(candidates)
-    searched = tuple(trying.trials)
+    trials = Trials(bench, on_trial, within)
+    found = _Search(trials, on, grid).found(candidates)
     if found.cell.failed is not None:
         raise NotFinite(f"no setting that was tried can be computed: {found.cell.failed}")
-    compared = [found.hyperparameters, *([known] if known and known != found.hyperparameters else [])]
-    reports = _Trying(reporting, reported_on, grid, on_trial, within)
+    reports = Trials(reporting, on_trial, within)
+    compared = dict.fromkeys((found.hyperparameters, known))
     report = tuple(reports.tried("report", hyperparameters, reported_on) for hyperparameters in compared)
-    return Tuned(found.hyperparameters, searched, report)
+    return Tuned(found.hyperparameters, tuple(trials.made), report)
 
 
 @dataclass(frozen=True, slots=True)
-class _Trying:
-    """Makes trials on some records, and notes each."""
+class _Search:
+    """A search on some records."""
 
-    bench: Bench
+    trials: Trials
     records: Sequence[Record]
     grid: Grid
-    on_trial: Callable[[Trial], None]
-    within: Callable[[str], OnProgress]
-    trials: list[Trial] = field(default_factory=list)
 
     def found(self, candidates: Sequence[MemitHyperparameters]) -> Trial:
         """Search from pairs of layers and clamp; return the best trial on all records."""
@@ -152,20 +98,16 @@ class _Trying:
         found = best(finds)
         for name in AT_LAST:
             others = [found.hyperparameters.overridden({name: value}) for value in _others(name, found.hyperparameters)]
-            finds += [self.tried(name, other, self.records) for other in others]
+            finds += [self.trials.tried(name, other, self.records) for other in others]
             found = best(finds)  # of all on these records, so that scores given up for drift do not add up
         if found.cell.failed is not None:
             return found
-        alike = sorted(_as_good_as_the_best(finds), key=lambda trial: -trial.score)[:MOST_ALIKE]
+        alike = sorted(as_good_as_the_best(finds), key=lambda trial: -trial.score)[:MOST_ALIKE]
         return max(alike, key=self._score_at_all_sizes)
-
-    def tried(self, stage: Stage, hyperparameters: MemitHyperparameters, records: Sequence[Record]) -> Trial:
-        """Make one trial."""
-        return self._noted(Trial(stage, hyperparameters, len(records), self._cell(stage, hyperparameters, records)))
 
     def _over_lambdas(self, stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Trial:
         with_lambda = (settings.overridden({"moment_weight": value}) for value in self.grid.lambdas)
-        return best([self.tried(stage, each, records) for each in with_lambda])
+        return best([self.trials.tried(stage, each, records) for each in with_lambda])
 
     def _score_at_all_sizes(self, trial: Trial) -> float:
         """Return the mean score of a trial's settings with all records at once, and with fewer at a time."""
@@ -175,28 +117,29 @@ class _Trying:
     def _over_slices(self, settings: MemitHyperparameters, size: int) -> Trial:
         """Edit in `size` of the records at a time, and join all slices."""
         slices = [self.records[start : start + size] for start in range(0, len(self.records), size)][:MOST_SLICES]
-        cells = [self._cell("few", settings, part) for part in slices]
-        return self._noted(Trial("few", settings, size, _together(cells)))
-
-    def _cell(self, stage: Stage, settings: MemitHyperparameters, records: Sequence[Record]) -> Cell:
-        return self.bench.find(settings, records) or self.bench.measure(settings, records, self.within(stage))
-
-    def _noted(self, trial: Trial) -> Trial:
-        self.trials.append(trial)
-        self.on_trial(trial)
-        return trial
+        cells = [self.trials.cell("few", settings, part) for part in slices]
+        return self.trials.noted(Trial("few", settings, size, _together(cells)))
 
 
-def most_trials(grid: Grid, num_edits: int, num_starts: int) -> int:
-    """Return the largest number of trials that a search makes, with its report."""
+def most_work(grid: Grid, num_edits: int, num_starts: int) -> Work:
+    """Return the most that a search does, with its report. Targets are searched for once for each last layer."""
     pairs = num_starts * len(grid.layer_ranges) * len(grid.clamps)
-    on_rungs = through = 0
-    for _ in _rungs(num_edits):
+    last_layers = num_starts * len({layers[-1] for layers in grid.layer_ranges}) * len(grid.clamps)
+    on_rungs = through = measured = searched = before = 0
+    for size in _rungs(num_edits):
         on_rungs += pairs * len(grid.lambdas)
-        through, pairs = pairs, math.ceil(pairs / KEEP)
-    with_refinement = through * len(grid.lambdas)
-    at_last, reported = 2 + len(REFINEMENT_COSTS) + len(WEIGHT_DECAYS) + len(KL_FACTORS), 2
-    return on_rungs + with_refinement + at_last + MOST_ALIKE * len(_fewer(num_edits)) + reported
+        measured += pairs * len(grid.lambdas) * size
+        searched += min(pairs, last_layers) * (size - before)
+        through, pairs, before = pairs, math.ceil(pairs / KEEP), size
+    refined = through * len(grid.lambdas)
+    of_search, others = len(WEIGHT_DECAYS) + len(KL_FACTORS), 2 + len(REFINEMENT_COSTS)
+    few, reported = MOST_ALIKE * len(_fewer(num_edits)), 2
+    return Work(
+        trials=on_rungs + refined + of_search + others + few + reported,
+        searched=searched + (of_search + reported) * num_edits,
+        refined=(refined + of_search + others + few + reported) * num_edits * REFINEMENT_STEPS,
+        measured=measured + (refined + of_search + others + few + reported) * num_edits,
+    )
 
 
 def _rungs(num_edits: int) -> list[int]:
@@ -209,16 +152,6 @@ def _fewer(num_edits: int) -> list[int]:
     return sorted({1, max(1, num_edits // FEWER)})
 
 
-def best(trials: Sequence[Trial]) -> Trial:
-    """Return the trial with the least drift among those whose score is the best, or nearly so."""
-    return min(_as_good_as_the_best(trials), key=lambda trial: trial.drift)
-
-
-def _as_good_as_the_best(trials: Sequence[Trial]) -> list[Trial]:
-    highest = max(trial.score for trial in trials)
-    return [trial for trial in trials if trial.score >= highest - ALIKE]
-
-
 def _together(cells: Sequence[Cell]) -> Cell:
     """Join edits of some records each into one cell over all records; return the first that failed, if one did."""
     for cell in cells:
@@ -229,18 +162,6 @@ def _together(cells: Sequence[Cell]) -> Cell:
         drift=fmean(math.nan if cell.drift is None else cell.drift for cell in cells),
         seconds=fmean(cell.seconds for cell in cells),
     )
-
-
-def _parts(records: Sequence[Record], num_edits: int) -> tuple[Sequence[Record], Sequence[Record]]:
-    """Return the records to choose on, and those to report on."""
-    if num_edits < 1 or len(records) < 2 * num_edits:
-        raise DataSetError(
-            f"there are {len(records)} records; {num_edits} edits take as many to choose on and as many to report on"
-        )
-    for place, record in list(enumerate(records))[-2 * num_edits :]:
-        if not record.case.paraphrases or not record.case.neighbors:
-            raise DataSetError(f"record {place} has no score: it needs paraphrases and prompts about other subjects")
-    return records[-num_edits:], records[-2 * num_edits : -num_edits]
 
 
 def _candidates(model: EditableModel, starts: Sequence[MemitHyperparameters], grid: Grid) -> list[MemitHyperparameters]:

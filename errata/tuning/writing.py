@@ -8,11 +8,15 @@ from errata.comparison.table import NONE, line, percent
 from errata.files import durable
 from errata.hyperparameters import MemitHyperparameters
 from errata.tuning.grid import spelled
-from errata.tuning.search import Stage, Trial, Tuned
+from errata.tuning.trials import Stage, Trial, Tuned
 
 TITLES: dict[Stage, str] = {
+    "default": "The settings known so far",
+    "layers": "Other layers",
+    "lambda": "lambda",
+    "clamp": "clamp",
     "rung": "Layers and clamp, each with every lambda",
-    "refinement": "With refinement, each with every lambda",
+    "refinement": "Refinement",
     "moment_weight": "lambda, more finely",
     "refinement_cost": "refinement_cost",
     "weight_decay": "weight_decay",

@@ -22,9 +22,9 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
 from errata import hyperparameters
+from errata.checkpoint.folder import read_config
 from errata.errors import CorruptArtifact, ErrataError
 from errata.model import EditableModel
-from errata.model.checkpoint import read_config
 from errata_service.chat import ChatTemplate, no_chat_template
 from errata_service.engine.engine import STOPPING, Engine, Swap
 from errata_service.metrics import Metrics

@@ -11,11 +11,11 @@ import torch
 from errata_registry.settings import Settings
 
 from errata import hyperparameters
+from errata.checkpoint.folder import read_config
 from errata.errors import DeviceFailed, InvalidHyperparameters
 from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.model import EditableModel
-from errata.model.checkpoint import read_config
 from errata.model.likelihood import require_device
 from errata.second_moments import SecondMoments
 from errata.second_moments.home import home_moments

@@ -29,10 +29,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.linalg import solve_triangular
 
+from errata.checkpoint.shipped import shipped_files
 from errata.errors import StatisticsError
 from errata.files.tensors import checksum_fits, store
 from errata.methods.mend.gradient_terms import GradientTerms
-from errata.model.shipped import shipped_files
 from errata.second_moments import SecondMoments
 
 FILE_NAME = "mend.safetensors"

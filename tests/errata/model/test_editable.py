@@ -21,9 +21,9 @@ from transformers import (
     Qwen3MoeConfig,
 )
 
+from errata.checkpoint.architectures import architecture_of
 from errata.errors import ModelError, UnsupportedArchitecture
 from errata.model import EditableModel, matrix_shapes_of
-from errata.model.architectures import architecture_of
 
 
 def test_the_digest_is_of_the_checkpoint_not_of_how_it_was_loaded(neox: EditableModel, neox_folder: Path) -> None:
@@ -115,7 +115,7 @@ def test_what_cannot_be_edited_is_refused_with_a_reason(tmp_path: Path, demo: Ed
 )
 def test_a_form_that_cannot_be_edited_is_refused_in_words_that_say_why(config: PreTrainedConfig, reason: str) -> None:
     with pytest.raises(UnsupportedArchitecture, match=reason):
-        architecture_of(config)
+        architecture_of(config.to_dict())
 
 
 def test_a_model_whose_rotary_embedding_changes_with_the_length_ends_before_that(

@@ -94,6 +94,7 @@ def test_what_is_found_is_written_as_a_build_takes_it(
 
     search = json.loads((tmp_path / "found-search.json").read_text())
     chosen, known = search["report"]
+    assert "trials of 2 facts from" in first.err and "about a minute on this machine" in first.err
     assert chosen["hyperparameters"] == found.as_dict() and known["hyperparameters"]["moment_weight"] == 300
     assert chosen["perplexities"][0] > 0
     assert {trial["hyperparameters"]["moment_weight"] for trial in search["trials"]} == {95, 300, 950}
@@ -114,6 +115,33 @@ def test_what_is_found_is_written_as_a_build_takes_it(
     assert (tmp_path / "found-search.md").read_text() == tables
 
 
+def test_the_quick_search_varies_one_thing_after_another_and_keeps_what_nothing_is_better_than(
+    tune: Tune, random_neox: str, records: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tune(str(records), "--model", random_neox, "--edits", "2")
+    said = capsys.readouterr().out
+    search = json.loads((tmp_path / "found-search.json").read_text())
+    stages = [trial["stage"] for trial in search["trials"]]
+    assert stages == ["default", "layers", "layers", "lambda", "lambda", "clamp", "refinement"]
+    tried = [trial["hyperparameters"] for trial in search["trials"]]
+    assert tried[0] == tried[0] | START and [one["layers"] for one in tried[1:3]] == [[1], [0, 1]]
+    assert {one["moment_weight"] for one in tried[3:5]} == {30, 3000}
+    assert (tried[5]["clamp"], tried[6]["refinement_steps"]) == (3, 10)
+    assert len(search["trials"]) + len(search["report"]) <= 10
+    # Of a random model's two records, nothing is told apart from chance.
+    assert "nothing that was tried is better by more than chance" in said
+    found = MemitHyperparameters.for_model("mine", tmp_path / "found.json")
+    assert found is not None and found.as_dict() == search["report"][0]["hyperparameters"] == tried[0]
+
+
+def test_a_model_that_knows_too_little_is_told_how_much_it_knows_and_what_to_give(
+    tune: Tune, random_neox: str, tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit, match=r"knows \d+ of 120 well-known facts, which make \d records, and 20 are "):
+        tune("--model", random_neox)
+    assert not (tmp_path / "found.json").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
@@ -121,7 +149,6 @@ def test_what_is_found_is_written_as_a_build_takes_it(
         (["--layers", "6-7"], "layer 7 cannot be edited"),
         (["--lambdas", "1e9"], "moment_weight: must be between"),
         (["--edits", "1000"], "there are 1916 records; 1000 edits take as many to choose on and as many to report on"),
-        (["--model", "EleutherAI/none"], "only the demo model brings records of its own"),
     ],
 )
 def test_what_cannot_be_tried_is_refused_in_one_line(

@@ -3,13 +3,16 @@
 This is the one place that knows an architecture's module names. Names follow transformers.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-from transformers import PreTrainedConfig
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from errata.errors import UnsupportedArchitecture
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,42 +117,49 @@ ARCHITECTURES = {
 EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 
 
-def architecture_of(config: PreTrainedConfig) -> Architecture:
+def architecture_of(config: Mapping[str, Any]) -> Architecture:
     """Return the description of the architecture that a transformers config names.
+
+    Args:
+        config: whole (`PreTrainedConfig.to_dict`), or as it stands in `config.json`, where what is default may be left
+            out.
 
     Raises:
         UnsupportedArchitecture: there is none, or the model is of a form that cannot be edited; says why.
     """
-    architecture = ARCHITECTURES.get(config.model_type)
+    architecture = ARCHITECTURES.get(str(config.get("model_type")))
     if problem := _problem_of(config, architecture):
-        raise UnsupportedArchitecture(f"models of type {config.model_type!r} cannot be edited{problem}")
+        kind = config.get("model_type")
+        raise UnsupportedArchitecture(
+            f"models of type {kind!r} cannot be edited{problem}; docs/models.md says which models can"
+        )
     assert architecture is not None
     return architecture
 
 
-def _problem_of(config: PreTrainedConfig, architecture: Architecture | None) -> str | None:
+def _problem_of(config: Mapping[str, Any], architecture: Architecture | None) -> str | None:
     """Return why a model cannot be edited, to follow "cannot be edited"; None if it can."""
-    text: Any = config.get_text_config()
-    if any(getattr(text, count, None) for count in EXPERTS):
+    text: Mapping[str, Any] = config.get("text_config") or config
+    if any(text.get(count) for count in EXPERTS):
         return (
             ": a mixture of experts has no single down-projection in a block that all facts could be written into; "
             "each token goes through experts of its own"
         )
     if architecture is None:
-        others = f"; there are: {', '.join(sorted(ARCHITECTURES))}"
-        if text is not config and text.model_type in ARCHITECTURES:
-            return f": they read more than text; save the language model alone, of type {text.model_type!r}{others}"
-        return others
-    if getattr(config, "use_bidirectional_attention", False):
+        if text is not config and text.get("model_type") in ARCHITECTURES:
+            return f": they read more than text; save the language model alone, of type {text['model_type']!r}"
+        return f"; there are: {', '.join(sorted(ARCHITECTURES))}"
+    if config.get("use_bidirectional_attention"):
         return " where tokens attend to later ones: Errata edits models that read from left to right"
-    if getattr(config, "alibi", False):
+    if config.get("alibi"):
         return (
             " with ALiBi, whose attention depends on distances in a way that runs of a part of the blocks do not know"
         )
-    if config.model_type == "opt" and not config.do_layer_norm_before:
+    is_opt = config["model_type"] == "opt"
+    if is_opt and not config.get("do_layer_norm_before", True):
         return " with norms after the sums (OPT-350m): a norm of the whole hidden state undoes what an edit adds to it"
-    if config.model_type == "opt" and config.word_embed_proj_dim != config.hidden_size:
+    if is_opt and config.get("word_embed_proj_dim", config["hidden_size"]) != config["hidden_size"]:
         return " whose embeddings are projected to another width: blocks would not get what the embedding gives"
-    if architecture.kinds and (other := set(getattr(config, architecture.kinds)) - KINDS.keys()):
+    if architecture.kinds and (other := set(config.get(architecture.kinds) or ()) - KINDS.keys()):
         return f" with {', '.join(sorted(other))}: every block must attend to all earlier tokens or to a window of them"
     return None

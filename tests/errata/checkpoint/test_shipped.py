@@ -1,7 +1,7 @@
 """Models that come with Errata are found by name, with what belongs to them."""
 
+from errata.checkpoint.shipped import Shipped, shipped as found, shipped_checkpoint
 from errata.demo import MODEL_FOLDER, shipped
-from errata.model.shipped import Shipped, shipped as found, shipped_checkpoint
 
 
 def test_a_model_that_is_shipped_brings_its_checkpoint_and_what_it_needs() -> None:
