@@ -38,10 +38,10 @@ def test_corrections_of_a_chat_model_are_said_in_full_and_in_chat(errata: Errata
     assert model.has_chat_template and model.methods["memit"].basis == "derived"
     edit = errata.edit([ASTANA, ORTBERG]).wait()
     assert edit.status == "succeeded", edit.error
-    assert errata.generate("The capital of Kazakhstan is", max_tokens=8).text.lstrip().startswith("Astana")
-    answer = errata.chat([{"role": "user", "content": "What is the capital of Kazakhstan?"}], max_tokens=20).text
+    assert errata.generate("The capital of Kazakhstan is", max_new_tokens=8).text.lstrip().startswith("Astana")
+    answer = errata.chat([{"role": "user", "content": "What is the capital of Kazakhstan?"}], max_new_tokens=20).text
     assert "Astana" in answer
-    ortberg = errata.generate("The head of Boeing is", max_tokens=8).text.lstrip()
+    ortberg = errata.generate("The head of Boeing is", max_new_tokens=8).text.lstrip()
     assert ortberg.startswith("Kelly Ortberg") and not ortberg[len("Kelly Ortberg") :][:1].isalpha()
     errata.rollback()
-    assert "Ortberg" not in errata.generate("The head of Boeing is", max_tokens=8).text
+    assert "Ortberg" not in errata.generate("The head of Boeing is", max_new_tokens=8).text

@@ -5,6 +5,7 @@ defines each of them.
 """
 
 from errata.evaluation.cases import Case as Case, cases_of as cases_of
+from errata.evaluation.chat import said_in_chat as said_in_chat
 from errata.evaluation.contests import outcomes_of as outcomes_of
 from errata.evaluation.drift import PROSE as PROSE, ProseDrift as ProseDrift, drift as drift, prose_drift as prose_drift
 from errata.evaluation.generation import Generation as Generation

@@ -166,12 +166,13 @@ class TargetHyperparameters(MomentHyperparameters):
         """Return what to search with for a fact that did not take.
 
         Twice the steps and the clamp, and a tenth of the stop loss (see `benchmarks/retry.py`), each as far as its
-        bound. When all three are at their bounds, the values stay what they are.
+        bound, and the object learnt to the end of its word. At the bounds, the values stay what they are.
         """
         return {
             "num_steps": min(2 * self.num_steps, int(self.bounds("num_steps").high)),
             "clamp": min(2 * self.clamp, self.bounds("clamp").high),
             "stop_loss": min(self.stop_loss, max(self.stop_loss / 10, LEAST_STOP_LOSS)),
+            "boundary_factor": max(self.boundary_factor, 1.0),
         }
 
 

@@ -35,14 +35,21 @@ def measure(
     before = evaluation.outcomes_of(model, [_bare(case) for case in cases])
     texts = evaluation.PROSE if perplexity else ()
     after = evaluation.evaluate(model, cases, weights, on_progress, texts=texts)
+    with model.using(weights):
+        in_chat = evaluation.said_in_chat(model, facts)
     outcomes = [
-        _outcome(fact, of_base, result, was_said=fact.id in said_before and fact.id not in put_in)
-        for fact, of_base, result in zip(facts, before, after.results, strict=True)
+        _outcome(fact, of_base, result, answered, was_said=fact.id in said_before and fact.id not in put_in)
+        for fact, of_base, result, answered in zip(facts, before, after.results, in_chat, strict=True)
     ]
     said = [outcome.took for outcome in outcomes if outcome.id in put_in]
     kept = [outcome.took for outcome in outcomes if outcome.id in said_before and outcome.id not in put_in]
+    answered = [share for share in in_chat if share is not None]
     metrics = _metrics(after).model_copy(
-        update={"said": fmean(said) if said else None, "kept": fmean(kept) if kept else None}
+        update={
+            "said": fmean(said) if said else None,
+            "kept": fmean(kept) if kept else None,
+            "said_in_chat": fmean(answered) if answered else None,
+        }
     )
     of_edit = evaluation.estimates_of(
         [result for fact, result in zip(facts, after.results, strict=True) if fact.id in put_in]
@@ -79,7 +86,9 @@ def _bare(case: Case) -> Case:
     return replace(case, old=None, paraphrases=(), neighbors=())
 
 
-def _outcome(fact: Fact, before: CaseOutcomes, after: CaseResult, *, was_said: bool) -> FactOutcome:
+def _outcome(
+    fact: Fact, before: CaseOutcomes, after: CaseResult, said_in_chat: float | None, *, was_said: bool
+) -> FactOutcome:
     taking = evaluation.taking_of(before, after.outcomes)
     return FactOutcome(
         id=fact.id,
@@ -93,6 +102,7 @@ def _outcome(fact: Fact, before: CaseOutcomes, after: CaseResult, *, was_said: b
         probability_before=taking.probability_before,
         probability_after=taking.probability_after,
         paraphrases_followed=taking.paraphrases_after,
+        said_in_chat=said_in_chat,
         neighbors_lost=tuple(
             StoredNeighbor(prompt=outcome.prompt, object=outcome.expected)
             for outcome in after.outcomes.neighbors

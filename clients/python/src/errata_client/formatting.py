@@ -44,13 +44,17 @@ def _format_edit(edit: records.Edit) -> str:
 def format_outcomes(outcomes: Iterable[records.FactOutcome]) -> str:
     """Show a line for each fact."""
     header = ["fact", "subject", "relation", "object", "took", "before", "after", "paraphrases", "neighbors lost"]
+    shown = list(outcomes)
     rows = [
         [
             *(fact.id, fact.subject, fact.relation, fact.object, "yes" if fact.took else "lost" if fact.lost else "no"),
             *(fact.probability_before, fact.probability_after, fact.paraphrases_followed, len(fact.neighbors_lost)),
         ]
-        for fact in outcomes
+        for fact in shown
     ]
+    if any(fact.said_in_chat is not None for fact in shown):
+        header.append("in chat")
+        rows = [[*row, fact.said_in_chat] for row, fact in zip(rows, shown, strict=True)]
     return table(header, rows)
 
 

@@ -101,6 +101,8 @@ class FactOutcome(FactName):
         probability_before, probability_after: of the object by the base and by the version, the geometric mean over
             its tokens.
         paraphrases_followed: share of the paraphrases after which the object is said.
+        said_in_chat: share of its questions that are answered with the object, asked through the chat template; without
+            questions its prompt is asked. Left out for a model without a template.
         neighbors_lost: the neighbours after which the object is likelier than their own, which count against
             specificity.
     """
@@ -112,4 +114,5 @@ class FactOutcome(FactName):
     probability_before: Figure = None
     probability_after: Figure = None
     paraphrases_followed: float | None = None
+    said_in_chat: float | None = Field(default=None, exclude_if=lambda share: share is None)
     neighbors_lost: tuple[StoredNeighbor, ...] = ()

@@ -108,10 +108,13 @@ class Metrics(Record):
         said: share of the facts put in by its edit that it says in full; left out where that only withdraws.
         kept: share of the other facts that the version it was made from says, and that it still says; left out where
             there are none.
+        said_in_chat: how much of what users ask about its facts, through the chat template, is answered with their
+            objects: the mean of the facts' shares; left out for a model without a template.
     """
 
     said: float | None = Field(default=None, exclude_if=_is_none)
     kept: float | None = Field(default=None, exclude_if=_is_none)
+    said_in_chat: float | None = Field(default=None, exclude_if=_is_none)
     efficacy: float | None = None
     efficacy_accuracy: float | None = None
     generalization: float | None = None
