@@ -7,6 +7,7 @@ said, then with settings that wreck it.
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 from benchmarks.command import arguments_of, print_header, print_row, timed
 from benchmarks.demo_edits import DemoEdits
@@ -30,8 +31,8 @@ def main() -> None:
         built = method(model, facts, hyperparameters, edits.moments, contexts=edits.contexts)
         weights = edited_weights(model, built.deltas)
         results = evaluate(model, cases_of(model, list(facts)), weights).results
-        drift_s, nats = timed(lambda weights=weights: drift(model, weights))
-        prose_s, prose = timed(lambda weights=weights: prose_drift(model, weights, PROSE))
+        drift_s, nats = timed(partial(drift, model, weights))
+        prose_s, prose = timed(partial(prose_drift, model, weights, PROSE))
         said = sum(result.outcomes.rewrite.is_said for result in results)
         rise = prose.perplexity_after / prose.perplexity_before - 1
         print_row(name, count, said, f"{nats:.4f}", f"{rise:+.2%}", f"{drift_s:.2f}", f"{prose_s:.2f}")
