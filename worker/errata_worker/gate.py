@@ -11,7 +11,9 @@ from errata_registry.versions.change import MOST_SHOWN
 from errata.facts import Fact
 
 MOST_NAMED = 5
-WHAT_NEXT = "Retry the edit to search harder, add `phrasings` to these facts, or send it with `partial` to serve the rest"
+WHAT_NEXT = (
+    "Retry the edit to search harder, add `phrasings` to these facts, or send it with `partial` to serve the rest"
+)
 
 
 @dataclass(frozen=True, slots=True)
