@@ -30,9 +30,9 @@ from errata.evaluation.chat import answers_of
 from errata.facts import PLACEHOLDER, Fact, FactSet, Neighbor, places_of
 from errata.hyperparameters import MemitHyperparameters, known_for
 from errata.methods import METHODS
+from errata.methods.method import Built
 from errata.model import EditableModel
 from errata.second_moments.home import home_moments
-from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
 
 PUBLISHED = {"layers": (4, 5, 6, 7, 8), "moment_weight": 15_000, "clamp": 4, "weight_decay": 0.001}
@@ -134,15 +134,8 @@ def main() -> None:
         threads=2,
     )
     model = EditableModel.load(arguments.model)
-    kept = Path(arguments.model).with_name(f"{Path(arguments.model).name}-kept")
-    default = known_for(arguments.model, None, read_config(arguments.model))["memit"]
-    hyperparameters = default.hyperparameters
-    assert isinstance(hyperparameters, MemitHyperparameters)
-    if arguments.settings == "published":
-        hyperparameters = MemitHyperparameters.from_dict(PUBLISHED)
-    hyperparameters = hyperparameters.overridden(json.loads(arguments.hparams))
-    moments = home_moments(kept, model, hyperparameters, corpus=None, published=None, on_progress=lambda *_: None)
-    contexts = sample_contexts(model, hyperparameters.seed)
+    kept = kept_beside(arguments.model)
+    hyperparameters = settings_of(arguments.model, arguments.settings).overridden(json.loads(arguments.hparams))
     edited = list(_edited(json.loads(Path(arguments.records).read_text()), asked=arguments.chat))
     edited = [one for one, knows in zip(edited, _known(model, edited), strict=True) if knows][arguments.first :]
     print(f"{len(edited)} records that the model knows; {hyperparameters}\n")
@@ -154,15 +147,33 @@ def main() -> None:
             part = edited[number * size : (number + 1) * size]
             facts = FactSet(one.fact for one in part)
             began = time.perf_counter()
-            built = METHODS["memit"](
-                model, facts, hyperparameters, moments, contexts=contexts, store=BuildStore(kept / "targets")
-            )
+            built = built_with(model, facts, hyperparameters, kept)
             rows["seconds an edit"].append(time.perf_counter() - began)
             weights = edited_weights(model, built.deltas)
             for name, value in _figures(model, part, weights).items():
                 rows[name].append(value)
         figures = [f"{fmean(rows[name]):.1f}" for name in (*COLUMNS, *chat)]
         print_row(f"{size} ({slices})", *figures, f"{fmean(rows['seconds an edit']):.0f}")
+
+
+def kept_beside(model: str) -> Path:
+    """Return the folder in which what was found of a model is kept."""
+    return Path(model).with_name(f"{Path(model).name}-kept")
+
+
+def settings_of(model: str, named: str) -> MemitHyperparameters:
+    """Return MEMIT's settings: those that Errata edits the model with by `default`, or the `published` ones."""
+    if named == "published":
+        return MemitHyperparameters.from_dict(PUBLISHED)
+    default = known_for(model, None, read_config(model))["memit"].hyperparameters
+    assert isinstance(default, MemitHyperparameters)
+    return default
+
+
+def built_with(model: EditableModel, facts: FactSet, hyperparameters: MemitHyperparameters, kept: Path) -> Built:
+    """Build by MEMIT, with second moments and targets from a folder where they are kept."""
+    moments = home_moments(kept, model, hyperparameters, corpus=None, published=None)
+    return METHODS["memit"](model, facts, hyperparameters, moments, store=BuildStore(kept / "targets"))
 
 
 def _edited(records: Sequence[dict[str, Any]], *, asked: bool) -> Iterator[Edited]:
