@@ -65,6 +65,22 @@ def without_end(crew: Crew, pattern: str) -> list[str]:
     return [name for name in cast(list[str], redis.keys(pattern)) if not 0 < redis.ttl(name) <= 3600]
 
 
+def test_edits_are_made_in_the_order_in_which_they_were_accepted(between: Crew) -> None:
+    edits, queue = between.registry.edits, between.registry.queue
+    sent = [
+        edits.create_edit(EditRequest(facts=(Fact(PARIS.subject, PARIS.relation, city),), gate=Gate(min_efficacy=None)))
+        for city in ("Paris", "Rome", "Berlin")
+    ]
+    queue.forget(sent[0].id)  # as where Redis was full
+    between.registry.live.forget(sent[0].id)
+    queue.put(sent[1].id)  # as where it was lost, and recovery has found it
+    between.grow_to(1)
+    versions = [between.ended(edit).version for edit in sent]
+    assert None not in versions and versions == sorted(versions, key=lambda version: version or 0)
+    held = between.registry.versions.facts(between.registry.activations.active())
+    assert [fact.object for fact in held] == ["Berlin"]
+
+
 def test_it_is_built_anew_where_something_else_went_live(between: Crew) -> None:
     edit, version = published_by_the_dead(between)
     other = made_up(between, ROME)

@@ -120,6 +120,9 @@ def _take_turn(store: JobStore[Any, Any], job_id: str, resources: Resources) -> 
     registry = resources.registry
     limit_s = registry.settings.job_timeout_s
     with ending_with_what_goes_wrong(store, job_id, limit_s, resources.resident.is_device_lost):
+        if store.let_older_go_first(job_id):
+            logger.info("%s: what was accepted before it goes first", job_id)
+            return
         record = claim(store, job_id)
         if record.ended:
             return

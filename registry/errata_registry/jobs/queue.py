@@ -98,6 +98,11 @@ class TaskQueue:
         self._note(job_id, task)
         self._queues[kind.queue].enqueue(keys.RUN, job_id, job_id=task, **place, **self._limits)
 
+    def put_first(self, job_ids: Sequence[str]) -> None:
+        """Queue jobs that are to be begun, in this order, before all that wait, in place of their earlier tasks."""
+        for job_id in reversed(job_ids):
+            self._put_own(job_id, job_id, at_front=True)
+
     def put_shards(self, edit_id: str, shards: Iterable[int], at_front: bool = False) -> None:
         """Queue tasks for shards, in place of earlier ones, behind those that wait or before them."""
         in_order = sorted(shards, reverse=at_front)

@@ -109,6 +109,30 @@ class JobStore(Generic[Asked, Shown]):
             logger.warning("%s is accepted and will be queued when Redis answers again: %s", record.id, error)
         return record
 
+    def let_older_go_first(self, job_id: str) -> bool:
+        """Queue jobs that were accepted before this one and wait behind it, or nowhere, and this one behind them.
+
+        Redis was full or away when they were accepted, or lost them. So no older edit changes what a newer one did.
+        Return False where there are none, or where this one has begun or ended.
+        """
+        record = self.record(job_id)
+        if record.ended or record.started_at:
+            return False
+        waiting, known = set(self.queue.waiting()), set(self.live.ids())
+        older: list[Shown] = []
+        for one in self.folder.unfinished():
+            if one < job_id and (one in waiting or one not in known):
+                with suppress(CorruptArtifact, UnknownJob, FileNotFoundError):  # recovery ends those
+                    if not (of_one := self.record(one)).started_at:
+                        older.append(of_one)
+        if not older:
+            return False
+        self.queue.put_begun(job_id)
+        for first in older:
+            self.live.put(first)
+        self.queue.put_first([first.id for first in older])
+        return True
+
     # How they stand
 
     def record(self, job_id: str) -> Shown:
