@@ -159,7 +159,14 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class ChatQuestion(Fact):
-    """A question to a model, in the words of its chat template, as a fact: its prompt begins a text."""
+    """A question to a model, in the words of its chat template, as a fact: its prompt begins a text.
+
+    These words stay as they are, to the last space.
+    """
+
+    def __post_init__(self) -> None:
+        for name in ("subject", "object"):
+            object.__setattr__(self, name, normalised(getattr(self, name)))
 
     @property
     def takes_context(self) -> bool:
@@ -281,12 +288,14 @@ def find_problems(facts: Sequence[Fact]) -> Iterator[FactProblem]:
     if len(facts) > MAX_FACTS:
         yield FactProblem(MAX_FACTS, "subject", f"at most {MAX_FACTS} facts in one set, got {len(facts)}")
     first_with: dict[tuple[str, str], int] = {}
+    wordings: dict[tuple[str, str, str], int] = {}
     searches: dict[str, Mapping[str, float]] = {}
     for index, fact in enumerate(facts):
         yield from _problems_of_one(index, fact)
         if fact.search and searches.setdefault(fact.subject, fact.search) != fact.search:
             detail = f"is another one than that of another fact about {fact.subject!r}, which share one search"
             yield FactProblem(index, "search", detail)
+        yield from _contradicted_wordings(facts, index, wordings)
         first = first_with.setdefault(fact.key, index)
         if first == index:
             continue
@@ -297,6 +306,20 @@ def find_problems(facts: Sequence[Fact]) -> Iterator[FactProblem]:
                 f"and {fact.object!r} here; a set holds one object for each subject and relation"
             )
             yield FactProblem(index, "object", detail)
+
+
+def _contradicted_wordings(
+    facts: Sequence[Fact], index: int, first_with: dict[tuple[str, str, str], int]
+) -> Iterator[FactProblem]:
+    """Yield the wordings of a fact that another one before it has with another object."""
+    fact = facts[index]
+    prompts = [("relation", fact.prompt), *(("phrasings", text) for text in fact.phrasings)]
+    for name, text in (*prompts, *(("questions", text) for text in fact.questions)):
+        kind = "question" if name == "questions" else "prompt"
+        first = first_with.setdefault((fact.subject, kind, text), index)
+        if facts[first].object != fact.object and not (name == "relation" and facts[first].key == fact.key):
+            detail = f"{text!r} has the object {facts[first].object!r} in fact {first} and {fact.object!r} here"
+            yield FactProblem(index, name, detail)
 
 
 def _problems_of_one(index: int, fact: Fact) -> Iterator[FactProblem]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from errata.errors import FactProblem, InvalidFacts
 from errata.facts import PLACEHOLDER, ChatQuestion, Fact, places_of
 from errata.model import EditableModel
-from errata.model.chat import has_template, question_prompt
+from errata.model.chat import ends_in_special, has_template, question_prompt
 
 
 def wordings_of(model: EditableModel, facts: Iterable[Fact]) -> list[Fact]:
@@ -26,7 +26,7 @@ def wordings_of(model: EditableModel, facts: Iterable[Fact]) -> list[Fact]:
             for wording in (*_phrasings(fact), *_questions(model, fact)):
                 found.setdefault(wording.key, wording)
         except _RefusedQuestion as refusal:
-            problems.append(FactProblem(index, "questions", str(refusal)))
+            problems.append(FactProblem(index, "questions", f"{refusal} (a fact about {fact.subject!r})"))
     if problems:
         raise InvalidFacts(problems)
     return list(found.values())
@@ -51,11 +51,17 @@ def _questions(model: EditableModel, fact: Fact) -> Iterator[Fact]:
         except Exception as error:  # a template is a program, and whatever it raises is about this question
             raise _RefusedQuestion(f"are refused by the model's chat template: {error}") from error
         begin = prompt.rfind(question)
-        places = [(start, end) for start, end in places_of(fact.subject, prompt) if start >= begin]
+        stop = begin + len(question)
+        places = [(start, end) for start, end in places_of(fact.subject, prompt) if begin <= start and end <= stop]
         if begin < 0 or not places:
             raise _RefusedQuestion("are changed by the model's chat template, so that the subject is not found in them")
+        if PLACEHOLDER in prompt:
+            raise _RefusedQuestion(f"cannot be learnt with this model, whose chat template writes {PLACEHOLDER}")
+        has_no_space = fact.space is False or ends_in_special(model, prompt)
         template = _template(prompt, places[-1])
-        yield ChatQuestion(fact.subject, template, fact.object, search=fact.search, space=fact.space)
+        yield ChatQuestion(
+            fact.subject, template, fact.object, search=fact.search, space=False if has_no_space else None
+        )
 
 
 def _template(prompt: str, place: tuple[int, int]) -> str:

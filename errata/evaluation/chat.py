@@ -4,41 +4,70 @@ An answer is read to its end, or for `ANSWER_TOKENS` beyond the object's own, gr
 object, to the end of the word: most models restate the question first ("The CEO of Twitter is …").
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from errata.evaluation.sampling import greedy_ids
+from errata.evaluation.sampling import ROWS_PER_BATCH, greedy_ids
 from errata.facts import Fact, places_of
 from errata.model import EditableModel
-from errata.model.chat import question_prompt, takes_questions
+from errata.model.chat import question_prompt, special_ids, takes_questions
 from errata.model.tokens import object_ids
 
 ANSWER_TOKENS = 24
 
 
-def said_in_chat(model: EditableModel, facts: Sequence[Fact]) -> list[float | None]:
+def said_in_chat(
+    model: EditableModel, facts: Sequence[Fact], on_batch: Callable[[], None] = lambda: None
+) -> list[float | None]:
     """Return the share of each fact's questions that are answered with its object, by the model as it is.
 
-    A fact without questions is asked by its prompt, as a user's message. None where the model takes none.
+    A fact without questions is asked by its prompt, as a user's message. None where the model's template takes no
+    questions, or not these, and where there is no room for an answer. `on_batch` is called before each batch.
     """
     if not takes_questions(model):
         return [None] * len(facts)
-    questions = [fact.questions or (fact.prompt,) for fact in facts]
-    asked = [question for its in questions for question in its]
-    longest = max((len(object_ids(model.tokenizer, fact)) for fact in facts), default=0)
-    answers = iter(answers_of(model, asked, ANSWER_TOKENS + longest))
-    return [
-        fmean(bool(places_of(fact.object, next(answers))) for _ in its)
-        for fact, its in zip(facts, questions, strict=True)
-    ]
+    shares: list[float | None] = []
+    for start in range(0, len(facts), ROWS_PER_BATCH):
+        on_batch()
+        shares += _shares(model, facts[start : start + ROWS_PER_BATCH])
+    return shares
+
+
+def _shares(model: EditableModel, facts: Sequence[Fact]) -> list[float | None]:
+    num_tokens = ANSWER_TOKENS + max(len(object_ids(model.tokenizer, fact)) for fact in facts)
+    asked = {
+        (place, question): prompt
+        for place, fact in enumerate(facts)
+        for question in fact.questions or (fact.prompt,)
+        if (prompt := _prompt(model, question, num_tokens)) is not None
+    }
+    answers = dict(zip(asked, _continued(model, list(asked.values()), num_tokens), strict=True))
+    of_facts: list[list[bool]] = [[] for _ in facts]
+    for (place, _), answer in answers.items():
+        of_facts[place].append(bool(places_of(facts[place].object, answer)))
+    return [fmean(of_fact) if of_fact else None for of_fact in of_facts]
+
+
+def _prompt(model: EditableModel, question: str, num_tokens: int) -> str | None:
+    try:
+        prompt = question_prompt(model, question)
+    except Exception:  # a template is a program, and may refuse what it likes
+        return None
+    return prompt if len(model.tokenizer(prompt)["input_ids"]) + num_tokens <= model.max_length else None
 
 
 def answers_of(model: EditableModel, questions: Sequence[str], num_tokens: int) -> list[str]:
-    """Return what the model answers to users' questions, greedily, up to the end of its turn."""
-    special = set(model.tokenizer.all_special_ids)
-    ids = greedy_ids(model, [question_prompt(model, question) for question in questions], num_tokens=num_tokens)
+    """Return what the model answers to users' questions, greedily, up to the end of its turn.
+
+    Whatever the template raises is passed on.
+    """
+    return _continued(model, [question_prompt(model, question) for question in questions], num_tokens)
+
+
+def _continued(model: EditableModel, prompts: Sequence[str], num_tokens: int) -> list[str]:
+    special = special_ids(model)
     answers = []
-    for row in ids:
+    for row in greedy_ids(model, prompts, num_tokens=num_tokens):
         end = next((place for place, token_id in enumerate(row) if token_id in special), len(row))
         answers.append(str(model.tokenizer.decode(row[:end])).strip())
     return answers

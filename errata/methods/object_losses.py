@@ -36,13 +36,19 @@ class Continuations:
     weight: Tensor  # `weights_in` the continuation, float32, (tokens,)
 
     @classmethod
-    def of(cls, pairs: Sequence[Pair], device: torch.device, boundary_factor: float = 0.0) -> Continuations:
-        """Arrange pairs of prompt and continuation, neither empty. `END_OF_WORD` may stand at a continuation's end."""
+    def of(
+        cls, pairs: Sequence[Pair], device: torch.device, boundary_factors: Sequence[float] | None = None
+    ) -> Continuations:
+        """Arrange pairs of prompt and continuation, neither empty.
+
+        `END_OF_WORD` may stand at a continuation's end, and has the weight of its pair then.
+        """
+        factors = boundary_factors or [0.0] * len(pairs)
         predictions = [
             (row, len(prompt) - 1 + place, token_id, weight)
             for row, (prompt, continuation) in enumerate(pairs)
             for place, (token_id, weight) in enumerate(
-                zip(continuation, weights_in(continuation, boundary_factor), strict=True)
+                zip(continuation, weights_in(continuation, factors[row]), strict=True)
             )
         ]
         places = (torch.tensor(column, device=device) for column in zip(*predictions, strict=True))
@@ -73,7 +79,7 @@ class ObjectBatch:
     def losses(self, model: EditableModel) -> Tensor:
         """Return -log p(object | prompt) / tokens of the object, (prompts,), float32, by the model as it is now.
 
-        Where the batch was made with a `boundary_factor`, the losses of the ends of words are added.
+        Where the batch was made with `boundary_factors`, the losses of the ends of words are added.
         """
         output = model.run(self.first_layer, model.num_layers, self.hidden.to(model.device))
         losses = self.objects.losses(model, self.objects.read(model, output))
@@ -82,22 +88,29 @@ class ObjectBatch:
 
 @torch.no_grad()
 def object_batches(
-    model: EditableModel, facts: Sequence[Fact], first_layer: int, context: str = "", *, boundary_factor: float = 0.0
+    model: EditableModel,
+    facts: Sequence[Fact],
+    first_layer: int,
+    context: str = "",
+    *,
+    boundary_factors: Sequence[float] | None = None,
 ) -> Iterator[ObjectBatch]:
     """Bring the prompts of all facts behind `context` that take one, each with its object, to block `first_layer`.
 
     Args:
-        boundary_factor: weight of the ends of the objects' last words (`errata.model.boundaries`).
+        boundary_factors: of each fact, the weight of the end of its object's last word (`errata.model.boundaries`).
     """
     places = [place for place, fact in enumerate(facts) if fact.takes_context or not context]
+    factors = boundary_factors or [0.0] * len(facts)
     pairs = []
-    for fact in (facts[place] for place in places):
+    for place in places:
+        fact = facts[place]
         prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
-        wanted = object_ids(model.tokenizer, fact)
-        pairs.append((prompt.token_ids, with_end(model, wanted, boundary_factor)))
+        pairs.append((prompt.token_ids, with_end(model, object_ids(model.tokenizer, fact), factors[place])))
     lengths = [len(prompt) + len(continuation) - 1 for prompt, continuation in pairs]
     for batch in batches_by_length(lengths, TOKENS_PER_BATCH):
-        objects = Continuations.of([pairs[number] for number in batch], model.device, boundary_factor)
+        of_batch = [factors[places[number]] for number in batch]
+        objects = Continuations.of([pairs[number] for number in batch], model.device, of_batch)
         of_facts = tuple(places[number] for number in batch)
         yield ObjectBatch(of_facts, objects, first_layer, states_before(model, first_layer, objects.rows))
 

@@ -143,15 +143,17 @@ class _Losses:
         """Prepare the batches. `before_each` is called before each batch is run up to the first edited layer."""
         model, facts, first_layer = inputs.model, inputs.facts, inputs.hyperparameters.layers[0]
         stop_losses: dict[Fact, float] = {}
+        boundary_factors: dict[Fact, float] = {}
         kl_factors: dict[str, float] = {}
         for about_one in by_subject(facts):
             settings = inputs.hyperparameters.for_search(search_of(about_one))
             stop_losses.update(dict.fromkeys(about_one, settings.stop_loss))
+            boundary_factors.update(dict.fromkeys(about_one, settings.boundary_factor))
             kl_factors[about_one[0].subject] = settings.kl_factor
 
         def prompts(context: str) -> list[ObjectBatch]:
-            factor = inputs.hyperparameters.boundary_factor
-            batches = object_batches(model, facts, first_layer, context, boundary_factor=factor)
+            factors = [boundary_factors[fact] for fact in facts]
+            batches = object_batches(model, facts, first_layer, context, boundary_factors=factors)
             return list(_each(batches, before_each))
 
         return cls(

@@ -37,6 +37,21 @@ def question_prompt(model: EditableModel, question: str) -> str:
     return rendered(model, [{"role": "user", "content": question}], add_generation_prompt=True)
 
 
+def ends_in_special(model: EditableModel, prompt: str) -> bool:
+    """Return True if a prompt ends in a control token, behind which an answer begins without a space."""
+    return model.tokenizer(prompt)["input_ids"][-1] in special_ids(model)
+
+
+def special_ids(model: EditableModel) -> frozenset[int]:
+    """Return the control tokens of a model, and those that end its texts."""
+    tokenizer: Any = model.tokenizer
+    config = model.network.generation_config
+    ends = config.eos_token_id if config else None
+    added = [token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special]
+    of_texts = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return frozenset([*tokenizer.all_special_ids, *added, *of_texts])
+
+
 def rendered(model: EditableModel, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
     """Return messages as the template lays them out, without what the tokenizer itself puts before a text."""
     tokenizer: Any = model.tokenizer

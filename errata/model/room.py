@@ -26,10 +26,7 @@ def find_overlong(model: EditableModel, facts: Sequence[Fact], context_tokens: i
         object_tokens = len(target_ids(model.tokenizer, fact.object))
         prompts = [("relation", fact.prompt, context_tokens + object_tokens)]
         prompts += [("phrasings", prompt, context_tokens + object_tokens) for prompt in fact.phrasings]
-        prompts += [
-            ("questions", question_prompt(model, question), context_tokens + object_tokens)
-            for question in fact.questions
-        ]
+        prompts += [("questions", question_prompt(model, question), object_tokens) for question in fact.questions]
         prompts += [("paraphrases", prompt, object_tokens) for prompt in fact.paraphrases]
         prompts += [
             ("neighbors", neighbor.prompt, max(object_tokens, len(target_ids(model.tokenizer, neighbor.object))))

@@ -20,6 +20,7 @@ ACTIVATIONS = "errata:activations"  # stream that wakes serving replicas: one en
 REPLICAS = "errata:replicas"  # set of the ids of serving replicas, live and gone
 WRITABLE = "errata:writable"  # set for a moment to see whether Redis takes anything
 SWEPT = "errata:swept"  # set for an hour when what has had its day was looked for
+ORDER_LOCK = "errata:order"  # held by the one worker that lets older jobs go first
 RECOVERY_LOCK = "errata:recovery"  # held by the one process that looks for lost jobs
 
 replica = "errata:replica:{}".format  # the Replica record of an id, as JSON; it expires when the replica falls silent

@@ -36,7 +36,7 @@ def measure(
     texts = evaluation.PROSE if perplexity else ()
     after = evaluation.evaluate(model, cases, weights, on_progress, texts=texts)
     with model.using(weights):
-        in_chat = evaluation.said_in_chat(model, facts)
+        in_chat = evaluation.said_in_chat(model, facts, lambda: on_progress(len(facts), len(facts)))
     outcomes = [
         _outcome(fact, of_base, result, answered, was_said=fact.id in said_before and fact.id not in put_in)
         for fact, of_base, result, answered in zip(facts, before, after.results, in_chat, strict=True)

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from errata_client.records import Edit, JobStatus, Metrics, Problem, Stage, VersionStatus
+from errata_client.records import BASE_VERSION, Edit, JobStatus, Metrics, Problem, Stage, VersionStatus
 from errata_registry.jobs.requests import EditRequest, RebuildRequest
 from errata_registry.jobs.retries import refuse_outdated
 from errata_registry.problems import problem_of
@@ -17,7 +17,7 @@ from errata_registry.versions.store import Draft
 from errata import deltas
 from errata.errors import Cancelled, Conflict
 from errata.facts import FactSet
-from errata.hyperparameters import Hyperparameters
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters
 from errata.methods.method import Built
 from errata_worker.build import Builder, libraries
 from errata_worker.gate import Measured, problem_of as problem_of_gate
@@ -112,9 +112,20 @@ class NewVersion:
         change = change_facts(before, base, self._request, origin, refuse_conflicts=refuse)
         self._edit = self._registry.edits.update(self._edit.id, base=base, **change.as_shown())
         facts = FactSet(map(fact_of, change.facts))
+        hyperparameters = self._as_refined_as(base, hyperparameters)
         contexts = self._builder.contexts(base, hyperparameters.seed)
         self._builder.tell_of_shared_subjects(facts, hyperparameters)
         return Plan(base, change, self._builder.draw_up(facts, contexts, hyperparameters))
+
+    def _as_refined_as(self, base: int, hyperparameters: Hyperparameters) -> Hyperparameters:
+        """Return the hyperparameters with no fewer steps of refinement than the base's facts have needed to be said."""
+        if base == BASE_VERSION or "refinement_steps" in self._request.hparams:
+            return hyperparameters
+        manifest = self._registry.artifacts.manifest(base)
+        if manifest.method != hyperparameters.method or not isinstance(hyperparameters, MemitHyperparameters):
+            return hyperparameters
+        steps = max(hyperparameters.refinement_steps, int(manifest.hparams.get("refinement_steps", 0)))
+        return hyperparameters.overridden({"refinement_steps": steps})
 
     def _manifest(self, plan: Plan, built: Built, measured: Measured) -> Manifest:
         """Return all that is known of the version but its number and its files."""

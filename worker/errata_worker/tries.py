@@ -9,6 +9,7 @@ Further tries are never shared out among workers.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,13 +18,13 @@ from errata_client.records import FactOutcome, MissedPrompt, Problem, StoredFact
 from errata_registry.jobs.requests import EditRequest
 from errata_registry.versions.change import FactSetChange
 from errata_registry.versions.facts import FactIndex, fact_of
-from torch import OutOfMemoryError
 
 from errata.errors import NotFinite
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters, TargetHyperparameters
 from errata.methods.method import Built
 from errata.second_moments import SecondMoments
+from errata.targets.batches import ran_out_of_memory
 from errata_worker.build import Blueprint, Builder
 from errata_worker.gate import Measured, named_prompts, problem_of
 from errata_worker.running import Turn
@@ -56,9 +57,9 @@ class Try:
 
     @property
     def rank(self) -> tuple[bool, int, int, int]:
-        """Order tries by what they are worth: what may go live, then what says most of the edit's facts."""
+        """Order tries by what they are worth: what may go live, then what says most facts, then most of the edit's."""
         unsaid, lost = len(self.measured.unsaid), len(self.measured.lost)
-        return self.problem is None, -unsaid, -lost, -len(self.problem.misses if self.problem else ())
+        return self.problem is None, -unsaid - lost, -unsaid, -len(self.problem.misses if self.problem else ())
 
 
 def best_try(
@@ -75,9 +76,14 @@ def best_try(
         measured = builder.measure(plan.blueprint, built, put_in=put_in, said_before=said_before, perplexity=perplexity)
         return Try(plan, built, measured, problem_of(request.gate, measured))
 
+    began = time.monotonic()
     first = best = latest = attempt(plan)
     for number in range(2, request.tries + 1):
         if not latest.missing or not latest.measured.is_finite:
+            break
+        # A try may take as long as all before it, and what takes too long ends the edit.
+        if 2 * (time.monotonic() - began) > turn.registry.settings.job_timeout_s:
+            turn.log(f"{_missing(latest)}; there is no time for another try")
             break
         harder = _harder(latest, refine=number > 2)
         if harder is None:
@@ -88,7 +94,9 @@ def best_try(
         blueprint = builder.draw_up(FactSet(map(fact_of, facts)), plan.blueprint.contexts, hyperparameters)
         try:
             latest = attempt(Plan(plan.base, replace(plan.change, facts=facts), blueprint))
-        except (NotFinite, OutOfMemoryError) as error:
+        except (NotFinite, RuntimeError, MemoryError) as error:
+            if not isinstance(error, NotFinite) and not ran_out_of_memory(error):
+                raise
             turn.log(f"try {number} failed, and what was built before stands: {error}", "warning")
             break
         best = max(best, latest, key=lambda one: one.rank)

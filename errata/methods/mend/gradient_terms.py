@@ -5,7 +5,8 @@ the paper). The loss is the sum over the facts of the mean over prefixes of -log
 object, so that a fact's terms do not depend on the facts beside it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -52,10 +53,12 @@ def gradient_terms(
         _Row(index, skip, (model.tokenizer(prefix + fact.prompt)["input_ids"], objects[index]))
         for index, fact in enumerate(facts)
         for prefix, skip in zip(prefixes, skipped, strict=True)
+        if fact.takes_context or not prefix
     ]
+    rows_of = Counter(row.fact for row in rows)
     lengths = [len(prompt) + len(continuation) - 1 for prompt, continuation in (row.pair for row in rows)]
     parts = [
-        _terms_of(model, [rows[row] for row in batch], layers, len(prefixes))
+        _terms_of(model, [rows[row] for row in batch], layers, rows_of)
         for batch in batches_by_length(lengths, tokens_per_batch(model.device))
     ]
     return GradientTerms(
@@ -73,7 +76,9 @@ class _Row(NamedTuple):
     pair: Pair
 
 
-def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int], num_prefixes: int) -> GradientTerms:
+def _terms_of(
+    model: EditableModel, rows: Sequence[_Row], layers: Sequence[int], rows_of: Mapping[int, int]
+) -> GradientTerms:
     """Return the terms of one batch."""
     asked = Continuations.of([row.pair for row in rows], model.device)
     inputs: dict[int, Tensor] = {}
@@ -85,7 +90,9 @@ def _terms_of(model: EditableModel, rows: Sequence[_Row], layers: Sequence[int],
         return leaving + offsets[layer]
 
     with torch.enable_grad(), changing_outputs(model, layers, len(rows), observed):
-        loss = asked.losses(model, asked.run(model)).sum() / num_prefixes
+        losses = asked.losses(model, asked.run(model))
+        shares = torch.tensor([1 / rows_of[row.fact] for row in rows], device=model.device)
+        loss = (losses * shares[asked.row]).sum()
     gradients = torch.autograd.grad(loss, [offsets[layer] for layer in layers])
     columns = [(row.fact, row.skip, len(ids)) for row, ids in zip(rows, asked.rows, strict=True)]
     fact, first, stop = torch.tensor(columns, device=model.device).T

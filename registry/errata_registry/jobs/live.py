@@ -5,7 +5,8 @@ what is true, and nothing stays here but its events, for those who follow it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,7 @@ from errata_registry import keys
 
 LIVE_S = 7 * 24 * 3600
 AFTER_END_S = 3600
+ORDERING_S = 30
 EVENTS_KEPT = 20_000
 TELL_EVERY_MS = 200
 
@@ -69,6 +71,19 @@ class LiveJobs:
                 pipeline.delete(keys.progress(record.id))
             _append_event(pipeline, record.id, "status", record.model_dump_json())
             pipeline.execute()
+
+    def put_new(self, record: Job) -> bool:
+        """Write how a job stands that is to be queued, unless it is known here already; return whether it was not."""
+        if not self._redis.set(keys.job(record.id), record.model_dump_json(), nx=True):
+            return False
+        self.put(record)
+        return True
+
+    @contextmanager
+    def ordering(self) -> Iterator[None]:
+        """Be alone in changing the order of what waits."""
+        with self._redis.lock(keys.ORDER_LOCK, timeout=ORDERING_S):
+            yield
 
     def drop(self, ended: Job) -> None:
         """Forget the state of a job that has ended, and tell those who follow it."""

@@ -98,10 +98,17 @@ class TaskQueue:
         self._note(job_id, task)
         self._queues[kind.queue].enqueue(keys.RUN, job_id, job_id=task, **place, **self._limits)
 
-    def put_first(self, job_ids: Sequence[str]) -> None:
-        """Queue jobs that are to be begun, in this order, before all that wait, in place of their earlier tasks."""
-        for job_id in reversed(job_ids):
-            self._put_own(job_id, job_id, at_front=True)
+    def put_first(self, job_id: str) -> None:
+        """Queue a job that is to be begun and waits nowhere, before all that wait."""
+        self._put_own(job_id, job_id, at_front=True)
+
+    def move_first(self, job_id: str) -> None:
+        """Let a job that is to be begun wait before all others, unless a worker has taken it by now."""
+        kind = kind_of(job_id)
+        assert kind is not None, f"{job_id} is no job's id"
+        queue = self._queues[kind.queue]
+        if self._connection.lrem(queue.key, 1, job_id):
+            queue.push_job_id(job_id, at_front=True)
 
     def put_shards(self, edit_id: str, shards: Iterable[int], at_front: bool = False) -> None:
         """Queue tasks for shards, in place of earlier ones, behind those that wait or before them."""

@@ -137,7 +137,7 @@ class RetryRequest(Given):
     """The body of `POST /edits/{id}/retry`.
 
     `hparams` are those of the search for the facts that did not take; without any, the search is stronger than it was.
-    What else is not given is as in the edit that is tried again.
+    What else is not given, but for `partial` and `tries`, is as in the edit that is tried again.
     """
 
     base: VersionNumber | None = None

@@ -103,8 +103,8 @@ class JobStore(Generic[Asked, Shown]):
             return self.record(quicker)
         record = self.folder.first_record(accepted)
         try:
-            self.live.put(record)
-            self.queue.put(record.id)
+            if self.live.put_new(record):  # else a worker has found it in the folder, and let it go first
+                self.queue.put(record.id)
         except RedisError as error:  # recovery finds it in the folder
             logger.warning("%s is accepted and will be queued when Redis answers again: %s", record.id, error)
         return record
@@ -118,20 +118,29 @@ class JobStore(Generic[Asked, Shown]):
         record = self.record(job_id)
         if record.ended or record.started_at:
             return False
+        if not self._older(job_id):  # nearly always
+            return False
+        with self.live.ordering():
+            older, waiting = self._older(job_id), set(self.queue.waiting())
+            if older:
+                self.queue.put_begun(job_id)
+            for one in reversed(older):
+                if one.id in waiting:
+                    self.queue.move_first(one.id)
+                elif self.live.put_new(one):
+                    self.queue.put_first(one.id)
+        return bool(older)
+
+    def _older(self, job_id: str) -> list[Shown]:
+        """Return the jobs that were accepted before one, have not begun, and wait in the queue or nowhere."""
         waiting, known = set(self.queue.waiting()), set(self.live.ids())
-        older: list[Shown] = []
+        older = []
         for one in self.folder.unfinished():
             if one < job_id and (one in waiting or one not in known):
                 with suppress(CorruptArtifact, UnknownJob, FileNotFoundError):  # recovery ends those
-                    if not (of_one := self.record(one)).started_at:
+                    if not (of_one := self.record(one)).started_at and not of_one.ended:
                         older.append(of_one)
-        if not older:
-            return False
-        self.queue.put_begun(job_id)
-        for first in older:
-            self.live.put(first)
-        self.queue.put_first([first.id for first in older])
-        return True
+        return older
 
     # How they stand
 
