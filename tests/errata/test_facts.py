@@ -95,3 +95,26 @@ def test_an_empty_prompt_to_measure_is_a_problem() -> None:
     with pytest.raises(InvalidFacts) as caught:
         FactSet([Fact("A", "is", "b", paraphrases=(" ",), neighbors=(Neighbor("C is", " "),))])
     assert [problem.field for problem in caught.value.problems] == ["paraphrases[0]", "neighbors[0].object"]
+
+
+@pytest.mark.parametrize("kind", ["phrasings", "questions"])
+def test_one_wording_has_one_object(kind: str) -> None:
+    wording = {kind: ("Where is Oslo?",)}
+    first, second = Fact("Oslo", "is in", "Norway", **wording), Fact("Oslo", "lies in", "Peru", **wording)
+    with pytest.raises(InvalidFacts) as caught:
+        FactSet([first, second])
+    assert [(problem.index, problem.field) for problem in caught.value.problems] == [(1, kind)]
+    FactSet([first, Fact("Oslo", "lies in", "Norway", **wording)])
+
+
+def test_a_phrasing_does_not_contradict_a_prompt() -> None:
+    asked = Fact("Oslo", "is in", "Norway")
+    with pytest.raises(InvalidFacts, match="Norway"):
+        FactSet([asked, Fact("Oslo", "lies in", "Peru", phrasings=("Oslo is in",))])
+
+
+@pytest.mark.parametrize("text", ["Where is it?", "Where is Oslo{}?", ""])
+def test_a_wording_names_the_subject_once_and_for_all(text: str) -> None:
+    with pytest.raises(InvalidFacts) as caught:
+        FactSet([Fact("Oslo", "is in", "Norway", questions=("Is Oslo far?", text))])
+    assert [problem.field for problem in caught.value.problems] == ["questions[1]"]

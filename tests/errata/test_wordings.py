@@ -65,11 +65,23 @@ def test_a_wording_is_one_more_fact_about_the_subject(chatting: EditableModel) -
     assert wordings_of(chatting, [FACT])[-1].joint == " "  # as it goes by the end of the template's text
 
 
+def test_a_question_is_learnt_as_the_template_writes_it(chatting: EditableModel) -> None:
+    question = Fact("model", "is", "small", questions=("Is the model  small?",), space=True)
+    chatting.tokenizer.chat_template = "  <user>  {{ messages[0].content }} <model>"
+    wording = wordings_of(chatting, [question])[-1]
+    assert wording.template == "  <user>  Is the {}  small? <model>"  # not where the template itself names a model
+    assert wording.joint == " "
+    special = chatting.tokenizer.eos_token
+    chatting.tokenizer.chat_template = "{{ messages[0].content }}" + str(special)
+    assert wordings_of(chatting, [question])[-1].joint == ""  # behind a control token
+
+
 def test_questions_need_a_template_that_keeps_them(demo: EditableModel, chatting: EditableModel) -> None:
     for template, why in [
         (None, "has none"),
         ("{{ raise_exception('no users here') }}", "no users here"),
         ("{{ messages[0].content | upper }}", "subject is not found"),
+        ("As JSON: {} {{ messages[0].content }}", "writes {}"),
     ]:
         chatting.tokenizer.chat_template = template
         with pytest.raises(InvalidFacts, match=why) as caught:
