@@ -57,7 +57,7 @@ def tune(
     ] = None,
     out: Annotated[Path, Option(help="file")] = Path("hyperparameters.json"),
 ) -> None:
-    """Search better hyperparameters for a model than those it is edited with by default.
+    """Search better hyperparameters for a model.
 
     Edits one part of the records by MEMIT with some settings of layers, lambda, clamp and refinement, measures the best
     beside the default on another part, and writes what is proposed as a file that ERRATA_HYPERPARAMETERS takes, with
