@@ -65,6 +65,7 @@ def _describe_fact(schema: dict[str, Any]) -> None:
     fields["paraphrases"]["items"] |= _schema_of_prompt(MAX_PROMPT_CHARACTERS)
     for prompts in ("paraphrases", "neighbors"):
         fields[prompts]["maxItems"] = MAX_PROMPTS
+    schema["x-rules"] = ["`phrasings` and `questions` name the subject", "a wording has one object"]
     for wordings in WORDINGS:
         fields[wordings]["items"] |= _schema_of_prompt(MAX_PROMPT_CHARACTERS)
         fields[wordings]["maxItems"] = MAX_WORDINGS

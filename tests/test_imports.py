@@ -41,7 +41,7 @@ ALLOWED_BESIDE = {  # module of the library -> what it alone may use
 }
 ORDER = [  # of what lies in errata/: each uses only what stands before it
     *("errors", "facts", "files", "hyperparameters", "checkpoint"),
-    *("model", "deltas", "second_moments", "targets", "methods"),
+    *("model", "wordings", "deltas", "second_moments", "targets", "methods"),
     *("export", "evaluation", "figures", "tracing", "comparison", "tuning", "demo"),
 ]
 

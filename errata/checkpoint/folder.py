@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ def require_editable_model(name: str) -> None:
         _require_files(local, name)
         return
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    cached = None if _is_path(name) else try_to_load_from_cache(name, CONFIG)
+    cached = None
+    with suppress(HFValidationError):  # no name of a model, as `fetched_folder` says then
+        cached = None if _is_path(name) else try_to_load_from_cache(name, CONFIG)
     _require_config(Path(cached).parent if isinstance(cached, str) else fetched_folder(name, [CONFIG]), name)
 
 

@@ -32,7 +32,7 @@ def test_jsonl_and_csv_give_facts_by_line(tmp_path: Path) -> None:
                 "line 1: object: is required",
                 "line 2: is not JSON: Expecting value at column 1",
                 "line 3: objekt: is not a known field; there are subject, relation, object, paraphrases, neighbors, "
-                "search, space; did you mean `object`?",
+                "search, space, phrasings, questions; did you mean `object`?",
                 "line 4: subject: must be a string, not a number; object: is required",
             ],
         ),

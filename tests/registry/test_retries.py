@@ -14,7 +14,7 @@ from tests.registry.conftest import Publish
 
 ADA = Fact("Ada Lovelace", "was born in", "Paris")
 ALAN = Fact("Alan Turing", "was born in", "Rome")
-AT_THE_END = {"num_steps": 500, "clamp": 100, "stop_loss": 0}
+AT_THE_END = {"num_steps": 500, "clamp": 100, "stop_loss": 0, "boundary_factor": 1}
 
 
 def edit_of(registry: Registry, publish: Publish, missed: Fact, *took: Fact) -> tuple[Edit, int]:

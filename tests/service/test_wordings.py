@@ -63,8 +63,8 @@ def test_no_kind_of_fault_is_told_in_foreign_words(kind: str) -> None:
             "/edits",
             {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London", "neighbours": []}]},
             "/facts/0/neighbours",
-            "is not a known field; there are subject, relation, object, paraphrases, neighbors, search, space; "
-            "did you mean `neighbors`?",
+            "is not a known field; there are subject, relation, object, paraphrases, neighbors, search, space, "
+            "phrasings, questions; did you mean `neighbors`?",
         ),
         (
             "/edits",

@@ -51,7 +51,7 @@ def test_the_facts_of_a_file_are_traced_into_a_folder(
         (["--prompt", "plays", "--subject", "Michael Jordan"], "must hold {} once"),
         (["--facts", "nowhere.csv"], r"nowhere\.csv cannot be read"),
         (["--num-facts", "0"], "there must be a fact to trace"),
-        (["--model", "no/such model"], "only the demo model brings facts of its own"),
+        (["--model", "no/such model"], "neither a local folder nor a model that the hub gives"),
     ],
 )
 def test_what_cannot_be_traced_is_refused_in_one_line(

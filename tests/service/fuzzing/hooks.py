@@ -26,7 +26,9 @@ NOT_BY_SCHEMA = {
     r":invalid-hyperparameters$": "names and bounds are those of the method and the model, which `GET /model` lists",
     r":(bad-prompt|too-long|invalid-trace)$": "how many tokens and layers the model has, only the service knows",
     r":invalid-records$": "records are a data set's, which docs/http.md names and the schema leaves open",
-    r"a set holds one object for each|is another one than that": "the schema says in words how facts go together",
+    r"a set holds one object for each|is another one than that|has the object .* in fact \d+ and": "the schema says in "
+    "words how facts go together",
+    r"does not name the subject|holds \{\}; it names the subject": "and likewise what wordings of a fact are",
     r"^Invalid HTTP request received": "the description says in words how long a request's head may be",
 }
 
