@@ -1,5 +1,7 @@
 """Facts and fact sets: what is refused, what counts as the same question, and the canonical order."""
 
+from typing import Any
+
 import pytest
 
 from errata.errors import InvalidFacts
@@ -99,7 +101,7 @@ def test_an_empty_prompt_to_measure_is_a_problem() -> None:
 
 @pytest.mark.parametrize("kind", ["phrasings", "questions"])
 def test_one_wording_has_one_object(kind: str) -> None:
-    wording = {kind: ("Where is Oslo?",)}
+    wording: dict[str, Any] = {kind: ("Where is Oslo?",)}
     first, second = Fact("Oslo", "is in", "Norway", **wording), Fact("Oslo", "lies in", "Peru", **wording)
     with pytest.raises(InvalidFacts) as caught:
         FactSet([first, second])
