@@ -5,6 +5,7 @@ is random says nothing, but says it to the last digit: it shows whether two ways
 """
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,6 +130,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port())
     with Supervisor(settings) as running:
         yield running
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Folder of a small Llama with its tokenizer, which can be edited."""
+    for part in (GOLDEN / "llama", GOLDEN / "tokenizer"):
+        shutil.copytree(part, tmp_path / "model", dirs_exist_ok=True)
+    for file in (tmp_path / "model").glob("golden.*"):
+        file.unlink()
+    return tmp_path / "model"
 
 
 @pytest.fixture(scope="session")

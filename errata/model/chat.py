@@ -45,11 +45,18 @@ def ends_in_special(model: EditableModel, prompt: str) -> bool:
 def special_ids(model: EditableModel) -> frozenset[int]:
     """Return the control tokens of a model, and those that end its texts."""
     tokenizer: Any = model.tokenizer
-    config = model.network.generation_config
-    ends = config.eos_token_id if config else None
     added = [token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special]
-    of_texts = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    return frozenset([*tokenizer.all_special_ids, *added, *of_texts])
+    return end_ids_of(model).union(tokenizer.all_special_ids, added)
+
+
+def end_ids_of(model: EditableModel) -> frozenset[int]:
+    """Return the tokens by which a model itself ends a text."""
+    ends = model.network.generation_config.eos_token_id
+    if ends is None:
+        ends = model.tokenizer.eos_token_id
+    if ends is None:
+        return frozenset()
+    return frozenset([ends] if isinstance(ends, int) else ends)
 
 
 def rendered(model: EditableModel, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:

@@ -105,7 +105,7 @@ def target_ids(
 def ends_in_word(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]) -> bool:
     """Return True if a text ends in a word that more letters would make longer."""
     last = str(tokenizer.decode([*token_ids]))[-1:]
-    return bool(last) and _is_in_words(last) and not SPACELESS.search(last)
+    return bool(last) and _is_in_words(last)
 
 
 def lengthening_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -114,11 +114,7 @@ def lengthening_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     texts = tokenizer.batch_decode([[*before, token_id] for token_id in range(len(tokenizer))])
     length = len(str(tokenizer.decode(before)))
     following = (text[length : length + 1] for text in texts)
-    return [
-        token_id
-        for token_id, first in enumerate(following)
-        if first and _is_in_words(first) and not SPACELESS.search(first)
-    ]
+    return [token_id for token_id, first in enumerate(following) if first and _is_in_words(first)]
 
 
 def goes_on_in_word(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int], next_id: int) -> bool:
@@ -128,10 +124,13 @@ def goes_on_in_word(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]
     """
     text = str(tokenizer.decode([*token_ids]))
     around = str(tokenizer.decode([*token_ids, next_id]))[len(text) - 1 : len(text) + 1]
-    return len(around) == 2 and not SPACELESS.search(around) and all(map(_is_in_words, around))
+    return len(around) == 2 and all(map(_is_in_words, around))
 
 
 def _is_in_words(character: str) -> bool:
+    """Return True for a character of words that more letters would make longer."""
+    if SPACELESS.search(character):
+        return False
     return character.isalnum() or character == "\ufffd" or unicodedata.category(character).startswith("M")
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from errata.model import EditableModel
+from errata.model.chat import has_template, rendered
 
 LOCAL = "Python's documentation on this machine"
 SHORTEST = 150  # characters of a paragraph
@@ -36,14 +37,14 @@ def with_conversations(model: EditableModel, texts: Iterable[str]) -> Iterator[s
 
     Such a model is used through its template, whose own tokens and places would otherwise not be in C at all.
     """
-    tokenizer = model.tokenizer
+    is_talking = has_template(model)
     for number, text in enumerate(texts):
-        if tokenizer.chat_template is None or number % 2:
+        if not is_talking or number % 2:
             yield text
             continue
         opening = " ".join(text.split()[:6])
         turns = [{"role": "user", "content": f"{opening} ...?"}, {"role": "assistant", "content": text}]
-        yield str(tokenizer.apply_chat_template(turns, tokenize=False))
+        yield rendered(model, turns, add_generation_prompt=False)
 
 
 def _paragraphs(texts: Iterable[str]) -> Iterator[str]:

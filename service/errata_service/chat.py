@@ -13,7 +13,7 @@ from typing import Any
 
 from errata.errors import Place
 from errata.model import EditableModel
-from errata_service.engine.model_runner import end_ids_of
+from errata.model.chat import end_ids_of, has_template
 from errata_service.problems import ProblemError
 
 SAID = "Certainly"
@@ -37,11 +37,7 @@ class ChatTemplate:
     @classmethod
     def of(cls, model: EditableModel) -> ChatTemplate | None:
         """Return the template of a model, None where it has none."""
-        tokenizer: Any = model.tokenizer
-        try:
-            return cls(model) if tokenizer.get_chat_template() else None
-        except ValueError:  # there is none, or several of which none is the default
-            return None
+        return cls(model) if has_template(model) else None
 
     def prompt_ids(self, messages: Sequence[Mapping[str, str]], place: str) -> list[int]:
         """Return the tokens of a conversation, up to where the assistant begins its answer.

@@ -10,20 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import GOLDEN
-
 SLOW = {"torch", "transformers"}
 STARTS = {"errata_cli.supervisor", "errata_cli.base_model"}  # what starts processes, and what loads a model
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """Folder of a small Llama with its tokenizer, which can be edited."""
-    for part in (GOLDEN / "llama", GOLDEN / "tokenizer"):
-        shutil.copytree(part, tmp_path / "model", dirs_exist_ok=True)
-    for file in (tmp_path / "model").glob("golden.*"):
-        file.unlink()
-    return tmp_path / "model"
 
 
 def said_of(model: str, command: str = "up", *more: str) -> str:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from errata.model import EditableModel
+from errata.model.chat import end_ids_of
 from errata.model.prefixes import Recording, run_blocks
 from errata.model.tokens import padded
 from errata_service.engine.kv_cache import CacheView, KVCache, TokenShape
@@ -57,13 +58,3 @@ class ModelRunner:
         mask = model.causal_mask(positions, torch.arange(view.length, device=device)[None])
         with model.using(weights):
             return run_blocks(self._blocks, hidden, positions.clamp(max=model.max_length - 1), mask, view)
-
-
-def end_ids_of(model: EditableModel) -> frozenset[int]:
-    """Return the tokens by which a model itself ends a text."""
-    ends = model.network.generation_config.eos_token_id
-    if ends is None:
-        ends = model.tokenizer.eos_token_id
-    if ends is None:
-        return frozenset()
-    return frozenset([ends] if isinstance(ends, int) else ends)

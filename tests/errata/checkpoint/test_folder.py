@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,6 @@ import pytest
 
 from errata.errors import ModelError
 from errata.model import EditableModel
-from tests.conftest import GOLDEN
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    """Folder of a small Llama with its tokenizer, which can be loaded."""
-    for part in (GOLDEN / "llama", GOLDEN / "tokenizer"):
-        shutil.copytree(part, tmp_path / "model", dirs_exist_ok=True)
-    for file in (tmp_path / "model").glob("golden.*"):
-        file.unlink()
-    return tmp_path / "model"
 
 
 def change_config(checkpoint: Path, **changes: Any) -> None:
