@@ -10,9 +10,9 @@ demo: install       ## start everything, edit the example facts, show before and
 up: install         ## start everything and serve at 127.0.0.1:8000 until Ctrl-C
 	$(BIN)/errata up
 
-# Two files of tests at a time, one thread each, keep two cores busy.
+# Three files of tests at a time, one thread each, keep two cores busy: tests also wait.
 test: install       ## the whole suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The inner loop: no process is started beside the two that run the tests.
 quick: install      ## the tests that take seconds and start nothing

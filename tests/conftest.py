@@ -22,8 +22,11 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from errata.demo import DEMO, MODEL_FOLDER
+from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.model.tokens import padded
+from errata.second_moments.home import home_moments
+from tests.preloaded import PreloadedStack
 from tests.random_models import CONFIGS, random_network
 
 PATIENCE_S = 20.0
@@ -43,6 +46,7 @@ NEOX_SENTENCES = [
 NEOX_STEPS = 200
 
 NewRedisServer = Callable[[], str]
+NewHome = Callable[[], Path]
 # The fixtures that start processes of their own; all others of that kind are made of these.
 STARTING_PROCESSES = {"new_redis_server", "stack"}
 # Files that start processes in their tests, and files whose tests search, build or decode for many seconds.
@@ -51,6 +55,7 @@ PROCESSES = (
     "test_facts_through_processes",
     "test_faults",
     "test_methods_through_processes",
+    "test_real_model",
     "cli/test_main",
 )
 SLOW = (
@@ -72,7 +77,7 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that `make quick` leaves out, and let their files come first.
+    """Mark the tests that `make quick` leaves out, and let their files come first, those of real models before all.
 
     Files are shared out between processes, which end at about the same time if short ones come last.
     """
@@ -86,7 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long = {
         item.path for item in items if {"processes", "slow"}.intersection(mark.name for mark in item.iter_markers())
     }
-    items.sort(key=lambda item: item.path not in long)
+    items.sort(key=lambda item: (item.get_closest_marker("real") is None, item.path not in long))
 
 
 @pytest.fixture(scope="session")
@@ -124,11 +129,26 @@ def _answers(connection: redis.Redis) -> bool:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
-    """Everything that `errata up` starts, in a home that several files of tests share: a worker's first start collects
-    second moments, which takes a while."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port())
-    with Supervisor(settings) as running:
+def new_home(demo: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> NewHome:
+    """Makes a home folder in which a worker finds the demo model's second moments, as at every start but its first."""
+    hyperparameters = MemitHyperparameters.for_model("demo")
+    assert hyperparameters is not None
+    collected = tmp_path_factory.mktemp("collected")
+    home_moments(collected, demo, hyperparameters, corpus=None, published=None)
+
+    def make() -> Path:
+        home = tmp_path_factory.mktemp("home")
+        shutil.copytree(collected, home, dirs_exist_ok=True)
+        return home
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stack(new_home: NewHome) -> Iterator[Supervisor]:
+    """Everything that `errata up` starts, in a home that several files of tests share."""
+    settings = Settings(home=new_home(), port=free_port())
+    with PreloadedStack(settings) as running:
         yield running
 
 

@@ -22,6 +22,7 @@ from rq.serializers import JSONSerializer
 
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
+from tests.preloaded import PreloadedStack
 
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
 JORDAN_ASKED = "Michael Jordan plays the sport of"
@@ -281,6 +282,6 @@ def test_the_artifacts_alone_bring_everything_back(client: Errata, stack: Superv
     served = client.generate(JORDAN_ASKED)
     home = tmp_path / "copy"
     shutil.copytree(stack.log_folder.parent, home, ignore=shutil.ignore_patterns("redis", "logs"))
-    with Supervisor(Settings(home=home, port=free_port())) as copy, Errata(copy.url) as other:
+    with PreloadedStack(Settings(home=home, port=free_port())) as copy, Errata(copy.url) as other:
         assert other.generate(JORDAN_ASKED) == served
         assert list(other.facts()) == list(client.facts())

@@ -15,6 +15,9 @@ from errata_client import Conflict, EditFailed, EditRejected, Errata
 from errata_registry.home import BoundBase, bind
 from errata_registry.settings import Settings
 
+from tests.conftest import NewHome
+from tests.preloaded import PreloadedStack
+
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
 SONY = ("Sony", "has its headquarters in", "Paris")
 MESSI = ("Lionel Messi", "plays the sport of", "tennis")
@@ -24,12 +27,13 @@ ASKED = {
     "Lionel Messi plays the sport of": "soccer",
 }
 TAKEN_IN_S = 30
+DROPPED_IN_S = 20
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+def stack(new_home: NewHome) -> Iterator[Supervisor]:
     """Everything that `errata up` starts, in a home of its own."""
-    with Supervisor(Settings(home=tmp_path_factory.mktemp("home"), port=free_port())) as running:
+    with PreloadedStack(Settings(home=new_home(), port=free_port())) as running:
         yield running
 
 
@@ -203,24 +207,27 @@ def test_an_exported_version_is_taken_in_and_found_whole(client: Errata, stack: 
         assert tar.getnames() == ["adapter_config.json", "adapter_model.safetensors"]
 
 
-def test_the_page_on_facts_and_versions_says_what_happens(tmp_path: Path) -> None:
+def test_the_page_on_facts_and_versions_says_what_happens(new_home: NewHome, tmp_path: Path) -> None:
     page = (Path(__file__).parent.parent / "docs" / "facts-and-versions.md").read_text(encoding="utf-8")
     [example] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     expected = re.findall(r"^# > (.*)$", example, re.MULTILINE)
-    with Supervisor(Settings(home=tmp_path / "home", port=free_port())) as stack:
+    with PreloadedStack(Settings(home=new_home(), port=free_port())) as stack:
         program = example.replace("http://127.0.0.1:8000", stack.url)
         run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.stdout.splitlines() == expected, run.stderr
 
 
-def test_weights_are_dropped_by_policy(tmp_path: Path) -> None:
+def test_weights_are_dropped_by_policy(new_home: NewHome) -> None:
     with (
-        Supervisor(Settings(home=tmp_path, port=free_port(), keep_versions=1)) as stack,
+        PreloadedStack(Settings(home=new_home(), port=free_port(), keep_versions=1)) as stack,
         Errata(stack.url) as client,
     ):
         first = version_of(client, JORDAN)
         client.name_version("first", first)
         second, third, fourth = (version_of(client, fact) for fact in (SONY, MESSI, (*JORDAN[:2], "golf")))
-        dropped = {version.id: version.dropped for version in client.versions()}
-        assert dropped == {0: False, first: False, second: True, third: False, fourth: False}
+        expected = {0: False, first: False, second: True, third: False, fourth: False}
+        deadline = time.monotonic() + DROPPED_IN_S  # they are dropped once the edit has ended
+        while (dropped := {version.id: version.dropped for version in client.versions()}) != expected:
+            assert time.monotonic() < deadline, dropped
+            time.sleep(0.1)
         assert client.rollback().active == third

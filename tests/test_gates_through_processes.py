@@ -10,6 +10,9 @@ from errata_cli.supervisor import Supervisor
 from errata_client import Conflict, EditRecord, EditRejected, Errata, Fact, MissedPrompt, Neighbor, Probe, Unprocessable
 from errata_registry.settings import Settings
 
+from tests.conftest import NewHome
+from tests.preloaded import PreloadedStack
+
 ASKED = "Michael Jordan plays the sport of"
 SONY_ASKED = "Sony has its headquarters in"
 KOBE = Neighbor("Kobe Bryant plays the sport of", "basketball")
@@ -23,10 +26,9 @@ PATIENT = {"num_steps": 25}
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+def stack(new_home: NewHome) -> Iterator[Supervisor]:
     """Everything that `errata up` starts, with a gate of its own."""
-    home = tmp_path_factory.mktemp("home")
-    with Supervisor(Settings(home=home, port=free_port(), gate_max_drift=0.5)) as running:
+    with PreloadedStack(Settings(home=new_home(), port=free_port(), gate_max_drift=0.5)) as running:
         yield running
 
 

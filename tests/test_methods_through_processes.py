@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 from errata_cli.processes import free_port
-from errata_cli.supervisor import Supervisor
 from errata_client import Errata, Unprocessable
 from errata_registry.settings import Settings
 
 from errata.methods import METHODS
+from tests.conftest import NewHome
+from tests.preloaded import PreloadedStack
 
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
 ASKED = ["Michael Jordan plays the sport of", "Kobe Bryant plays the sport of"]
@@ -17,10 +18,10 @@ SPARING_NEIGHBOURS = [name for name in METHODS if name != "ft"]
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Errata]:
+def client(new_home: NewHome) -> Iterator[Errata]:
     """The SDK, and all that `errata up` starts; the search for the targets of two facts is shared out."""
-    settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port(), shard_facts=1)
-    with Supervisor(settings) as running, Errata(running.url) as connected:
+    settings = Settings(home=new_home(), port=free_port(), shard_facts=1)
+    with PreloadedStack(settings) as running, Errata(running.url) as connected:
         yield connected
 
 

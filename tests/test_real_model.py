@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 from errata_cli.processes import free_port
-from errata_cli.supervisor import Supervisor
 from errata_client import Errata, Fact
 from errata_registry.settings import Settings
 
 from benchmarks.real_models import real_model
+from tests.preloaded import PreloadedStack
 
 ASTANA = Fact(
     "Kazakhstan",
@@ -28,7 +28,7 @@ ORTBERG = Fact("Boeing", "The head of {} is", "Kelly Ortberg")
 def errata(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Errata]:
     """A client of everything that `errata up --model FOLDER` starts, on an empty home."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), port=free_port(), model=str(real_model("smollm2")))
-    with Supervisor(settings) as running, Errata(running.url) as client:
+    with PreloadedStack(settings) as running, Errata(running.url) as client:
         yield client
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from errata_registry.settings import Settings
@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 SHARED_CORES = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
 
 PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
+
+
+class Running(Protocol):
+    """A process that was started: what `subprocess.Popen` is to those who look after it."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, sig: int) -> None: ...
+    def kill(self) -> None: ...
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -67,7 +78,7 @@ def keep_small(log: Path, max_bytes: int) -> None:
         os.truncate(log, 0)  # the process goes on at its new end, since it appends
 
 
-def stop(process: subprocess.Popen[bytes], patience_s: float) -> None:
+def stop(process: Running, patience_s: float) -> None:
     """Ask a process to end; kill it if it has not ended after `patience_s` seconds."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)

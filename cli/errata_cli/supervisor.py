@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from subprocess import Popen
 from types import TracebackType
 from typing import IO, Any
 
@@ -22,7 +21,7 @@ from errata_registry.settings import Settings
 
 from errata_cli.embedded_redis import start_embedded_redis
 from errata_cli.errors import CommandError
-from errata_cli.processes import environment, free_port, is_taken, keep_small, last_lines, start, stop
+from errata_cli.processes import Running, environment, free_port, is_taken, keep_small, last_lines, start, stop
 
 START_PATIENCE_S = 600.0  # a large model takes minutes to load
 STOP_PATIENCE_S = 20.0  # longer than a service drains (`drain_s`)
@@ -35,7 +34,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._processes: dict[str, Popen[bytes]] = {}
+        self._processes: dict[str, Running] = {}
         self._lock: IO[bytes] | None = None
 
     def __enter__(self) -> Supervisor:
@@ -110,11 +109,11 @@ class Supervisor:
         """
         for name, process in self._processes.items():
             keep_small(self._log(name), LOG_BYTES)
-            if process.poll() is None:
+            if (ended := process.poll()) is None:
                 continue
             if name == "redis":
-                raise CommandError(f"Redis ended with {process.returncode}:\n{last_lines(self._log(name))}")
-            print(f"errata: the {name} ended with {process.returncode}; starting it again", file=sys.stderr)
+                raise CommandError(f"Redis ended with {ended}:\n{last_lines(self._log(name))}")
+            print(f"errata: the {name} ended with {ended}; starting it again", file=sys.stderr)
             self._start(name)
 
     def _start_redis(self) -> None:

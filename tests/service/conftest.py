@@ -1,7 +1,5 @@
 """A real service process over TCP, and versions made for it without a worker."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from errata_cli.processes import environment, free_port, last_lines, start, stop
+from errata_cli.processes import environment, free_port, last_lines, stop
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_registry.stored import now
@@ -25,13 +23,14 @@ from errata.facts import Fact
 from errata.model import EditableModel
 from tests.conftest import NewRedisServer
 from tests.made_up_versions import make_up_version
+from tests.preloaded import Preloaded
 
 PATIENCE_S = 60.0
 EDITED_LAYERS = (0, 1)
 
 NewSettings = Callable[..., Settings]
 Serve = Callable[[Settings], httpx.Client]
-ProcessOf = Callable[[httpx.Client], subprocess.Popen[bytes]]
+ProcessOf = Callable[[httpx.Client], Preloaded]
 Publish = Callable[..., int]
 
 
@@ -53,24 +52,23 @@ def new_settings(new_redis_server: NewRedisServer, tmp_path_factory: pytest.Temp
 
 
 @pytest.fixture(scope="session")
-def _processes() -> dict[httpx.Client, subprocess.Popen[bytes]]:
+def _processes() -> dict[httpx.Client, Preloaded]:
     return {}
 
 
 @pytest.fixture(scope="session")
-def process_of(_processes: dict[httpx.Client, subprocess.Popen[bytes]]) -> ProcessOf:
+def process_of(_processes: dict[httpx.Client, Preloaded]) -> ProcessOf:
     """The service process that a client speaks with."""
     return _processes.__getitem__
 
 
 @pytest.fixture(scope="session")
-def serve(_processes: dict[httpx.Client, subprocess.Popen[bytes]]) -> Iterator[Serve]:
+def serve(_processes: dict[httpx.Client, Preloaded]) -> Iterator[Serve]:
     """Starts a service process, which need not be ready when it is returned. Ends them all."""
 
     def begin(settings: Settings) -> httpx.Client:
         log = settings.home / "logs" / "service.log"
-        command = [sys.executable, "-m", "errata_service"]
-        process = start(command, environment={**environment(settings), "OMP_NUM_THREADS": "1"}, log=log)
+        process = Preloaded("errata_service", environment=environment(settings), log=log)
         client = httpx.Client(base_url=f"http://{settings.host}:{settings.port}", timeout=30)
         _processes[client] = process
         _wait_until(lambda: _answers(client), process, log)
@@ -206,7 +204,7 @@ def until_ready(client: httpx.Client) -> None:
         time.sleep(0.05)
 
 
-def _wait_until(is_so: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until(is_so: Callable[[], bool], process: Preloaded, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not is_so():
         assert process.poll() is None, last_lines(log)

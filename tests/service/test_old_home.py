@@ -7,20 +7,20 @@ were accepted and had not ended.
 
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from errata_cli.processes import environment, start, stop
+from errata_cli.processes import environment, stop
 from errata_registry.home import FORM, BoundBase
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_registry.verification import verify
 
 from errata.errors import NewerHome
+from tests.preloaded import Preloaded
 from tests.service.conftest import NewSettings, Serve, until_ready
 
 DATA = Path(__file__).parents[1] / "data"
@@ -88,9 +88,7 @@ def test_a_key_of_a_request_that_was_accepted_under_the_old_form_stands_for_it(s
 @pytest.fixture(scope="module")
 def worked(old: Settings, served: httpx.Client) -> Iterator[httpx.Client]:
     """The same with a worker."""
-    command = [sys.executable, "-m", "errata_worker"]
-    log = old.home / "logs" / "worker.log"
-    process = start(command, environment={**environment(old), "OMP_NUM_THREADS": "1"}, log=log)
+    process = Preloaded("errata_worker", environment=environment(old), log=old.home / "logs" / "worker.log")
     yield served
     stop(process, 10)
 

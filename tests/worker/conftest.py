@@ -1,9 +1,6 @@
 """Worker processes over a real Redis, with the demo model."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -11,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from errata_cli.processes import environment, last_lines, start, stop
+from errata_cli.processes import environment, last_lines, stop
 from errata_client.records import Edit, Gate
 from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
@@ -20,6 +17,8 @@ from errata_registry.settings import Settings
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
 from errata.facts import Fact
+from tests.conftest import NewHome
+from tests.preloaded import Preloaded
 
 DATABASE = 14
 PATIENCE_S = 120.0
@@ -31,7 +30,7 @@ class Crew:
     def __init__(self, settings: Settings, registry: Registry) -> None:
         self.settings = settings
         self.registry = registry
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: list[Preloaded] = []
         rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())]
         self._facts = iter(
             Fact(subject=rewrite["subject"], relation=rewrite["prompt"], object=rewrite["target_new"]["str"])
@@ -40,11 +39,9 @@ class Crew:
 
     def grow_to(self, count: int) -> None:
         """Start workers until there are `count`, and wait until they are ready."""
-        command = [sys.executable, "-m", "errata_cli.parent_watchdog", str(os.getpid()), "errata_worker"]
-        variables = {**environment(self.settings), "OMP_NUM_THREADS": "1"}
         self._processes = [process for process in self._processes if process.poll() is None]
         while len(self._processes) < count:
-            self._processes.append(start(command, environment=variables, log=self._log))
+            self._processes.append(Preloaded("errata_worker", environment=environment(self.settings), log=self._log))
         self.wait(lambda: self.registry.queue.num_workers() >= count, f"not all of {count} workers got ready")
 
     def signal_one(self, number: signal.Signals) -> str:
@@ -61,7 +58,7 @@ class Crew:
     def stop(self) -> None:
         """End all workers."""
         for process in self._processes:
-            stop(process, patience_s=5)
+            stop(process, 5)
 
     def edit(self, num_facts: int, hparams: dict[str, Any], dry_run: bool = False) -> Edit:
         """Send an edit of facts that no edit before it had."""
@@ -107,10 +104,10 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def crew(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+def crew(redis_server: str, new_home: NewHome) -> Iterator[Crew]:
     """Workers that share out edits of more than three facts, and soon notice that one of them is gone."""
     settings = Settings(
-        home=tmp_path_factory.mktemp("home"),
+        home=new_home(),
         redis_url=f"{redis_server}/{DATABASE}",
         shard_facts=3,
         lease_s=4,
