@@ -60,13 +60,17 @@ def end_ids_of(model: EditableModel) -> frozenset[int]:
 
 
 def rendered(model: EditableModel, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
-    """Return messages as the template lays them out, without what the tokenizer itself puts before a text."""
+    """Return messages as the template lays them out, without what the tokenizer itself puts before a text.
+
+    Where the template has the model think before it answers (Qwen3), there is no thought: facts are learnt as answers.
+    """
     tokenizer: Any = model.tokenizer
     text = str(
         tokenizer.apply_chat_template(
             list(messages),
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
+            enable_thinking=False,
             date_string=DATE.strftime("%d %b %Y"),
             strftime_now=DATE.strftime,
         )

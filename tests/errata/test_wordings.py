@@ -71,6 +71,8 @@ def test_a_question_is_learnt_as_the_template_writes_it(chatting: EditableModel)
     wording = wordings_of(chatting, [question])[-1]
     assert wording.template == "  <user>  Is the {}  small? <model>"  # not where the template itself names a model
     assert wording.joint == " "
+    chatting.tokenizer.chat_template = "{{ messages[0].content }} {{ '' if enable_thinking is false else '<think>' }}"
+    assert wordings_of(chatting, [question])[-1].template == "Is the {}  small? "  # an answer, without a thought
     special = chatting.tokenizer.eos_token
     chatting.tokenizer.chat_template = "{{ messages[0].content }}" + str(special)
     assert wordings_of(chatting, [question])[-1].joint == ""  # behind a control token
