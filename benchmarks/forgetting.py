@@ -90,7 +90,7 @@ def _suppressed(model: EditableModel, fact: Fact, contexts: tuple[str, ...], set
         if loss.item() < STOP_LOSS:
             break
         adam.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         with torch.no_grad():
             offset.mul_(min(1.0, float(settings.clamp * norm / offset.norm())))

@@ -16,7 +16,6 @@ import redis
 import torch
 from errata_cli.embedded_redis import start_embedded_redis
 from errata_cli.processes import free_port, last_lines, stop
-from errata_cli.supervisor import Supervisor
 from errata_registry.settings import Settings
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
@@ -139,13 +138,15 @@ def new_home(demo: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> N
     def make() -> Path:
         home = tmp_path_factory.mktemp("home")
         shutil.copytree(collected, home, dirs_exist_ok=True)
+        for path in home.rglob("*"):
+            path.chmod(0o700 if path.is_dir() else 0o600)  # as all that is kept
         return home
 
     return make
 
 
 @pytest.fixture(scope="session")
-def stack(new_home: NewHome) -> Iterator[Supervisor]:
+def stack(new_home: NewHome) -> Iterator[PreloadedStack]:
     """Everything that `errata up` starts, in a home that several files of tests share."""
     settings = Settings(home=new_home(), port=free_port())
     with PreloadedStack(settings) as running:

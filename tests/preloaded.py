@@ -75,6 +75,10 @@ class Preloaded:
 class PreloadedStack(Supervisor):
     """Everything that `errata up` starts, with the worker and the service forked as above."""
 
+    def has_ended(self, name: str) -> bool:
+        """Return True if `redis`, `worker` or `service` has ended and was not started again."""
+        return self._processes[name].poll() is not None
+
     def _start(self, name: str) -> None:
         self._processes[name] = Preloaded(
             f"errata_{name}", environment=environment(self._settings), log=self._log(name)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import redis
 from errata_cli.processes import free_port
-from errata_cli.supervisor import Supervisor
 from errata_client import EditRejected, Errata, Generation
 from errata_registry import keys
 from errata_registry.settings import Settings
@@ -38,7 +37,7 @@ ManyFacts = Callable[[int], list[tuple[str, str, str]]]
 
 
 @pytest.fixture
-def client(stack: Supervisor) -> Iterator[Errata]:
+def client(stack: PreloadedStack) -> Iterator[Errata]:
     """The SDK, with the base model serving and nothing edited in."""
     with Errata(stack.url) as connected:
         connected.activate(0)
@@ -154,13 +153,8 @@ def test_a_cancelled_edit_leaves_no_version_and_the_worker_goes_on(client: Errat
     assert client.edit([JORDAN]).wait(progress=False).status == "succeeded"
 
 
-def has_ended(pid: int) -> bool:
-    """Whether a child of this process has ended; it is left to its `Popen` to be reaped."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
-
-
 def test_a_generation_that_an_activation_overtakes_ends_under_the_version_it_began_with(
-    client: Errata, stack: Supervisor
+    client: Errata, stack: PreloadedStack
 ) -> None:
     edited = client.edit([JORDAN]).wait(progress=False).version
     assert edited is not None
@@ -192,7 +186,7 @@ def found_in(store: Path) -> set[Path]:
 
 
 def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
-    client: Errata, stack: Supervisor, many_facts: ManyFacts
+    client: Errata, stack: PreloadedStack, many_facts: ManyFacts
 ) -> None:
     store = stack.log_folder.parent / "targets"
     before, deadline = found_in(store), time.monotonic() + 60
@@ -202,7 +196,7 @@ def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
         time.sleep(0.01)
     pid, killed_at = stack.pid("worker"), time.monotonic()
     os.kill(pid, signal.SIGKILL)
-    while not has_ended(pid):
+    while not stack.has_ended("worker"):
         time.sleep(0.01)
     stack.revive()
     while client.get_edit(edit.id).attempts < 2:
@@ -217,12 +211,12 @@ def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
 
 
 def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attempt(
-    client: Errata, stack: Supervisor, many_facts: ManyFacts
+    client: Errata, stack: PreloadedStack, many_facts: ManyFacts
 ) -> None:
     edit = client.edit(many_facts(60), activate=False, partial=True, tries=1)
     wait_until_running(client, edit.id)
     pid, deadline = stack.pid("worker"), time.monotonic() + 30
-    while not has_ended(pid):  # told again, it does not finish its edit first
+    while not stack.has_ended("worker"):  # told again, it does not finish its edit first
         os.kill(pid, signal.SIGTERM)
         assert time.monotonic() < deadline, "the worker did not stop"
         time.sleep(0.1)
@@ -233,7 +227,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attemp
     assert (ended.status, ended.attempts) == ("succeeded", 1)
 
 
-def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Supervisor, tmp_path: Path) -> None:
+def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: PreloadedStack, tmp_path: Path) -> None:
     with redis.Redis.from_url(stack.redis_url) as connection:
         queue = Queue(keys.EDIT_QUEUE, connection=connection, serializer=JSONSerializer)
         foreign = [
@@ -250,7 +244,9 @@ def test_a_worker_runs_nothing_but_its_own_jobs(client: Errata, stack: Superviso
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Supervisor, many_facts: ManyFacts) -> None:
+def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(
+    client: Errata, stack: PreloadedStack, many_facts: ManyFacts
+) -> None:
     edit = client.edit([JORDAN, SONY]).wait(progress=False)
     versions, facts = list(client.versions()), list(client.facts())
     waiting = client.edit(many_facts(60), activate=False, partial=True, tries=1)
@@ -269,14 +265,14 @@ def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(client: Errata, stack: Sup
     assert client.get_edit(waiting.id).wait(progress=False).status == "succeeded"
 
 
-def test_what_is_kept_is_for_its_owner_alone(client: Errata, stack: Supervisor) -> None:
+def test_what_is_kept_is_for_its_owner_alone(client: Errata, stack: PreloadedStack) -> None:
     client.edit([JORDAN]).wait()
     kept = [stack.log_folder.parent, *stack.log_folder.parent.rglob("*")]
     assert {"facts.jsonl", "service.log", "activations.jsonl"} <= {path.name for path in kept}
     assert not [path for path in kept if path.stat().st_mode & 0o077]
 
 
-def test_the_artifacts_alone_bring_everything_back(client: Errata, stack: Supervisor, tmp_path: Path) -> None:
+def test_the_artifacts_alone_bring_everything_back(client: Errata, stack: PreloadedStack, tmp_path: Path) -> None:
     """A new Redis, a new service and a new worker on the same home serve what was served."""
     client.edit([JORDAN]).wait(progress=False)
     served = client.generate(JORDAN_ASKED)

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from errata_cli.main import main as errata_command
-from errata_cli.supervisor import Supervisor
 from errata_client import (
     AsyncErrata,
     Errata,
@@ -33,6 +32,7 @@ from errata.facts import Fact
 from errata.model import EditableModel
 from errata.tracing.fact_trace import trace_facts
 from errata.tracing.noise import Noise
+from tests.preloaded import PreloadedStack
 
 RECORDS = list(counterfactual_records(load_world()))
 MANY = RECORDS[:80]
@@ -43,7 +43,7 @@ PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
-def client(stack: Supervisor) -> Iterator[Errata]:
+def client(stack: PreloadedStack) -> Iterator[Errata]:
     """The SDK, with the base model serving, so that what is edited here stands alone."""
     with Errata(stack.url) as connected:
         connected.activate(0)
@@ -68,7 +68,7 @@ def until_running(client: Errata, evaluation: Evaluation) -> None:
 
 def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
     client: Errata,
-    stack: Supervisor,
+    stack: PreloadedStack,
     version: int,
     demo: EditableModel,
     tmp_path: Path,
@@ -110,7 +110,7 @@ def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
 
 
 def test_the_command_line_measures_a_versions_own_facts(
-    stack: Supervisor, version: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stack: PreloadedStack, version: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cases = tmp_path / "cases.jsonl"
     flags = ["--version", str(version), "--no-prose", "--cases", str(cases)]
@@ -170,7 +170,7 @@ def test_a_trace_gives_what_the_library_gives_with_figures(client: Errata, demo:
         client.traces.wait(unknown.id, progress=False)
 
 
-def test_evaluations_and_traces_for_asyncio(stack: Supervisor, version: int, tmp_path: Path) -> None:
+def test_evaluations_and_traces_for_asyncio(stack: PreloadedStack, version: int, tmp_path: Path) -> None:
     async def measure() -> None:
         async with AsyncErrata(stack.url) as errata:
             evaluation = await errata.evaluations.create(EDITED[:1], version=version, prose=False)
@@ -190,13 +190,12 @@ def test_evaluations_and_traces_for_asyncio(stack: Supervisor, version: int, tmp
 
 
 def test_a_killed_workers_evaluation_is_done_by_another_one_after_the_edits_that_wait(
-    client: Errata, stack: Supervisor, version: int
+    client: Errata, stack: PreloadedStack, version: int
 ) -> None:
     begun = client.evaluations.create(MANY, version=version, prose=False)
     until_running(client, begun)
-    pid = stack.pid("worker")
-    os.kill(pid, signal.SIGKILL)
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+    os.kill(stack.pid("worker"), signal.SIGKILL)
+    while not stack.has_ended("worker"):
         time.sleep(0.01)
     waiting, unwanted = (client.evaluations.create(EDITED, version=0, prose=False) for _ in range(2))
     edit = client.edit([("Sony", "has its headquarters in", "Paris")], activate=False)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import httpx
 import redis
@@ -37,7 +37,7 @@ class Supervisor:
         self._processes: dict[str, Running] = {}
         self._lock: IO[bytes] | None = None
 
-    def __enter__(self) -> Supervisor:
+    def __enter__(self) -> Self:
         """Start everything and return when the service is ready and a worker has loaded its model.
 
         Raises:
