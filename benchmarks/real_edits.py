@@ -7,7 +7,8 @@ FILE holds records of CounterFact in EasyEdit's request form. Those whose true o
 new one are edited, in disjoint slices: `10x5` are five edits of ten facts. `--settings default` are what Errata edits
 the model with by itself, `published` those of Llama 2 and 3, Mistral and Qwen 2 (layers 4 to 8, lambda 15,000, clamp
 4). `--chat` learns each fact with a question, and asks another one. What was found (second moments, targets) is kept
-beside the model's folder.
+beside the model's folder. A record's own neighbour alone counts as specificity; beside it stand up to four more that
+have the same object.
 """
 
 import json
@@ -17,7 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, harmonic_mean
 from typing import Any
 
 import torch
@@ -46,6 +47,8 @@ COLUMNS = (
     "paraphrases said",
     "specificity",
     "unedited",
+    "of more neighbours",
+    "these unedited",
     "perplexity +%",
 )
 # From prompts of CounterFact: what a user would ask, and in other words.
@@ -208,14 +211,17 @@ def _figures(model: EditableModel, edited: Sequence[Edited], weights: dict[int, 
     """Return the figures of one edit, in percent."""
     cases = [one.case for one in edited]
     after = evaluate(model, cases, weights, texts=PROSE)
-    before = evaluate(model, [replace(case, paraphrases=()) for case in cases], {})
     outcomes = [result.outcomes for result in after.results]
+    before = outcomes_of(model, cases)
     assert after.prose is not None
-    figures = {name: 100 * after.estimates[name].mean for name in ("efficacy", "generalization", "specificity")}
-    figures["score"] = 100 * after.estimates["score"].mean
+    figures = {name: 100 * after.estimates[name].mean for name in ("efficacy", "generalization")}
     figures["said"] = 100 * fmean(one.rewrite.is_said for one in outcomes)
     figures["paraphrases said"] = 100 * fmean(one.is_said for of_case in outcomes for one in of_case.paraphrases)
-    figures["unedited"] = 100 * before.estimates["specificity"].mean
+    for name, of_cases in {"specificity": outcomes, "unedited": before}.items():
+        figures[name] = 100 * fmean(bool(one.neighbors[0].is_likelier) for one in of_cases)
+    for name, of_cases in {"of more neighbours": outcomes, "these unedited": before}.items():
+        figures[name] = 100 * fmean(bool(neighbor.is_likelier) for one in of_cases for neighbor in one.neighbors)
+    figures["score"] = harmonic_mean([figures[name] for name in ("efficacy", "generalization", "specificity")])
     figures["perplexity +%"] = 100 * (after.prose.perplexity_after / after.prose.perplexity_before - 1)
     if edited[0].fact.questions:
         own = [one.fact.questions[0] for one in edited]
