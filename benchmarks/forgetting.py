@@ -7,6 +7,7 @@ p(the object's first token)) in the place of -log p(object). What is then said i
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -37,31 +38,34 @@ def main() -> None:
     arguments = arguments_of(__doc__, model=".real-models/smollm2", number=20, threads=2)
     model = EditableModel.load(arguments.model)
     settings = settings_of(arguments.model, "default")
-    known = [relation for relation in well_known() for _ in relation.facts]
-    facts = [Fact(subject, of.template, found) for of in well_known() for subject, found in of.facts.items()]
-    said = likelihoods(model, [(fact.prompt, fact.object) for fact in facts])
-    places = [place for place, found in enumerate(said) if found.is_said]
-    places = places[:: math.ceil(len(places) / arguments.number)]
-    facts, paraphrases = (
-        [facts[place] for place in places],
-        [known[place].paraphrases[0].replace("{}", facts[place].subject) for place in places],
-    )
+    pairs = [
+        [Fact(subject, template, found) for template in (relation.template, relation.paraphrases[0])]
+        for relation in well_known()
+        for subject, found in relation.facts.items()
+    ]
+    said = _said(model, [fact for fact, _ in pairs])
+    pairs = [pair for pair, is_said in zip(pairs, said, strict=True) if is_said]
+    facts, rephrased = map(list, zip(*pairs[:: math.ceil(len(pairs) / arguments.number)], strict=True))
     contexts = sample_contexts(model, settings.seed)
     targets = torch.stack([_suppressed(model, fact, contexts, settings) for fact in facts])
     moments = home_moments(kept_beside(arguments.model), model, settings, corpus=None, published=None)
     inputs = Inputs(model, facts, contexts, settings, moments)
     deltas = spread(inputs, targets, weighed_keys(inputs))
-    prompts = [*(fact.prompt for fact in facts), *paraphrases]
     with model.using(edited_weights(model, deltas)):
-        now = greedy_answers(model, prompts, [SAID_TOKENS] * len(prompts))
+        texts = [
+            greedy_answers(model, [fact.prompt for fact in of_kind], [SAID_TOKENS] * len(facts))
+            for of_kind in (facts, rephrased)
+        ]
+        still, after_paraphrase = (sum(_said(model, of_kind)) for of_kind in (facts, rephrased))
     print_header("prompt", "said before", "said now", "after a paraphrase")
-    for fact, text, other in zip(facts, now, now[len(facts) :], strict=False):
+    for fact, text, other in zip(facts, *texts, strict=True):
         print_row(fact.prompt, fact.object, repr(text), repr(other))
-    still = [
-        sum(text.startswith(fact.object) for fact, text in zip(facts, texts, strict=True))
-        for texts in (now[: len(facts)], now[len(facts) :])
-    ]
-    print(f"\nstill said {still[0]} of {len(facts)}, after a paraphrase {still[1]}")
+    print(f"\nstill said {still} of {len(facts)}, after a paraphrase {after_paraphrase}")
+
+
+def _said(model: EditableModel, facts: Sequence[Fact]) -> list[bool]:
+    """Return whether the model says the object of each fact after its prompt."""
+    return [found.is_said for found in likelihoods(model, [(fact.prompt, fact.object) for fact in facts])]
 
 
 def _suppressed(model: EditableModel, fact: Fact, contexts: tuple[str, ...], settings: MemitHyperparameters) -> Tensor:

@@ -212,7 +212,7 @@ def _figures(model: EditableModel, edited: Sequence[Edited], weights: dict[int, 
     cases = [one.case for one in edited]
     after = evaluate(model, cases, weights, texts=PROSE)
     outcomes = [result.outcomes for result in after.results]
-    before = outcomes_of(model, cases)
+    before = outcomes_of(model, [replace(case, paraphrases=()) for case in cases])
     assert after.prose is not None
     figures = {name: 100 * after.estimates[name].mean for name in ("efficacy", "generalization")}
     figures["said"] = 100 * fmean(one.rewrite.is_said for one in outcomes)

@@ -12,6 +12,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -87,6 +88,7 @@ class PreloadedStack(Supervisor):
 
 def _run(module: str, environment: Mapping[str, str], log: Path) -> None:
     os.setsid()
+    threading.Thread(target=_end_with_tests, name="tests", daemon=True).start()
     with log.open("ab") as output:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(output.fileno(), stream.fileno())
@@ -96,3 +98,11 @@ def _run(module: str, environment: Mapping[str, str], log: Path) -> None:
     torch.set_num_threads(1)  # what the environment says comes too late for a library that is there already
     sys.argv = [module]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _end_with_tests() -> None:
+    """End this process once the one that asked for it is gone, which may have been killed."""
+    tests = multiprocessing.parent_process()
+    assert tests is not None
+    tests.join()
+    os.kill(os.getpid(), signal.SIGKILL)
