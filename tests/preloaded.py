@@ -41,6 +41,7 @@ class Preloaded:
 
     def __init__(self, module: str, *, environment: Mapping[str, str], log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()  # by this process's mask of rights, as Popen would; the fork server has one of its own
         told = {**os.environ, **environment, "OMP_NUM_THREADS": "1"}
         self._process = _FORKING.Process(target=_run, args=(module, told, log), daemon=True)
         self._process.start()
