@@ -25,6 +25,7 @@ SEARCH_HYPERPARAMETERS = (
 """The settings of a target search, beside its layer; a fact may bring its own."""
 # float32 tells losses of about nothing apart in such steps.
 LEAST_STOP_LOSS = 1e-7
+FIRST_REFINEMENT_STEPS = 10
 
 
 class Between(NamedTuple):
@@ -193,6 +194,11 @@ class MemitHyperparameters(TargetHyperparameters):
     moment_weight: Annotated[float, Between(1e-3, 1e7)]
     refinement_steps: Annotated[int, Between(0, 500)] = 0
     refinement_cost: Annotated[float, Between(0, 1e6)] = 5.0
+
+    def more_refined(self) -> dict[str, Any]:
+        """Return twice the steps of refinement, or the first ones, up to their bound; nothing where it is reached."""
+        had, most = self.refinement_steps, int(self.bounds("refinement_steps").high)
+        return {"refinement_steps": min(2 * had or FIRST_REFINEMENT_STEPS, most)} if had < most else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

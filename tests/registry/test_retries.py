@@ -52,9 +52,13 @@ def test_a_new_try_does_not_build_a_part_of_the_edit(registry: Registry, publish
         refuse_outdated(registry, edit.id, request, 0)
 
 
-@pytest.mark.parametrize(
-    ("search", "hparams"), [(AT_THE_END, {}), ({"num_steps": 30}, {"num_steps": 30}), ({}, {"num_steps": 25})]
-)
+def test_a_new_try_refines_more_where_the_search_cannot_be_stronger(registry: Registry, publish: Publish) -> None:
+    edit, _ = edit_of(registry, publish, Fact(ADA.subject, ADA.relation, ADA.object, search=AT_THE_END))
+    request = registry.edits.folder.accepted(retry_edit(registry, edit.id, RetryRequest()).id).request
+    assert isinstance(request, EditRequest) and request.hparams["refinement_steps"] == 10
+
+
+@pytest.mark.parametrize(("search", "hparams"), [({"num_steps": 30}, {"num_steps": 30}), ({}, {"num_steps": 25})])
 def test_a_new_try_is_refused_that_would_search_as_before(
     registry: Registry, publish: Publish, search: dict[str, float], hparams: dict[str, float]
 ) -> None:

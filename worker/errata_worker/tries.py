@@ -21,15 +21,13 @@ from errata_registry.versions.facts import FactIndex, fact_of
 
 from errata.errors import NotFinite
 from errata.facts import Fact, FactSet
-from errata.hyperparameters import Hyperparameters, MemitHyperparameters, TargetHyperparameters
+from errata.hyperparameters import MemitHyperparameters, TargetHyperparameters
 from errata.methods.method import Built
 from errata.second_moments import SecondMoments
 from errata.targets.batches import ran_out_of_memory
 from errata_worker.build import Blueprint, Builder
 from errata_worker.gate import Measured, named_prompts, problem_of
 from errata_worker.running import Turn
-
-FIRST_REFINEMENT_STEPS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +111,9 @@ def _harder(last: Try, *, refine: bool) -> tuple[FactIndex, TargetHyperparameter
         return None
     facts = _searched_harder(last.plan.change.facts, {fact.subject for fact in last.missing}, hyperparameters)
     hows = ["a stronger search for them"] if facts else []
-    steps = _more_refinement(hyperparameters) if refine or not facts else None
-    if steps is not None:
-        hyperparameters = hyperparameters.overridden({"refinement_steps": steps})
-        hows.append(f"{steps} steps of refinement")
+    if isinstance(hyperparameters, MemitHyperparameters) and (refine or not facts) and hyperparameters.more_refined():
+        hyperparameters = hyperparameters.overridden(hyperparameters.more_refined())
+        hows.append(f"{hyperparameters.refinement_steps} steps of refinement")
     return (facts or last.plan.change.facts, hyperparameters, " and ".join(hows)) if hows else None
 
 
@@ -134,14 +131,6 @@ def _searched_harder(
             fact = fact.model_copy(update={"search": search})
         harder.append(fact)
     return FactIndex(harder) if changed else None
-
-
-def _more_refinement(hyperparameters: Hyperparameters) -> int | None:
-    """Return twice the steps of refinement, or the first ones; None at their bound, and for other methods."""
-    if not isinstance(hyperparameters, MemitHyperparameters):
-        return None
-    had, most = hyperparameters.refinement_steps, int(hyperparameters.bounds("refinement_steps").high)
-    return min(2 * had or FIRST_REFINEMENT_STEPS, most) if had < most else None
 
 
 def _missing(one: Try) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from errata_client.records import BASE_VERSION, Edit, Gate, StoredFact
 
 from errata.errors import Conflict, InvalidHyperparameters
-from errata.hyperparameters import TargetHyperparameters, of_method
+from errata.hyperparameters import MemitHyperparameters, TargetHyperparameters, of_method
 from errata_registry.jobs.folder import body_sha256
 from errata_registry.jobs.requests import BOUNDS_ON_FACTS, EditRequest, RetryRequest
 from errata_registry.registry import Registry
@@ -117,7 +117,7 @@ class _EndedEdit:
         number = active if base is None else base
         tried = self.on(number)
         held = self.registry.versions.facts(number if tried.builds_on_it else self.version.id)
-        searches = _searches(self.version, tried.missing, held, retry)
+        searches, refinement = _harder(self.version, tried.missing, held, retry)
         built_with = {name: self.version.hparams[name] for name in KEPT_FOR_A_RETRY if name in self.version.hparams}
         facts = map(fact_of, tried.facts.values())
         request = EditRequest(
@@ -129,7 +129,7 @@ class _EndedEdit:
             gate=self._gate(retry),
             partial=retry.partial,
             tries=retry.tries,
-            hparams={**asked.hparams, **built_with},
+            hparams={**asked.hparams, **built_with, **refinement},
             note=retry.note,
             dry_run=retry.dry_run,
         )
@@ -190,12 +190,13 @@ def _refuse_changed(missing: Sequence[StoredFact], present: FactIndex, number: i
         raise Conflict(f"facts that did not take are others in version {number}: {named}{more}")
 
 
-def _searches(
+def _harder(
     manifest: Manifest, missing: Sequence[StoredFact], held: FactIndex, retry: RetryRequest
-) -> dict[str, dict[str, object]]:
-    """Return what to search with for each subject of which a fact did not take.
+) -> tuple[dict[str, dict[str, object]], dict[str, object]]:
+    """Return what to search with for each subject of which a fact did not take, and hyperparameters that refine more
+    where these searches are at their bounds and nobody says others.
 
-    `held` are the facts with the searches that they have. Raises `Conflict` where none of these would be another one.
+    `held` are the facts with the searches that they have. Raises `Conflict` where a new try would be the old one.
     """
     hyperparameters = of_method(manifest.method, manifest.hparams)
     if not isinstance(hyperparameters, TargetHyperparameters):
@@ -208,7 +209,10 @@ def _searches(
         for fact in missing
     }
     had = {fact.subject: fact.search for one in missing if (fact := held.get(one.id))}
-    if all(hyperparameters.for_search(searches[name]) == hyperparameters.for_search(had[name]) for name in searches):
-        why = "they were searched for with these `hparams`" if retry.hparams else "a search cannot be any stronger"
-        raise Conflict(f"a new try would find what is there already: {why}; say others in `hparams`")
-    return searches
+    if any(hyperparameters.for_search(searches[name]) != hyperparameters.for_search(had[name]) for name in searches):
+        return searches, {}
+    can_refine = isinstance(hyperparameters, MemitHyperparameters) and not retry.hparams
+    if can_refine and (refinement := hyperparameters.more_refined()):
+        return searches, refinement
+    why = "they were searched for with these `hparams`" if retry.hparams else "a search cannot be any stronger"
+    raise Conflict(f"a new try would find what is there already: {why}; say others in `hparams`")
