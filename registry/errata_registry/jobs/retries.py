@@ -211,8 +211,7 @@ def _harder(
     had = {fact.subject: fact.search for one in missing if (fact := held.get(one.id))}
     if any(hyperparameters.for_search(searches[name]) != hyperparameters.for_search(had[name]) for name in searches):
         return searches, {}
-    can_refine = isinstance(hyperparameters, MemitHyperparameters) and not retry.hparams
-    if can_refine and (refinement := hyperparameters.more_refined()):
-        return searches, refinement
+    if isinstance(hyperparameters, MemitHyperparameters) and not retry.hparams and hyperparameters.more_refined():
+        return searches, hyperparameters.more_refined()
     why = "they were searched for with these `hparams`" if retry.hparams else "a search cannot be any stronger"
     raise Conflict(f"a new try would find what is there already: {why}; say others in `hparams`")
