@@ -2,7 +2,7 @@
 
     python -m benchmarks.endurance_plot [docs/figures/endurance.json]
 
-Beside the figures: an SVG, and a PNG of the same. Lines differ in dash and marker as well as in colour.
+Beside the figures: an SVG, and a PNG of the same.
 """
 
 import json
@@ -10,23 +10,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from errata.figures import BLACK, LOOKS, Axes, Figure, figure_of, letter, save, styled
 
 PANELS = {
-    "efficacy": "Efficacy, %",
-    "efficacy_accuracy": "Efficacy accuracy, %",
-    "generalization": "Generalization, %",
-    "specificity": "Specificity, %",
-    "drift": "Drift, nats",
+    "efficacy": "efficacy, %",
+    "efficacy_accuracy": "efficacy accuracy, %",
+    "generalization": "generalization, %",
+    "specificity": "specificity, %",
+    "drift": "drift, nats",
 }
-LOOKS: dict[str, dict[str, Any]] = {
-    "rebuild": {"label": "rebuild (Errata)", "color": "#1b4f8a", "linestyle": "-", "marker": "o", "markersize": 4},
-    "stack": {"label": "stack", "color": "#c8552b", "linestyle": "--", "marker": "s", "markersize": 4},
+LOOK_OF: dict[str, dict[str, Any]] = {
+    "rebuild": {**LOOKS[0], "label": "rebuild (Errata)", "markersize": 4},
+    "stack": {**LOOKS[1], "label": "stack", "markersize": 4},
     "one_batch": {
         "label": "all facts in one batch",
-        "color": "black",
+        "color": BLACK,
         "linestyle": "none",
         "marker": "D",
         "markersize": 10,
@@ -36,43 +34,45 @@ LOOKS: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    print("written:", *draw(Path(*(sys.argv[1:] or ["docs/figures/endurance.json"]))))
+    file = Path(*(sys.argv[1:] or ["docs/figures/endurance.json"]))
+    print("written:", *draw(file))
 
 
-def draw(figures: Path) -> tuple[Path, Path]:
-    """Draw the shares of the first edit's facts and the drift, a panel for each; return the files that were written."""
-    measured = json.loads(figures.read_text())
-    figure = Figure(figsize=(9.6, 5.6), layout="constrained")
-    grid = figure.subplots(2, 3)
-    *panels, beside = grid.flat
-    for axes, (metric, title) in zip(panels, PANELS.items(), strict=True):
-        _panel(axes, measured, metric, title)
-    beside.axis("off")
-    handles, labels = panels[0].get_legend_handles_labels()
-    beside.legend(handles, labels, loc="center", frameon=False, handlelength=3)
+def draw(file: Path) -> tuple[Path, Path]:
+    """Draw what `file` holds and save it beside it; return the files that were written."""
+    return save(endurance_figure(json.loads(file.read_text())), file.parent, file.stem)
+
+
+@styled
+def endurance_figure(measured: dict[str, Any]) -> Figure:
+    """Draw the shares of the first edit's facts and the drift, a panel for each."""
     facts = measured["facts_of_an_edit"]
-    figure.suptitle(f"The first {facts} facts after more and more edits of {facts} facts each", fontsize=12)
-    svg, png = figures.with_suffix(".svg"), figures.with_suffix(".png")
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "errata"}):  # text stays text; no random names
-        figure.savefig(svg, metadata={"Date": None})
-    figure.savefig(png, dpi=110)
-    return svg, png
+    figure = figure_of(
+        8.4,
+        5.0,
+        title=f"demo: the first {facts} facts after more and more edits of {facts} facts each",
+        reading=[f"one run: a share is of {facts} facts, and there are no bands"],
+    )
+    *panels, beside = figure.subplots(2, 3).flat
+    for place, (axes, (metric, title)) in enumerate(zip(panels, PANELS.items(), strict=True)):
+        letter(axes, place, title)
+        _draw_panel(axes, measured, metric)
+    beside.axis("off")
+    beside.legend(*panels[0].get_legend_handles_labels(), loc="center", frameon=False, handlelength=3.5)
+    return figure
 
 
-def _panel(axes: Axes, measured: dict[str, Any], metric: str, title: str) -> None:
+def _draw_panel(axes: Axes, measured: dict[str, Any], metric: str) -> None:
     is_share = metric != "drift"
-    for name in LOOKS:
+    for name, look in LOOK_OF.items():
         points = measured[name] if name != "one_batch" else [measured[name]]
         edits = [point["edits"] for point in points]
         heights = [100 * point["first"][metric] if is_share else point["drift"] for point in points]
-        axes.plot(edits, heights, **LOOKS[name])
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel("edits", fontsize=9)
+        axes.plot(edits, heights, **look)
+    axes.set_xlabel("edits")
     axes.set_xlim(left=0)
-    axes.set_ylim(*((-4, 104) if is_share else (0, None)))
+    axes.set_ylim(*((-4, 104) if is_share else (0, 1.1 * axes.dataLim.ymax)))
     axes.grid(color="0.9")
-    axes.tick_params(labelsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 if __name__ == "__main__":

@@ -1,73 +1,99 @@
 """The scaling plot: how each method does as the number of edits grows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from errata.comparison.results import Comparison, Row
-from errata.figures import Axes, Figure, figure_of, panels_of, styled
+from errata.evaluation import Estimate
+from errata.figures import GREY, LOOKS, Axes, Figure, figure_of, panels_of, short_name, styled
 
 PANELS = ("score", "efficacy", "generalization", "specificity")
-LOOKS: Mapping[str, dict[str, Any]] = {  # lines differ in dash and marker as well as in colour
-    "memit": {"color": "#6a51a3", "linestyle": "-", "marker": "o"},
-    "rome": {"color": "#cb181d", "linestyle": "--", "marker": "s"},
-    "emmet": {"color": "#238b45", "linestyle": "-.", "marker": "^"},
-    "alphaedit": {"color": "#2171b5", "linestyle": ":", "marker": "D"},
-    "ft": {"color": "#d94801", "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
-    "mend": {"color": "#525252", "linestyle": (0, (3, 1)), "marker": "P"},
+LOOK_OF: Mapping[str, dict[str, Any]] = {
+    "memit": LOOKS[0],
+    "rome": LOOKS[1],
+    "emmet": LOOKS[2],
+    "alphaedit": LOOKS[3],
+    "ft": LOOKS[4],
+    "mend": LOOKS[5],
 }
+BESIDE = 0.04  # of a number of edits, between the points of two methods, so that bands and markers can be told apart
 
 
 @styled
 def scaling_figure(comparison: Comparison) -> Figure:
     """Draw the score and its three parts in percent against the number of edits, with 95 % bands.
 
-    A dotted line is the unedited model. A star is a figure that the authors publish.
+    A dotted line is the unedited model. A star is a figure that the authors publish. Where a method has no figure, the
+    last line says why.
     """
-    figure = figure_of(1.4 + 2.2 * len(PANELS), 2.6)
-    panels = panels_of(figure, len(PANELS))
-    published_sizes = (published.edits for published in comparison.published)
-    sizes = sorted({*comparison.plan.slices, *published_sizes})
+    figure = figure_of(
+        1.6 + 2.2 * len(PANELS),
+        3.3,
+        title=f"{short_name(comparison.model)}: editing methods on {_records_of(comparison)}",
+        reading=["bands: 95 % intervals over the records of all slices (the score's: normal; others: Wilson's)"],
+    )
+    panels = panels_of(figure, PANELS)
+    sizes = sorted({*comparison.plan.slices, *(published.edits for published in comparison.published)})
     for axes, title in zip(panels, PANELS, strict=True):
-        for method in comparison.plan.methods:
-            _draw(axes, method, [row for row in comparison.rows if row.method == method], comparison.columns[title])
-        for row in comparison.rows:
-            if row.method is None and comparison.columns[title] in row.estimates:
-                unedited = 100 * row.estimates[comparison.columns[title]].mean
-                axes.axhline(unedited, color="#737373", linestyle=":", linewidth=0.8, label="unedited")
-        for published in comparison.published:
-            if (look := LOOKS.get(published.method.lower())) and published.method.lower() in comparison.plan.methods:
-                axes.plot(
-                    published.edits,
-                    published.metrics[title],
-                    color=look["color"],
-                    marker="*",
-                    linestyle="none",
-                    label=f"{published.method}, published",
-                )
+        _draw(axes, comparison, title)
         axes.set_xscale("log")
         axes.set_xticks(sizes, list(map(str, sizes)))
         axes.set_xticks([], minor=True)
-        axes.set_title(title)
         axes.set_xlabel("edits at once")
+        axes.tick_params(labelleft=axes is panels[0])
     panels[0].set_ylabel("%")
     panels[0].set_ylim(-2, 102)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, handlelength=3.5)
+    if missing := list(_missing(comparison)):
+        figure.supxlabel("\n".join(missing), fontsize=7)
     return figure
 
 
-def _draw(axes: Axes, method: str, rows: list[Row], metric: str) -> None:
+def _draw(axes: Axes, comparison: Comparison, title: str) -> None:
+    """Draw one metric: all methods, the unedited model, and what the authors publish."""
+    metric = comparison.columns[title]
+    for place, method in enumerate(comparison.plan.methods):
+        aside = 1 + BESIDE * (place - (len(comparison.plan.methods) - 1) / 2)
+        rows = [row for row in comparison.rows if row.method == method and metric in row.estimates]
+        _draw_method(axes, method, [(row.edits * aside, row.estimates[metric]) for row in rows])
+    for row in comparison.rows:
+        if row.method is None and metric in row.estimates:
+            unedited = 100 * row.estimates[metric].mean
+            axes.axhline(unedited, color=GREY, linestyle=":", linewidth=0.8, label="unedited")
+    for published in comparison.published:
+        method = published.method.lower()
+        if method in comparison.plan.methods and method in LOOK_OF and title in published.metrics:
+            axes.plot(
+                published.edits,
+                published.metrics[title],
+                color=LOOK_OF[method]["color"],
+                marker="*",
+                linestyle="none",
+                label=f"{published.method}, published",
+            )
+
+
+def _draw_method(axes: Axes, method: str, points: list[tuple[float, Estimate]]) -> None:
     """Draw the line of one method, with the band of its intervals where there are any."""
-    points = [(row.edits, row.estimates[metric]) for row in rows if metric in row.estimates]
-    edits = [size for size, _ in points]
-    axes.plot(
-        edits, [100 * estimate.mean for _, estimate in points], label=method, linewidth=1, markersize=3, **LOOKS[method]
-    )
-    bounded = [(size, e.low, e.high) for size, e in points if e.low is not None and e.high is not None]
-    axes.fill_between(
-        [size for size, _, _ in bounded],
-        [100 * low for _, low, _ in bounded],
-        [100 * high for _, _, high in bounded],
-        alpha=0.15,
-        color=LOOKS[method]["color"],
-        linewidth=0,
-    )
+    edits, means = [size for size, _ in points], [100 * estimate.mean for _, estimate in points]
+    look = LOOK_OF[method]
+    axes.plot(edits, means, label=method, linewidth=1, markersize=3.5, markerfacecolor="white", **look)
+    bounded = [(size, 100 * e.low, 100 * e.high) for size, e in points if e.low is not None and e.high is not None]
+    sizes, lowest, highest = zip(*bounded, strict=True) if bounded else ((), (), ())
+    axes.fill_between(sizes, lowest, highest, alpha=0.15, color=look["color"], linewidth=0)
+
+
+def _records_of(comparison: Comparison) -> str:
+    data = comparison.plan.data
+    return f"{len(comparison.plan.records)} of {len(data.records)} {data.name} records of {short_name(data.source)}"
+
+
+def _missing(comparison: Comparison) -> Iterator[str]:
+    """Yield for each row that lacks figures which it is, and why."""
+    for row in comparison.rows:
+        if row.failures:
+            yield f"{_name_of(row)}: {'; '.join(row.failures)}"
+
+
+def _name_of(row: Row) -> str:
+    return f"{row.method or 'unedited'}, {row.edits} {'edit' if row.edits == 1 else 'edits'}"

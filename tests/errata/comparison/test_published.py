@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
 from errata.comparison import plots
 from errata.comparison.cells import Cell
@@ -84,3 +85,4 @@ def test_a_build_without_figures_says_why() -> None:
     unedited, edited = planned.steps()
     failed = compared(planned, "demo", [(unedited, Cell(metrics=({"efficacy": 0.0},))), (edited, Cell(failed="why"))])
     assert "memit (failed)" in table(failed) and "memit, 1 edits: why" in table(failed)
+    assert "memit, 1 edit: why" in {text.get_text() for text in plots.scaling_figure(failed).findobj(Text)}

@@ -27,7 +27,8 @@ def test_a_prompts_heat_maps_name_its_tokens_and_its_answer(demo: EditableModel,
     png, svg = figures.save(plots.prompt_figure(trace), tmp_path, "restored")
     assert png.read_bytes().startswith(b"\x89PNG")
     texts = texts_of(svg)
-    assert {"ony*", "has", "p(Tokyo)", "centre of 3 layers of restored MLP outputs"} <= set(texts)
+    assert {"ony*", "has", "p(Tokyo)", "(b) MLP outputs of 3 layers around it", "clean", "corrupted"} <= set(texts)
+    assert "demo: “Sony has its headquarters in” → “Tokyo”" in texts
     first = svg.read_bytes()
     figures.save(plots.prompt_figure(trace), tmp_path, "restored")
     assert svg.read_bytes() == first
@@ -38,9 +39,11 @@ def test_the_averages_figures_name_positions_layers_and_what_is_severed(
 ) -> None:
     trace = trace_facts(demo, [Fact(SUBJECT, "has its headquarters in", "Tokyo")], noise)
     _, effects = figures.save(plots.effects_figure(trace), tmp_path, "effects")
-    assert {"last subject token", "average indirect effect"} <= set(texts_of(effects))
+    assert {"last subject token", "average indirect effect", "one fact has no interval"} <= set(texts_of(effects))
+    assert "demo, 1 fact: what restoring one state brings back" in texts_of(effects)
     _, severed = figures.save(plots.severed_figure(trace), tmp_path, "severed")
     assert {"0", "7", "head", "nothing severed", "attention severed", "MLP severed"} <= set(texts_of(severed))
+    assert "no bar: no later layer reads it" in texts_of(severed)
 
 
 def texts_of(svg: Path) -> list[str]:
