@@ -1,8 +1,8 @@
-# The commands of a newcomer. Everything runs in .venv, which `make install` creates.
+# The commands of a newcomer. Everything runs in .venv, which install.sh makes.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up test quick check install clean
+.PHONY: demo up test quick check install develop clean
 
 demo: install       ## start everything, edit the example facts, show before and after, roll back, stop
 	$(BIN)/errata demo
@@ -11,24 +11,31 @@ up: install         ## start everything and serve at 127.0.0.1:8000 until Ctrl-C
 	$(BIN)/errata up
 
 # Three files of tests at a time, one thread each, keep two cores busy: tests also wait.
-test: install       ## the whole suite
+test: develop       ## the whole suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The inner loop: no process is started beside the two that run the tests.
-quick: install      ## the tests that take seconds and start nothing
+quick: develop      ## the tests that take seconds and start nothing
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not processes and not slow"
 
-check: install      ## lint and types
+check: develop      ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-install: .venv/installed
+install: .venv/installed     ## what a user needs
 
-.venv/installed: pyproject.toml clients/python/pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable clients/python --editable '.[dev]'
+develop: .venv/developed     ## what the tests, the linter and the type checker need, too
+
+INSTALLED_FROM := install.sh pyproject.toml clients/python/pyproject.toml constraints.txt
+
+.venv/installed: $(INSTALLED_FROM)
+	PYTHON=$(PYTHON) ./install.sh
 	touch $@
+
+.venv/developed: $(INSTALLED_FROM)
+	PYTHON=$(PYTHON) ./install.sh dev
+	touch .venv/installed $@
 
 clean:
 	rm -rf .venv
