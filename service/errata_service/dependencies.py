@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from errata_registry.api_keys import Scope
 from errata_registry.registry import Registry
-from fastapi import Depends, Request
+from errata_registry.versions.names import A_VERSION, VersionName
+from fastapi import Depends, Path, Query, Request
 
 from errata_service.auth import caller, requires
 from errata_service.description import problem_responses
@@ -36,10 +37,30 @@ async def _followers(request: Request) -> Followers:
     return followers
 
 
+def _version(version: Annotated[VersionName, Path(description=f"{A_VERSION}.")], registry: RegistryDep) -> int:
+    return registry.versions.number(version)
+
+
+def _other_version(
+    other: Annotated[VersionName, Path(description="Another one, likewise.")], registry: RegistryDep
+) -> int:
+    return registry.versions.number(other)
+
+
+def _asked_version(
+    registry: RegistryDep,
+    version: Annotated[VersionName | None, Query(description=f"{A_VERSION}, as is where it is absent.")] = None,
+) -> int:
+    return registry.versions.number(version)
+
+
 ReplicaDep = Annotated[ServingReplica, Depends(_replica)]
 RegistryDep = Annotated[Registry, Depends(_registry)]
 EngineDep = Annotated[Engine, Depends(_engine)]
 FollowersDep = Annotated[Followers, Depends(_followers)]
+VersionDep = Annotated[int, Depends(_version)]
+OtherVersionDep = Annotated[int, Depends(_other_version)]
+AskedVersionDep = Annotated[int, Depends(_asked_version)]
 CallerDep = Annotated[str | None, Depends(caller)]
 
 

@@ -3,9 +3,8 @@
 import json
 from typing import Annotated, Any, ClassVar, Self
 
-from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Message, Text, Usage, rules
-from errata_registry.jobs.requests import VersionNumber
-from errata_registry.serving.aliases import ALIAS_PATTERN, is_alias
+from errata_client.records import NUMBERS_END, Given, Message, Text, Usage, rules
+from errata_registry.versions.names import A_VERSION, VersionName
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -23,25 +22,6 @@ ONE_KIND_OF_PROMPT = "exactly one of `prompt`, `prompts` and `messages` must be 
 Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 Stop = Annotated[Text, Field(min_length=1)]
 Stops = Annotated[list[Stop], Field(max_length=MAX_STOPS)]
-
-
-def _version(value: Any) -> int | str | None:
-    if value is None or (isinstance(value, str) and is_alias(value)):
-        return value
-    if value == "base":
-        return BASE_VERSION
-    if isinstance(value, str) and value.isascii() and value.isdigit():  # in a query, numbers are texts
-        value = int(value)
-    if isinstance(value, float) and value.is_integer():  # JSON has one kind of numbers
-        value = int(value)
-    if type(value) is int and 0 <= value < NUMBERS_END:
-        return value
-    raise PydanticCustomError("version", "must be the number of a version, a name of one, or `base`")
-
-
-VersionAsked = (
-    VersionNumber | Annotated[str, Field(json_schema_extra={"pattern": f"^([0-9]{{1,15}}|base|{ALIAS_PATTERN})$"})]
-)
 
 
 def one_or_several(value: Any) -> Any:
@@ -101,11 +81,7 @@ class GenerateRequest(Given):
         Field(max_length=MAX_STOPS, description="Texts before which a completion ends; one may stand alone."),
         BeforeValidator(one_or_several, json_schema_input_type=Stop | Stops),
     ] = ()
-    version: Annotated[
-        int | str | None,
-        Field(description="A version's number, a name of it, or `base`; the active one where it is absent."),
-        BeforeValidator(_version, json_schema_input_type=VersionAsked | None),
-    ] = None
+    version: Annotated[VersionName | None, Field(description=f"{A_VERSION}; the active one where it is absent.")] = None
     stream: Annotated[bool, Field(description="Server-sent events, one for each token.")] = False
 
     @model_validator(mode="after")

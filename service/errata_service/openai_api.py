@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from errata_client.records import BASE_VERSION, NUMBERS_END, Given, Text
-from errata_registry.serving.aliases import is_alias
+from errata_client.records import NUMBERS_END, Given, Text
+from errata_registry.versions.names import VersionName, version_name
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from transformers import PreTrainedTokenizerFast
@@ -18,7 +19,6 @@ from errata_service.problems import ProblemError
 
 MODEL = "errata"
 MAX_CHOICES = 128
-MAX_DIGITS = len(str(NUMBERS_END)) - 1
 NOT_SERVED = "is not served here; leave it out"
 
 
@@ -43,7 +43,8 @@ class OpenAIRequest(Given):
     """What every generation may be asked with. `top_k` and `repetition_penalty` are not OpenAI's, but common."""
 
     model: Annotated[
-        Text, Field(description="`errata` (the active version), `errata@3`, `errata@<alias>` or `errata@base`.")
+        Text,
+        Field(description="`errata` (the active version), `errata@3`, `errata@<name>` or `errata@base`."),
     ]
     temperature: Annotated[float, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 1.0
@@ -118,8 +119,8 @@ class ModelCards(BaseModel):
     data: list[ModelCard]
 
 
-def version_of(model: str) -> int | str | None:
-    """The number or alias of the version that a model's name asks for; None for the active one.
+def version_of(model: str) -> VersionName | None:
+    """Return the name of the version that a model's name asks for; None for the active one.
 
     Raises:
         ProblemError: it can be no model's name.
@@ -127,16 +128,13 @@ def version_of(model: str) -> int | str | None:
     name, at, version = model.partition("@")
     if name == MODEL and not at:
         return None
-    if name == MODEL and version == "base":
-        return BASE_VERSION
-    if name == MODEL and version.isascii() and version.isdigit() and len(version) <= MAX_DIGITS:
-        return int(version)
-    if name == MODEL and is_alias(version):
-        return version
+    if name == MODEL:
+        with suppress(PydanticCustomError):
+            return version_name(version)
     raise ProblemError(
         404,
         "model-not-found",
-        f"there is no model {model[:100]!r}; there are {MODEL}, {MODEL}@base, {MODEL}@<version> and {MODEL}@<alias>",
+        f"there is no model {model[:100]!r}; there are {MODEL}, {MODEL}@base, {MODEL}@<version> and {MODEL}@<name>",
     )
 
 

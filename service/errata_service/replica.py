@@ -20,6 +20,7 @@ from errata_registry.home import require_writable
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
+from errata_registry.versions.names import ACTIVE, VersionName
 
 from errata import hyperparameters
 from errata.checkpoint.folder import read_config
@@ -171,16 +172,17 @@ class ServingReplica:
                 self._looked_at = time.monotonic()
             return self._outages
 
-    def version_asked(self, version: int | str | None) -> int | None:
-        """Resolve a version's number or alias to its number. None stands for the active version and stays None.
+    def version_asked(self, version: VersionName | None) -> int | None:
+        """Resolve a version's name to its number. None stands for the active version and stays None.
 
         Raises:
             UnknownVersion: the version does not exist. (The weights of one that was deleted may still be in memory. The
                 active version and the base cannot be deleted.)
             UnknownAlias: no version has that name.
         """
-        number = self.registry.aliases.version(version) if isinstance(version, str) else version
-        if number is not None and number != BASE_VERSION:
+        if version is None or version == ACTIVE:
+            return None
+        if (number := self.registry.versions.number(version)) != BASE_VERSION:
             self.registry.artifacts.existing(number)
         return number
 

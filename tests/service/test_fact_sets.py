@@ -131,6 +131,71 @@ def test_a_name_can_be_used_in_place_of_a_number(client: httpx.Client, version: 
     assert client.delete("/aliases/production").status_code == 404
 
 
+def test_every_route_that_takes_a_version_takes_a_name_of_it(
+    client: httpx.Client, registry: Registry, publish: Any, serving: int
+) -> None:
+    other = publish(registry, BERN, OSLO, parent=serving)
+    assert client.put("/aliases/candidate", json={"version": str(other)}).json()["id"] == other
+    assert client.post("/versions/candidate/activate").json()["active"] == other
+    numbers = {"base": 0, "active": other, "previous": serving, "candidate": other}
+    for name, number in numbers.items():
+        assert client.get(f"/versions/{name}").json() == client.get(f"/versions/{number}").json()
+        for shown in ("/facts", f"/versions/{name}/facts"):
+            facts = client.get(shown, params={"version": name}).json()["data"]
+            assert len(facts) == client.get(f"/versions/{number}").json()["facts"]
+        assert client.get("/evaluations", params={"version": name}).status_code == 200
+        asked = {"prompt": PROMPT, "max_tokens": 1, "model": f"errata@{name}"}
+        assert client.post("/v1/completions", json=asked).json()["model"] == f"errata@{number or 'base'}"
+    difference = client.get("/versions/previous/diff/active").json()
+    assert (difference["before"], difference["after"], difference["added"]) == (serving, other, 1)
+    assert (
+        client.get("/versions/candidate/export").headers["content-disposition"].endswith(f'errata-{other}-delta.tar"')
+    )
+    assert client.post("/versions/candidate/rebuild").status_code == 409
+    assert client.delete("/versions/active").status_code == 409
+
+    branch = client.post("/edits", json=body(PARIS, base="previous", activate=False)).json()
+    assert branch["base"] == serving
+    assert client.post("/evaluations", json={"version": "candidate"}).json()["version"] == other
+    assert client.post("/rollback", json={"to": "previous"}).json()["active"] == serving
+    assert client.get("/versions/previous").json()["id"] == other  # it is what served before, by whatever way
+    kept = registry.edits.folder.accepted(branch["id"]).request
+    assert isinstance(kept, EditRequest) and kept.base == serving
+    assert client.delete("/aliases/candidate").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "json"),
+    [
+        ("GET", "/versions/prodution", None),
+        ("GET", "/versions/base/diff/prodution", None),
+        ("DELETE", "/versions/prodution", None),
+        ("POST", "/versions/prodution/activate", None),
+        ("GET", "/facts?version=prodution", None),
+        ("GET", "/evaluations?version=prodution", None),
+        ("POST", "/rollback", {"to": "prodution"}),
+        ("POST", "/edits", body(PARIS, base="prodution")),
+        ("POST", "/evaluations", {"version": "prodution"}),
+        ("PUT", "/aliases/other", {"version": "prodution"}),
+        ("POST", "/generate", {"prompt": PROMPT, "version": "prodution"}),
+    ],
+)
+def test_a_name_that_no_version_has_is_named(
+    client: httpx.Client, version: int, method: str, path: str, json: dict[str, Any] | None
+) -> None:
+    client.put("/aliases/production", json={"version": version})
+    answer = client.request(method, path, json=json)
+    assert answer.status_code == 404 and answer.json()["type"] == "urn:errata:problem:unknown-alias"
+    assert answer.json()["detail"] == "no version is called 'prodution'; the names are: production"
+    client.delete("/aliases/production")
+
+
+@pytest.mark.parametrize("name", ["base", "active", "previous", "prune", "3", "a.b"])
+def test_what_means_something_else_is_no_name_for_a_version(client: httpx.Client, name: str) -> None:
+    refused = client.put(f"/aliases/{name}", json={"version": 0})
+    assert refused.status_code == 422 and "none of base, active, previous, prune" in refused.json()["detail"]
+
+
 def test_dropped_weights_are_told_of_and_can_be_asked_for(
     client: httpx.Client, registry: Registry, publish: Any, serving: int
 ) -> None:

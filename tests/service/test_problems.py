@@ -268,7 +268,7 @@ def test_an_edit_on_a_version_that_does_not_exist(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/edits?limit=0", "/edits?limit=x", "/versions?after=x", "/facts?after=nothing", "/versions/x"]
+    "path", ["/edits?limit=0", "/edits?limit=x", "/versions?after=x", "/facts?after=nothing", "/versions/1.5"]
 )
 def test_a_wrong_parameter(client: httpx.Client, path: str) -> None:
     problem(client.get(path), 422)
@@ -285,7 +285,7 @@ def test_a_wrong_parameter(client: httpx.Client, path: str) -> None:
             "/generate",
             {"prompt": "a", "version": 0.5},
             "/version",
-            "must be the number of a version, a name of one, or `base`",
+            "must be the number of a version, a name of one, or `base`, `active` or `previous`",
         ),
     ],
 )

@@ -154,7 +154,7 @@ def test_metrics_tell_what_happened(client: httpx.Client) -> None:
     assert grown("errata_inter_token_seconds_count") == 10
     assert grown("errata_batch_size_sum") == 10
     assert grown("errata_http_requests_total,POST,/generate,200") == 1
-    assert grown("errata_http_requests_total,GET,/versions/{number},404") == 1
+    assert grown("errata_http_requests_total,GET,/versions/{version},404") == 1
     assert after["errata_version_served"] == client.get("/readyz").json()["version"]
     assert after["errata_swap_seconds_count"] >= 1 and after["errata_swap_load_seconds_count"] >= 1
     assert (after["errata_completions_waiting"], after["errata_completions_running"]) == (0, 0)

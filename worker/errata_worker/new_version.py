@@ -104,7 +104,7 @@ class NewVersion:
 
         Raises `Conflict` where the edit is another try, and not at what would be tried on this base.
         """
-        base = self._registry.activations.active() if self._request.base is None else self._request.base
+        base = self._registry.versions.number(self._request.base)
         if self._edit.retries:
             refuse_outdated(self._registry, self._edit.retries, self._request, base)
         origin = Origin(self._edit.id, self._accepted.by, self._accepted.created_at)

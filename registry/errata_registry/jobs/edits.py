@@ -57,7 +57,7 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
 
         Raises:
             IdempotencyMismatch, QueueFull: as `create`.
-            UnknownVersion: `request.base` is not there.
+            UnknownVersion, UnknownAlias: `request.base` is not there.
             UnknownFacts: facts are to be withdrawn that are not there, and no edit is under way that may bring them.
             FactConflict: `refuse_conflicts`, and facts are there with another object.
             TooManyFacts: the new fact set would be too large.
@@ -78,6 +78,8 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
         request = asked.request
         foreseen: dict[str, object] = {}
         if isinstance(request, EditRequest):
+            if request.base is not None:  # what a name stands for may be another version when a worker looks
+                request = request.model_copy(update={"base": self._versions.number(request.base)})
             foreseen = self._foreseen(request, asked)
             asked_by_default = [
                 name for name in Gate.model_fields if not request.partial or name not in BOUNDS_ON_FACTS
@@ -92,7 +94,7 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     def _foreseen(self, request: EditRequest, asked: AcceptedEdit) -> dict[str, object]:
         """Return what an edit would do to the facts as they are now."""
         active = self._activations.active()
-        base = active if request.base is None else request.base
+        base = self._versions.number(request.base)
         facts = self._versions.facts(base)
         if request.goes_live and base != active:
             raise Conflict(

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_va
 from pydantic_core import PydanticCustomError
 
 from errata.facts import MAX_FACTS, Fact
+from errata_registry.versions.names import VersionName, VersionNumber
 
 if TYPE_CHECKING:
     from errata.evaluation.records import Record, References
@@ -37,7 +38,6 @@ def _hyperparameter(value: Any) -> Any:
     return value
 
 
-VersionNumber = Annotated[int, Field(ge=0, lt=NUMBERS_END)]
 FactIds = Annotated[tuple[Annotated[str, Field(pattern=FACT_ID)], ...], Field(max_length=MAX_FACTS)]
 _NUMBER = {"type": "number", "exclusiveMinimum": -NUMBERS_END, "exclusiveMaximum": NUMBERS_END}
 Hyperparameter = Annotated[
@@ -84,7 +84,7 @@ SEVERED_FACTS = "`severed_only` goes with `facts`"
 class EditOptions(Given):
     """What may be said of any edit, beside the facts that it is about."""
 
-    base: VersionNumber | None = None
+    base: VersionName | None = None
     method: MethodName = "memit"
     activate: bool = True
     gate: Gate = Gate()
@@ -140,7 +140,7 @@ class RetryRequest(Given):
     What else is not given, but for `partial` and `tries`, is as in the edit that is tried again.
     """
 
-    base: VersionNumber | None = None
+    base: VersionName | None = None
     activate: bool | None = None
     gate: Gate = Gate()
     partial: Partial = False
@@ -173,7 +173,7 @@ class EvaluationRequest(MeasurementRequest):
 
     model_config = ConfigDict(json_schema_extra=rules(f"`references` {USE_OF_REFERENCES}"))
 
-    version: VersionNumber | None = None
+    version: VersionName | None = None
     records: Annotated[tuple[Any, ...], Field(min_length=1, max_length=MAX_FACTS)] | None = None
     references: tuple[Any, ...] | None = None
     zsre_object: Literal["alt", "answers"] = "alt"

@@ -114,7 +114,7 @@ class _EndedEdit:
         base = retry.base
         if base is None and not activate and not self._is_in(active):
             base = asked.base
-        number = active if base is None else base
+        number = self.registry.versions.number(base)
         tried = self.on(number)
         held = self.registry.versions.facts(number if tried.builds_on_it else self.version.id)
         searches, refinement = _harder(self.version, tried.missing, held, retry)
@@ -123,7 +123,7 @@ class _EndedEdit:
         request = EditRequest(
             facts=tuple(replace(fact, search=searches.get(fact.subject, fact.search)) for fact in facts),
             retract=tried.retract,
-            base=base,
+            base=None if base is None else number,
             method=asked.method,
             activate=activate,
             gate=self._gate(retry),

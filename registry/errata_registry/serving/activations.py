@@ -9,7 +9,7 @@ from typing import Any, cast
 from errata_client.records import BASE_VERSION, Activation
 from redis import Redis, RedisError
 
-from errata.errors import Conflict
+from errata.errors import Conflict, UnknownVersion
 from errata_registry import keys
 from errata_registry.home import BoundBase
 from errata_registry.serving.journal import ROLLBACK, Journal
@@ -32,6 +32,16 @@ class Activations:
     def active(self) -> int:
         """Return the version that serves. Raises `CorruptArtifact` where the journal cannot be read."""
         return self.journal.active()
+
+    def previous(self) -> int:
+        """Return the version that served before the one that serves now, which may have been deleted since.
+
+        Raises `UnknownVersion` where none did, `CorruptArtifact` as `active`.
+        """
+        entries = self.journal.entries()
+        if not entries:
+            raise UnknownVersion(f"version {BASE_VERSION} serves, and nothing was active before it")
+        return entries[-1].previous
 
     @contextmanager
     def deciding(self) -> Iterator[int]:

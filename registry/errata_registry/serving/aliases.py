@@ -1,21 +1,13 @@
 """Aliases: names that stand for a version, such as `production`. What has a name is never dropped."""
 
 import json
-import re
 from pathlib import Path
 
 from errata.errors import CorruptArtifact, UnknownAlias
 from errata.files import durable
 from errata.files.checksums import checked, with_checksum
 
-RESERVED = ("base", "active")
-ALIAS_PATTERN = rf"(?!({'|'.join(RESERVED)})$)[A-Za-z][A-Za-z0-9_-]{{0,63}}"
-
-
-def is_alias(name: str) -> bool:
-    """Return True if a version may be called that: a letter, then at most 63 letters, digits, `-` and `_`; not what
-    means something else already."""
-    return re.fullmatch(ALIAS_PATTERN, name) is not None
+MOST_LISTED = 10
 
 
 class Aliases:
@@ -38,10 +30,11 @@ class Aliases:
 
     def version(self, name: str) -> int:
         """Return the version that a name stands for. Raises `UnknownAlias`."""
-        try:
-            return self.all()[name]
-        except KeyError:
-            raise UnknownAlias(f"no version is called {name[:100]!r}") from None
+        aliases = self.all()
+        if name not in aliases:
+            listed = ", ".join([*aliases][:MOST_LISTED]) + (", …" if len(aliases) > MOST_LISTED else "")
+            raise UnknownAlias(f"no version is called {name[:100]!r}; the names are: {listed or 'none yet'}")
+        return aliases[name]
 
     def names(self, number: int) -> tuple[str, ...]:
         """Return the names of a version."""

@@ -27,8 +27,10 @@ from errata_registry.jobs.requests import EvaluationRequest
 from errata_registry.serving.activations import Activations
 from errata_registry.serving.aliases import Aliases
 from errata_registry.stored import page_of
+from errata_registry.versions import names
 from errata_registry.versions.facts import FactIndex, change_of, changes_between
 from errata_registry.versions.folder import CHANGES, DELTA, VersionFolder
+from errata_registry.versions.names import VersionName
 from errata_registry.versions.store import Artifacts
 
 if TYPE_CHECKING:
@@ -62,6 +64,23 @@ class Versions:
         self._facts_of_base = FactIndex()  # one and the same, so that comparisons with it are known again
         self._facts = lru_cache(FACT_SETS_KEPT)(lambda number: FactIndex(artifacts.existing(number).facts()))
         self._changes = lru_cache(COMPARISONS_KEPT)(changes_between)
+
+    def number(self, name: VersionName | None) -> int:
+        """Return the number of the version that a name stands for now; None stands for the active one.
+
+        A number stands for itself, whether there is such a version or not. Raises `UnknownAlias`, `UnknownVersion`
+        where nothing served before the active one, and `CorruptArtifact`.
+        """
+        match name:
+            case int():
+                return name
+            case None | names.ACTIVE:
+                return self.activations.active()
+            case names.BASE:
+                return BASE_VERSION
+            case names.PREVIOUS:
+                return self.activations.previous()
+        return self._aliases.version(name)
 
     # How they stand
 
@@ -178,15 +197,20 @@ class Versions:
         with self.activations.deciding() as active:
             if number == active:
                 raise Conflict(f"version {number} is active; activate another one before deleting it")
-            if names := self._aliases.names(number):
-                raise Conflict(f"version {number} is called {', '.join(names)}; take the name away before deleting it")
+            if called := self._aliases.names(number):
+                raise Conflict(f"version {number} is called {', '.join(called)}; take the name away before deleting it")
             self.artifacts.delete(number)
 
-    def name(self, name: str, number: int) -> None:
-        """Let an alias stand for a version, which is never dropped then. Raises as `require_weights`."""
+    def name(self, alias: str, version: VersionName) -> int:
+        """Let an alias stand for a version, which is never dropped then; return its number.
+
+        Raises as `number` and `require_weights`.
+        """
         with self.activations.deciding():
+            number = self.number(version)
             self.require_weights(number)
-            self._aliases.put(name, number)
+            self._aliases.put(alias, number)
+            return number
 
     def take_name(self, name: str) -> None:
         """Take an alias away. Raises `UnknownAlias`."""

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from errata_client.records import NUMBERS_END, Evaluation, JobStatus, Page
+from errata_client.records import Evaluation, JobStatus, Page
 from errata_registry.jobs.folder import body_sha256
 from errata_registry.jobs.kinds import EVALUATION
+from errata_registry.versions.names import VersionName
 from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse
 
@@ -32,7 +33,7 @@ def create_evaluation(
     sha256 = body_sha256(request)
     if known := registry.evaluations.of_key(queueing.idempotency_key, queueing.by, sha256, queueing.route):
         return queueing.named(EVALUATION, known)  # whatever became of its version since
-    version = registry.activations.active() if request.version is None else request.version
+    version = registry.versions.number(request.version)
     registry.versions.require_weights(version)
     check_evaluation(asked, replica)
     count = len(registry.versions.facts(version)) if request.records is None else len(request.records)
@@ -51,15 +52,16 @@ def create_evaluation(
     return queueing.named(EVALUATION, evaluation)
 
 
-@router.get("/evaluations", summary="The evaluations, newest first", **may_read(422, 503))
+@router.get("/evaluations", summary="The evaluations, newest first", **may_read(404, 409, 422, 503))
 def list_evaluations(
     registry: RegistryDep,
     limit: Limit = 20,
     after: str | None = None,
-    version: Annotated[int | None, Query(ge=0, lt=NUMBERS_END, description="Only those of this version.")] = None,
+    version: Annotated[VersionName | None, Query(description="Only those of this version.")] = None,
 ) -> Page[Evaluation]:
     """`after` takes the id of an evaluation and gives the older ones."""
-    return registry.evaluations.page(limit, after, version)
+    number = None if version is None else registry.versions.number(version)
+    return registry.evaluations.page(limit, after, number)
 
 
 jobs.add_routes_of_one(router, EVALUATION)

@@ -3,24 +3,20 @@
 import re
 from typing import Annotated
 
-from errata_client.records import NUMBERS_END, Edit, FactRecord, Page, StoredFact
+from errata_client.records import Edit, FactRecord, Page, StoredFact
 from errata_registry.jobs.requests import FACT_ID, RetractRequest
 from errata_registry.versions.facts import FactFilter, FactIndex
 from fastapi import APIRouter, Depends, Query
 
 from errata.errors import Place, UnknownFacts
 from errata_service.bodies import BoundedRoute
-from errata_service.dependencies import RegistryDep, ReplicaDep, may_edit, may_read
+from errata_service.dependencies import AskedVersionDep, RegistryDep, ReplicaDep, may_edit, may_read
 from errata_service.pages import Limit, unknown_cursor
 from errata_service.problems import ProblemError
 from errata_service.routes.edits import accepted
 from errata_service.routes.jobs import QueueingDep
 
 router = APIRouter(route_class=BoundedRoute, tags=["facts"])
-
-InVersion = Annotated[
-    int | None, Query(ge=0, lt=NUMBERS_END, description="A version's number; the active one where it is absent.")
-]
 
 
 def _wanted(
@@ -51,7 +47,7 @@ def page_of_facts(facts: FactIndex, wanted: FactFilter, limit: int, after: str |
 def list_facts(
     registry: RegistryDep,
     wanted: WantedFacts,
-    version: InVersion = None,
+    version: AskedVersionDep,
     limit: Limit = 100,
     after: Annotated[str | None, Query(pattern=r"^\d{1,15}:fact_[0-9a-f]{16}$")] = None,
 ) -> Page[StoredFact]:
@@ -60,17 +56,16 @@ def list_facts(
     A list is walked in the version that it was begun in, whatever is activated meanwhile: `next` names it.
     """
     begun_in, _, fact_id = after.partition(":") if after else ("", "", None)
-    number = int(begun_in) if begun_in else registry.activations.active() if version is None else version
+    number = int(begun_in) if begun_in else version
     page = page_of_facts(registry.versions.facts(number), wanted, limit, fact_id)
     return page.model_copy(update={"next": f"{number}:{page.next}"}) if page.next else page
 
 
 @router.get("/facts/{fact_id}", summary="One fact and its history", **may_read(404, 409, 422, 503))
-def get_fact(fact_id: str, registry: RegistryDep, version: InVersion = None) -> FactRecord:
+def get_fact(fact_id: str, registry: RegistryDep, version: AskedVersionDep) -> FactRecord:
     """As it stands in the version, or, where that does not hold it, as it stood when a version last held it; with what
     became of it in all versions, newest first. 404 where no version ever held it."""
-    number = registry.activations.active() if version is None else version
-    held = registry.versions.facts(number).get(fact_id)
+    held = registry.versions.facts(version).get(fact_id)
     fact = held or (registry.versions.last(fact_id) if re.fullmatch(FACT_ID, fact_id) else None)
     if fact is None:
         raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")

@@ -17,15 +17,23 @@ from errata_client.records import (
     StoredFact,
     Version,
 )
-from errata_registry.jobs.requests import VersionNumber
-from errata_registry.serving.aliases import ALIAS_PATTERN, is_alias
+from errata_registry.versions.names import ALIAS_PATTERN, RESERVED, VersionName, is_alias
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict
 from redis import RedisError
 
 from errata.errors import Conflict
 from errata_service.bodies import BoundedRoute
-from errata_service.dependencies import CallerDep, EngineDep, RegistryDep, ReplicaDep, may_administer, may_read
+from errata_service.dependencies import (
+    CallerDep,
+    EngineDep,
+    OtherVersionDep,
+    RegistryDep,
+    ReplicaDep,
+    VersionDep,
+    may_administer,
+    may_read,
+)
 from errata_service.pages import Limit, page_of
 from errata_service.problems import ProblemError
 from errata_service.replica import ServingReplica
@@ -38,8 +46,6 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 
-Number = Annotated[int, Path(ge=0, lt=NUMBERS_END, description="A version's number; 0 is the base.")]
-
 AliasName = Annotated[str, Path(json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})]
 
 
@@ -48,7 +54,7 @@ class Rollback(Given):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"to": 0}]})
 
-    to: VersionNumber | None = None
+    to: VersionName | None = None
 
 
 class Named(Given):
@@ -56,7 +62,7 @@ class Named(Given):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": 3}]})
 
-    version: VersionNumber
+    version: VersionName
 
 
 class Diff(Page[FactChange]):
@@ -78,32 +84,32 @@ def list_versions(
     return registry.versions.page(limit, after)
 
 
-@router.get("/versions/{number}", summary="One version", **may_read(404, 409, 422, 503))
-def get_version(number: Number, registry: RegistryDep) -> Version:
+@router.get("/versions/{version}", summary="One version", **may_read(404, 409, 422, 503))
+def get_version(version: VersionDep, registry: RegistryDep) -> Version:
     """Its numbers, its measurements and what it was built with."""
-    return registry.versions.get(number)
+    return registry.versions.get(version)
 
 
-@router.get("/versions/{number}/facts", summary="The fact set of a version", **may_read(404, 409, 422, 503))
+@router.get("/versions/{version}/facts", summary="The fact set of a version", **may_read(404, 409, 422, 503))
 def list_version_facts(
-    number: Number, registry: RegistryDep, wanted: WantedFacts, limit: Limit = 100, after: str | None = None
+    version: VersionDep, registry: RegistryDep, wanted: WantedFacts, limit: Limit = 100, after: str | None = None
 ) -> Page[StoredFact]:
     """In canonical order. The base has none."""
-    return page_of_facts(registry.versions.facts(number), wanted, limit, after)
+    return page_of_facts(registry.versions.facts(version), wanted, limit, after)
 
 
 @router.get(
-    "/versions/{number}/diff/{other}", summary="What is other in another version", **may_read(404, 409, 422, 503)
+    "/versions/{version}/diff/{other}", summary="What is other in another version", **may_read(404, 409, 422, 503)
 )
 def compare_versions(
-    number: Number, other: Number, registry: RegistryDep, limit: Limit = 100, after: str | None = None
+    version: VersionDep, other: OtherVersionDep, registry: RegistryDep, limit: Limit = 100, after: str | None = None
 ) -> Diff:
     """What must be done to the facts of the first version to get those of the second, whichever came first."""
-    changes = registry.versions.changes(number, other)
+    changes = registry.versions.changes(version, other)
     counts = Counter(change.change for change in changes)
     page = page_of(changes, lambda change: change.id, limit, after)
     return Diff(
-        before=number,
+        before=version,
         after=other,
         added=counts[ChangeKind.ADDED],
         changed=counts[ChangeKind.CHANGED],
@@ -112,23 +118,23 @@ def compare_versions(
     )
 
 
-@router.post("/versions/{number}/activate", summary="Make a version serve", **may_administer(404, 409, 422, 503, 504))
-def activate_version(number: Number, replica: ReplicaDep, who: CallerDep, engine: EngineDep) -> Activation:
+@router.post("/versions/{version}/activate", summary="Make a version serve", **may_administer(404, 409, 422, 503, 504))
+def activate_version(version: VersionDep, replica: ReplicaDep, who: CallerDep, engine: EngineDep) -> Activation:
     """Answers once every live replica serves it. A version that cannot be read, does not fit into memory, or gives no
     finite numbers is refused (409) before anything is changed: what served goes on."""
     activations = replica.registry.activations
-    with replica.activating(), engine.holding(number):
+    with replica.activating(), engine.holding(version):
         activations.require_redis()
-        return _served_everywhere(activations.activate(number, who=who), replica)
+        return _served_everywhere(activations.activate(version, who=who), replica)
 
 
 @router.post("/rollback", summary="Go back to an earlier version", **may_administer(404, 409, 422, 503, 504))
 def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, engine: EngineDep) -> Activation:
     """`{}` goes to the version that was active before, and, repeated, further and further back to the base. One that
     cannot be served is refused as it is where it is activated."""
-    activations = replica.registry.activations
+    versions, activations = replica.registry.versions, replica.registry.activations
     while True:
-        number = activations.next_rollback() if rollback.to is None else rollback.to
+        number = activations.next_rollback() if rollback.to is None else versions.number(rollback.to)
         with replica.activating(), engine.holding(number):
             activations.require_redis()
             with activations.deciding():
@@ -160,10 +166,9 @@ def name_version(name: AliasName, named: Named, registry: RegistryDep) -> Versio
     """From now on the name stands for that version, whatever it stood for before. It can be used in its place to
     generate, and the weights of a version with a name are never dropped."""
     if not is_alias(name):
-        detail = "a name is a letter, then at most 63 letters, digits, - and _, and not `base` or `active`"
+        detail = f"a name is a letter, then at most 63 letters, digits, - and _, and none of {', '.join(RESERVED)}"
         raise ProblemError(422, "invalid-request", f"path parameter name: {detail}")
-    registry.versions.name(name, named.version)
-    return registry.versions.get(named.version)
+    return registry.versions.get(registry.versions.name(name, named.version))
 
 
 @router.delete("/aliases/{name}", summary="Take a name away", status_code=204, **may_administer(404, 409, 503))
@@ -173,12 +178,12 @@ def take_name(name: AliasName, registry: RegistryDep) -> None:
 
 
 @router.delete(
-    "/versions/{number}", summary="Drop a version's weights", status_code=204, **may_administer(404, 409, 422, 503)
+    "/versions/{version}", summary="Drop a version's weights", status_code=204, **may_administer(404, 409, 422, 503)
 )
-def delete_version(number: Number, registry: RegistryDep) -> None:
+def delete_version(version: VersionDep, registry: RegistryDep) -> None:
     """Its number is never used again, and its facts stay as history. The active version, the base and versions with a
     name cannot be deleted."""
-    registry.versions.delete(number)
+    registry.versions.delete(version)
 
 
 def _served_everywhere(activation: Activation, replica: ServingReplica) -> Activation:

@@ -19,10 +19,9 @@ from errata.export.checkpoint import merged
 from errata.export.lora import adapter
 from errata.model import EditableModel
 from errata_service.bodies import BoundedRoute
-from errata_service.dependencies import EngineDep, RegistryDep, ReplicaDep, may_administer, may_edit
+from errata_service.dependencies import EngineDep, RegistryDep, ReplicaDep, VersionDep, may_administer, may_edit
 from errata_service.routes.edits import accepted
 from errata_service.routes.jobs import QueueingDep
-from errata_service.routes.versions import Number
 
 TAR = "application/x-tar"
 
@@ -47,23 +46,23 @@ class ExportFormat(StrEnum):
 
 
 @router.get(
-    "/versions/{number}/export",
+    "/versions/{version}/export",
     summary="Fetch a version's weights",
     response_class=StreamingResponse,
     **may_administer(404, 409, 422, 503, sends=("A tar", TAR)),
 )
 def export_version(
-    number: Number, engine: EngineDep, registry: RegistryDep, format: ExportFormat = ExportFormat.DELTA
+    version: VersionDep, engine: EngineDep, registry: RegistryDep, format: ExportFormat = ExportFormat.DELTA
 ) -> Response:
     """A tar, made while it is sent.
 
     `delta`: manifest, facts and update, which `errata import` takes in elsewhere. `lora`: an adapter for PEFT and vLLM.
     `merged`: a whole checkpoint in Hugging Face form, with the edited matrices in the place of the base's.
     """
-    files = _files(number, format, engine.model, registry)
+    files = _files(version, format, engine.model, registry)
     headers = {
         "Content-Length": str(tar_size(files)),
-        "Content-Disposition": f'attachment; filename="errata-{number}-{format}.tar"',
+        "Content-Disposition": f'attachment; filename="errata-{version}-{format}.tar"',
     }
     return StreamingResponse(tar(files), media_type=TAR, headers=headers)
 
@@ -86,11 +85,11 @@ def prune_versions(prune: Prune, registry: RegistryDep) -> Pruned:
 
 
 @router.post(
-    "/versions/{number}/rebuild",
+    "/versions/{version}/rebuild",
     summary="Build dropped weights again",
     status_code=202,
     **may_edit(404, 409, 422, 429, 503),
 )
-def rebuild_version(number: Number, replica: ReplicaDep, queueing: QueueingDep) -> Edit:
+def rebuild_version(version: VersionDep, replica: ReplicaDep, queueing: QueueingDep) -> Edit:
     """Queue it, to be followed as any edit is. 409 where the weights are there."""
-    return accepted(RebuildRequest(rebuild=number), replica, queueing)
+    return accepted(RebuildRequest(rebuild=version), replica, queueing)
