@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up test quick check install develop clean
+.PHONY: demo up test quick check docs install develop clean
 
 demo: install       ## start everything, edit the example facts, show before and after, roll back, stop
 	$(BIN)/errata demo
@@ -23,6 +23,10 @@ check: develop      ## lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: .venv/documenting      ## the pages under docs/ as a site, in site/; a link that leads nowhere fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site begins at site/index.html."
+
 install: .venv/installed     ## what a user needs
 
 develop: .venv/developed     ## what the tests, the linter and the type checker need, too
@@ -35,6 +39,10 @@ INSTALLED_FROM := install.sh pyproject.toml clients/python/pyproject.toml constr
 
 .venv/developed: $(INSTALLED_FROM)
 	PYTHON=$(PYTHON) ./install.sh dev
+	touch .venv/installed $@
+
+.venv/documenting: $(INSTALLED_FROM)
+	PYTHON=$(PYTHON) ./install.sh docs
 	touch .venv/installed $@
 
 clean:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Make .venv and install Errata into it:  ./install.sh      what its users need
 #                                         ./install.sh dev  what its tests, linter and type checker need, too
+#                                         ./install.sh docs  what makes the site of its pages, too
 # uv does it where it is installed, else pip. Both take the versions that constraints.txt pins.
 set -eu
 cd "$(dirname "$0")"
@@ -22,7 +23,7 @@ else
     cpu_builds=  # pip is better at finding a CPU build elsewhere: it takes it from what its own settings name
 fi
 
-echo "Installing Errata into .venv by $by: about 1 GB${1:+, and 1 GB more for tests}, most of it torch."
+echo "Installing Errata into .venv by $by: about 1 GB, most of it torch${1:+, and what '$1' adds}."
 if [ "$by" = uv ]; then
     uv venv --quiet --allow-existing --python "$python" .venv
     VIRTUAL_ENV=.venv uv pip install ${cpu_builds:+--torch-backend cpu} \
