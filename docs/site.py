@@ -1,7 +1,7 @@
 """Pages of the site that lie outside of docs/, and links between all pages as the site has them.
 
-mkdocs calls these functions (`hooks` in mkdocs.yml). In the repository, links go from file to file; in the site each file
-of PAGES is a page at the top. A link to a file that is no page becomes its text.
+mkdocs calls these functions (`hooks` in mkdocs.yml). In the repository, links go from file to file; in the site each
+file of PAGES is a page at the top. A link to a file that is no page becomes its text.
 """
 
 import posixpath
