@@ -86,7 +86,7 @@ def test_a_rebuild_is_waited_for_as_any_edit_is(
 ) -> None:
     rebuild = {**edit_body, "facts": 0, "rebuild": True, "version": 2}
     peer.answers = [Answer(202, rebuild), Answer(200, {**rebuild, "status": "succeeded"})]
-    assert main(["rebuild", "2"]) == 0
+    assert main(["versions", "rebuild", "2"]) == 0
     assert peer.received[0].path == "/versions/2/rebuild" and peer.received[0].headers["Idempotency-Key"]
     said = capsys.readouterr()
     assert said.out.splitlines() == ["edit     edit_1", "status   succeeded", "rebuild  yes", "version  2"]
@@ -98,10 +98,10 @@ def test_an_export_gets_a_name_where_none_is_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     peer.answers = [Answer(body=b"tar", headers={"Content-Type": "application/x-tar"})]
-    assert main(["export", "3", "--format", "lora"]) == 0
+    assert main(["versions", "export", "3", "--format", "lora"]) == 0
     assert capsys.readouterr().out == "errata-3-lora.tar\n"
     assert Path("errata-3-lora.tar").read_bytes() == b"tar"
-    assert main(["export", "3", "--output", "none/x.tar"]) == 2
+    assert main(["versions", "export", "3", "--output", "none/x.tar"]) == 2
     assert "No such file or directory" in capsys.readouterr().err
 
 
@@ -111,7 +111,7 @@ def test_watch_shows_the_events(peer: Peer, edit_body: dict[str, Any], capsys: p
     stream = f"id: 1\nevent: log\ndata: {log}\n\nevent: status\ndata: {ended}\n\n"
     headers = {"Content-Type": "text/event-stream"}
     peer.answers = [Answer(200, edit_body), Answer(headers=headers, chunks=[stream.encode()])]
-    assert main(["watch", "edit_1", "--json"]) == 1
+    assert main(["edits", "watch", "edit_1", "--json"]) == 1
     said = capsys.readouterr()
     assert [json.loads(line)["kind"] for line in said.out.splitlines()] == ["log", "status"]
     assert "info: hello\n" in said.err and said.err.endswith("errata-client: edit edit_1 was cancelled\n")
@@ -133,7 +133,7 @@ def test_generate_writes_the_text_as_it_comes(peer: Peer, capsys: pytest.Capture
     assert peer.received[0].body == {"prompt": "p", "version": "base", "stream": True}
     assert main(["generate", "p", "--stream", "--json"]) == 0
     assert [json.loads(line)["kind"] for line in capsys.readouterr().out.splitlines()] == ["token", "end"]
-    assert main(["generate", "p", "--stream"]) == 4
+    assert main(["generate", "p", "--stream"]) == 3
     assert capsys.readouterr() == (" bas\n\\x1b[2J\n", "errata-client: 503 Stopping: the service stops\n")
     with pytest.raises(SystemExit, match="2"):
         main(["generate", "p", "q", "--stream"])
@@ -200,10 +200,10 @@ def test_chat_on_a_terminal_goes_on_until_its_end(peer: Peer) -> None:
 
 def test_the_service_that_fails_or_is_away_and_wrong_usage(peer: Peer, capsys: pytest.CaptureFixture[str]) -> None:
     peer.answers = [Answer(504, problem(504, "Timeout", "replica r2 does not follow"))]
-    assert main(["activate", "3"]) == 4
+    assert main(["versions", "activate", "3"]) == 3
     assert capsys.readouterr().err == "errata-client: 504 Timeout: replica r2 does not follow\n"
     peer.stop()
-    assert main(["rollback", "--to", "0"]) == 4
+    assert main(["versions", "rollback", "--to", "0"]) == 4
     with pytest.raises(SystemExit, match="2"):
         main(["edit"])
 

@@ -161,7 +161,7 @@ def test_the_command_line_follows_an_evaluation(
     more = KINDS[1][2] | {"id": "eval_1"}
     ended = status_event("1-0", body(more, status="failed", id="eval_1"))
     peer.answers = [Answer(200, body(more)), Answer(headers=STREAM, chunks=[ended])]
-    assert main(["watch", "eval_1"]) == 1
+    assert main(["evaluations", "watch", "eval_1"]) == 1
     assert [received.path for received in peer.received] == ["/evaluations/eval_1", "/evaluations/eval_1/events"]
     said = capsys.readouterr()
     assert said.out.splitlines()[:2] == ["evaluation  eval_1", "status      failed"]

@@ -20,6 +20,7 @@ from errata_client import (
     JobStatus,
     TraceJob,
     Traces,
+    public_names,
     records,
 )
 from errata_client.operations import Asynchronous, Blocking, iteration, operation, transition
@@ -36,14 +37,15 @@ BOTH = [
 
 def test_the_public_names_are_these() -> None:
     public = {
-        name for name, value in vars(errata_client).items() if not name.startswith("_") and not inspect.ismodule(value)
+        name for name, value in vars(public_names).items() if not name.startswith("_") and not inspect.ismodule(value)
     }
+    assert public < {*dir(errata_client)} and errata_client.Fact is public_names.Fact
     assert public == {
         *("Errata", "AsyncErrata", "Edit", "AsyncEdit", "Fact", "FactInput", "Neighbor"),
         *("read_facts", "facts_of_records"),
         *("FactReference", "FactRecord", "FactChange", "FactEvent", "FactName", "ChangeKind", "Diff", "OnConflict"),
         *("FactOutcome", "Gate", "Miss", "MissedPrompt", "Probe", "ProbeInput", "ProbesPut", "read_probes"),
-        *("PastActivation", "Dropped", "Pruned", "ExportFormat"),
+        *("PastActivation", "Dropped", "Pruned", "ExportFormat", "Ready", "VersionName"),
         *("Event", "ProgressEvent", "LogEvent", "StatusEvent"),
         *("EditRecord", "EditStatus", "Progress", "Metrics", "Version", "VersionStatus", "LayerChange"),
         *("StoredFact", "StoredNeighbor", "Generation", "Completion", "Usage", "Activation", "Replica"),

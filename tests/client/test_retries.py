@@ -85,8 +85,9 @@ def test_a_server_that_is_not_there_is_not_healthy(silent_peer: Peer, call: Call
 
 
 def test_arguments_that_cannot_be_used_are_refused_without_showing_the_key() -> None:
-    with pytest.raises(ValueError, match="http://"):
-        Errata("127.0.0.1:8000")
+    for url in ("ftp://127.0.0.1", "http://", "localhost:port"):
+        with pytest.raises(ValueError, match="is no URL of a service"):
+            Errata(url)
     with pytest.raises(ValueError) as caught:
         Errata(api_key="secret\n")
     assert "secret" not in str(caught.value)

@@ -61,8 +61,8 @@ async def asynchronous(errata: AsyncErrata) -> None:
 
 async def mistakes(errata: Errata, async_errata: AsyncErrata) -> None:
     errata.edit([("s", "r", "o")], bse=3)  # type: ignore[call-arg]
-    errata.retract("fact_1", base="3")  # type: ignore[arg-type]
-    errata.version("3")  # type: ignore[arg-type]
+    errata.retract("fact_1", base=3.5)  # type: ignore[arg-type]
+    errata.version(None)  # type: ignore[arg-type]
     errata.stream("p", max_tokens=1)  # type: ignore[call-arg]
     errata.chat([("user", "p", "q")])  # type: ignore[list-item]
     await async_errata.retry("edit_1", hparams=3)  # type: ignore[arg-type]

@@ -178,38 +178,51 @@ def test_the_command_line(
     without = publish(registry, PARIS, parent=serving)
     other = publish(registry, BERN, OSLO, parent=serving)
     assert f"{ROME.id} Ada lives in Rome" in lines("facts", "--text", "rome")
-    assert f"changed {BERN.id} Ada was born in Paris -> Bern" in lines("diff", str(serving), str(other))
-    fact = lines("fact", ROME.id, "--version", str(without))
+    assert f"changed {BERN.id} Ada was born in Paris -> Bern" in lines("versions", "diff", str(serving), str(other))
+    fact = lines("facts", "show", ROME.id, "--version", str(without))
     assert "held no" in fact and fact[-1].endswith("edit_made_up - Rome")
+    assert lines("facts", "history", ROME.id)[-1] == fact[-1]
 
     edit = lines("edit", "--subject", "Ada", "--relation", "Was born in", "--object", "Bern", "--no-wait")
     assert "added 1" in edit and edit[-1].startswith("probable duplicates: Ada | was born in | Paris (")
     flags = ["edit", "--subject", "Ada", "--relation", "was born in", "--object", "Bern", "--on-conflict", "error"]
     assert main([*flags, "--no-wait"]) == 3
     assert "/facts/0/object: " in capsys.readouterr().err
-    retract = lines("retract", ROME.id, "--base", str(serving), "--note", "it was wrong", "--no-wait")
-    assert "retracted 1" in retract and "note it was wrong" in retract
+    retract = lines("facts", "retract", ROME.id, "--base", str(serving), "--note", "it was wrong", "--no-wait")
+    assert "retracted 1" in retract and "note it was wrong" in retract and "facts 0" not in retract
     assert retract[-1] == f"retracted {ROME.id} Ada lives in Rome"
-    assert main(["retract", "Ada", "--no-wait"]) == 3
+    assert main(["facts", "retract", "Ada", "--no-wait"]) == 3
     assert capsys.readouterr().err.startswith("errata-client: Ada: ")
+    assert any(line.endswith("it was wrong") for line in lines("edits"))
 
-    assert "names production" in lines("alias", "production", str(other))
-    assert lines("aliases") == ["version name", f"{other} production"]
+    assert "names production" in lines("aliases", "set", "production", str(other))
+    assert lines("aliases") == ["name version", f"production {other}"]
+    assert main(["aliases", "--json"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"name": "production", "version": other}
+    ]
     tree = lines("versions", "--tree")
-    place = next(place for place, line in enumerate(tree) if line.endswith(f"{serving} active 2 facts"))
-    assert tree[place + 1 : place + 3] == [f"├── {without} ready 1 fact", f"└── {other} ready 2 facts production"]
-    assert lines("unalias", "production") == []
-    assert lines("prune", "--keep-last", "1000", "--dry-run") == ["would be dropped bytes", "together 0"]
-    assert lines("prune", "--keep-last", "1000") == ["dropped bytes", "together 0"]
-    assert lines("activations")[1].split()[1:3] == [str(serving), "0"]
+    place = next(place for place, line in enumerate(tree) if f"{serving} active 2 facts" in line)
+    assert tree[place + 1].startswith(f"├── {without} ready 1 fact ") and tree[place + 1].endswith(" UTC")
+    assert tree[place + 2].startswith(f"└── {other} ready 2 facts ") and tree[place + 2].endswith(" UTC [production]")
+    assert lines("aliases", "remove", "production") == ["production is no version's name any more"]
+    assert lines("versions", "prune", "--keep-last", "1000", "--dry-run") == ["version bytes", "together 0"]
+    assert lines("versions", "prune", "--keep-last", "1000") == ["version bytes", "together 0"]
+    assert lines("versions", "activations")[1].split()[1:3] == [str(serving), "0"]
+    with pytest.raises(SystemExit) as unasked:
+        main(["versions", "delete", str(without)])
+    assert unasked.value.code == 2 and "give --yes" in capsys.readouterr().err
+    assert lines("versions", "delete", str(without), "--yes") == [f"version {without} is deleted"]
+    assert f"version {serving}" in lines("status")
+    assert "architecture gptj" in lines("model")
 
     empty, one = tmp_path / "empty.jsonl", tmp_path / "one.jsonl"
     empty.write_text("")
     one.write_text(json.dumps({"prompt": "Ada lives in", "answer": "nowhere"}) + "\n")
-    assert lines("probes", "set", str(one))[0].startswith("1 probes; ")
+    assert lines("probes", "set", str(one))[0].startswith("1 probe; ")
     with pytest.raises(SystemExit) as refused:
         main(["probes", "set", str(empty)])
     assert refused.value.code == 2 and "`probes clear` removes all" in capsys.readouterr().err
     assert lines("probes", "list")[1:] == ["Ada lives in nowhere"]
-    assert lines("probes", "clear")[0].startswith("0 probes; ")
+    assert lines("probes", "clear") == ["no probes are asked any more"]
     assert lines("probes", "list")[1:] == []

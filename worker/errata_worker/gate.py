@@ -69,7 +69,8 @@ def problem_of(gate: Gate, measured: Measured) -> Problem | None:
     detail = "; ".join(words for _, words in missed)
     if any(miss.figure in ("said", "kept") for miss, _ in missed):
         detail += f". {WHAT_NEXT}"
-    return problem(422, "gate-missed", detail, misses=[miss for miss, _ in missed])
+    kind = "probe-failed" if all(miss.figure == "probes" for miss, _ in missed) else "gate-missed"
+    return problem(422, kind, detail, misses=[miss for miss, _ in missed])
 
 
 def _missed_figures(gate: Gate, measured: Measured) -> Iterator[tuple[Miss, str]]:

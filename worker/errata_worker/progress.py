@@ -17,6 +17,9 @@ from errata.errors import Cancelled
 REPORT_EVERY_S = 0.1
 LOOK_EVERY_S = 5.0
 REDIS_PAUSE_S = 2.0
+# The first steps of a stage are slower than those that follow: too little is known of these to tell what they take.
+ESTIMATED_AFTER_S = 3.0
+ESTIMATED_AFTER_SHARE = 0.1
 
 logger = logging.getLogger(__name__)
 
@@ -92,5 +95,6 @@ class ShardProgressReport(ProgressReport):
 
 def _timed(stage: str, done: int, total: int, done_since: int, seconds: float) -> Progress:
     """`done_since` units were done in the last `seconds`; the others were done before."""
-    eta_s = round(seconds * (total - done) / done_since, 1) if done_since > 0 else None
+    is_known = seconds >= ESTIMATED_AFTER_S and done_since > ESTIMATED_AFTER_SHARE * (total - done + done_since)
+    eta_s = round(seconds * (total - done) / done_since, 1) if is_known else None
     return Progress(stage=Stage(stage), done=done, total=total, eta_s=eta_s)

@@ -5,10 +5,11 @@ Open to everyone: the figures count, and tell nothing of what is asked.
 
 from typing import Literal
 
+from errata_client.records import Ready
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from errata_service.dependencies import ReplicaDep
 from errata_service.description import problem_responses
@@ -21,25 +22,6 @@ class Alive(BaseModel):
     """The process answers."""
 
     status: Literal["alive"] = "alive"
-
-
-class Ready(BaseModel):
-    """The model is loaded and runs, Redis answers, and the version serves that requests use when they name none.
-
-    Attributes:
-        outages: what takes no edits and no activations now, such as a full disk; generation goes on.
-        news_age_s: seconds since this process last looked up which version is to serve.
-    """
-
-    status: Literal["ready"] = "ready"
-    version: int
-    outages: tuple[str, ...]
-    news_age_s: float
-    should_serve: int | None = Field(
-        default=None,
-        description="The version that is active and cannot be served; `version` serves in its place.",
-    )
-    reason: str | None = Field(default=None, description="Why it cannot be served.")
 
 
 @router.get("/healthz", summary="Alive")

@@ -1,100 +1,108 @@
 """The command line `errata-client`."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
-from errata_client.client import DEFAULT_URL, Errata
-from errata_client.commands import edits, facts, generation, jobs, measurements, probes, versions
-from errata_client.commands.command import EXIT_CODES, Exit
+from errata_client.commands import aliases, edits, evaluations, facts, generation, probes, service, traces, versions
+from errata_client.commands.command import Command, Exit, argument
 from errata_client.commands.output import say, say_each
-from errata_client.errors import ErrataError, InvalidFacts, JobError, ServerError, StatusError
+from errata_client.commands.parser import Parser, parser_of
+from errata_client.commands.spelling import spelled
 
-COMMANDS = (
-    *(edits.edit, edits.retract, edits.rebuild, edits.retry, jobs.watch, edits.outcomes, jobs.cancel),
-    *(facts.facts, facts.fact, generation.generate, generation.chat),
-    *(measurements.evaluate, measurements.evaluations, measurements.evaluation),
-    *(measurements.trace, measurements.traces, measurements.traced),
-    *(versions.versions, versions.version, versions.diff),
-    *(versions.activate, versions.rollback, versions.activations),
-    *(versions.aliases, versions.alias, versions.unalias, versions.prune, versions.export),
-    probes.probes,
+SHELLS = ("bash", "zsh", "fish")
+EDIT = Command("edit", edits.submit.does, edits.submit.arguments, edits.submit.run)
+COMPLETION = Command(
+    "completion",
+    "write the script with which a shell completes these commands",
+    (argument("shell", choices=SHELLS),),
+    lambda client, arguments: None,
 )
+SHORTS = (EDIT, generation.generate, generation.chat, service.status, service.model, COMPLETION)
+NOUNS = (
+    *(edits.EDITS, facts.FACTS, versions.VERSIONS, aliases.ALIASES, probes.PROBES),
+    *(evaluations.EVALUATIONS, traces.TRACES),
+)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        parser.exit(0, f"errata-client {version('errata-client')}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return its exit code."""
-    parser = _parser()
-    arguments = parser.parse_args(argv)
+    parser = parser_of(NOUNS, SHORTS, _Version)
+    typed = spelled(sys.argv[1:] if argv is None else argv, NOUNS, SHORTS)
+    if typed.mistake:
+        parser.error(typed.mistake)
+    arguments = parser.parse_args(typed.arguments)
+    if typed.hint:
+        say(typed.hint)
+    if arguments.command is COMPLETION:
+        from errata_client.commands.completion import script
+
+        print(script(parser, arguments.shell), end="")
+        return Exit.DONE
     try:
-        client = Errata(arguments.url, arguments.api_key)
-    except ValueError as error:
-        parser.error(str(error))
-    try:
-        with client:
-            return arguments.run(client, arguments) or Exit.DONE
-    except ErrataError as error:
-        return _report(error)
-    except OSError as error:
-        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-        return Exit.USAGE
+        return _run(parser, arguments)
+    except BrokenPipeError:
+        # What is left cannot be written; Python would try at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
     except KeyboardInterrupt:
         say("interrupted")
         return Exit.INTERRUPTED
 
 
-def _report(error: ErrataError) -> Exit:
+def _run(parser: Parser, arguments: argparse.Namespace) -> int:
+    """Run a command, whose arguments are good. Only now are httpx and pydantic imported."""
+    from errata_client.commands.profiles import BadConfiguration, service_of
+
+    try:
+        where = service_of(arguments.url, arguments.api_key, arguments.profile, os.environ)
+    except BadConfiguration as error:
+        parser.error(str(error))
+    if where.note:
+        say(where.note)
+    from errata_client.client import DEFAULT_URL, Errata
+    from errata_client.errors import ErrataError
+
+    try:
+        client = Errata(where.url or DEFAULT_URL, where.api_key)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        with client:
+            code = arguments.command.run(client, arguments) or Exit.DONE
+            sys.stdout.flush()
+            return int(code)
+    except ErrataError as error:
+        return _report(error)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return Exit.USAGE
+
+
+def _report(error: Exception) -> Exit:
     """Say what went wrong, and return the exit code for it."""
-    match error:
-        case InvalidFacts():
-            say_each([str(problem) for problem in error.problems])
-            return Exit.USAGE
-        case JobError():
-            code = Exit.NO_EDIT
-        case ServerError():
-            code = Exit.NO_SERVICE
-        case StatusError():
-            code = Exit.REFUSED
-        case _:
-            code = Exit.NO_SERVICE
+    from errata_client.errors import InvalidFacts, JobError, StatusError
+
+    if isinstance(error, InvalidFacts):
+        say_each([str(problem) for problem in error.problems])
+        return Exit.USAGE
     say(str(error))
-    return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="errata-client",
-        description="Correct facts inside a language model that an Errata service runs.",
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[_options_anywhere()],
-    )
-    # An empty variable is one that was not set.
-    parser.set_defaults(
-        url=os.environ.get("ERRATA_URL") or DEFAULT_URL,
-        api_key=os.environ.get("ERRATA_API_KEY") or None,
-        json=False,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    for command in COMMANDS:
-        subparser = commands.add_parser(
-            command.name, help=command.does, description=command.does, parents=[_options_anywhere()]
-        )
-        for argument in command.arguments:
-            subparser.add_argument(*argument.names, **argument.settings)
-        subparser.set_defaults(run=command.run, usage_error=subparser.error)
-    return parser
-
-
-def _options_anywhere() -> argparse.ArgumentParser:
-    """Return the options that stand before or after the command; suppressed, the second do not undo the first."""
-    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    options.add_argument("--url", help=f"where the service is (ERRATA_URL, else {DEFAULT_URL})")
-    options.add_argument("--api-key", help="the API key (ERRATA_API_KEY)")
-    options.add_argument("--json", action="store_true", help="write JSON for machines")
-    return options
+    if isinstance(error, JobError):
+        return Exit.NOT_AS_ASKED
+    return Exit.REFUSED if isinstance(error, StatusError) else Exit.NO_CONNECTION
 
 
 if __name__ == "__main__":

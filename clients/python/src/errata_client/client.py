@@ -27,7 +27,7 @@ from errata_client.jobs import (
 from errata_client.measurements import AsyncEvaluations, AsyncTraces, Evaluations, Traces
 from errata_client.network import AsyncNetwork, BlockingNetwork, Network
 from errata_client.operations import Asynchronous, Blocking, iteration, operation
-from errata_client.options import EditOptions, GenerationSettings, OnConflict, checked
+from errata_client.options import EditOptions, GenerationSettings, OnConflict, VersionName, checked
 from errata_client.records import (
     FactOutcome,
     FactRecord,
@@ -35,13 +35,13 @@ from errata_client.records import (
     Model,
     NumberedProbe,
     ProbesPut,
+    Ready,
     StoredFact,
 )
-from errata_client.requests import Request, lists, quoted
-from errata_client.transport import Connection, Transport
+from errata_client.requests import Request, lists, quoted, version_path
+from errata_client.transport import DEFAULT_URL as DEFAULT_URL, Connection, Transport, url_of_service
 from errata_client.versions import VersionOperations
 
-DEFAULT_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT_S = 60.0
 DEFAULT_MAX_RETRIES = 2
 
@@ -62,7 +62,8 @@ class Operations(VersionOperations, Generic[E]):
         timeout: float = DEFAULT_TIMEOUT_S,
         max_retries: int = DEFAULT_MAX_RETRIES,
     ) -> None:
-        connection = Connection(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=max_retries)
+        url = url_of_service(base_url)
+        connection = Connection(base_url=url, api_key=api_key, timeout=timeout, max_retries=max_retries)
         self._transport = Transport(connection, self._network_type)
         self._edits = Jobs(self._transport, self._edit_type)
 
@@ -124,12 +125,12 @@ class Operations(VersionOperations, Generic[E]):
         return await self._edits.create(checked(options, EditOptions), idempotency_key, path=path)
 
     @operation
-    async def rebuild(self, number: int) -> E:
+    async def rebuild(self, version: VersionName) -> E:
         """Build the dropped weights of a version again; `.wait()` as for an edit.
 
         Raises `Conflict` where the weights are there.
         """
-        return await self._edits.create(None, path=f"/versions/{number:d}/rebuild")
+        return await self._edits.create(None, path=f"{version_path(version)}/rebuild")
 
     @operation
     async def get_edit(self, edit_id: str) -> E:
@@ -165,8 +166,7 @@ class Operations(VersionOperations, Generic[E]):
 
     @operation
     async def generate(self, prompt: str | Sequence[str], **settings: Unpack[GenerationSettings]) -> Generation:
-        """Continue one prompt (`.text`) or several (`.texts`), with the active version or the one given (its number,
-        a name of it or "base").
+        """Continue one prompt (`.text`) or several (`.texts`), with the active version or another one.
 
         `settings`: any of `version`, `max_new_tokens`, `temperature`, `top_p`, `top_k`, `repetition_penalty`, `seed`
         and `stop`, as `GenerationSettings` tells; by default the service is greedy.
@@ -208,7 +208,7 @@ class Operations(VersionOperations, Generic[E]):
         self,
         subject: str | None = None,
         relation: str | None = None,
-        version: int | None = None,
+        version: VersionName | None = None,
         *,
         object: str | None = None,
         edit: str | None = None,
@@ -225,7 +225,7 @@ class Operations(VersionOperations, Generic[E]):
         return self._transport.items(lists("/facts", StoredFact, filters))
 
     @operation
-    async def fact(self, fact_id: str, version: int | None = None) -> FactRecord:
+    async def fact(self, fact_id: str, version: VersionName | None = None) -> FactRecord:
         """Return one fact as the active version, or `version`, holds it, with its `history` in all versions.
 
         Where that version does not hold it (`held` is false), it is shown as it was when it was last in one. Raises
@@ -253,6 +253,11 @@ class Operations(VersionOperations, Generic[E]):
     async def model(self) -> Model:
         """Return the base model that is edited."""
         return await self._transport.send(Request(path="/model", answer=Model))
+
+    @operation
+    async def status(self) -> Ready:
+        """Return which version serves, and what is out of order. Raises `Unavailable` where nothing can be served."""
+        return await self._transport.send(Request(path="/readyz", answer=Ready))
 
     @operation
     async def healthy(self) -> bool:

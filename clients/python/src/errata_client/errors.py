@@ -139,13 +139,13 @@ class Unavailable(ServerError):
 
 
 class JobError(ErrataError):
-    """A job that was waited for did not succeed. `job` is its final state."""
+    """A job that was waited for did not succeed. `job` is its final state, `verdict` says so without the reason."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        outcome = {"rejected": "was rejected by its gate", "cancelled": "was cancelled"}.get(job.status, job.status)
+        self.verdict = f"{job.object} {job.id} {_outcome(job)}"
         reason = job.error and (job.error.detail or job.error.title)
-        super().__init__(f"{job.object} {job.id} {outcome}" + (f": {reason}" if reason else ""))
+        super().__init__(self.verdict + (f": {reason}" if reason else ""))
 
 
 class EditError(JobError):
@@ -225,6 +225,16 @@ def job_error(job: Job) -> JobError | None:
         case JobStatus.REJECTED:
             return EditRejected(job)
     return None
+
+
+def _outcome(job: Job) -> str:
+    """Say how a job ended that did not succeed; of one that was rejected, by what."""
+    if job.status != JobStatus.REJECTED:
+        return "was cancelled" if job.status == JobStatus.CANCELLED else str(job.status)
+    figures = {miss.figure for miss in job.error.misses} if job.error else set()
+    if "probes" not in figures:
+        return "was rejected by its gate" if figures else "was rejected"
+    return "was rejected by a probe" if figures == {"probes"} else "was rejected by its gate and by a probe"
 
 
 def _first_of(problems: Sequence[str]) -> str:

@@ -1,12 +1,13 @@
 """Files of facts: JSON lines (a record on each line), JSON (an array of records) or CSV (subject, relation, object).
 
-Probes come in files of the first two kinds.
+Probes come in files of the first two kinds. `-` stands for stdin, in any of the forms.
 """
 
 import csv
 import io
 import itertools
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -34,6 +35,7 @@ Faults: TypeAlias = dict[Place, str]
 Reader: TypeAlias = Callable[[str, Faults], Iterator[tuple[Place, Any]]]
 Made = TypeVar("Made")
 
+STDIN = "-"
 _CSV_COLUMNS = ["object", "relation", "subject"]
 
 
@@ -48,17 +50,17 @@ def read_facts(path: str | PathLike[str]) -> dict[int, Fact]:
 
 def read_placed_facts(path: str | PathLike[str]) -> dict[Place, Fact]:
     """Read a file as `read_facts` does, each fact under the place that a person finds it by."""
-    facts = _read(Path(path), _READERS, fact_of_record)
+    facts = _read(path, _READERS, fact_of_record)
     if not facts:
-        raise InvalidFacts([FactProblem(f"{path}, {_line(1)}", "the file holds no fact")])
+        raise InvalidFacts([FactProblem(f"{_name_of(path)}, {_line(1)}", "the file holds no fact")])
     return facts
 
 
 def read_placed_records(path: str | PathLike[str]) -> dict[Place, Any]:
     """Read the records of a `.jsonl` or `.json` file as they are, each under its place. Raises as `read_facts`."""
-    records = _read(Path(path), _WITHOUT_COLUMNS, lambda record: record)
+    records = _read(path, _WITHOUT_COLUMNS, lambda record: record)
     if not records:
-        raise InvalidFacts([FactProblem(f"{path}, {_line(1)}", "the file holds no record")])
+        raise InvalidFacts([FactProblem(f"{_name_of(path)}, {_line(1)}", "the file holds no record")])
     return records
 
 
@@ -67,19 +69,21 @@ def read_probes(path: str | PathLike[str]) -> list[Probe]:
 
     Raises `InvalidFacts`, naming every bad line or record, and `OSError` where the file cannot be read.
     """
-    return list(_read(Path(path), _WITHOUT_COLUMNS, to_probe).values())
+    return list(_read(path, _WITHOUT_COLUMNS, to_probe).values())
 
 
-def _read(file: Path, readers: Mapping[str, Reader], make: Callable[[Any], Made]) -> dict[Place, Made]:
+def _read(path: str | PathLike[str], readers: Mapping[str, Reader], make: Callable[[Any], Made]) -> dict[Place, Made]:
     """Return what is made of each record of a file. Raises `InvalidFacts`, naming every bad one."""
-    read = readers.get(file.suffix.lower())
-    if read is None:
+    file, is_stdin = _name_of(path), str(path) == STDIN
+    read = readers.get(Path(path).suffix.lower())
+    if read is None and not is_stdin:
         *all_but_last, last = readers
-        raise InvalidFacts([FactProblem(str(file), f"the file's name must end in {', '.join(all_but_last)} or {last}")])
+        raise InvalidFacts([FactProblem(file, f"the file's name must end in {', '.join(all_but_last)} or {last}")])
     made: dict[Place, Made] = {}
     faults: Faults = {}
     try:
-        made, faults_within = check_each(read(file.read_bytes().decode("utf-8-sig"), faults), make)
+        text = (sys.stdin.buffer.read() if is_stdin else Path(path).read_bytes()).decode("utf-8-sig")
+        made, faults_within = check_each((read or readers[_form_of(text, readers)])(text, faults), make)
         faults |= faults_within
     except UnicodeDecodeError as error:
         faults[_line(error.object.count(b"\n", 0, error.start) + 1)] = "is not UTF-8"
@@ -87,6 +91,24 @@ def _read(file: Path, readers: Mapping[str, Reader], make: Callable[[Any], Made]
         in_order = sorted(faults, key=lambda place: place.number)
         raise InvalidFacts([FactProblem(f"{file}, {place}", faults[place]) for place in in_order])
     return made
+
+
+def _name_of(path: str | PathLike[str]) -> str:
+    return "stdin" if str(path) == STDIN else str(path)
+
+
+def _form_of(text: str, readers: Mapping[str, Reader]) -> str:
+    """Tell the form of a text that has no name: by its first characters, and whether it is an array of records."""
+    begins_with = text.lstrip()[:1]
+    if begins_with not in ("{", "[") and ".csv" in readers:
+        return ".csv"
+    if begins_with != "[":
+        return ".jsonl"
+    try:
+        records = json.loads(text)
+    except json.JSONDecodeError:
+        return ".jsonl"
+    return ".jsonl" if records and isinstance(records[0], str) else ".json"  # a line may be ["s", "r", "o"]
 
 
 def _line(number: int) -> Place:

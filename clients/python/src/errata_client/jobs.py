@@ -12,8 +12,9 @@ from errata_client import records
 from errata_client.errors import WaitTimedOut, job_error
 from errata_client.events import Event, job_events
 from errata_client.operations import Asynchronous, Blocking, iteration, transition
+from errata_client.options import given
 from errata_client.progress import ProgressBar
-from errata_client.requests import Request, given, lists, quoted
+from errata_client.requests import Request, lists, quoted
 from errata_client.transport import Transport
 
 # The service holds an answer back until the end, or this long: short where a bar has to move.

@@ -17,7 +17,7 @@ from errata_client.jobs import (
     TraceJob,
 )
 from errata_client.operations import Asynchronous, Blocking, iteration, operation
-from errata_client.options import EvaluationOptions, TraceOptions, checked
+from errata_client.options import EvaluationOptions, TraceOptions, VersionName, checked
 from errata_client.requests import Request, quoted
 from errata_client.transport import Transport
 
@@ -77,7 +77,7 @@ class EvaluationOperations(MeasurementOperations[J]):
         return await self._jobs.create(body, idempotency_key)
 
     @iteration
-    def list(self, version: int | None = None) -> AsyncGenerator[J, None]:
+    def list(self, version: VersionName | None = None) -> AsyncGenerator[J, None]:
         """Yield all evaluations, or those of one version, newest first."""
         return self._jobs.list(version=version)
 

@@ -1,13 +1,13 @@
 """What may be said of a job or a generation beside what it is about: each option, once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict
-
-from errata_client.requests import given
+from typing import Any, Literal, TypeAlias, TypedDict
 
 OnConflict = Literal["replace", "error"]
 ExportFormat = Literal["delta", "lora", "merged"]
 ZsreObject = Literal["alt", "answers"]
+VersionName: TypeAlias = int | str
+"""A version: its number, a name of it such as "production", or "base", "active" or "previous"."""
 
 
 class EditOptions(TypedDict, total=False):
@@ -26,7 +26,7 @@ class EditOptions(TypedDict, total=False):
         dry_run: measure what would come of it, and keep nothing.
     """
 
-    base: int | None
+    base: VersionName | None
     method: str | None
     activate: bool | None
     gate: Mapping[str, float | None] | None
@@ -41,14 +41,14 @@ class EvaluationOptions(TypedDict, total=False):
     """How a version is measured. What is not given, or is None, is the service's default.
 
     Attributes:
-        version: the one to measure (the active one); 0 is the base.
+        version: the one to measure (the active one).
         zsre_object: what zsRE's records are edited in with ("alt").
         generation: generate texts, for fluency and consistency, with `seed`.
         prose: measure the perplexity on running text (true).
         note: what is to be remembered of it.
     """
 
-    version: int | None
+    version: VersionName | None
     zsre_object: ZsreObject | None
     generation: bool | None
     prose: bool | None
@@ -85,7 +85,7 @@ class GenerationSettings(TypedDict, total=False):
     """How a prompt is continued. What is not given, or is None, is the service's default.
 
     Attributes:
-        version: a version's number, a name of it or "base" (the active version).
+        version: the one that continues it (the active one).
         max_new_tokens: the longest completion (32; in a chat, as long as may be: its turn ends it).
         temperature: 0 is greedy, and the default.
         top_p, top_k: choose among the likeliest tokens only.
@@ -94,7 +94,7 @@ class GenerationSettings(TypedDict, total=False):
         stop: one text or several, before which a completion ends.
     """
 
-    version: int | str | None
+    version: VersionName | None
     max_new_tokens: int | None
     temperature: float | None
     top_p: float | None
@@ -102,6 +102,11 @@ class GenerationSettings(TypedDict, total=False):
     repetition_penalty: float | None
     seed: int | None
     stop: str | Sequence[str] | None
+
+
+def given(values: Mapping[str, object]) -> dict[str, Any]:
+    """Return what was given. The service has its own default for the rest."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def checked(options: Mapping[str, object], known: type) -> dict[str, Any]:

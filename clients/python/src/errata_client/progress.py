@@ -1,10 +1,12 @@
 """A progress bar on a stream: one line drawn over and over on a terminal, a line for each stage elsewhere."""
 
+import math
 import shutil
 import sys
 from typing import TextIO
 
 from errata_client.records import Edit, Job, JobStatus
+from errata_client.tables import cut
 
 BAR_WIDTH = 24
 
@@ -43,7 +45,7 @@ class ProgressBar:
             self._drawn = 0
 
     def _draw(self, line: str) -> None:
-        line = line[: shutil.get_terminal_size().columns - 1]
+        line = cut(line, shutil.get_terminal_size().columns - 1)
         self._stream.write("\r" + line.ljust(self._drawn))
         self._stream.flush()
         self._drawn = len(line)
@@ -57,8 +59,11 @@ class ProgressBar:
 def _stage(job: Job) -> str:
     if job.status == JobStatus.RUNNING and job.progress:
         return job.progress.stage
-    if job.status == JobStatus.SUCCEEDED and isinstance(job, Edit) and job.version is not None:
-        return f"succeeded: version {job.version}"
+    if isinstance(job, Edit) and job.version is not None:
+        if job.status == JobStatus.SUCCEEDED:
+            return f"succeeded: version {job.version}"
+        if job.status == JobStatus.REJECTED:
+            return f"rejected: version {job.version} does not serve"
     return job.status
 
 
@@ -68,5 +73,12 @@ def _bar(job: Job) -> str:
         return _stage(job)
     filled = BAR_WIDTH * progress.done // progress.total if progress.total else 0
     bar = ("#" * filled).ljust(BAR_WIDTH, ".")
-    eta = "" if progress.eta_s is None else f"  {progress.eta_s:.0f} s left"
+    eta = "" if progress.eta_s is None else f"  about {_duration(progress.eta_s)} left"
     return f"{progress.stage:<8} [{bar}] {progress.done}/{progress.total}{eta}"
+
+
+def _duration(seconds: float) -> str:
+    """Say a duration no more exactly than it can be known: in seconds, minutes or hours."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
+from errata_client.options import VersionName, given
 from errata_client.records import Page
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Page[Any])
 
 PAGE_SIZE = 100
 EVENT_STREAM = "text/event-stream"
@@ -40,18 +42,18 @@ def lists(path: str, item: type[T], filters: Mapping[str, object] = {}, page_siz
     return Request(path=path, answer=Page[item], query={"limit": page_size, **given(filters)})  # type: ignore[valid-type]
 
 
-def page_after(request: Request[Page[T]], page: Page[T]) -> Request[Page[T]] | None:
+def page_after(request: Request[P], page: P) -> Request[P] | None:
     """Return the request for what follows `page`, or None where it was the last."""
     if not page.has_more or page.next is None:
         return None
     return replace(request, query={**request.query, "after": page.next})
 
 
-def given(values: Mapping[str, object]) -> dict[str, Any]:
-    """Return what was given. The service has its own default for the rest."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def quoted(name: str) -> str:
     """Return a name as one part of a path."""
     return quote(name, safe="")
+
+
+def version_path(version: VersionName) -> str:
+    """Return the path of a version. The service finds what a name stands for."""
+    return f"/versions/{quoted(str(version))}"

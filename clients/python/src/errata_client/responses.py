@@ -1,5 +1,6 @@
 """What came back: the typed answer, or the error that it means."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -27,9 +28,18 @@ def connection_errors() -> Iterator[None]:
         yield
     except httpx.RequestError as error:
         kind = RequestTimedOut if isinstance(error, httpx.TimeoutException) else ConnectionFailed
-        reason = str(error) or type(error).__name__
         may_have_arrived = not isinstance(error, _NEVER_SENT)
-        raise kind(f"{error.request.url}: {reason}", may_have_arrived=may_have_arrived) from error
+        raise kind(_no_answer(error), may_have_arrived=may_have_arrived) from error
+
+
+def _no_answer(error: httpx.RequestError) -> str:
+    """Say why no answer came, and what to look at."""
+    url = error.request.url
+    if not isinstance(error, httpx.ConnectError):
+        return f"{url}: {str(error) or type(error).__name__}"
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or "no connection"
+    hint = "; is `errata up` running?" if "refused" in reason or "attempts failed" in reason else ""
+    return f"no connection to {url.scheme}://{url.netloc.decode()}: {reason}{hint}"
 
 
 def parse(kind: type[M], content: bytes | str) -> M:

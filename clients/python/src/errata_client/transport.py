@@ -20,6 +20,7 @@ from errata_client.retries import Attempts
 
 T = TypeVar("T")
 
+DEFAULT_URL = "http://127.0.0.1:8000"
 LONGEST_CONNECT_S = 5.0
 
 
@@ -33,8 +34,6 @@ class Connection:
     max_retries: int
 
     def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"base_url must begin with http:// or https://, got {self.base_url!r}")
         if self.api_key is not None and not (self.api_key.isascii() and self.api_key.isprintable()):
             raise ValueError("api_key holds a character that a header cannot carry")
         if self.timeout <= 0 or self.max_retries < 0:
@@ -46,6 +45,18 @@ class Connection:
         if self.api_key is not None:
             headers["Authorization"] = f"Bearer {self.api_key}"
         return headers
+
+
+def url_of_service(given: str) -> str:
+    """Return a URL in full; `localhost:8000` is one to people. Raises `ValueError` for what is none."""
+    url = given if "://" in given else f"http://{given}"
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{given!r} is no URL of a service: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError(f"{given!r} is no URL of a service, such as {DEFAULT_URL}")
+    return url
 
 
 class Transport:

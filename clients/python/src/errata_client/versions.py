@@ -1,24 +1,26 @@
 """Operations on versions: looking at them, serving, naming, comparing, dropping and exporting them."""
 
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from types import NoneType
 from typing import Self
 
 from errata_client.operations import iteration, operation
-from errata_client.options import ExportFormat
+from errata_client.options import ExportFormat, VersionName
 from errata_client.records import (
     Activation,
     Alias,
     ChangeKind,
     FactChange,
+    Page,
     PastActivation,
     Pruned,
     Record,
     Version,
 )
-from errata_client.requests import Request, lists, quoted
+from errata_client.requests import Request, lists, page_after, quoted, version_path
 from errata_client.transport import Transport
 
 # A comparison is always read to its end, and made anew for each part of it.
@@ -45,6 +47,13 @@ class Diff(Record):
         return cls.model_validate({"before": before, "after": after, **kinds})
 
 
+class _Comparison(Page[FactChange]):
+    """One part of a comparison."""
+
+    before: int
+    after: int
+
+
 class VersionOperations:
     """What both clients can do with versions."""
 
@@ -56,20 +65,20 @@ class VersionOperations:
         return self._transport.items(lists("/versions", Version))
 
     @operation
-    async def version(self, number: int) -> Version:
-        """Return one version; 0 is the base model."""
-        return await self._transport.send(Request(path=f"/versions/{number:d}", answer=Version))
+    async def version(self, version: VersionName) -> Version:
+        """Return one version: by its number, a name of it, "base", "active" or "previous", as everywhere below."""
+        return await self._transport.send(Request(path=version_path(version), answer=Version))
 
     @operation
-    async def activate(self, number: int) -> Activation:
+    async def activate(self, version: VersionName) -> Activation:
         """Serve this version from now on. Raises `Unavailable` where a replica does not follow in time."""
-        path = f"/versions/{number:d}/activate"
+        path = f"{version_path(version)}/activate"
         return await self._transport.send(
             Request(method="POST", path=path, answer=Activation, hold_s=ACTIVATION_HOLD_S)
         )
 
     @operation
-    async def rollback(self, to: int | None = None) -> Activation:
+    async def rollback(self, to: VersionName | None = None) -> Activation:
         """Serve the version that was active before, or version `to`.
 
         Without `to` it is sent again only while it surely did not arrive, since each call goes further back. After a
@@ -86,12 +95,12 @@ class VersionOperations:
         return await self._transport.send(request)
 
     @operation
-    async def delete_version(self, number: int) -> None:
+    async def delete_version(self, version: VersionName) -> None:
         """Drop a version's weights. Raises `Conflict` for the active one and for one with a name.
 
         A try after a lost answer may find the version gone already: `NotFound`.
         """
-        await self._transport.send(Request(method="DELETE", path=f"/versions/{number:d}", answer=NoneType))
+        await self._transport.send(Request(method="DELETE", path=version_path(version), answer=NoneType))
 
     @operation
     async def prune(self, keep_last: int, *, dry_run: bool = False) -> Pruned:
@@ -104,13 +113,20 @@ class VersionOperations:
         return await self._transport.send(Request(method="POST", path="/versions/prune", answer=Pruned, body=body))
 
     @operation
-    async def diff(self, before: int, after: int) -> Diff:
+    async def diff(self, before: VersionName, after: VersionName) -> Diff:
         """Return what must be done to the facts of version `before` to get those of `after`, whichever came first."""
-        first = lists(f"/versions/{before:d}/diff/{after:d}", FactChange, page_size=DIFF_PAGE_SIZE)
-        return Diff.of(before, after, [change async for change in self._transport.items(first)])
+        path = f"{version_path(before)}/diff/{quoted(str(after))}"
+        request: Request[_Comparison] | None = Request(path=path, answer=_Comparison, query={"limit": DIFF_PAGE_SIZE})
+        changes: list[FactChange] = []
+        while request:
+            page = await self._transport.send(request)
+            changes += page.data
+            # Numbers from now on: a name may come to stand for another version meanwhile.
+            request = page_after(replace(request, path=f"/versions/{page.before}/diff/{page.after}"), page)
+        return Diff.of(page.before, page.after, changes)
 
     @operation
-    async def export(self, number: int, to: str | PathLike[str], format: ExportFormat = "delta") -> Path:
+    async def export(self, version: VersionName, to: str | PathLike[str], format: ExportFormat = "delta") -> Path:
         """Write a version to the tar file `to`, and return its path.
 
         `format`: "delta" (the update as low-rank factors), "lora" (a PEFT adapter) or "merged" (the whole checkpoint).
@@ -119,7 +135,7 @@ class VersionOperations:
         nothing was written yet, and `OSError` where `to` cannot be written.
         """
         request = Request(
-            path=f"/versions/{number:d}/export",
+            path=f"{version_path(version)}/export",
             answer=NoneType,
             query={"format": format},
             accepts="application/x-tar",
@@ -139,13 +155,13 @@ class VersionOperations:
         return {alias.name: alias.version async for alias in self._transport.items(lists("/aliases", Alias))}
 
     @operation
-    async def name_version(self, name: str, number: int) -> Version:
+    async def name_version(self, name: str, version: VersionName) -> Version:
         """Let a name stand for a version, whatever it stood for before. What has a name is never dropped.
 
-        A name is a letter, then letters, digits, - and _; not "base" or "active".
+        A name is a letter, then letters, digits, - and _; not "base", "active" or "previous".
         """
         path = f"/aliases/{quoted(name)}"
-        return await self._transport.send(Request(method="PUT", path=path, answer=Version, body={"version": number}))
+        return await self._transport.send(Request(method="PUT", path=path, answer=Version, body={"version": version}))
 
     @operation
     async def take_name(self, name: str) -> None:

@@ -1,38 +1,45 @@
-"""What a command is: its arguments, what it does, and how it ends."""
+"""What a command is: a noun and its verb, with its arguments, what it does, and how it ends."""
+
+from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
-from errata_client.client import Errata
+if TYPE_CHECKING:
+    from errata_client.client import Errata
 
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the edit failed, was rejected by its gate or was cancelled; or an evaluation or a trace was
-  2    wrong usage, or a file that cannot be read or written: nothing was changed
-  3    the service refused the request (4xx)
-  4    the service failed (5xx), could not be reached or did not answer as agreed
-  130  interrupted; an edit that was waited for goes on
+  1    the job ended without what was asked: it was rejected, failed or was cancelled, or some of its facts are not said
+  2    given wrongly on the command line, or a file that cannot be read or written: nothing was changed
+  3    the service refused the request or failed at it (4xx, 5xx)
+  4    no connection, or no answer of an Errata service
+  130  interrupted; a job that was waited for goes on
+  141  nobody reads the output any more
 """
+VERSION_NAME = re.compile(r"[0-9]{1,15}|[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
 class Exit(IntEnum):
     """What the command's exit code says."""
 
     DONE = 0
-    NO_EDIT = 1
+    NOT_AS_ASKED = 1
     USAGE = 2
     REFUSED = 3
-    NO_SERVICE = 4
+    NO_CONNECTION = 4
     INTERRUPTED = 130
+    BROKEN_PIPE = 141
 
 
 Options = TypeVar("Options")
-Run: TypeAlias = Callable[[Errata, argparse.Namespace], Exit | None]
+Run: TypeAlias = "Callable[[Errata, argparse.Namespace], Exit | None]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +60,49 @@ class Command:
     run: Run
 
 
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """A kind of thing, and what can be done with it."""
+
+    name: str
+    does: str
+    verbs: tuple[Command, ...]
+
+
 def argument(*names: str, **settings: Any) -> Argument:
     """Describe an argument, with what `argparse.ArgumentParser.add_argument` takes."""
     return Argument(names, settings)
 
 
 def command(does: str, *arguments: Argument) -> Callable[[Run], Command]:
-    """Make a function the command of its name, with these arguments."""
-    return lambda run: Command(run.__name__, does, arguments, run)
+    """Make a function the command of its name, with these arguments. An underscore keeps it apart from Python's own."""
+    return lambda run: Command(run.__name__.rstrip("_"), does, arguments, run)
 
 
 def options_of(arguments: argparse.Namespace, kind: type[Options]) -> Options:
     """Return the options that the flags of the same names say."""
     given = vars(arguments)
     return cast(Options, {name: given[name] for name in kind.__annotations__ if name in given})
+
+
+def version_name(text: str) -> int | str:
+    """Read a version, which the service finds: a number, a name, or base, active or previous."""
+    if not VERSION_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version: give a number, a name, base, active or previous")
+    return int(text) if text.isdecimal() else text
+
+
+def version_option(does: str, flag: str = "--version") -> Argument:
+    """Describe the option that names a version."""
+    return argument(flag, type=version_name, metavar="VERSION", help=does)
+
+
+VERSION = argument(
+    "version",
+    type=version_name,
+    metavar="VERSION",
+    help="a number, a name such as production, base, active or previous",
+)
 
 
 class NamedValues(argparse.Action):

@@ -1,11 +1,20 @@
-"""Commands that look at facts."""
+"""`facts`: looking for them, what became of one, and withdrawing them."""
+
+from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from errata_client.client import Errata
-from errata_client.commands.command import argument, command
+from errata_client.commands.command import Exit, Noun, argument, command, options_of, version_option
+from errata_client.commands.edits import OF_A_VERSION
+from errata_client.commands.jobs import WAIT, queue
 from errata_client.commands.output import show, show_all
-from errata_client.formatting import format_fact, format_facts
+from errata_client.formatting.edits import format_edit
+from errata_client.formatting.facts import format_fact, format_facts, format_history
+from errata_client.options import EditOptions
+
+if TYPE_CHECKING:
+    from errata_client.client import Errata
 
 FILTERS = {
     "subject": "facts about this subject",
@@ -15,22 +24,39 @@ FILTERS = {
     "by": "facts whose object was sent with the key of this name",
     "text": "facts with this in one of their parts, in any case",
 }
+FACT_ID = argument("fact_id", metavar="FACT_ID", help="as `errata-client facts` shows it")
 
 
 @command(
-    "list the facts of the active version",
+    "list the facts of a version",
     *(argument(f"--{name}", help=f"only {finds}") for name, finds in FILTERS.items()),
-    argument("--version", type=int, metavar="N", help="not the active version"),
+    version_option("not the active version"),
 )
-def facts(client: Errata, arguments: argparse.Namespace) -> None:
+def list_(client: Errata, arguments: argparse.Namespace) -> None:
     filters = {name: getattr(arguments, name) for name in FILTERS}
     show_all(arguments, client.facts(version=arguments.version, **filters), format_facts)
 
 
-@command(
-    "show one fact and its history",
-    argument("fact_id", metavar="FACT_ID", help="as `errata-client facts` shows it"),
-    argument("--version", type=int, metavar="N", help="as this version holds it, not the active one"),
-)
-def fact(client: Errata, arguments: argparse.Namespace) -> None:
+@command("show one fact and its history", FACT_ID, version_option("as this version holds it, not the active one"))
+def show_(client: Errata, arguments: argparse.Namespace) -> None:
     show(arguments, client.fact(arguments.fact_id, arguments.version), format_fact)
+
+
+@command("list what became of a fact in all versions, newest first", FACT_ID)
+def history(client: Errata, arguments: argparse.Namespace) -> None:
+    show_all(arguments, client.fact(arguments.fact_id).history, format_history)
+
+
+@command(
+    "withdraw facts from the model",
+    argument("fact_ids", nargs="+", metavar="FACT_ID", help="as `errata-client facts` shows it"),
+    *OF_A_VERSION,
+    WAIT,
+)
+def retract(client: Errata, arguments: argparse.Namespace) -> Exit:
+    places = {f"/ids/{index}": name for index, name in enumerate(arguments.fact_ids)}
+    options = options_of(arguments, EditOptions)
+    return queue(arguments, lambda: client.retract(arguments.fact_ids, **options), format_edit, places)
+
+
+FACTS = Noun("facts", "what the model was made to say", (list_, show_, history, retract))

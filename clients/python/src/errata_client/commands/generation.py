@@ -1,62 +1,79 @@
-"""The commands that continue prompts and talk with the model."""
+"""`generate` and `chat`: continuing prompts and talking with the model."""
+
+from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Iterable
 from contextlib import closing, suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from errata_client.client import Errata
-from errata_client.commands.command import argument, command
+from errata_client.commands.command import argument, command, options_of, version_option
 from errata_client.commands.output import say, show
-from errata_client.errors import ErrataError
-from errata_client.formatting import format_generation
-from errata_client.generation import GenerationEvent
+from errata_client.formatting.generation import format_generation
 from errata_client.options import GenerationSettings
 from errata_client.tables import escaped
 
+if TYPE_CHECKING:
+    from errata_client.client import Errata
+    from errata_client.generation import GenerationEvent
 
-def _number_or_name(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
-
-
-VERSION = argument("--version", type=_number_or_name, metavar="N|NAME|base", help="not the active version")
-MAX_NEW_TOKENS = argument("--max-new-tokens", type=int, metavar="N")
+SETTINGS = (
+    version_option("not the active version"),
+    argument(
+        "--max-new-tokens", type=int, metavar="N", help="the longest completion (32; in a chat, its turn ends it)"
+    ),
+    argument("--temperature", type=float, metavar="T", help="from 0, which is greedy and the default, to 2"),
+    argument("--top-p", type=float, metavar="P", help="choose among the likeliest tokens of this probability together"),
+    argument("--top-k", type=int, metavar="K", help="choose among that many of the likeliest tokens"),
+    argument(
+        "--repetition-penalty", type=float, metavar="R", help="above 1, what is there already becomes less likely"
+    ),
+    argument("--seed", type=int, metavar="SEED", help="each prompt's own draws begin from it"),
+    argument("--stop", action="append", metavar="TEXT", help="end before this text; repeatable"),
+)
 
 
 @command(
     "continue prompts",
-    argument("prompts", nargs="+", metavar="PROMPT"),
-    VERSION,
-    MAX_NEW_TOKENS,
+    argument("prompts", nargs="+", metavar="PROMPT", help="- for one from stdin"),
+    *SETTINGS,
     argument("--stream", action="store_true", help="write the text of a single prompt as it comes"),
 )
 def generate(client: Errata, arguments: argparse.Namespace) -> None:
-    settings = _settings(arguments)
+    settings = options_of(arguments, GenerationSettings)
+    prompts = [_from_stdin(arguments, prompt, "PROMPT") for prompt in arguments.prompts]
     if not arguments.stream:
-        show(arguments, client.generate(arguments.prompts, **settings), format_generation)
+        show(arguments, client.generate(prompts, **settings), format_generation)
         return
-    if len(arguments.prompts) > 1:
+    if len(prompts) > 1:
         arguments.usage_error("--stream continues a single PROMPT")
-    _show_as_it_comes(client.stream(arguments.prompts[0], **settings), as_json=arguments.json)
+    _show_as_it_comes(client.stream(prompts[0], **settings), as_json=arguments.json)
 
 
 @command(
     "talk with the model, through its chat template",
-    argument("message", nargs="?", metavar="MESSAGE", help="without it, stdin; on a terminal, line after line"),
+    argument("message", nargs="?", metavar="MESSAGE", help="- for stdin; without it, on a terminal, line after line"),
     argument("--system", metavar="TEXT", help="what the model is told before"),
-    VERSION,
-    MAX_NEW_TOKENS,
+    *SETTINGS,
 )
 def chat(client: Errata, arguments: argparse.Namespace) -> None:
     told = [] if arguments.system is None else [("system", arguments.system)]
     if arguments.message is None and sys.stdin.isatty():
         _converse(client, arguments, told)
         return
-    message = sys.stdin.read().removesuffix("\n") if arguments.message is None else arguments.message
-    if not message:
-        arguments.usage_error("a MESSAGE is needed")
+    message = _from_stdin(arguments, arguments.message or "-", "MESSAGE")
     _answer(client, arguments, [*told, ("user", message)])
+
+
+def _from_stdin(arguments: argparse.Namespace, text: str, what: str) -> str:
+    """Return a text, for which a dash stands where it is read from stdin."""
+    if text != "-":
+        return text
+    text = sys.stdin.read().removesuffix("\n")
+    if not text:
+        arguments.usage_error(f"a {what} is needed, and stdin is empty")
+    return text
 
 
 class _Said(NamedTuple):
@@ -69,6 +86,8 @@ def _converse(client: Errata, arguments: argparse.Namespace, conversation: list[
 
     What could not be answered is told and forgotten, unless it was the first: then no other would be answered either.
     """
+    from errata_client.errors import ErrataError
+
     with suppress(ImportError):
         import readline  # noqa: F401 - lines can be edited, and come back
     version = None
@@ -97,15 +116,11 @@ def _converse(client: Errata, arguments: argparse.Namespace, conversation: list[
 def _answer(client: Errata, arguments: argparse.Namespace, conversation: list[tuple[str, str]]) -> _Said:
     """Write the answer to a conversation, as it comes unless it is to be JSON."""
     if arguments.json:
-        generation = client.chat(conversation, **_settings(arguments))
+        generation = client.chat(conversation, **options_of(arguments, GenerationSettings))
         show(arguments, generation, format_generation)
         return _Said(generation.text, generation.version)
-    with closing(client.stream_chat(conversation, **_settings(arguments))) as events:
+    with closing(client.stream_chat(conversation, **options_of(arguments, GenerationSettings))) as events:
         return _show_as_it_comes(events, as_json=False)
-
-
-def _settings(arguments: argparse.Namespace) -> GenerationSettings:
-    return {"version": arguments.version, "max_new_tokens": arguments.max_new_tokens}
 
 
 def _show_as_it_comes(events: Iterable[GenerationEvent], *, as_json: bool) -> _Said:

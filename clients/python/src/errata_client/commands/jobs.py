@@ -1,110 +1,114 @@
-"""Commands for jobs of any kind, and what those that queue one have in common."""
+"""What the commands of all kinds of jobs have in common: queueing one, waiting for it, following and listing them."""
+
+from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from errata_client.client import Errata
-from errata_client.commands.command import Exit, argument, command
+from errata_client.commands.command import Exit, argument
 from errata_client.commands.output import place_of, say, say_each, show
-from errata_client.errors import Conflict, JobError, Unprocessable, job_error
-from errata_client.events import LogEvent, ProgressEvent, StatusEvent
-from errata_client.fact_files import Place
-from errata_client.formatting import format_job
-from errata_client.jobs import Edit, EvaluationJob, TraceJob
-from errata_client.progress import ProgressBar
-from errata_client.records import Job, JobStatus
-from errata_client.tables import escaped
+from errata_client.tables import Look
 
-J = TypeVar("J", Edit, EvaluationJob, TraceJob)
+if TYPE_CHECKING:
+    from errata_client.fact_files import Place
+    from errata_client.jobs import Edit, EvaluationJob, TraceJob
+    from errata_client.records import Job
+
+J = TypeVar("J", "Edit", "EvaluationJob", "TraceJob")
+Format = Callable[[Any, Look], str]
 
 WAIT = argument("--wait", action=argparse.BooleanOptionalAction, default=True, help="wait until it ends (default)")
 NOTE = argument("--note", help="what is to be remembered of it")
 
 
-@command("follow an edit, an evaluation or a trace until it ends", argument("job_id", metavar="ID"))
-def watch(client: Errata, arguments: argparse.Namespace) -> None:
-    followed = _get(client, arguments.job_id)
-    job: Job = followed
-    bar = ProgressBar()
-    try:
-        for event in followed.events():
-            if arguments.json:
-                print(event.model_dump_json(), flush=True)
-            match event:
-                case ProgressEvent():
-                    job = job.model_copy(update={"status": JobStatus.RUNNING, "progress": event.progress})
-                    bar.show(job)
-                case StatusEvent():
-                    job = event.job
-                    bar.show(job)
-                case LogEvent():
-                    bar.write(f"{event.level}: {event.message}")
-    finally:
-        bar.close()
-    if not arguments.json:
-        print(format_job(job))
-    if error := job_error(job):
-        raise error
-
-
-@command("ask an edit, an evaluation or a trace to stop", argument("job_id", metavar="ID"))
-def cancel(client: Errata, arguments: argparse.Namespace) -> None:
-    job_id: str = arguments.job_id
-    if job_id.startswith("eval_"):
-        show(arguments, client.evaluations.cancel(job_id), format_job)
-    elif job_id.startswith("trace_"):
-        show(arguments, client.traces.cancel(job_id), format_job)
-    else:
-        show(arguments, client.cancel(job_id), format_job)
-
-
 def queue(
     arguments: argparse.Namespace,
     send: Callable[[], J],
-    places: Mapping[str, str],
+    format: Format,
+    places: Mapping[str, str] = {},
     save: Callable[[J], None] = lambda job: None,
 ) -> Exit:
     """Send a job, wait for its end where that is wanted, save what it found and show it.
 
     What is refused is named by its place: `places` has it under its pointer into the request.
     """
+    from errata_client.errors import Conflict, NotFound, Unprocessable
+
     try:
         job = send()
-    except (Conflict, Unprocessable) as error:
+    except (Conflict, NotFound, Unprocessable) as error:
         if not error.problems:
             raise
         say_each([f"{place_of(problem.pointer, places)}: {problem.detail}" for problem in error.problems])
         return Exit.REFUSED
     if not arguments.wait:
-        show(arguments, job, format_job)
+        show(arguments, job, format)
         return Exit.DONE
+    return _wait(arguments, job, format, save)
+
+
+def _wait(arguments: argparse.Namespace, job: J, format: Format, save: Callable[[J], None]) -> Exit:
+    from errata_client.errors import JobError
+
     try:
         job = job.wait()
     except JobError as error:
-        if arguments.json or isinstance(job, Edit):
-            show(arguments, error.job, format_job)
-        else:
-            print(f"{job.id}  {escaped(str(error))}")
-        raise
+        return ended(arguments, error.job, format)
     except KeyboardInterrupt:
-        goes_on = (
-            f"the edit goes on: errata-client watch {job.id}" if isinstance(job, Edit) else f"it goes on: {job.id}"
-        )
-        say(f"interrupted; {goes_on}")
+        say(f"interrupted; it goes on: errata-client {job.object}s watch {job.id}")
         return Exit.INTERRUPTED
     save(job)
-    show(arguments, job, format_job)
+    return ended(arguments, job, format)
+
+
+def watch_to_end(arguments: argparse.Namespace, job: J, format: Format) -> Exit:
+    """Tell what happens to a job until it ends, and show what came of it; with `--json`, an event on each line."""
+    from errata_client.events import LogEvent, ProgressEvent, StatusEvent
+    from errata_client.progress import ProgressBar
+    from errata_client.records import JobStatus
+
+    shown: Job = job
+    bar = ProgressBar()
+    try:
+        for event in job.events():
+            if arguments.json:
+                print(event.model_dump_json(), flush=True)
+            match event:
+                case ProgressEvent():
+                    shown = shown.model_copy(update={"status": JobStatus.RUNNING, "progress": event.progress})
+                    bar.show(shown)
+                case StatusEvent():
+                    shown = event.job
+                    bar.show(shown)
+                case LogEvent():
+                    bar.write(f"{event.level}: {event.message}")
+    except KeyboardInterrupt:
+        bar.close()
+        say(f"interrupted; it goes on: errata-client {job.object}s watch {job.id}")
+        return Exit.INTERRUPTED
+    finally:
+        bar.close()
+    return ended(arguments, shown, format, is_shown=arguments.json)
+
+
+def ended(arguments: argparse.Namespace, job: Job, format: Format, *, is_shown: bool = False) -> Exit:
+    """Show what came of a job, and return the exit code that tells it."""
+    from errata_client.errors import job_error
+
+    if not is_shown:
+        show(arguments, job, format)
+    if error := job_error(job):
+        say(str(error) if arguments.json else error.verdict)
+        return Exit.NOT_AS_ASKED
+    metrics = getattr(job, "metrics", None)
+    if metrics and metrics.said is not None and metrics.said < 1:
+        say(f"not all of its facts are said; to search harder: errata-client edits retry {job.id}")
+        return Exit.NOT_AS_ASKED
     return Exit.DONE
 
 
-def places_in(field: str, file: Path | None, placed: Iterable[Place] | None) -> dict[str, str]:
+def places_in(field: str, file: str | None, placed: Iterable[Place] | None) -> dict[str, str]:
     """Return where each entry of a file stands, under its pointer into the request."""
-    return {f"/{field}/{index}": f"{file}, {place}" for index, place in enumerate(placed or ())}
-
-
-def _get(client: Errata, job_id: str) -> Edit | EvaluationJob | TraceJob:
-    if job_id.startswith("eval_"):
-        return client.evaluations.get(job_id)
-    return client.traces.get(job_id) if job_id.startswith("trace_") else client.get_edit(job_id)
+    name = "stdin" if file == "-" else file
+    return {f"/{field}/{index}": f"{name}, {place}" for index, place in enumerate(placed or ())}

@@ -1,32 +1,42 @@
 """What a command writes: what was asked for to stdout, as text or as JSON, and what else is to be said to stderr."""
 
-import argparse
+from __future__ import annotations
+
 import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel
+from errata_client.tables import Look, cell, look_of
 
-from errata_client.tables import cell
+if TYPE_CHECKING:
+    import argparse
 
-R = TypeVar("R", bound=BaseModel)
+    from pydantic import BaseModel
+
+R = TypeVar("R", bound="BaseModel")
 
 MOST_PROBLEMS_SHOWN = 20
 
 
-def show(arguments: argparse.Namespace, record: R, format: Callable[[R], str]) -> None:
-    """Write a record."""
-    print(record.model_dump_json() if arguments.json else format(record))
+def show(arguments: argparse.Namespace, record: R, format: Callable[[R, Look], str]) -> None:
+    """Write a record, with `--json` as one document."""
+    print(record.model_dump_json() if arguments.json else format(record, look_of(sys.stdout)), flush=True)
 
 
-def show_all(arguments: argparse.Namespace, records: Iterable[R], format: Callable[[Iterable[R]], str]) -> None:
-    """Write a list of records."""
-    if arguments.json:
-        print(json.dumps([record.model_dump(mode="json") for record in records]))
-    else:
-        print(format(records))
+def show_all(arguments: argparse.Namespace, records: Iterable[R], format: Callable[[Iterable[R], Look], str]) -> None:
+    """Write a list of records, with `--json` a document on each line, as they come."""
+    if not arguments.json:
+        print(format(records, look_of(sys.stdout)), flush=True)
+        return
+    for record in records:
+        print(record.model_dump_json(), flush=True)
+
+
+def show_document(arguments: argparse.Namespace, text: str, **document: Any) -> None:
+    """Write what is no record: a line of text, with `--json` a document."""
+    print(json.dumps(document) if arguments.json else cell(text), flush=True)
 
 
 def say(message: str) -> None:
@@ -40,6 +50,19 @@ def say_each(messages: Sequence[str]) -> None:
         say(message)
     if len(messages) > MOST_PROBLEMS_SHOWN:
         say(f"and {len(messages) - MOST_PROBLEMS_SHOWN} more")
+
+
+def agrees(arguments: argparse.Namespace, what: str) -> bool:
+    """Return True where what destroys something may be done: with `--yes`, or after a "y" on the terminal."""
+    if arguments.yes:
+        return True
+    if not sys.stdin.isatty():
+        arguments.usage_error(f"to {what}, give --yes: there is no terminal to ask on")
+    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    say("nothing was changed")
+    return False
 
 
 def place_of(pointer: str, places: Mapping[str, str]) -> str:

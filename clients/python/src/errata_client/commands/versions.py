@@ -1,98 +1,119 @@
-"""Commands about versions: looking at them, comparing them, serving them, naming, dropping and exporting them."""
+"""`versions`: looking at them, comparing them, serving them, dropping and exporting them."""
+
+from __future__ import annotations
 
 import argparse
-import json
-from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from errata_client import formatting
-from errata_client.client import Errata
-from errata_client.commands.command import argument, command
-from errata_client.commands.output import show, show_all
+from errata_client.commands.command import VERSION, Exit, Noun, argument, command, version_name, version_option
+from errata_client.commands.jobs import WAIT, queue
+from errata_client.commands.output import agrees, say, show, show_all, show_document
+from errata_client.formatting.edits import format_edit
+from errata_client.formatting.facts import format_diff
+from errata_client.formatting.versions import (
+    format_activation,
+    format_activations,
+    format_pruned,
+    format_version,
+    format_version_tree,
+    format_versions,
+)
+from errata_client.formatting.words import counted
 from errata_client.options import ExportFormat
 
-NAME = argument("name", metavar="NAME")
-NUMBER = argument("number", type=int, metavar="N")
+if TYPE_CHECKING:
+    from errata_client.client import Errata
+
+YES = argument("--yes", action="store_true", help="do not ask")
 
 
 @command("list the versions", argument("--tree", action="store_true", help="draw which was made from which"))
-def versions(client: Errata, arguments: argparse.Namespace) -> None:
-    show_all(
-        arguments, client.versions(), formatting.format_version_tree if arguments.tree else formatting.format_versions
-    )
+def list_(client: Errata, arguments: argparse.Namespace) -> None:
+    show_all(arguments, client.versions(), format_version_tree if arguments.tree else format_versions)
 
 
-@command("show one version", NUMBER)
-def version(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.version(arguments.number), formatting.format_version)
+@command("show one version", VERSION)
+def show_(client: Errata, arguments: argparse.Namespace) -> None:
+    show(arguments, client.version(arguments.version), format_version)
 
 
 @command(
     "compare the facts of two versions",
-    argument("before", type=int, metavar="A"),
-    argument("after", type=int, metavar="B"),
+    argument("before", type=version_name, metavar="BEFORE"),
+    argument("after", type=version_name, metavar="AFTER"),
 )
 def diff(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.diff(arguments.before, arguments.after), formatting.format_diff)
+    show(arguments, client.diff(arguments.before, arguments.after), format_diff)
 
 
-@command("serve a version", NUMBER)
+@command("serve a version", VERSION)
 def activate(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.activate(arguments.number), formatting.format_activation)
+    show(arguments, client.activate(arguments.version), format_activation)
 
 
 @command(
-    "serve the version that was active before",
-    argument("--to", type=int, metavar="N", help="serve this version; 0 is the base model"),
+    "serve the version that was active before, and, repeated, go further and further back",
+    version_option("serve this version; base is the model as it was", "--to"),
 )
 def rollback(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.rollback(arguments.to), formatting.format_activation)
+    show(arguments, client.rollback(arguments.to), format_activation)
 
 
-@command("list which version served when")
+@command("list which version served when, newest first")
 def activations(client: Errata, arguments: argparse.Namespace) -> None:
-    show_all(arguments, client.activations(), formatting.format_activations)
+    show_all(arguments, client.activations(), format_activations)
 
 
-@command("list the names of versions")
-def aliases(client: Errata, arguments: argparse.Namespace) -> None:
-    found = client.aliases()
-    print(json.dumps(found) if arguments.json else formatting.format_aliases(found))
-
-
-@command("let a name stand for a version", NAME, NUMBER)
-def alias(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.name_version(arguments.name, arguments.number), formatting.format_version)
-
-
-@command("take a name away", NAME)
-def unalias(client: Errata, arguments: argparse.Namespace) -> None:
-    client.take_name(arguments.name)
+@command("delete a version's weights for good; its facts stay as history", VERSION, YES)
+def delete(client: Errata, arguments: argparse.Namespace) -> None:
+    if agrees(arguments, f"delete the weights of version {arguments.version}"):
+        client.delete_version(arguments.version)
+        show_document(arguments, f"version {arguments.version} is deleted", deleted=arguments.version)
 
 
 @command(
     "drop the weights of old versions; those that serve or have a name are kept",
     argument("--keep-last", type=int, required=True, metavar="N", help="keep those of the newest versions"),
     argument("--dry-run", action="store_true", help="only tell what would be dropped"),
+    YES,
 )
 def prune(client: Errata, arguments: argparse.Namespace) -> None:
-    pruned = client.prune(arguments.keep_last, dry_run=arguments.dry_run)
-    show(arguments, pruned, partial(formatting.format_pruned, is_dry_run=arguments.dry_run))
+    foreseen = client.prune(arguments.keep_last, dry_run=True)
+    if arguments.dry_run:
+        say("a dry run: nothing is dropped; these would be")
+        show(arguments, foreseen, format_pruned)
+        return
+    number = len(foreseen.dropped)
+    if number and not agrees(arguments, f"drop the weights of {counted(number, 'version')}, {foreseen.bytes:,} bytes"):
+        return
+    show(arguments, client.prune(arguments.keep_last), format_pruned)
+
+
+@command("build the dropped weights of a version again", VERSION, WAIT)
+def rebuild(client: Errata, arguments: argparse.Namespace) -> Exit:
+    return queue(arguments, lambda: client.rebuild(arguments.version), format_edit)
 
 
 @command(
     "write a version to a tar file",
-    NUMBER,
+    VERSION,
     argument(
         "--format",
         choices=get_args(ExportFormat),
         default="delta",
         help="the update as low-rank factors (default), a PEFT adapter, or the whole checkpoint",
     ),
-    argument("--output", type=Path, metavar="FILE", help="where to write it (errata-N-FORMAT.tar)"),
+    argument("--output", type=Path, metavar="FILE", help="where to write it (errata-VERSION-FORMAT.tar)"),
 )
 def export(client: Errata, arguments: argparse.Namespace) -> None:
-    output = arguments.output or Path(f"errata-{arguments.number}-{arguments.format}.tar")
-    file = client.export(arguments.number, output, arguments.format)
-    print(json.dumps({"file": str(file)}) if arguments.json else file)
+    output = arguments.output or Path(f"errata-{arguments.version}-{arguments.format}.tar")
+    file = client.export(arguments.version, output, arguments.format)
+    show_document(arguments, str(file), file=str(file))
+
+
+VERSIONS = Noun(
+    "versions",
+    "sets of facts, each with the weights built from it",
+    (list_, show_, diff, activate, rollback, activations, delete, prune, rebuild, export),
+)

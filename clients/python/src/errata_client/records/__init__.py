@@ -73,6 +73,7 @@ from errata_client.records.versions import (
     Probe as Probe,
     ProbesPut as ProbesPut,
     Pruned as Pruned,
+    Ready as Ready,
     Replica as Replica,
     Version as Version,
     VersionStatus as VersionStatus,

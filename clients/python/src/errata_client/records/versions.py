@@ -1,7 +1,7 @@
 """Versions, which of them serves, and the model that they are versions of."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -134,6 +134,25 @@ class PastActivation(ActivationEntry):
     """One activation, counted from 1."""
 
     id: int
+
+
+class Ready(Record):
+    """The model is loaded and runs, Redis answers, and the version serves that requests use when they name none.
+
+    Attributes:
+        outages: what takes no edits and no activations now, such as a full disk; generation goes on.
+        news_age_s: seconds since this process last looked up which version is to serve.
+    """
+
+    status: Literal["ready"] = "ready"
+    version: int
+    outages: tuple[str, ...] = ()
+    news_age_s: float
+    should_serve: int | None = Field(
+        default=None,
+        description="The version that is active and cannot be served; `version` serves in its place.",
+    )
+    reason: str | None = Field(default=None, description="Why it cannot be served.")
 
 
 class Probe(Given):

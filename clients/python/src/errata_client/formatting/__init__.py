@@ -1,0 +1,1 @@
+"""The service's records as text for people, one module for each noun."""

@@ -1,0 +1,44 @@
+"""The service itself, and the model that it edits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from errata_client.tables import Extra, Free, Look, pairs, table
+
+if TYPE_CHECKING:
+    from errata_client import records
+
+
+def format_ready(ready: records.Ready, look: Look) -> str:
+    """Show what serves, and what takes no edits now."""
+    values: dict[str, object] = {"status": ready.status, "version": ready.version}
+    if ready.should_serve is not None:
+        values["should serve"] = f"{ready.should_serve}: {ready.reason}"
+    values |= {f"out of order {number}": outage for number, outage in enumerate(ready.outages, start=1)}
+    return pairs(values | {"news age, s": ready.news_age_s}, look)
+
+
+def format_model(model: records.Model, look: Look) -> str:
+    """Show the base model, the methods that edit it, and who serves it."""
+    values: dict[str, object] = {"model": model.name, "architecture": model.architecture, "digest": model.digest}
+    values["chat template"] = "yes" if model.has_chat_template else "no"
+    values["second moments"] = ", ".join(f"layer {one.layer}" for one in model.statistics) or "none yet"
+    methods = table(
+        ["method", "layers", Extra("basis"), Free("hyperparameters")],
+        [
+            [name, ", ".join(map(str, method.layers)), method.basis, _settings(method.hyperparameters)]
+            for name, method in model.methods.items()
+        ],
+        look,
+    )
+    replicas = table(["replica", "version", "load ms", "swap ms"], [_replica(one) for one in model.replicas], look)
+    return "\n\n".join([pairs(values, look), methods, replicas])
+
+
+def _settings(hyperparameters: dict[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in hyperparameters.items() if name != "layers")
+
+
+def _replica(replica: records.Replica) -> list[object]:
+    return [replica.id, replica.version, replica.load_ms, replica.swap_ms]
