@@ -1,8 +1,6 @@
 #!/bin/sh
-# Make .venv and install Errata into it:
-#  ./install.sh       what its users need
-#  ./install.sh dev   with what its tests, linter and type checker need
-#  ./install.sh docs  with what makes the site of its pages
+# Make .venv and install Errata into it:  ./install.sh      what its users need
+#                                         ./install.sh dev  what its tests, linter and type checker need, too
 #                                         ./install.sh docs  what makes the site of its pages, too
 # uv does it where it is installed, else pip. Both take the versions that constraints.txt pins.
 set -eu

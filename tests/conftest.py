@@ -47,7 +47,7 @@ NEOX_STEPS = 200
 NewRedisServer = Callable[[], str]
 NewHome = Callable[[], Path]
 # The fixtures that start processes of their own; all others of that kind are made of these.
-STARTING_PROCESSES = {"new_redis_server", "stack"}
+STARTING_PROCESSES = {"new_redis_server", "stack", "served"}
 # Files that start processes in their tests, and files whose tests search, build or decode for many seconds.
 PROCESSES = (
     "test_way_through",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
-import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
-from errata.demo import DEMO, FACTS
 from errata_cli.errors import CommandError
 from errata_cli.options import settings_with
-from errata_cli.preflight import require_startable
 from errata_cli.processes import free_port
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ANSWER_TOKENS = 8
-MAX_WIDTH = 100  # columns that lines may have, where the terminal has as many
+TABLE_WIDTH = 100  # columns, where the terminal has as many
 ANSWER_WIDTH = 18
 SHOWN_AGAIN = 9  # questions, after the roll-back
 
@@ -38,14 +36,12 @@ class Question:
     expected: str
 
 
-def demo(
-    facts: Annotated[Path | None, Option(help="facts to edit in (default: 26 that come with Errata)")] = None,
-) -> None:
+def demo(facts: Annotated[Path, Option(help="facts to edit in")] = Path("examples/facts.jsonl")) -> None:
     """Edit facts of the demo model, show what changed, roll back.
 
     Starts everything in a temporary home, and stops it at the end.
     """
-    chosen = _read(facts or FACTS)
+    chosen = _read(facts)
     began = time.monotonic()
 
     from errata_client import Errata
@@ -53,9 +49,7 @@ def demo(
     from errata_cli.supervisor import Supervisor
 
     with tempfile.TemporaryDirectory(prefix="errata-demo-") as home:
-        settings = settings_with(home=Path(home), host="127.0.0.1", port=free_port(), model=DEMO)
-        settings = settings.model_copy(update={"redis_url": None, "keys_file": None})  # nobody else's are touched
-        require_startable(settings)
+        settings = settings_with(home=Path(home), port=free_port(), model="demo")
         print("Starting Redis, a worker and the service …", flush=True)
         with Supervisor(settings) as supervisor, Errata(supervisor.url) as client:
             print(f"Serving at {supervisor.url} after {time.monotonic() - began:.1f} s.\n")
@@ -68,9 +62,7 @@ def _read(facts_file: Path) -> list[Fact]:
 
     try:
         return list(read_facts(facts_file).values())
-    except OSError as error:
-        raise CommandError(f"{facts_file} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise CommandError(f"{facts_file} cannot be read: {error}") from error
 
 
@@ -90,7 +82,7 @@ def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
     metrics = edit.metrics
     if metrics is not None:
         figures = {name: value for name, value in metrics.model_dump().items() if value is not None}
-        _say(", ".join(f"{name} {value:.3f}" for name, value in figures.items()), indent="  ")
+        print("  " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
     after = _answers(client, questions)
 
     print("\nWhat the model said before, and says now (> marks a changed answer):\n")
@@ -126,19 +118,19 @@ def _answers(client: Errata, questions: Sequence[Question]) -> list[str]:
 def answers_table(
     questions: Sequence[Question], earlier: tuple[str, Sequence[str]], later: tuple[str, Sequence[str]]
 ) -> Table:
-    """Return a table with a row for each question; a prompt too long for its column goes on in the next line.
+    """Return a table as wide as the terminal, with a line for each question, whose prompt is cut where it must be.
 
     `earlier` and `later` are a heading with the answers of that time.
     """
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     table.add_column(no_wrap=True)
-    table.add_column("prompt")
+    table.add_column("prompt", no_wrap=True, ratio=1)
     for heading, _ in (earlier, later):
         table.add_column(heading, no_wrap=True, max_width=ANSWER_WIDTH)
     for question, old, new in zip(questions, earlier[1], later[1], strict=False):
-        mark, style = (">", "bold green") if old != new else (" ", None)
+        mark, style = (">", "bold") if old != new else (" ", None)
         table.add_row(f"{mark} {question.kind}", question.prompt, old, new, style=style)
     return table
 
@@ -146,13 +138,5 @@ def answers_table(
 def _show(table: Table) -> None:
     from rich.console import Console
 
-    Console(width=_width(), markup=False, emoji=False, highlight=False).print(table)
-
-
-def _say(text: str, indent: str = "") -> None:
-    print(textwrap.fill(text, _width(), initial_indent=indent, subsequent_indent=indent, break_long_words=False))
-
-
-def _width() -> int:
-    """Return the columns of the terminal, or of what COLUMNS says; 80 where neither tells."""
-    return min(shutil.get_terminal_size().columns, MAX_WIDTH)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else TABLE_WIDTH
+    Console(width=min(columns, TABLE_WIDTH), markup=False, emoji=False, highlight=False).print(table)

@@ -5,7 +5,6 @@ help is there at once, and so is word of a mistake that was typed.
 """
 
 import sys
-from typing import Annotated
 
 import typer
 
@@ -13,7 +12,6 @@ from errata.errors import ErrataError, InvalidFacts
 from errata_cli.alone import service, statistics, worker
 from errata_cli.bench import bench
 from errata_cli.demo import demo
-from errata_cli.doctor import doctor
 from errata_cli.errors import CommandError
 from errata_cli.evaluate import evaluate
 from errata_cli.home_folder import import_version, reindex, verify
@@ -29,28 +27,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     rich_markup_mode=None,  # plain text, which is there in a third of the time
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-def _say_version(asked: bool) -> None:
-    if asked:
-        from importlib.metadata import version
-
-        print(f"errata {version('errata')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """What stands before a command."""
-
-
-for command in (up, service, worker, demo, doctor, new_key, reindex, verify):
+for command in (up, service, worker, demo, new_key, reindex, verify):
     app.command()(command)
 app.command("import")(import_version)
 for study in (statistics, train_mend, trace, evaluate, bench, tune):

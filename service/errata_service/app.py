@@ -20,11 +20,13 @@ from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica
 from errata_service.routes import (
+    console,
     edits,
     evaluations,
     facts,
     generate,
     health,
+    keys as key_routes,
     model,
     openai,
     openai_chat,
@@ -93,6 +95,6 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     answer_with_problems(app)
     describe_truly(app)
     about_versions = (weights, versions, facts, probes, evaluations, traces)
-    for routes in (edits, generate, openai, openai_chat, *about_versions, model, health):
+    for routes in (edits, generate, openai, openai_chat, *about_versions, model, key_routes, health, console):
         app.include_router(routes.router)
     return app

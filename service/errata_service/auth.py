@@ -1,15 +1,33 @@
-"""Who may do what: requests and the scopes of their keys."""
+"""Who may do what: requests and the scopes of their keys, and where and to whom a service without keys may listen."""
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from errata_registry.api_keys import ApiKey, Scope, hash_of
+from errata_registry.settings import Settings
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope as AsgiScope, Send
 
 from errata_service.problems import ProblemError, answer
+
+
+class OpenToOthers(Exception):
+    """The service would listen to other machines without asking for keys."""
+
+
+def refuse_open_address(settings: Settings) -> None:
+    """Raise `OpenToOthers` when the service would serve other machines without keys and was not told to."""
+    if settings.keys_file is not None or settings.allow_anonymous or _is_loopback(settings.host):
+        return
+    raise OpenToOthers(
+        f"refusing to listen on {settings.host} without API keys: whoever reaches that address could edit the model. "
+        "Name a keys file (ERRATA_KEYS_FILE), listen on 127.0.0.1, or allow it in words (ERRATA_ALLOW_ANONYMOUS=true, "
+        "`--allow-anonymous`)"
+    )
+
 
 _bearer = HTTPBearer(auto_error=False, description="An API key; not needed where the service has no keys file.")
 
@@ -21,10 +39,13 @@ async def _key(
     return None if keys is None else _known_key(keys, credentials.credentials if credentials else None)
 
 
+KeyDep = Annotated[ApiKey | None, Depends(_key)]
+
+
 def requires(scope: Scope) -> Any:
     """A route dependency: let through who holds a key with `scope`, or anyone where there is no keys file."""
 
-    async def check(key: Annotated[ApiKey | None, Depends(_key)]) -> None:
+    async def check(key: KeyDep) -> None:
         if key is not None and scope not in key.scopes:
             detail = f"the key {key.name!r} does not have the scope {scope.value!r}"
             headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{scope.value}"'}
@@ -33,7 +54,7 @@ def requires(scope: Scope) -> Any:
     return Depends(check)
 
 
-async def caller(key: Annotated[ApiKey | None, Depends(_key)]) -> str | None:
+async def caller(key: KeyDep) -> str | None:
     """Who sent a request: the name of the key; None where there is no keys file."""
     return key.name if key else None
 
@@ -67,3 +88,12 @@ def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:
 
 def _unauthorized(detail: str, challenge: str) -> ProblemError:
     return ProblemError(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -49,7 +49,7 @@ class SameSite:
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["X-Frame-Options"] = "DENY"
-                headers["Content-Security-Policy"] = _DOCS_POLICY if scope["path"] == DOCS else _POLICY
+                headers.setdefault("Content-Security-Policy", _DOCS_POLICY if scope["path"] == DOCS else _POLICY)
             await send(message)
 
         app = self._app

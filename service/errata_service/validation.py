@@ -121,12 +121,12 @@ def evaluation_request(posted: PostedEvaluation) -> AskedEvaluation:
         RequestValidationError: it has another form.
         ProblemError: it holds records that cannot be measured with, each of which is named.
     """
-    request = _validated(EvaluationRequest, posted)
+    request = validated(EvaluationRequest, posted)
     if request.records is None:
         return AskedEvaluation(request, [])
     references = request.references or ()
-    _refuse_records(_unwritable(request.records), "records", request.records)
-    _refuse_records(_unwritable(references), "references", references)
+    _refuse_records(unwritable(request.records), "records", request.records)
+    _refuse_records(unwritable(references), "references", references)
     try:
         request.read_references()
     except InvalidFacts as error:
@@ -141,7 +141,8 @@ def evaluation_request(posted: PostedEvaluation) -> AskedEvaluation:
 # By their form
 
 
-def _validated(kind: type[Asked], posted: Any) -> Asked:
+def validated(kind: type[Asked], posted: Any) -> Asked:
+    """Read a body of a kind. Raises `RequestValidationError`."""
     try:
         return kind.model_validate(posted)
     except ValidationError as error:
@@ -201,11 +202,11 @@ def _listed(posted: Any, field: str) -> list[Any]:
 
 def _fact_faults(facts: Sequence[Fact]) -> Iterator[dict[str, Any]]:
     for problem in (*find_problems(facts), *find_long_prompts(facts)):
-        loc = ("body", "facts", problem.index, *_path(problem.field))
+        loc = ("body", "facts", problem.index, *path_of(problem.field))
         yield {"type": "fact", "loc": loc, "msg": problem.detail}
 
 
-def _path(field: str) -> list[str | int]:
+def path_of(field: str) -> list[str | int]:
     """Return the path that a problem's field stands for, such as `neighbors[2].prompt`."""
     return [int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", field)]
 
@@ -213,7 +214,8 @@ def _path(field: str) -> list[str | int]:
 # By the forms of records
 
 
-def _unwritable(records: Sequence[Any]) -> list[FactProblem]:
+def unwritable(records: Sequence[Any]) -> list[FactProblem]:
+    """Return what is wrong with records that cannot be kept as JSON."""
     problems = []
     for index, record in enumerate(records):
         try:
@@ -238,7 +240,7 @@ def _refuse_records(problems: Sequence[FactProblem], field: str, records: Sequen
 
 def _place_of_record(field: str, problem: FactProblem, record: Any) -> Place:
     """Return where a fault is; a part of a fact that the record has no field for is named in words."""
-    path = _path(problem.field)
+    path = path_of(problem.field)
     if problem.field == "record":
         return Place(pointer(field, problem.index), problem.detail)
     if isinstance(record, dict) and (path[0] in record or problem.detail == "is missing"):

@@ -1,5 +1,7 @@
 """Keys and their scopes, and where a service without keys may listen."""
 
+import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from errata_cli.processes import environment
-from errata_registry.api_keys import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, read_keys, refuse_open_address
+from errata_registry.api_keys import ApiKey, KeysFileError, Scope, new_key, read_keys
 from errata_registry.settings import Settings
+from errata_service.auth import OpenToOthers, refuse_open_address
+from errata_service.routes import console
 
 GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
 EDIT = ("POST", "/edits", {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London"}]})
@@ -203,6 +207,38 @@ def test_answers_tell_browsers_to_keep_to_what_they_are(client: httpx.Client) ->
         assert headers["x-content-type-options"] == "nosniff" and headers["x-frame-options"] == "DENY"
         assert "default-src 'none'" in headers["content-security-policy"]
         assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+def test_a_key_is_told_what_it_may_do(guarded: httpx.Client, client: httpx.Client, keys: Any) -> None:
+    def asked(path: str, name: str) -> Any:
+        return guarded.get(path, headers={"Authorization": f"Bearer {keys[0][name]}"}).json()
+
+    assert asked("/key", "read") == {"name": "read", "scopes": ["read"]}
+    assert asked("/key", "all") == {"name": "all", "scopes": ["read", "edit", "admin"]}
+    assert [key["name"] for key in asked("/keys", "admin")["data"]] == ["admin", "all", "edit", "read"]
+    assert client.get("/key").json() == {"name": None, "scopes": ["read", "edit", "admin"]}
+    assert asked("/keys", "edit")["status"] == 403
+
+
+def test_the_console_is_open_and_kept_by_browsers(guarded: httpx.Client) -> None:
+    page = guarded.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self';" in page.headers["content-security-policy"] and "unsafe" not in str(page.headers)
+    named = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+    assert len(named) > 5
+    for path in named:
+        file = guarded.get(path)
+        assert file.status_code == 200
+        again = guarded.get(path, headers={"If-None-Match": file.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert guarded.get("/console/../app.py").status_code == guarded.get("/console/%2e%2e/app.py").status_code == 404
+    assert guarded.head("/").status_code == 200 and guarded.post("/").status_code in (401, 405)
+
+
+def test_what_is_vendored_is_what_it_was() -> None:
+    vendored = Path(console.FOLDER) / "vendor"
+    told = dict(re.findall(r"\| `(\S+\.js)` \|.*`([0-9a-f]{64})`", (vendored / "README.md").read_text()))
+    assert told == {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in vendored.glob("*.js")}
 
 
 def test_health_and_description_are_open(guarded: httpx.Client) -> None:

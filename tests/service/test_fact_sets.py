@@ -1,5 +1,6 @@
 """Facts through versions made for the tests: comparing, history, names, conflicts, withdrawing, dropped weights."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -217,12 +218,38 @@ def test_dropped_weights_are_told_of_and_can_be_asked_for(
 
 
 def test_which_version_served_when_is_kept(client: httpx.Client, serving: int) -> None:
-    client.post("/rollback", json={})
+    client.post("/rollback", json={"note": "a mistake"})
     newest, before = client.get("/activations", params={"limit": 2}).json()["data"]
-    assert (newest["active"], newest["previous"], newest["by"]) == (0, serving, "rollback")
+    assert (newest["active"], newest["previous"], newest["by"], newest["note"]) == (0, serving, "rollback", "a mistake")
     assert (before["active"], before["by"], before["id"]) == (serving, "api", newest["id"] - 1)
+    assert "note" not in before
     page = client.get("/activations", params={"limit": 1, "after": newest["id"]}).json()
     assert page["data"] == [before]
+
+
+def test_facts_of_any_form_are_looked_at_before_they_are_sent(client: httpx.Client, serving: int) -> None:
+    records = [
+        ["Ada", "was born in", "Bern"],
+        {"prompt": "Ada lives in", "subject": "Ada", "target_new": "Rome"},
+        {"subject": "ADA", "relation": "was born in", "object": "Oslo"},
+        {"subject": "Alan", "relation": "was born in"},
+        ["Alan", "was born in", "Oslo"],
+        {"subject": "Alan", "relation": "was born in", "object": "Bern"},
+        ["Half", "is", "\ud800"],
+    ]
+    asked: Any = {"content": json.dumps({"records": records}), "headers": {"Content-Type": "application/json"}}
+    answer = client.post("/facts/check", **asked).json()
+    assert answer["version"] == serving
+    changed, same, alike, malformed, new, other, half = answer["data"]
+    assert (changed["id"], changed["prompt"], changed["before"]) == (PARIS.id, "Ada was born in", "Paris")
+    assert changed["fact"] == body(BERN)["facts"][0]
+    assert (same["fact"]["object"], same["before"], same["alike"]) == ("Rome", "Rome", [])
+    assert [fact["id"] for fact in alike["alike"]] == [PARIS.id]
+    assert malformed["errors"] == [{"pointer": "", "detail": "object: is required"}] and malformed["fact"] is None
+    assert new["before"] is None and not new["errors"]
+    assert "in fact 4" in other["errors"][0]["detail"] and other["errors"][0]["pointer"] == "/object"
+    assert "surrogate" in half["errors"][0]["detail"]
+    assert client.get("/versions/active").json()["facts"] == 2
 
 
 def test_line_breaks_are_kept_from_the_request_to_the_facts_and_probes(

@@ -54,7 +54,7 @@ class Activations:
         before it is done."""
         self._redis.set(keys.WRITABLE, 1, ex=1)
 
-    def activate(self, number: int, by: str = "api", who: str | None = None) -> Activation:
+    def activate(self, number: int, by: str = "api", who: str | None = None, note: str | None = None) -> Activation:
         """Make a version the one that serves; a rejected one too, since whoever names it wants it.
 
         It is in force when this returns; replicas swap in their own time (`Replicas.wait_for`), so `replicas` is empty.
@@ -62,6 +62,7 @@ class Activations:
         Args:
             by: what caused it: an edit's id, `rollback` or `api`.
             who: whose request it was.
+            note: why, in that person's words.
 
         Raises as `Artifacts.delta_file`; what served then goes on serving.
         """
@@ -70,7 +71,7 @@ class Activations:
                 self._artifacts.delta_file(number, BoundBase.of(self._home).digest)
             previous = self.journal.active()
             if number != previous:
-                self.journal.append(number, by, who)
+                self.journal.append(number, by, who, note)
         try:
             entry: Any = {"active": number, "by": by}
             self._redis.xadd(keys.ACTIVATIONS, entry, maxlen=ENTRIES_KEPT, approximate=True)
@@ -78,7 +79,7 @@ class Activations:
             logger.warning("version %d is active, and replicas hear of it later: %s", number, error)
         return Activation(active=number, previous=previous)
 
-    def rollback(self, to: int | None = None, who: str | None = None) -> Activation:
+    def rollback(self, to: int | None = None, who: str | None = None, note: str | None = None) -> Activation:
         """Go back to a version; without `to`, to the one that was active before the present one.
 
         Rolling back again goes further back along the same trail, in the end to the base; an activation in between
@@ -87,7 +88,7 @@ class Activations:
         Raises as `activate`, and `Conflict` where there is nothing further back.
         """
         with self.journal.locked():
-            return self.activate(self.next_rollback() if to is None else to, by=ROLLBACK, who=who)
+            return self.activate(self.next_rollback() if to is None else to, by=ROLLBACK, who=who, note=note)
 
     def next_rollback(self) -> int:
         """Return the version that a rollback without `to` goes to. Raises `Conflict` where there is none."""

@@ -85,12 +85,12 @@ class Journal:
         entries = self.entries()
         return entries[-1].active if entries else BASE_VERSION
 
-    def append(self, active: int, by: str, who: str | None = None) -> ActivationEntry:
+    def append(self, active: int, by: str, who: str | None = None, note: str | None = None) -> ActivationEntry:
         """Record an activation and wait until it is on the disk. Call it under `locked`.
 
         Raises `OSError` where the disk does not take it; then it never happened.
         """
-        entry = ActivationEntry(active=active, previous=self.active(), at=now(), by=by, who=who)
+        entry = ActivationEntry(active=active, previous=self.active(), at=now(), by=by, who=who, note=note)
         with self._path.open("ab+", buffering=0) as file:
             file.seek(0)
             content = file.read()

@@ -3,14 +3,15 @@
 import re
 from typing import Annotated
 
-from errata_client.records import Edit, FactRecord, Page, StoredFact
+from errata_client.records import CheckedFacts, Edit, FactRecord, Page, StoredFact
 from errata_registry.jobs.requests import FACT_ID, RetractRequest
 from errata_registry.versions.facts import FactFilter, FactIndex
 from fastapi import APIRouter, Depends, Query
 
 from errata.errors import Place, UnknownFacts
-from errata_service.bodies import BoundedRoute
+from errata_service.bodies import BoundedRoute, takes_records
 from errata_service.dependencies import AskedVersionDep, RegistryDep, ReplicaDep, may_edit, may_read
+from errata_service.fact_checks import CheckRequest, check, check_request
 from errata_service.pages import Limit, unknown_cursor
 from errata_service.problems import ProblemError
 from errata_service.routes.edits import accepted
@@ -70,6 +71,18 @@ def get_fact(fact_id: str, registry: RegistryDep, version: AskedVersionDep) -> F
     if fact is None:
         raise ProblemError(404, "unknown-fact", f"no version holds a fact {fact_id[:100]!r}, nor did one before")
     return FactRecord(**fact.model_dump(), held=held is not None, history=tuple(registry.versions.history(fact_id)))
+
+
+@router.post("/facts/check", summary="Look at facts before they are sent", **may_read(404, 409, 413, 422, 503))
+@takes_records
+def check_facts(request: Annotated[CheckRequest, Depends(check_request)], registry: RegistryDep) -> CheckedFacts:
+    """What is wrong with each record, how its prompt reads, and which object it would replace. Nothing is changed.
+
+    A record is a fact, one of CounterFact, zsRE or EasyEdit, or a list of subject, relation and object. `fact` in the
+    answer is what `POST /edits` takes.
+    """
+    number = registry.versions.number(request.version)
+    return check(request.records, registry.versions.facts(number), number)
 
 
 @router.post("/facts/retract", summary="Withdraw facts", status_code=202, **may_edit(404, 409, 413, 422, 429, 503))

@@ -17,6 +17,7 @@ from errata_client.records import (
     StoredFact,
     Version,
 )
+from errata_registry.jobs.requests import Note
 from errata_registry.versions.names import ALIAS_PATTERN, RESERVED, VersionName, is_alias
 from fastapi import APIRouter, Path, Query
 from pydantic import ConfigDict
@@ -49,12 +50,23 @@ router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 AliasName = Annotated[str, Path(json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})]
 
 
-class Rollback(Given):
+class Reason(Given):
+    """Why a version is to serve, for those who look at the activations later."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"note": "checked by the editors"}]})
+
+    note: Note | None = None
+
+
+class Rollback(Reason):
     """Where to go back to: the version that was active before, or the one named."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"to": 0}]})
 
     to: VersionName | None = None
+
+
+NO_REASON = Reason()
 
 
 class Named(Given):
@@ -118,14 +130,18 @@ def compare_versions(
     )
 
 
-@router.post("/versions/{version}/activate", summary="Make a version serve", **may_administer(404, 409, 422, 503, 504))
-def activate_version(version: VersionDep, replica: ReplicaDep, who: CallerDep, engine: EngineDep) -> Activation:
+@router.post(
+    "/versions/{version}/activate", summary="Make a version serve", **may_administer(404, 409, 413, 422, 503, 504)
+)
+def activate_version(
+    version: VersionDep, replica: ReplicaDep, who: CallerDep, engine: EngineDep, reason: Reason = NO_REASON
+) -> Activation:
     """Answers once every live replica serves it. A version that cannot be read, does not fit into memory, or gives no
     finite numbers is refused (409) before anything is changed: what served goes on."""
     activations = replica.registry.activations
     with replica.activating(), engine.holding(version):
         activations.require_redis()
-        return _served_everywhere(activations.activate(version, who=who), replica)
+        return _served_everywhere(activations.activate(version, who=who, note=reason.note), replica)
 
 
 @router.post("/rollback", summary="Go back to an earlier version", **may_administer(404, 409, 422, 503, 504))
@@ -140,7 +156,7 @@ def roll_back(rollback: Rollback, replica: ReplicaDep, who: CallerDep, engine: E
             with activations.deciding():
                 if rollback.to is None and activations.next_rollback() != number:  # it took a while to load
                     continue
-                activation = activations.rollback(number, who=who)
+                activation = activations.rollback(number, who=who, note=rollback.note)
             return _served_everywhere(activation, replica)
 
 

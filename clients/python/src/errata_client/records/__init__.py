@@ -17,6 +17,8 @@ from errata_client.records.base import (
 )
 from errata_client.records.facts import (
     ChangeKind as ChangeKind,
+    CheckedFact as CheckedFact,
+    CheckedFacts as CheckedFacts,
     FactChange as FactChange,
     FactEvent as FactEvent,
     FactName as FactName,
@@ -65,6 +67,7 @@ from errata_client.records.versions import (
     Alias as Alias,
     Dropped as Dropped,
     EditingMethod as EditingMethod,
+    KeyScopes as KeyScopes,
     LayerChange as LayerChange,
     Model as Model,
     NumberedProbe as NumberedProbe,

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from errata_client.records.base import Figure, OpenEnum, Record
+from errata_client.records.problems import FieldProblem
 
 
 class StoredNeighbor(Record):
@@ -87,6 +88,33 @@ class FactRecord(StoredFact):
 
     held: bool
     history: tuple[FactEvent, ...] = ()
+
+
+class CheckedFact(Record):
+    """What a record of a fact would do, or what is wrong with it.
+
+    Attributes:
+        errors: its faults; where there are any, all else is null.
+        id: the fact's id.
+        fact: the fact as an edit takes it, whatever form the record had.
+        prompt: how its prompt reads.
+        before: the object that the version has for it; null where it has none.
+        alike: the version's facts that differ from it only in case or spacing.
+    """
+
+    errors: tuple[FieldProblem, ...] = ()
+    id: str | None = None
+    fact: dict[str, Any] | None = None
+    prompt: str | None = None
+    before: str | None = None
+    alike: tuple[FactName, ...] = ()
+
+
+class CheckedFacts(Record):
+    """Records of facts that were looked at, in their order, against the facts of a version."""
+
+    version: int
+    data: tuple[CheckedFact, ...]
 
 
 class FactOutcome(FactName):

@@ -121,6 +121,7 @@ class ActivationEntry(Record):
     Attributes:
         by: what caused it: an edit's id, `rollback`, or `api` where it was asked for.
         who: the name of the API key that asked for it.
+        note: why, in the words of whoever asked for it; left out where nothing was said.
     """
 
     active: int
@@ -128,6 +129,7 @@ class ActivationEntry(Record):
     at: datetime
     by: str
     who: str | None = None
+    note: str | None = Field(default=None, exclude_if=lambda note: note is None)
 
 
 class PastActivation(ActivationEntry):
@@ -174,6 +176,13 @@ class ProbesPut(Record):
     probes: int
     version: int
     failing: tuple[MissedPrompt, ...] = ()
+
+
+class KeyScopes(Record):
+    """An API key by its name, null where a service asks for none, and what it may do: `read`, `edit`, `admin`."""
+
+    name: str | None
+    scopes: tuple[str, ...]
 
 
 class EditingMethod(Record):

@@ -1,0 +1,74 @@
+"""The console: the page at `/` and the files that it is made of, which are open to everyone.
+
+They are no part of the interface that OpenAPI describes. What the page shows, it asks the other routes for, with the
+key of whoever sits before it.
+"""
+
+import hashlib
+import mimetypes
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from fastapi import APIRouter, Request, Response
+from starlette.exceptions import HTTPException
+
+FOLDER = Path(__file__).parents[1] / "console"
+PAGE = "index.html"
+# Nothing but what lies here: no script or style within the page, no other host, no frame, and no text made a script.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+)
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    media_type: str
+    etag: str
+
+
+@router.get("/")
+def get_page(request: Request) -> Response:
+    """The page itself."""
+    return _answer(request, PAGE)
+
+
+@router.get("/console/{name:path}")
+def get_file(name: str, request: Request) -> Response:
+    """A script, a style or a picture of the page."""
+    return _answer(request, name)
+
+
+def _answer(request: Request, name: str) -> Response:
+    """Send a file, or that it is the one that the browser has. A browser asks each time: files belong together."""
+    if name not in _names():
+        raise HTTPException(404)
+    file = _read(name, (FOLDER / name).stat().st_mtime_ns)
+    headers = {
+        "ETag": file.etag,
+        "Cache-Control": "no-cache",
+        "Content-Security-Policy": POLICY,
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+    }
+    if file.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+def _names() -> set[str]:
+    """The files that there are. A name that is not among them leads nowhere, whatever dots and slashes it has."""
+    return {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+
+
+@cache
+def _read(name: str, changed_ns: int) -> _File:
+    content = (FOLDER / name).read_bytes()
+    kind = mimetypes.guess_type(name)[0] or "text/plain"
+    media_type = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
+    return _File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:20]}"')
