@@ -1,7 +1,8 @@
 #!/bin/sh
-# Make .venv and install Errata into it:  ./install.sh      what its users need
-#                                         ./install.sh dev  what its tests, linter and type checker need, too
-#                                         ./install.sh docs  what makes the site of its pages, too
+# Make .venv and install Errata into it:
+#  ./install.sh       what its users need
+#  ./install.sh dev   with what its tests, linter and type checker need
+#  ./install.sh docs  with what makes the site of its pages
 # uv does it where it is installed, else pip. Both take the versions that constraints.txt pins.
 set -eu
 cd "$(dirname "$0")"
@@ -25,7 +26,7 @@ fi
 
 echo "Installing Errata into .venv by $by: about 1 GB, most of it torch${1:+, and what '$1' adds}."
 if [ "$by" = uv ]; then
-    uv venv --quiet --allow-existing --python "$python" .venv
+    uv venv --quiet --seed --allow-existing --python "$python" .venv
     VIRTUAL_ENV=.venv uv pip install ${cpu_builds:+--torch-backend cpu} \
         --constraint constraints.txt --editable clients/python --editable "$errata"
 else

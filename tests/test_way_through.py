@@ -1,12 +1,14 @@
-"""What a newcomer types: `errata demo`, and `errata up` until Ctrl-C or worse."""
+"""What a newcomer types: `errata demo`, and `errata up` until Ctrl-C or worse; also from wheels, outside the clone."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,9 +30,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def up(folder: Path, *arguments: str, **variables: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def up(
+    folder: Path, *arguments: str, errata: Sequence[str] = ERRATA, **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`errata up` with its home in `folder`, once it serves, and its URL."""
-    command = [*ERRATA, "up", "--home", str(folder / "home"), "--port", str(free_port()), *arguments]
+    command = [*errata, "up", "--home", str(folder / "home"), "--port", str(free_port()), *arguments]
     with subprocess.Popen(
         command, cwd=folder, env={**os.environ, **variables}, text=True, stdout=subprocess.PIPE
     ) as process:
@@ -77,38 +81,81 @@ def has_ipv6() -> bool:
     return True
 
 
-def test_the_demo_edits_shows_rolls_back_and_ends_every_process(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [*ERRATA, "demo", "--facts", str(ROOT / "examples" / "facts.jsonl")],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bin` of a new environment outside the clone, with the wheels of both packages.
+
+    What they depend on is that of the environment that runs the tests, without Errata.
+    """
+    folder = tmp_path_factory.mktemp("installed")
+    sources, wheels, environment = folder / "sources", folder / "wheels", folder / "environment"
+    leave_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "benchmarks", "docs")
+    shutil.copytree(ROOT, sources, ignore=leave_out)  # what builds leave behind does not belong into the clone
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    packages = [str(sources / "clients" / "python"), str(sources)]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), *packages]
+    subprocess.run(build, check=True, timeout=PATIENCE_S)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=PATIENCE_S)
+    python = environment / "bin" / "python"
+    install = [*pip, "--python", str(python), "install", "--no-deps", "--no-index", *map(str, wheels.iterdir())]
+    subprocess.run(install, check=True, timeout=PATIENCE_S)
+    [site] = environment.glob("lib/*/site-packages")
+    packages_there = {path.name for path in site.iterdir() if path.is_dir() and path.suffix != ".dist-info"}
+    assert packages_there == {
+        *("errata", "errata_cli", "errata_client", "errata_registry", "errata_service", "errata_worker")
+    }
+    # A path file's lines are paths alone: those in there that lead to the clone are not followed.
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    return environment / "bin"
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder outside the clone to work in, whose environment does not lead there."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    return tmp_path
+
+
+def test_the_demo_edits_shows_rolls_back_and_ends_every_process(installed: Path, elsewhere: Path) -> None:
+    command = [str(installed / "errata"), "demo"]
+    ran = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     questions = int(ran.stdout.split(" answers are as they should be")[0].split()[-1])
     as_wanted = int(ran.stdout.split(f" of {questions} answers are as they should be")[0].split()[-1])
     assert as_wanted >= 0.9 * questions
     assert f"{questions} of {questions} answers are the old ones again" in ran.stdout
     assert "Everything is stopped" in ran.stdout
-    assert not processes_of(tmp_path)
-    assert not list(tmp_path.glob("errata-demo-*"))
+    assert max(map(len, ran.stdout.splitlines())) <= 80
+    assert not processes_of(elsewhere)
+    assert not list(elsewhere.glob("errata-demo-*"))
+
+
+SDK = """
+import errata_client, sys
+with errata_client.Errata(sys.argv[1]) as errata:
+    errata.edit([("Michael Jordan", "plays the sport of", "baseball")]).wait()
+    print(errata_client.__file__, errata.generate("Michael Jordan plays the sport of", max_new_tokens=1).text)
+"""
 
 
 @on_linux
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_up_ends_every_process_when_told_to(tmp_path: Path, number: int) -> None:
-    with up(tmp_path) as (process, _):
-        assert len(processes_of(tmp_path)) == 4  # itself, Redis, the worker and the service
-        process.send_signal(number)
+def test_what_is_installed_serves_edits_and_ends_when_told_to(installed: Path, elsewhere: Path) -> None:
+    with up(elsewhere, errata=[str(installed / "errata")]) as (process, url):
+        command = [str(installed / "python"), "-c", SDK, url]
+        ran = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=PATIENCE_S)
+        module, answer = ran.stdout.split()
+        assert module.startswith(str(installed.parent)) and answer == "baseball"
+        assert len(processes_of(elsewhere)) == 4
+        process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE_S) == 0
-        assert not processes_of(tmp_path)
+        assert not processes_of(elsewhere)
 
 
 @on_linux
 def test_a_second_ctrl_c_does_not_break_the_end_off(tmp_path: Path) -> None:
     with up(tmp_path) as (process, _):
+        assert len(processes_of(tmp_path)) == 4  # itself, Redis, the worker and the service
         process.send_signal(signal.SIGINT)
         wait_until(lambda: process.poll() is not None or ignores(process.pid, signal.SIGINT), PATIENCE_S)
         process.send_signal(signal.SIGINT)
