@@ -93,14 +93,19 @@ MISTAKES = [
     ("edit none.jsonl", 2, "none.jsonl: No such file or directory"),
     ("edit facts.txt", 2, "facts.txt: the file's name must end in .jsonl, .json or .csv"),
     ("edit bad.csv", 2, "bad.csv, line 3: has 2 columns, not 3"),
-    ("edit facts.csv --gate min_said", 2, None),
+    ("edit facts.csv --hparam clamp", 2, None),
+    ("generate p --temprature 1", 2, "'--temprature' is no option of generate: did you mean '--temperature'?; see"),
+    ("versions show 3 4", 2, "'4' is one argument too many; see errata-client versions show --help"),
+    ("versions export 3 --output none/x.tar", 2, "none/x.tar: No such file or directory"),
     ("evaluations start - --references -", 2, None),
     ("versions delete 3", 2, None),
     ("--profile nobody status", 2, None),
     ("--url ftp://x status", 2, None),
     ("versions show 99", 3, "404 Unknown version: there is no version 99"),
     ("versions rollback", 3, "503 Not ready: Redis does not answer"),
-    ("--url localhost:1 status", 4, "no connection to http://localhost:1: "),
+    ("generate p --temperature 3", 3, "--temperature: must be at most 2"),
+    ("edit facts.csv --gate min_sad=1", 3, "--gate min_sad: is not a known field"),
+    ("--url localhost:1 status", 4, "no connection to http://localhost:1: Connection refused; is `errata up` running?"),
     ("--url PEER model", 4, None),
 ]
 
@@ -116,6 +121,14 @@ def test_a_mistake_is_told_in_one_sentence(
         peer.answers = [Answer(404, problem(404, "Unknown version", "there is no version 99"))]
     if "rollback" in typed:
         peer.answers = [Answer(503, problem(503, "Not ready", "Redis does not answer"))]
+    refused = {
+        "--temperature": ("/temperature", "must be at most 2"),
+        "--gate": ("/gate/min_sad", "is not a known field"),
+    }
+    for flag, (pointer, detail) in refused.items():
+        if flag in typed:
+            fault = {"pointer": pointer, "detail": detail}
+            peer.answers = [Answer(422, problem(422, "Invalid request", "", errors=[fault]))]
     if "PEER" in typed:
         peer.answers = [Answer(200, {"hello": "world"})]
     try:

@@ -6,13 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from errata_client.commands import aliases, edits, evaluations, facts, generation, probes, service, traces, versions
 from errata_client.commands.command import Command, Exit, argument
-from errata_client.commands.output import say, say_each
+from errata_client.commands.output import say, say_each, say_problems
 from errata_client.commands.parser import Parser, parser_of
-from errata_client.commands.spelling import spelled
+from errata_client.commands.spelling import no_such_argument, spelled
+
+if TYPE_CHECKING:
+    from errata_client.errors import ErrataError
 
 SHELLS = ("bash", "zsh", "fish")
 EDIT = Command("edit", edits.submit.does, edits.submit.arguments, edits.submit.run)
@@ -38,11 +41,14 @@ class _Version(argparse.Action):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, and return its exit code."""
-    parser = parser_of(NOUNS, SHORTS, _Version)
     typed = spelled(sys.argv[1:] if argv is None else argv, NOUNS, SHORTS)
+    is_of_all = typed.begins_with == COMPLETION.name
+    parser = parser_of(NOUNS, SHORTS, _Version, None if is_of_all else typed.begins_with)
     if typed.mistake:
         parser.error(typed.mistake)
-    arguments = parser.parse_args(typed.arguments)
+    arguments, unknown = parser.parse_known_args(typed.arguments)
+    if unknown:
+        arguments.usage_error(no_such_argument(unknown[0], arguments.command))
     if typed.hint:
         say(typed.hint)
     if arguments.command is COMPLETION:
@@ -84,7 +90,7 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
             sys.stdout.flush()
             return int(code)
     except ErrataError as error:
-        return _report(error)
+        return _report(arguments, error)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -92,17 +98,19 @@ def _run(parser: Parser, arguments: argparse.Namespace) -> int:
         return Exit.USAGE
 
 
-def _report(error: Exception) -> Exit:
+def _report(arguments: argparse.Namespace, error: ErrataError) -> Exit:
     """Say what went wrong, and return the exit code for it."""
-    from errata_client.errors import InvalidFacts, JobError, StatusError
+    from errata_client.errors import InvalidFacts, StatusError
 
-    if isinstance(error, InvalidFacts):
-        say_each([str(problem) for problem in error.problems])
-        return Exit.USAGE
+    match error:
+        case InvalidFacts():
+            say_each([str(problem) for problem in error.problems])
+            return Exit.USAGE
+        case StatusError():
+            say_problems(arguments, error)
+            return Exit.REFUSED
     say(str(error))
-    if isinstance(error, JobError):
-        return Exit.NOT_AS_ASKED
-    return Exit.REFUSED if isinstance(error, StatusError) else Exit.NO_CONNECTION
+    return Exit.NO_CONNECTION
 
 
 if __name__ == "__main__":

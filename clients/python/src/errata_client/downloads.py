@@ -23,7 +23,10 @@ class Download:
         if self._to.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._to))
         self._scratch = self._to.with_name(f".{self._to.name}.{os.urandom(4).hex()}")
-        self._file = self._scratch.open("xb")
+        try:
+            self._file = self._scratch.open("xb")
+        except OSError as error:  # of the name that the caller knows
+            raise OSError(error.errno, error.strerror, str(self._to)) from None
         return self
 
     def __exit__(

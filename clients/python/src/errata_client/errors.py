@@ -231,10 +231,10 @@ def _outcome(job: Job) -> str:
     """Say how a job ended that did not succeed; of one that was rejected, by what."""
     if job.status != JobStatus.REJECTED:
         return "was cancelled" if job.status == JobStatus.CANCELLED else str(job.status)
+    would_be = "would be rejected" if isinstance(job, Edit) and job.dry_run else "was rejected"
     figures = {miss.figure for miss in job.error.misses} if job.error else set()
-    if "probes" not in figures:
-        return "was rejected by its gate" if figures else "was rejected"
-    return "was rejected by a probe" if figures == {"probes"} else "was rejected by its gate and by a probe"
+    by = [what for what, is_so in (("its gate", figures - {"probes"}), ("a probe", "probes" in figures)) if is_so]
+    return " by ".join([would_be, " and ".join(by)]) if by else would_be
 
 
 def _first_of(problems: Sequence[str]) -> str:

@@ -23,7 +23,7 @@ class ProgressBar:
     def show(self, job: Job) -> None:
         """Draw the state of the job."""
         if self._on_terminal:
-            self._draw(f"{job.id}  {_bar(job)}")
+            self._draw(job)
             return
         stage = _stage(job)
         if stage != self._stage:
@@ -44,8 +44,9 @@ class ProgressBar:
             self._stream.flush()
             self._drawn = 0
 
-    def _draw(self, line: str) -> None:
-        line = cut(line, shutil.get_terminal_size().columns - 1)
+    def _draw(self, job: Job) -> None:
+        columns = shutil.get_terminal_size().columns - 1
+        line = cut(_bar(job, columns), columns)
         self._stream.write("\r" + line.ljust(self._drawn))
         self._stream.flush()
         self._drawn = len(line)
@@ -67,14 +68,20 @@ def _stage(job: Job) -> str:
     return job.status
 
 
-def _bar(job: Job) -> str:
+def _bar(job: Job, columns: int) -> str:
+    """Return the line of a job: where it is narrow, the bar is what gives way."""
     progress = job.progress
     if job.status != JobStatus.RUNNING or progress is None:
-        return _stage(job)
-    filled = BAR_WIDTH * progress.done // progress.total if progress.total else 0
-    bar = ("#" * filled).ljust(BAR_WIDTH, ".")
-    eta = "" if progress.eta_s is None else f"  about {_duration(progress.eta_s)} left"
-    return f"{progress.stage:<8} [{bar}] {progress.done}/{progress.total}{eta}"
+        return f"{job.id}  {_stage(job)}"
+    begin = f"{job.id}  {progress.stage:<8} "
+    end = f"{progress.done}/{progress.total}"
+    if progress.eta_s is not None:
+        end += f"  about {_duration(progress.eta_s)} left"
+    width = min(BAR_WIDTH, columns - len(begin) - len(end) - len("[] "))
+    if width < 1:
+        return begin + end
+    filled = width * progress.done // progress.total if progress.total else 0
+    return f"{begin}[{'#' * filled}{'.' * (width - filled)}] {end}"
 
 
 def _duration(seconds: float) -> str:

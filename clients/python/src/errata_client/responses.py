@@ -37,8 +37,12 @@ def _no_answer(error: httpx.RequestError) -> str:
     url = error.request.url
     if not isinstance(error, httpx.ConnectError):
         return f"{url}: {str(error) or type(error).__name__}"
-    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(error)) or "no connection"
-    hint = "; is `errata up` running?" if "refused" in reason or "attempts failed" in reason else ""
+    reason = re.sub(r"^\[.*?\] | \(_ssl.*\)$", "", str(error)) or "no connection"
+    hint = ""
+    if "refused" in reason or "attempts failed" in reason:
+        hint = "; is `errata up` running?"
+    elif reason == "wrong version number":
+        hint = "; it does not speak TLS: is the URL http://?"
     return f"no connection to {url.scheme}://{url.netloc.decode()}: {reason}{hint}"
 
 

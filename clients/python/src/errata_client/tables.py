@@ -4,12 +4,13 @@ import os
 import shutil
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TextIO
 
 GAP = "  "
-LONGEST_WORD = 16  # that makes a column of free text wider than its heading
+LONGEST_WORD = 16  # that a column of free text is wide enough for
+NARROWEST = 10  # columns of free text, whose words are cut then
 MOST_LINES = 3  # of a cell
 BOLD = "1"
 COLOURS = {"active": "32", "succeeded": "32", "running": "33", "queued": "33", "rejected": "31", "failed": "31"}
@@ -45,17 +46,19 @@ def look_of(stream: TextIO) -> Look:
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], look: Look = PLAIN) -> str:
     """Return a line for the header and one for each row; columns of numbers are aligned to the right.
 
-    On a terminal that is too narrow, columns of `Free` text are folded and `Extra` ones left out; where that is not
-    enough, each row becomes a list of names with their values.
+    On a terminal that is too narrow, columns of `Free` text are folded and `Extra` ones left out, then words cut; where
+    that is not enough, each row becomes a list of names with their values.
     """
     columns = [_Column.of(title, [row[place] for row in rows]) for place, title in enumerate(header)]
     left_out: list[str] = []
-    while look.width is not None and _least(columns) > look.width:
-        extra = next((column for column in reversed(columns) if isinstance(column.title, Extra)), None)
-        if extra is None:
+    if look.width is not None:
+        while _least(columns) > look.width and (extra := _last_extra(columns)):
+            columns.remove(extra)
+            left_out.insert(0, extra.title)
+        if _least(columns) > look.width:
+            columns = [replace(column, longest_word=NARROWEST) for column in columns]
+        if _least(columns) > look.width:
             return "\n\n".join(pairs(dict(zip(header, row, strict=True)), look) for row in rows)
-        columns.remove(extra)
-        left_out.insert(0, extra.title)
     widths = _widths(columns, look.width)
     lines = _lines([column.title for column in columns], columns, widths, PLAIN)
     if look.has_colours:
@@ -130,6 +133,7 @@ class _Column:
     title: str
     cells: tuple[str, ...]
     is_of_numbers: bool
+    longest_word: int = LONGEST_WORD
 
     @classmethod
     def of(cls, title: str, values: Sequence[object]) -> "_Column":
@@ -145,13 +149,20 @@ class _Column:
         if not isinstance(self.title, Free):
             return self.width
         return max(
-            [_width(self.title), *(min(_width(word), LONGEST_WORD) for text in self.cells for word in text.split(" "))]
+            [
+                _width(self.title),
+                *(min(_width(word), self.longest_word) for text in self.cells for word in text.split(" ")),
+            ]
         )
 
 
 def _short(value: object) -> str:
     """Return a cell of a table; that its times are in UTC stands in their heading."""
     return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}" if isinstance(value, datetime) else cell(value)
+
+
+def _last_extra(columns: Sequence[_Column]) -> _Column | None:
+    return next((column for column in reversed(columns) if isinstance(column.title, Extra)), None)
 
 
 def _least(columns: Sequence[_Column]) -> int:

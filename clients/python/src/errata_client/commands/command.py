@@ -49,6 +49,16 @@ class Argument:
     names: tuple[str, ...]
     settings: dict[str, Any]
 
+    @property
+    def flag(self) -> str:
+        """What the user knows it by."""
+        return self.names[-1] if self.names[-1].startswith("-") else str(self.settings.get("metavar", self.names[-1]))
+
+    @property
+    def field(self) -> str:
+        """What it is called in what is read, and mostly in what is sent."""
+        return str(self.settings.get("dest", self.names[-1].lstrip("-").replace("-", "_")))
+
 
 @dataclass(frozen=True, slots=True)
 class Command:

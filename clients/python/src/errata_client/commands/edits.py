@@ -133,7 +133,7 @@ def _facts_to_send(arguments: argparse.Namespace) -> tuple[list[FactInput], dict
     """Return the facts, and where each of a file stands, under its pointer into the request."""
     parts = (arguments.subject, arguments.relation, arguments.object)
     if arguments.file is None and None not in parts:
-        return [parts], {}
+        return [parts], {f"/facts/0/{part}": f"--{part}" for part in ("subject", "relation", "object")}
     if parts != (None, None, None) or (arguments.file is None and not arguments.retract):
         arguments.usage_error("give either a FILE, or --subject, --relation and --object, or --retract")
     if arguments.file is None:

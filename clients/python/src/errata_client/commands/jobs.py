@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from errata_client.commands.command import Exit, argument
-from errata_client.commands.output import place_of, say, say_each, show
+from errata_client.commands.output import say, say_problems, show
 from errata_client.tables import Look
 
 if TYPE_CHECKING:
@@ -33,14 +33,12 @@ def queue(
 
     What is refused is named by its place: `places` has it under its pointer into the request.
     """
-    from errata_client.errors import Conflict, NotFound, Unprocessable
+    from errata_client.errors import StatusError
 
     try:
         job = send()
-    except (Conflict, NotFound, Unprocessable) as error:
-        if not error.problems:
-            raise
-        say_each([f"{place_of(problem.pointer, places)}: {problem.detail}" for problem in error.problems])
+    except StatusError as error:
+        say_problems(arguments, error, places)
         return Exit.REFUSED
     if not arguments.wait:
         show(arguments, job, format)

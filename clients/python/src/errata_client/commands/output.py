@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
+    from errata_client.commands.command import Command
+    from errata_client.errors import StatusError
+
 R = TypeVar("R", bound="BaseModel")
 
 MOST_PROBLEMS_SHOWN = 20
@@ -65,12 +68,27 @@ def agrees(arguments: argparse.Namespace, what: str) -> bool:
     return False
 
 
-def place_of(pointer: str, places: Mapping[str, str]) -> str:
-    """Return where the user finds what a JSON pointer into the request points at.
+def say_problems(arguments: argparse.Namespace, error: StatusError, places: Mapping[str, str] = {}) -> None:
+    """Tell what the service refuses: each fault by the place where the user finds it, or all in a sentence.
 
-    `places` has it under the pointer to a whole entry of a list.
+    `places` has what stands where under its JSON pointer into the request, or that of a whole entry of a list.
     """
+    found = [_place_of(problem.pointer, places, arguments.command) for problem in error.problems]
+    if not found or None in found:
+        say(str(error))
+        return
+    told = zip(found, error.problems, strict=True)
+    say_each(
+        [problem.detail if problem.detail.startswith(f"{at} ") else f"{at}: {problem.detail}" for at, problem in told]
+    )
+
+
+def _place_of(pointer: str, places: Mapping[str, str], command: Command) -> str | None:
+    if pointer in places:
+        return places[pointer]
     found = re.fullmatch(r"(/\w+/\d+)/?(.*)", pointer)
-    if not found or found[1] not in places:
-        return pointer
-    return places[found[1]] + (f", {found[2]}" if found[2] else "")
+    if found and found[1] in places:
+        return places[found[1]] + (f", {found[2]}" if found[2] else "")
+    _, field, *within = pointer.split("/")
+    flag = next((argument.flag for argument in command.arguments if argument.field == field), None)
+    return flag and " ".join([flag, *within])

@@ -44,8 +44,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"errata-client: {message}; see {self.prog} --help\n")
 
 
-def parser_of(nouns: Sequence[Noun], shorts: Sequence[Command], version: type[argparse.Action]) -> Parser:
-    """Return the parser. What it reads has `command`, the command that is meant, and `usage_error` to refuse more."""
+def parser_of(
+    nouns: Sequence[Noun], shorts: Sequence[Command], version: type[argparse.Action], meant: str | None = None
+) -> Parser:
+    """Return the parser. What it reads has `command`, the command that is meant, and `usage_error` to refuse more.
+
+    Where the noun or command that is `meant` is known, only its arguments are read: to know all takes its time.
+    """
     parser = Parser(
         prog="errata-client",
         description=DESCRIPTION,
@@ -56,20 +61,19 @@ def parser_of(nouns: Sequence[Noun], shorts: Sequence[Command], version: type[ar
     parser.set_defaults(url=None, api_key=None, profile=None, json=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     for short in shorts:
-        _add(commands, short)
+        _add(commands, short, with_arguments=meant in (None, short.name))
     for noun in nouns:
         subparser = commands.add_parser(noun.name, help=noun.does, description=noun.does)
         verbs = subparser.add_subparsers(required=True, metavar="VERB", parser_class=Parser)
-        for verb in noun.verbs:
+        for verb in noun.verbs if meant in (None, noun.name) else ():
             _add(verbs, verb)
     return parser
 
 
-def _add(commands: Any, command: Command) -> None:
-    subparser = commands.add_parser(
-        command.name, help=command.does, description=command.does, parents=[_options_anywhere()]
-    )
-    for argument in command.arguments:
+def _add(commands: Any, command: Command, *, with_arguments: bool = True) -> None:
+    parents = [_options_anywhere()] if with_arguments else []
+    subparser = commands.add_parser(command.name, help=command.does, description=command.does, parents=parents)
+    for argument in command.arguments if with_arguments else ():
         subparser.add_argument(*argument.names, **argument.settings)
     subparser.set_defaults(command=command, usage_error=subparser.error)
 

@@ -36,9 +36,10 @@ _TAKING_A_VALUE = {option.names[0] for option in ANYWHERE if "action" not in opt
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """Arguments as the parser takes them, with a hint for who typed others, and what is no command."""
+    """Arguments as the parser takes them, the noun or short command among them, a hint, and what is no command."""
 
     arguments: list[str]
+    begins_with: str = ""
     hint: str | None = None
     mistake: str | None = None
 
@@ -57,9 +58,9 @@ def spelled(typed: Sequence[str], nouns: Sequence[Noun], shorts: Sequence[Comman
         now = OLD.get(word) or (_noun_of_job(arguments[place + 1 :]), word)
         meant = " ".join(part for part in now if not part.startswith("-"))
         hint = f"`{word}` is `{meant}` now; the old spelling goes with the next release"
-        return Spelled([*arguments[:place], *now, *arguments[place + 1 :]], hint)
+        return Spelled([*arguments[:place], *now, *arguments[place + 1 :]], now[0], hint)
     if any(short.name == word for short in shorts):
-        return Spelled(arguments)
+        return Spelled(arguments, word)
     return Spelled(arguments, mistake=_no_such("command", word, [*(n.name for n in nouns), *(s.name for s in shorts)]))
 
 
@@ -68,7 +69,7 @@ def _with_verb(arguments: list[str], place: int, noun: Noun) -> Spelled:
     verbs = [verb.name for verb in noun.verbs]
     after = _place_of_word(arguments, place + 1, stop_at_options=True)
     if after is None and not {"-h", "--help"}.intersection(arguments[place:]):
-        return Spelled([*arguments[: place + 1], "list", *arguments[place + 1 :]])
+        return Spelled([*arguments[: place + 1], "list", *arguments[place + 1 :]], noun.name)
     if after is None or arguments[after] in verbs:
         return _verb_first(arguments, place, after)
     return Spelled(arguments, mistake=_no_such(f"verb of {noun.name}", arguments[after], verbs))
@@ -76,10 +77,11 @@ def _with_verb(arguments: list[str], place: int, noun: Noun) -> Spelled:
 
 def _verb_first(arguments: list[str], place: int, after: int | None) -> Spelled:
     """Put the verb right behind its noun: between them only options stand that may stand anywhere."""
+    noun = arguments[place]
     if after is None or after == place + 1:
-        return Spelled(arguments)
+        return Spelled(arguments, noun)
     between = arguments[place + 1 : after]
-    return Spelled([*arguments[: place + 1], arguments[after], *between, *arguments[after + 1 :]])
+    return Spelled([*arguments[: place + 1], arguments[after], *between, *arguments[after + 1 :]], noun)
 
 
 def _place_of_word(arguments: Sequence[str], begin: int, *, stop_at_options: bool = False) -> int | None:
@@ -107,6 +109,14 @@ def _noun_of_job(arguments: Sequence[str]) -> str:
             if argument.startswith(prefix):
                 return noun
     return "edits"
+
+
+def no_such_argument(argument: str, command: Command) -> str:
+    """Say that a command does not take an argument, and which one may be meant."""
+    if not argument.startswith("-"):
+        return f"{argument!r} is one argument too many"
+    flags = [name for one in (*command.arguments, *ANYWHERE) for name in one.names if name.startswith("-")]
+    return _no_such(f"option of {command.name}", argument.partition("=")[0], flags)
 
 
 def _no_such(kind: str, word: str, known: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ def format_ready(ready: records.Ready, look: Look) -> str:
     if ready.should_serve is not None:
         values["should serve"] = f"{ready.should_serve}: {ready.reason}"
     values |= {f"out of order {number}": outage for number, outage in enumerate(ready.outages, start=1)}
-    return pairs(values | {"news age, s": ready.news_age_s}, look)
+    return pairs(values | {"looked up": f"{ready.news_age_s:.1f} s ago"}, look)
 
 
 def format_model(model: records.Model, look: Look) -> str:

@@ -14,5 +14,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def why(job: records.Job) -> dict[str, object]:
-    """Return why a job did not succeed, where that is told."""
-    return {"why": job.error.detail or job.error.title} if job.error else {}
+    """Return why a job did not succeed, or what else is to be said of it, where that is told."""
+    told: dict[str, object] = {"why": job.error.detail or job.error.title} if job.error else {}
+    message = getattr(job, "message", None)  # not of every kind of job
+    return told | ({"message": message} if message else {})

@@ -28,9 +28,13 @@ def _closed(schema: dict[str, Any]) -> None:
 class Record(BaseModel):
     """Base of everything that the service answers or keeps. Records are frozen; a change is a copy with new values."""
 
-    # An answer has all fields of its record, also those that have a default.
+    # An answer has all fields of its record, also those that have a default. What a program does not read is not built.
     model_config = ConfigDict(
-        frozen=True, extra="allow", json_schema_extra=_closed, json_schema_serialization_defaults_required=True
+        frozen=True,
+        extra="allow",
+        defer_build=True,
+        json_schema_extra=_closed,
+        json_schema_serialization_defaults_required=True,
     )
 
 
@@ -41,7 +45,7 @@ class Given(BaseModel):
     nothing of these. In a query all is text, so that what is read from one has `from_query`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     from_query: ClassVar[bool] = False
 
