@@ -74,10 +74,10 @@ def say_problems(arguments: argparse.Namespace, error: StatusError, places: Mapp
     `places` has what stands where under its JSON pointer into the request, or that of a whole entry of a list.
     """
     found = [_place_of(problem.pointer, places, arguments.command) for problem in error.problems]
-    if not found or None in found:
+    if not any(found):
         say(str(error))
         return
-    told = zip(found, error.problems, strict=True)
+    told = [(at or problem.pointer, problem) for at, problem in zip(found, error.problems, strict=True)]
     say_each(
         [problem.detail if problem.detail.startswith(f"{at} ") else f"{at}: {problem.detail}" for at, problem in told]
     )
