@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Option
 
+from errata.demo import DEMO, FACTS
 from errata_cli.errors import CommandError
 from errata_cli.options import settings_with
 from errata_cli.processes import free_port
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ANSWER_TOKENS = 8
-TABLE_WIDTH = 100  # columns, where the terminal has as many
+MAX_WIDTH = 100  # columns that lines may have, where the terminal has as many
 ANSWER_WIDTH = 18
 SHOWN_AGAIN = 9  # questions, after the roll-back
 
@@ -36,12 +37,14 @@ class Question:
     expected: str
 
 
-def demo(facts: Annotated[Path, Option(help="facts to edit in")] = Path("examples/facts.jsonl")) -> None:
+def demo(
+    facts: Annotated[Path | None, Option(help="facts to edit in (default: 26 that come with Errata)")] = None,
+) -> None:
     """Edit facts of the demo model, show what changed, roll back.
 
     Starts everything in a temporary home, and stops it at the end.
     """
-    chosen = _read(facts)
+    chosen = _read(facts or FACTS)
     began = time.monotonic()
 
     from errata_client import Errata
@@ -49,7 +52,7 @@ def demo(facts: Annotated[Path, Option(help="facts to edit in")] = Path("example
     from errata_cli.supervisor import Supervisor
 
     with tempfile.TemporaryDirectory(prefix="errata-demo-") as home:
-        settings = settings_with(home=Path(home), port=free_port(), model="demo")
+        settings = settings_with(home=Path(home), port=free_port(), model=DEMO)
         print("Starting Redis, a worker and the service …", flush=True)
         with Supervisor(settings) as supervisor, Errata(supervisor.url) as client:
             print(f"Serving at {supervisor.url} after {time.monotonic() - began:.1f} s.\n")
@@ -82,7 +85,7 @@ def _show_edit(client: Errata, facts: Sequence[Fact]) -> None:
     metrics = edit.metrics
     if metrics is not None:
         figures = {name: value for name, value in metrics.model_dump().items() if value is not None}
-        print("  " + ", ".join(f"{name} {value:.3f}" for name, value in figures.items()))
+        _say(", ".join(f"{name} {value:.3f}" for name, value in figures.items()), indent="  ")
     after = _answers(client, questions)
 
     print("\nWhat the model said before, and says now (> marks a changed answer):\n")
@@ -118,19 +121,19 @@ def _answers(client: Errata, questions: Sequence[Question]) -> list[str]:
 def answers_table(
     questions: Sequence[Question], earlier: tuple[str, Sequence[str]], later: tuple[str, Sequence[str]]
 ) -> Table:
-    """Return a table as wide as the terminal, with a line for each question, whose prompt is cut where it must be.
+    """Return a table with a row for each question; a prompt too long for its column goes on in the next line.
 
     `earlier` and `later` are a heading with the answers of that time.
     """
     from rich.table import Table
 
-    table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     table.add_column(no_wrap=True)
-    table.add_column("prompt", no_wrap=True, ratio=1)
+    table.add_column("prompt")
     for heading, _ in (earlier, later):
         table.add_column(heading, no_wrap=True, max_width=ANSWER_WIDTH)
     for question, old, new in zip(questions, earlier[1], later[1], strict=False):
-        mark, style = (">", "bold") if old != new else (" ", None)
+        mark, style = (">", "bold green") if old != new else (" ", None)
         table.add_row(f"{mark} {question.kind}", question.prompt, old, new, style=style)
     return table
 
@@ -138,5 +141,13 @@ def answers_table(
 def _show(table: Table) -> None:
     from rich.console import Console
 
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else TABLE_WIDTH
-    Console(width=min(columns, TABLE_WIDTH), markup=False, emoji=False, highlight=False).print(table)
+    Console(width=_width(), markup=False, emoji=False, highlight=False).print(table)
+
+
+def _say(text: str, indent: str = "") -> None:
+    print(textwrap.fill(text, _width(), initial_indent=indent, subsequent_indent=indent, break_long_words=False))
+
+
+def _width() -> int:
+    """Return the columns of the terminal, or of what COLUMNS says; 80 where neither tells."""
+    return min(shutil.get_terminal_size().columns, MAX_WIDTH)

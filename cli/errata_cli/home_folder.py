@@ -16,9 +16,9 @@ def import_version(
     home: Home = None,
 ) -> None:
     """Take in a version that another home exported (`delta`)."""
-    settings = settings_with(model=model, home=home)
-    if not archive.exists():
+    if not archive.exists():  # before the settings, which take longer to load than all else
         raise CommandError(f"{archive} does not exist")
+    settings = settings_with(model=model, home=home)
 
     from errata_client.tables import escaped
     from errata_registry.home import keep_private

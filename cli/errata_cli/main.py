@@ -5,6 +5,7 @@ help is there at once, and so is word of a mistake that was typed.
 """
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -27,9 +28,25 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     rich_markup_mode=None,  # plain text, which is there in a third of the time
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(f"errata {version('errata')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say it")] = False,
+) -> None:
+    """What stands before a command."""
+
+
 for command in (up, service, worker, demo, new_key, reindex, verify):
     app.command()(command)
 app.command("import")(import_version)

@@ -52,9 +52,9 @@ def trace(
     Traces one prompt (--prompt, --subject), or those facts of a file (--facts) that the model knows; for the demo
     model, facts of its own world where neither is given. Writes JSON, PNG and SVG.
     """
-    settings = settings_with_model(model=model)
     if bool(prompt) != bool(subject):
         raise TracingError("--prompt and --subject are given together")
+    settings = settings_with_model(model=model)
     chosen = [] if prompt else _choose_facts(facts, num_facts, seed, settings.model)
 
     from errata.tracing.noise import Noise
