@@ -16,6 +16,7 @@ from typer import Option
 from errata.demo import DEMO, FACTS
 from errata_cli.errors import CommandError
 from errata_cli.options import settings_with
+from errata_cli.preflight import require_startable
 from errata_cli.processes import free_port
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def demo(
     from errata_cli.supervisor import Supervisor
 
     with tempfile.TemporaryDirectory(prefix="errata-demo-") as home:
-        settings = settings_with(home=Path(home), port=free_port(), model=DEMO)
+        settings = settings_with(home=Path(home), host="127.0.0.1", port=free_port(), model=DEMO)
+        settings = settings.model_copy(update={"redis_url": None, "keys_file": None})  # nobody else's are touched
+        require_startable(settings)
         print("Starting Redis, a worker and the service …", flush=True)
         with Supervisor(settings) as supervisor, Errata(supervisor.url) as client:
             print(f"Serving at {supervisor.url} after {time.monotonic() - began:.1f} s.\n")
@@ -65,7 +68,9 @@ def _read(facts_file: Path) -> list[Fact]:
 
     try:
         return list(read_facts(facts_file).values())
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CommandError(f"{facts_file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise CommandError(f"{facts_file} cannot be read: {error}") from error
 
 

@@ -13,6 +13,7 @@ from errata.errors import ErrataError, InvalidFacts
 from errata_cli.alone import service, statistics, worker
 from errata_cli.bench import bench
 from errata_cli.demo import demo
+from errata_cli.doctor import doctor
 from errata_cli.errors import CommandError
 from errata_cli.evaluate import evaluate
 from errata_cli.home_folder import import_version, reindex, verify
@@ -42,12 +43,14 @@ def _say_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say it")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """What stands before a command."""
 
 
-for command in (up, service, worker, demo, new_key, reindex, verify):
+for command in (up, service, worker, demo, doctor, new_key, reindex, verify):
     app.command()(command)
 app.command("import")(import_version)
 for study in (statistics, train_mend, trace, evaluate, bench, tune):

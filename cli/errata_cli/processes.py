@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import errno
 import os
 import shutil
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 if TYPE_CHECKING:
     from errata_registry.settings import Settings
@@ -96,30 +95,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def is_taken(host: str, port: int) -> bool:
-    """Return True if somebody listens on this address, of IPv4 or IPv6, already."""
-    try:
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:  # there is no such host
-        return False
-    return any(_is_bound(family, address) for family, _, _, _, address in addresses)
-
-
-def _is_bound(family: int, address: tuple[Any, ...]) -> bool:
-    try:
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(address)
-    except OSError as error:
-        return error.errno == errno.EADDRINUSE
-    return False
-
-
-def last_lines(log: Path, count: int = 15) -> str:
-    """Return the end of a log, to show with an error."""
-    return "\n".join(log.read_text(errors="replace").splitlines()[-count:]) if log.exists() else ""
+def last_lines(log: Path, count: int = 15, since: int = 0) -> str:
+    """Return the end of a log, to show with an error, but nothing of its first `since` bytes."""
+    if not log.exists():
+        return ""
+    written = log.read_bytes()
+    began_anew = len(written) < since
+    return "\n".join(written[0 if began_anew else since :].decode(errors="replace").splitlines()[-count:])
 
 
 def _hear_of_parents_death() -> None:

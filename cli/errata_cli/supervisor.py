@@ -21,12 +21,13 @@ from errata_registry.settings import Settings
 
 from errata_cli.embedded_redis import start_embedded_redis
 from errata_cli.errors import CommandError
-from errata_cli.processes import Running, environment, free_port, is_taken, keep_small, last_lines, start, stop
+from errata_cli.processes import Running, environment, free_port, keep_small, last_lines, start, stop
 
 START_PATIENCE_S = 600.0  # a large model takes minutes to load
 STOP_PATIENCE_S = 20.0  # longer than a service drains (`drain_s`)
 RESTART_PAUSE_S = 2.0
 LOG_BYTES = 64 * 2**20
+LAST_WORDS = ("error: ", "errata worker: ")  # what a service or a worker begins its last line with
 
 
 class Supervisor:
@@ -36,19 +37,17 @@ class Supervisor:
         self._settings = settings
         self._processes: dict[str, Running] = {}
         self._lock: IO[bytes] | None = None
+        self._written_before: dict[str, int] = {}  # bytes of each log
 
     def __enter__(self) -> Self:
         """Start everything and return when the service is ready and a worker has loaded its model.
 
         Raises:
-            CommandError: the port is taken, the home is in use, or a process ended; says what its log said last.
+            CommandError: the home is in use, or a process ended; says what its log said last.
         """
         settings = self._settings
-        if settings.port == 0:
-            raise CommandError("port 0, which would be any, is not possible here; name one with --port")
-        if is_taken(settings.host, settings.port):
-            raise CommandError(f"{settings.host}:{settings.port} is taken; choose another with --port")
         self._lock = _lock(settings.home)
+        self._written_before = {log.stem: log.stat().st_size for log in self.log_folder.glob("*.log")}
         try:
             if settings.redis_url is None:
                 self._start_redis()
@@ -112,7 +111,7 @@ class Supervisor:
             if (ended := process.poll()) is None:
                 continue
             if name == "redis":
-                raise CommandError(f"Redis ended with {ended}:\n{last_lines(self._log(name))}")
+                raise CommandError(f"Redis ended with {ended}: {self._last_words(name)}")
             print(f"errata: the {name} ended with {ended}; starting it again", file=sys.stderr)
             self._start(name)
 
@@ -141,7 +140,7 @@ class Supervisor:
         while not is_ready():
             ended = self._processes[name].poll() if name in self._processes else None
             if ended is not None:
-                raise CommandError(f"the {name} ended with {ended}; its log says:\n{last_lines(self._log(name))}")
+                raise CommandError(f"the {name} ended with {ended}: {self._last_words(name)}")
             if time.monotonic() > deadline:
                 raise CommandError(f"the {name} was not ready in {START_PATIENCE_S:.0f} s; see {self._log(name)}")
             time.sleep(0.1)
@@ -163,6 +162,14 @@ class Supervisor:
         except httpx.TransportError:
             return None
         return answer.json() if answer.status_code == httpx.codes.OK else None
+
+    def _last_words(self, name: str) -> str:
+        """Return the sentence that a process ended with, or the end of its log where it had none."""
+        lines = last_lines(self._log(name), since=self._written_before.get(name, 0))
+        for line in reversed(lines.splitlines()):
+            if line.startswith(LAST_WORDS):
+                return f"{line.partition(': ')[2]} (log: {self._log(name)})"
+        return f"{self._log(name)} says last:\n{lines}"
 
     def _log(self, name: str) -> Path:
         return self.log_folder / f"{name}.log"

@@ -3,14 +3,16 @@
 import signal
 from types import FrameType
 
-from errata_cli.options import AllowAnonymous, Home, Host, Model, Port, settings_with_model
+from errata_cli.options import AllowAnonymous, Home, Host, Model, Port, settings_with
+from errata_cli.preflight import require_startable
 
 
 def up(
     model: Model = None, home: Home = None, host: Host = None, port: Port = None, allow_anonymous: AllowAnonymous = None
 ) -> None:
     """Start Redis, a worker and the service; serve until Ctrl-C."""
-    settings = settings_with_model(model=model, home=home, host=host, port=port, allow_anonymous=allow_anonymous)
+    settings = settings_with(model=model, home=home, host=host, port=port, allow_anonymous=allow_anonymous)
+    require_startable(settings)
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with SIGINT ignored
         signal.signal(number, _interrupt)
     print(f"errata: starting model {settings.model} with its data in {settings.home} …", flush=True)

@@ -1,15 +1,23 @@
 """API keys with scopes, and the file that a service reads them from.
 
 A keys file holds one key a line, `name scope,scope sha256-of-the-key-in-hex`; empty lines and lines that begin
-with `#` are skipped. The keys themselves are 256 random bits, which need no slow hash.
+with `#` are skipped. The keys themselves are 256 random bits, which need no slow hash. A service without a keys file
+listens to its own machine alone, unless it is told otherwise.
 """
 
+from __future__ import annotations
+
 import hashlib
+import ipaddress
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from errata_registry.settings import Settings
 
 
 class Scope(StrEnum):
@@ -70,3 +78,27 @@ def read_keys(path: Path) -> dict[str, ApiKey]:
 def hash_of(key: str) -> str:
     """Return the SHA-256 of a key in hex, as the keys file and `read_keys` have it."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+class OpenToOthers(Exception):
+    """The service would listen to other machines without asking for keys."""
+
+
+def refuse_open_address(settings: Settings) -> None:
+    """Raise `OpenToOthers` when the service would serve other machines without keys and was not told to."""
+    if settings.keys_file is not None or settings.allow_anonymous or _is_loopback(settings.host):
+        return
+    raise OpenToOthers(
+        f"refusing to listen on {settings.host} without API keys: whoever reaches that address could edit the model. "
+        "Name a keys file (ERRATA_KEYS_FILE), listen on 127.0.0.1, or allow it in words (ERRATA_ALLOW_ANONYMOUS=true, "
+        "`--allow-anonymous`)"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

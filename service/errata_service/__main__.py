@@ -8,13 +8,12 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
-from errata_registry.api_keys import KeysFileError, read_keys
+from errata_registry.api_keys import KeysFileError, OpenToOthers, read_keys, refuse_open_address
 from errata_registry.home import keep_private
 from errata_registry.settings import read_settings
 
 from errata.errors import ErrataError
 from errata_service.app import create_app
-from errata_service.auth import OpenToOthers, refuse_open_address
 from errata_service.connections import Bounds, Connection, room_for
 from errata_service.replica import ServingReplica
 

@@ -1,33 +1,15 @@
-"""Who may do what: requests and the scopes of their keys, and where and to whom a service without keys may listen."""
+"""Who may do what: requests and the scopes of their keys."""
 
-import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from errata_registry.api_keys import ApiKey, Scope, hash_of
-from errata_registry.settings import Settings
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope as AsgiScope, Send
 
 from errata_service.problems import ProblemError, answer
-
-
-class OpenToOthers(Exception):
-    """The service would listen to other machines without asking for keys."""
-
-
-def refuse_open_address(settings: Settings) -> None:
-    """Raise `OpenToOthers` when the service would serve other machines without keys and was not told to."""
-    if settings.keys_file is not None or settings.allow_anonymous or _is_loopback(settings.host):
-        return
-    raise OpenToOthers(
-        f"refusing to listen on {settings.host} without API keys: whoever reaches that address could edit the model. "
-        "Name a keys file (ERRATA_KEYS_FILE), listen on 127.0.0.1, or allow it in words (ERRATA_ALLOW_ANONYMOUS=true, "
-        "`--allow-anonymous`)"
-    )
-
 
 _bearer = HTTPBearer(auto_error=False, description="An API key; not needed where the service has no keys file.")
 
@@ -88,12 +70,3 @@ def _known_key(keys: Mapping[str, ApiKey], key: str | None) -> ApiKey:
 
 def _unauthorized(detail: str, challenge: str) -> ProblemError:
     return ProblemError(401, "unauthorized", detail, headers={"WWW-Authenticate": challenge})
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -16,14 +16,15 @@ OLD, NEW = ["basketball", "soccer"], ["baseball", "an answer that does not end"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
-def test_a_question_is_one_line_however_narrow_the_terminal(width: int) -> None:
+def test_no_word_is_broken_however_narrow_the_terminal(width: int) -> None:
     file = io.StringIO()
     Console(file=file, width=width, markup=False, emoji=False).print(
         answers_table(QUESTIONS, ("before", OLD), ("now", NEW))
     )
-    heading, edited, paraphrase = file.getvalue().splitlines()
-    assert heading.split() == ["prompt", "before", "now"]
-    assert max(map(len, (heading, edited, paraphrase))) <= width
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[0].split() == ["prompt", "before", "now"]
+    assert set(file.getvalue().split()) >= {*QUESTIONS[0].prompt.split(), *QUESTIONS[1].prompt.split(), "basketball"}
     if width > 60:
-        assert edited.split() == [">", "edited", *QUESTIONS[0].prompt.split(), "basketball", "baseball"]
-        assert "  A [long] question" in paraphrase and "…  soccer      an answer that do…" in paraphrase
+        assert lines[1].split() == [">", "edited", *QUESTIONS[0].prompt.split(), "basketball", "baseball"]
+        assert "  A [long] question" in lines[2] and lines[2].rstrip().endswith("  soccer      an answer that do…")

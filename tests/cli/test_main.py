@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from errata.files.checksums import checked, with_checksum
 from tests.made_up_versions import make_up_version
 
 COMMANDS = [
-    *("up", "service", "worker", "demo", "new-key", "reindex", "verify", "import"),
+    *("up", "service", "worker", "demo", "doctor", "new-key", "reindex", "verify", "import"),
     *("statistics", "train-mend", "trace", "evaluate", "bench", "tune"),
 ]
 SLOW = {"torch", "transformers", "matplotlib", "redis", "httpx"}
@@ -30,6 +31,19 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
     except SystemExit as ended:
         return ended.code
     return None
+
+
+def test_it_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "--version") is None
+    assert capsys.readouterr().out == f"errata {version('errata')}\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_are_told_how_to_complete(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: str
+) -> None:
+    assert run(monkeypatch, "--show-completion", shell) is None
+    assert "_ERRATA_COMPLETE" in capsys.readouterr().out
 
 
 def test_every_command_is_listed_in_one_line_each(

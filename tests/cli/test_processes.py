@@ -4,7 +4,7 @@ import sys
 import time
 from pathlib import Path
 
-from errata_cli.processes import keep_small, start, stop
+from errata_cli.processes import keep_small, last_lines, start, stop
 
 
 def test_a_log_begins_anew_while_its_process_goes_on(tmp_path: Path) -> None:
@@ -21,6 +21,18 @@ def test_a_log_begins_anew_while_its_process_goes_on(tmp_path: Path) -> None:
         assert set(log.read_text().splitlines()) == {"a line"}  # no gap of zeros where the old end was
     finally:
         stop(process, 5)
+
+
+def test_of_a_log_only_what_this_run_wrote_is_quoted(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    assert last_lines(log, since=0) == ""
+    log.write_text("of the run before\n")
+    before = log.stat().st_size
+    assert last_lines(log, since=before) == ""
+    log.write_text("of the run before\nfirst\nsecond\nthird\n")
+    assert last_lines(log, count=2, since=before) == "second\nthird"
+    log.write_text("anew\n")  # as `keep_small` lets it begin
+    assert last_lines(log, since=before) == "anew"
 
 
 def grow(log: Path, size: int) -> None:

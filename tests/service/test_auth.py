@@ -10,9 +10,8 @@ from typing import Any
 import httpx
 import pytest
 from errata_cli.processes import environment
-from errata_registry.api_keys import ApiKey, KeysFileError, Scope, new_key, read_keys
+from errata_registry.api_keys import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, read_keys, refuse_open_address
 from errata_registry.settings import Settings
-from errata_service.auth import OpenToOthers, refuse_open_address
 from errata_service.routes import console
 
 GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
