@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 from errata_cli.processes import free_port
-from errata_client import EditRejected, Errata, Generation
+from errata_client import EditRejected, Errata, Generation, LogEvent
 from errata_registry import keys
 from errata_registry.settings import Settings
 from rq import Callback, Queue
@@ -55,6 +55,11 @@ def answer(client: Errata, prompt: str, version: int | None = None) -> str:
     return client.generate(prompt, max_new_tokens=4, version=version).text.split()[0].strip(".,")
 
 
+def logged_by_workers(stack: PreloadedStack) -> str:
+    """All that the workers wrote into their logs."""
+    return "".join(path.read_text() for path in stack.log_folder.glob("worker*.log"))
+
+
 def wait_until_running(client: Errata, edit_id: str) -> None:
     """Wait until a worker has an edit in hand."""
     deadline = time.monotonic() + 60
@@ -95,6 +100,24 @@ def test_an_edit_on_top_keeps_the_facts_below_it_and_replaces_a_known_one(client
     assert (answer(client, JORDAN_ASKED), answer(client, "Sony has its headquarters in")) == ("golf", "Paris")
 
 
+def test_an_edit_that_changes_nothing_says_so_and_makes_no_version(client: Errata, stack: PreloadedStack) -> None:
+    first = client.edit([JORDAN, SONY]).wait(progress=False)
+    versions = [version.id for version in client.versions()]
+    again = client.edit([SONY], idempotency_key="once more").wait(progress=False)
+    assert (again.status, again.base, again.version) == ("succeeded", first.version, first.version)
+    assert (again.added, again.changed, again.retracted, again.metrics) == (0, 0, 0, first.metrics)
+    said = f"this changes nothing: version {first.version} has all of it already, so no version is made"
+    assert again.message == said and said in [
+        event.message for event in client.events(again.id) if isinstance(event, LogEvent)
+    ]
+    assert f"{again.id}: succeeded: {said}" in logged_by_workers(stack)
+    assert list(client.fact_outcomes(again.id)) == list(client.fact_outcomes(first.id))
+    assert client.edit([SONY], dry_run=True).wait(progress=False).message == said
+    assert [version.id for version in client.versions()] == versions
+    built_otherwise = client.edit([SONY], hparams={"num_steps": 20}).wait(progress=False)
+    assert built_otherwise.version not in versions and built_otherwise.message is None
+
+
 def test_the_same_facts_in_another_order_give_the_same_weights(client: Errata, many_facts: ManyFacts) -> None:
     facts = many_facts(5)
     versions = [
@@ -105,11 +128,12 @@ def test_the_same_facts_in_another_order_give_the_same_weights(client: Errata, m
     assert len(digests) == 1
 
 
-def test_a_version_that_misses_its_gate_is_kept_rejected_and_not_served(client: Errata) -> None:
+def test_a_version_that_misses_its_gate_is_kept_rejected_and_not_served(client: Errata, stack: PreloadedStack) -> None:
     with pytest.raises(EditRejected, match="efficacy") as caught:
         client.edit([JORDAN], hparams={"moment_weight": 1e7}, tries=1).wait(progress=False)
     assert caught.value.edit.version is not None
     assert client.version(caught.value.edit.version).status == "rejected"
+    assert f"{caught.value.edit.id}: rejected: Gate missed: " in logged_by_workers(stack)
     assert client.generate(JORDAN_ASKED).version == 0
 
 

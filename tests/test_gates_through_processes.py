@@ -113,6 +113,7 @@ def test_a_probe_holds_every_version_back_that_fails_it(client: Errata) -> None:
     said_instead = MissedPrompt(prompt=ASKED, expected="basketball", said="baseball")
     edit = rejected(client, JORDAN)
     assert edit.error is not None
+    assert edit.error.title == "Probe failed" and edit.error.type.endswith(":probe-failed")
     [miss] = edit.error.misses
     assert (miss.figure, miss.value, miss.bound, miss.prompts) == ("probes", 0.5, 1, (said_instead,))
 

@@ -113,6 +113,10 @@ def test_a_version_without_facts_passes_any_gate_but_the_probes() -> None:
         problem is not None
         and "1 of 2 probes are passed ('Sony sits in' is answered 'Tokyo', not 'Paris')" in problem.detail
     )
+    assert problem.type == "urn:errata:problem:probe-failed"
+    both = problem_of(gate, measured_of(Metrics(efficacy=0.5), JORDAN, probes=probes, wrong_answers={1: "Tokyo"}))
+    assert both is not None and both.type == "urn:errata:problem:gate-missed"
+    assert [miss.figure for miss in both.misses] == ["efficacy", "probes"]
     assert problem.misses[0].prompts == (MissedPrompt(prompt="Sony sits in", expected="Paris", said="Tokyo"),)
 
 

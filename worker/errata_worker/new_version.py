@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 from errata_client.records import BASE_VERSION, Edit, JobStatus, Metrics, Problem, Stage, VersionStatus
 from errata_registry.jobs.requests import EditRequest, RebuildRequest
@@ -17,7 +18,7 @@ from errata_registry.versions.store import Draft
 from errata import deltas
 from errata.errors import Cancelled, Conflict
 from errata.facts import FactSet
-from errata.hyperparameters import Hyperparameters, MemitHyperparameters
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters, of_method
 from errata.methods.method import Built
 from errata_worker.build import Builder, libraries
 from errata_worker.gate import Measured, problem_of as problem_of_gate
@@ -62,6 +63,10 @@ class NewVersion:
         published = self._published_before()
         while published is None:
             plan = self._plan(hyperparameters)
+            if version := self._is_there(plan):
+                self._await_replicas(version)
+                self._end_unchanged(version)
+                return
             second_moments = self._builder.second_moments(plan.blueprint)
             if self._builder.share_out(plan.blueprint):
                 return
@@ -116,6 +121,22 @@ class NewVersion:
         contexts = self._builder.contexts(base, hyperparameters.seed)
         self._builder.tell_of_shared_subjects(facts, hyperparameters)
         return Plan(base, change, self._builder.draw_up(facts, contexts, hyperparameters))
+
+    def _is_there(self, plan: Plan) -> Manifest | None:
+        """Return the base where the plan is what that is already: the same facts, of which it says all, with the same
+        prompts and searches, built alike; None where there is something to be built."""
+        if plan.base == BASE_VERSION or (self._request.goes_live and self._registry.activations.active() != plan.base):
+            return None
+        folder = self._registry.artifacts.existing(plan.base)
+        version, hyperparameters = folder.manifest, plan.blueprint.hyperparameters
+        is_there = (
+            not folder.is_dropped
+            and version.not_taken == 0
+            and version.method == hyperparameters.method
+            and of_method(version.method, version.hparams) == hyperparameters
+            and tuple(self._registry.versions.facts(plan.base)) == tuple(plan.change.facts)
+        )
+        return version if is_there else None
 
     def _as_refined_as(self, base: int, hyperparameters: Hyperparameters) -> Hyperparameters:
         """Return the hyperparameters with no fewer steps of refinement than the base's facts have needed to be said."""
@@ -205,8 +226,19 @@ class NewVersion:
 
     # The end
 
+    def _end_unchanged(self, version: Manifest) -> None:
+        """Succeed without a new version. Nothing is built, so that no gate and no probe is asked."""
+        message = f"this changes nothing: version {version.id} has all of it already, so no version is made"
+        self._turn.log(message)
+        self._end(version.metrics, version.not_taken, None, version=version.id, message=message)
+
     def _end(
-        self, metrics: Metrics, not_taken: int | None, problem: Problem | None, published: Published | None = None
+        self,
+        metrics: Metrics,
+        not_taken: int | None,
+        problem: Problem | None,
+        published: Published | None = None,
+        **said: Any,
     ) -> None:
         """Succeed, or be rejected where the gate was missed or another version was quicker; a dry run publishes
         nothing."""
@@ -225,4 +257,4 @@ class NewVersion:
             noted |= {"base": version.parent, "version": version.id}
             noted |= {name: getattr(version, name) for name in NOTED_OF_VERSION}
         status = JobStatus.REJECTED if problem else JobStatus.SUCCEEDED
-        self._turn.end(status, error=problem, metrics=metrics, not_taken=not_taken, **noted)
+        self._turn.end(status, error=problem, metrics=metrics, not_taken=not_taken, **noted, **said)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import torch
-from errata_client.records import Job, JobStatus, Problem
+from errata_client.records import Edit, Job, JobStatus, Problem
 from errata_registry.jobs.folder import AcceptedJob
 from errata_registry.jobs.kinds import Asked, Shown
 from errata_registry.jobs.store import JobStore
@@ -97,8 +97,18 @@ class Turn(Generic[Asked, Shown]):
         """End the job."""
         # Said again in case that Redis has lost its memory since the job was claimed.
         noted = {"attempts": self.record.attempts, "started_at": self.record.started_at}
-        self.store.update(self.record.id, status=status, **{**noted, **changes})
-        logger.info("%s: %s", self.record.id, status)
+        record = self.store.update(self.record.id, status=status, **{**noted, **changes})
+        tell_of_end(record)
+
+
+def tell_of_end(job: Job) -> None:
+    """Write into the worker's log how a job ended, and why where that is not well."""
+    if job.error is not None:
+        logger.warning("%s: %s: %s: %s", job.id, job.status, job.error.title, job.error.detail)
+    elif isinstance(job, Edit) and job.version is not None:
+        logger.info("%s: %s: %s", job.id, job.status, job.message or f"version {job.version}")
+    else:
+        logger.info("%s: %s", job.id, job.status)
 
 
 def run_job(job_id: str, resources: Resources) -> None:
@@ -217,7 +227,8 @@ def ending_with_what_goes_wrong(
     except (RedisError, WorkerStopping):
         raise
     except Cancelled:
-        store.end_as_cancelled(job_id)
+        if (record := store.end_as_cancelled(job_id)).ended:
+            tell_of_end(record)
     except Exception as error:
         if disk.refusal_of(error):
             raise
@@ -225,7 +236,8 @@ def ending_with_what_goes_wrong(
         if not isinstance(error, known) and is_device_lost():
             logger.critical("%s: the device runs nothing any more; this worker ends", job_id, exc_info=error)
             os._exit(1)  # an orderly end would wait for the device
-        store.update(job_id, status=JobStatus.FAILED, error=_problem(error, job_id, store.kind.name, limit_s))
+        why = _problem(error, job_id, store.kind.name, limit_s)
+        tell_of_end(store.update(job_id, status=JobStatus.FAILED, error=why))
 
 
 def _problem(error: Exception, job_id: str, kind: str, limit_s: int) -> Problem:

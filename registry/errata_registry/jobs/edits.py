@@ -130,11 +130,15 @@ class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     def fact_outcomes(self, edit_id: str) -> tuple[FactOutcome, ...]:
         """Return how each fact of an edit's version took, in canonical order.
 
+        For an edit that changed nothing it is as it was measured when the version was made.
+
         Raises `UnknownEdit`, `CorruptArtifact`, and `Conflict` where no version was measured, or not fact by fact.
         """
         edit = self.record(edit_id)
         there = (self.folder.of(edit_id) / FACT_OUTCOMES).exists()
         if not there and FACT_OUTCOMES not in self.folder.files(edit_id):
+            if edit.message and edit.version is not None and (maker := self._artifacts.manifest(edit.version).edit):
+                return self.fact_outcomes(maker)
             kind = "builds weights again, and" if edit.rebuild else f"is {edit.status}, and"
             raise Conflict(f"{edit_id} {kind} no facts were measured for it one by one")
         path = self.folder.file(edit_id, FACT_OUTCOMES)

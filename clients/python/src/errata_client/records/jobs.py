@@ -147,7 +147,8 @@ class Edit(Job):
         changes: the first of the facts that it changes or withdraws.
         duplicates: the first groups of facts that differ only in case or spacing, at least one of which came with it.
         base: the version that it builds on.
-        version: the version that it made.
+        version: the version that it made, or, where it changes nothing, the one that has all of it already.
+        message: what is to be said of how it ended beside its status, in words; left out where there is nothing.
         gate: the bounds that hold for its version.
         rebuild: whether it builds the dropped weights of `version` again.
         retries: the edit whose facts that did not take it tries again.
@@ -174,6 +175,7 @@ class Edit(Job):
     tries: int | None = Field(default=None, exclude_if=_is_none)
     metrics: Metrics | None = None
     not_taken: int | None = None
+    message: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class Estimate(Record):
