@@ -13,6 +13,8 @@ from errata.export.archive import ArchivedFile
 from errata.export.tensor_bytes import float32_header, float32_size, pieces_of
 from errata.model import EditableModel
 
+HUB_CACHE = "models--"  # as the folder of a model in the hub's cache begins: `models--<owner>--<name>`
+
 
 def adapter(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedFile]:
     """Return the two files of an adapter that adds `deltas` to the model's weights, exactly; factors are float32.
@@ -42,7 +44,7 @@ def adapter(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedF
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": model.name,
+        "base_model_name_or_path": _findable(model),
         "inference_mode": True,
         "r": rank,
         "lora_alpha": rank,  # PEFT multiplies by lora_alpha / r
@@ -55,6 +57,16 @@ def adapter(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedF
         ArchivedFile.of_bytes("adapter_config.json", json.dumps(config, indent=2).encode()),
         ArchivedFile("adapter_model.safetensors", size, partial(_adapter_model, header, list(deltas.values()), rank)),
     ]
+
+
+def _findable(model: EditableModel) -> str:
+    """Return what anybody finds the base by: its name on the hub, also where it was named as the folder in which the
+    hub's cache keeps it; else its folder."""
+    if model.folder is None:
+        return model.name
+    folder = model.folder.resolve()
+    kept_as = next((part for part in folder.parts if part.startswith(HUB_CACHE)), None)
+    return str(folder) if kept_as is None else kept_as.removeprefix(HUB_CACHE).replace("--", "/", 1)
 
 
 def _adapter_model(header: bytes, deltas: list[Delta], rank: int) -> Iterator[bytes]:

@@ -10,6 +10,8 @@ from errata_client.records.wordings import describe
 from pydantic import ByteSize, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from errata_registry.logs import LogFormat
+
 
 def default_home() -> Path:
     """The `errata` folder in the user's data directory."""
@@ -45,6 +47,10 @@ class Settings(BaseSettings):
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="Number type of the base weights."
+    )
+
+    log_format: LogFormat = Field(
+        default="text", description="How service and worker write their logs: `text`, lines for people, or `json`."
     )
 
     host: str = Field(default="127.0.0.1", description="Address that the service listens on.")

@@ -1,6 +1,5 @@
 """Run the service: `python -m errata_service`. All it is told comes from `ERRATA_*` settings."""
 
-import logging
 import signal
 import sys
 import threading
@@ -8,11 +7,13 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
+from errata_registry import logs
 from errata_registry.api_keys import KeysFileError, OpenToOthers, read_keys, refuse_open_address
 from errata_registry.home import keep_private
 from errata_registry.settings import read_settings
 
 from errata.errors import ErrataError
+from errata_service.access import Access
 from errata_service.app import create_app
 from errata_service.connections import Bounds, Connection, room_for
 from errata_service.replica import ServingReplica
@@ -53,7 +54,6 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM; exit with a sentence that says why where that is not possible."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(THREAD_TURN_S)
 
     def stop_server() -> None:
@@ -61,6 +61,7 @@ def main() -> None:
 
     try:
         settings = read_settings()
+        logs.set_up(settings.log_format)
         settings = settings.model_copy(update={"max_connections": room_for(settings.max_connections)})
         refuse_open_address(settings)
         keep_private(settings.home)
@@ -68,7 +69,8 @@ def main() -> None:
         replica = ServingReplica(settings, on_failure=stop_server)
     except (OpenToOthers, KeysFileError, ErrataError, ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    app = create_app(replica, keys)
+    # Around what answers unforeseen errors, too, and so around the whole of FastAPI.
+    app = Access(create_app(replica, keys), replica.metrics)
     bounds = Bounds(settings.max_connections, settings.request_timeout_s)
     config = uvicorn.Config(
         app,
@@ -77,6 +79,7 @@ def main() -> None:
         http=partial(Connection, bounds=bounds),  # type: ignore[arg-type]  # it is called, as a class would be
         ws="none",
         log_config=None,
+        access_log=False,
         timeout_graceful_shutdown=GRACE_S,
     )
     server = Server(config, replica)

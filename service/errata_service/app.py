@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from errata_registry.api_keys import ApiKey
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errata_service.auth import Gate
 from errata_service.bodies import Bodies
@@ -16,7 +15,6 @@ from errata_service.connections import RefuseBeyond
 from errata_service.description import describe_truly
 from errata_service.followers import Followers
 from errata_service.methods import Methods
-from errata_service.metrics import Metrics
 from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica
 from errata_service.routes import (
@@ -40,23 +38,6 @@ DESCRIPTION = """
 Corrects facts inside a language model while it keeps serving. Post facts to `/edits`; each edit gives a version;
 `/generate` answers under the active version or any other. Errors are RFC 9457 problem documents.
 """
-
-
-class RequestCount:
-    """Counts the requests by the route that they took, which is known once they have taken it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def counted(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                route = getattr(scope.get("route"), "path", "none")
-                self._metrics.count_request(scope["method"], route, message["status"])
-            await send(message)
-
-        await self._app(scope, receive, counted)
 
 
 def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> FastAPI:
@@ -91,7 +72,6 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
         app.add_middleware(Gate, keys=keys)
     app.add_middleware(RefuseBeyond)
     app.add_middleware(SameSite, settings=replica.settings, has_keys=keys is not None)
-    app.add_middleware(RequestCount, metrics=replica.metrics)
     answer_with_problems(app)
     describe_truly(app)
     about_versions = (weights, versions, facts, probes, evaluations, traces)

@@ -58,7 +58,7 @@ class BoundedRoute(APIRoute):
         async def handle_bounded(request: Request) -> Response:
             bounded = _BoundedRequest(request, limit)
             try:
-                return await handle(bounded)
+                return ended_with_newline(await handle(bounded))
             except HTTPException:  # what FastAPI makes of any other error of a body that is read
                 if bounded.fault is not None:
                     raise bounded.fault from None
@@ -67,6 +67,15 @@ class BoundedRoute(APIRoute):
                 bounded.bodies.give_back(bounded.taken)
 
         return handle_bounded
+
+
+def ended_with_newline(response: Response) -> Response:
+    """Let an answer of JSON that is whole end as a line does, so that a terminal shows it well."""
+    body = getattr(response, "body", b"")  # what is streamed, or sent from a file, has none
+    if body and response.media_type == "application/json":
+        response.body = body + b"\n"
+        response.headers["Content-Length"] = str(len(response.body))
+    return response
 
 
 class Bodies:

@@ -101,6 +101,13 @@ class OpenAIError(BaseModel):
     error: OpenAIFault
 
 
+class _JsonLine(JSONResponse):
+    """JSON that ends as a line does."""
+
+    def render(self, content: Any) -> bytes:
+        return super().render(content) + b"\n"
+
+
 def answer_with_problems(app: FastAPI) -> None:
     """Make every error of `app` a problem document."""
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
@@ -154,10 +161,10 @@ def outage_of(error: Exception) -> str | None:
 
 def _answer(problem: Problem, path: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     if path.startswith(OPENAI_ROUTES):
-        return JSONResponse(openai_error(problem), openai_status(problem.status), headers)
+        return _JsonLine(openai_error(problem), openai_status(problem.status), headers)
     empty = {name for name in ("errors", "misses") if not getattr(problem, name)}
     body = problem.model_dump(mode="json", exclude=empty)
-    return JSONResponse(body, problem.status, headers, media_type=MEDIA_TYPE)
+    return _JsonLine(body, problem.status, headers, media_type=MEDIA_TYPE)
 
 
 def openai_error(problem: Problem) -> dict[str, Any]:

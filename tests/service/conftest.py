@@ -189,9 +189,15 @@ def chat_model(save_chat_model: SaveChatModel) -> EditableModel:
 
 
 @pytest.fixture(scope="session")
-def chat_client(serve: Serve, new_settings: NewSettings, chat_model: EditableModel) -> httpx.Client:
+def chat_settings(new_settings: NewSettings, chat_model: EditableModel) -> Settings:
+    """Settings of a service whose model has a chat template, and whose log is JSON."""
+    return new_settings(model=chat_model.name, log_format="json")
+
+
+@pytest.fixture(scope="session")
+def chat_client(serve: Serve, chat_settings: Settings) -> httpx.Client:
     """A client of a service whose model has a chat template."""
-    client = serve(new_settings(model=chat_model.name))
+    client = serve(chat_settings)
     until_ready(client)
     return client
 

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 
+from errata_registry import logs
 from errata_registry.home import keep_private
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
@@ -28,10 +29,10 @@ logger = logging.getLogger("worker")
 
 def main() -> None:
     """Run one worker; exit with 1 and one line where the settings or the model cannot be used."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # while the model is being loaded
     try:
         settings = read_settings()
+        logs.set_up(settings.log_format)
         keep_private(settings.home)
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()

@@ -19,6 +19,7 @@ from errata_client.records import Edit, Job, JobStatus, Problem
 from errata_registry.jobs.folder import AcceptedJob
 from errata_registry.jobs.kinds import Asked, Shown
 from errata_registry.jobs.store import JobStore
+from errata_registry.logs import about_request
 from errata_registry.problems import problem, problem_of
 from errata_registry.registry import Registry
 from errata_registry.stored import now
@@ -120,6 +121,18 @@ def run_job(job_id: str, resources: Resources) -> None:
         redis.RedisError: as `ending_with_what_goes_wrong`.
     """
     store = resources.registry.store_of(job_id)
+    with about_request(request_of(store, job_id)):
+        _run(store, job_id, resources)
+
+
+def request_of(store: JobStore[Any, Any], job_id: str) -> str | None:
+    """Return the id of the request that asked for a job; None where that is not known."""
+    with suppress(ErrataError, OSError):
+        return store.folder.accepted(job_id).request_id
+    return None
+
+
+def _run(store: JobStore[Any, Any], job_id: str, resources: Resources) -> None:
     try:
         waiting_out_the_disk(store, job_id, resources.must_stop, partial(_take_turn, store, job_id, resources))
     except WorkerStopping:

@@ -12,13 +12,20 @@ from functools import partial
 
 from errata_client.records import Stage
 from errata_registry.jobs.shards import ShardOrder
+from errata_registry.logs import about_request
 
 from errata.facts import Fact, by_subject
 from errata.methods import METHODS
 from errata.targets.search import find_targets
 from errata.wordings import wordings_of
 from errata_worker.progress import ShardProgressReport, WorkerStopping
-from errata_worker.running import Resources, claim, ending_with_what_goes_wrong, waiting_out_the_disk
+from errata_worker.running import (
+    Resources,
+    claim,
+    ending_with_what_goes_wrong,
+    request_of,
+    waiting_out_the_disk,
+)
 
 MAX_SHARDS = 256
 
@@ -48,9 +55,9 @@ def search_shard(edit_id: str, shard: int, resources: Resources) -> None:
         WorkerStopping: the shard is not done; recovery finds it without a worker and queues it again.
         redis.RedisError: as `ending_with_what_goes_wrong`.
     """
-    waiting_out_the_disk(
-        resources.registry.edits, edit_id, resources.must_stop, partial(_take_turn, edit_id, shard, resources)
-    )
+    edits = resources.registry.edits
+    with about_request(request_of(edits, edit_id)):
+        waiting_out_the_disk(edits, edit_id, resources.must_stop, partial(_take_turn, edit_id, shard, resources))
 
 
 def _take_turn(edit_id: str, shard: int, resources: Resources) -> None:

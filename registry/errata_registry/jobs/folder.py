@@ -38,6 +38,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
         body_sha256: what a repetition under the same idempotency key is known by.
         shown: what the job's record says of the request while it waits.
         refuse_conflicts: whether an edit must not change facts that are there.
+        request_id: of the HTTP request that asked for it, where one did.
     """
 
     format: int = 2
@@ -49,6 +50,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
     body_sha256: str
     shown: dict[str, Any]
     refuse_conflicts: bool = False
+    request_id: str | None = None
     request: Asked
 
     @model_validator(mode="before")

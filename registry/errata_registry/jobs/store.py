@@ -19,6 +19,7 @@ from errata_registry.jobs.idempotency import IdempotencyKeys
 from errata_registry.jobs.kinds import KINDS, Asked, JobKind, Shown
 from errata_registry.jobs.live import Event, LiveJobs
 from errata_registry.jobs.queue import TaskQueue, job_of
+from errata_registry.logs import request_id
 from errata_registry.problems import problem_of
 from errata_registry.stored import now, page_of
 
@@ -79,6 +80,7 @@ class JobStore(Generic[Asked, Shown]):
             body_sha256=sha256,
             shown=dict(shown),
             refuse_conflicts=refuse_conflicts,
+            request_id=request_id(),
             request=request,
         )
         return self._accept(self.completed(asked))

@@ -11,11 +11,12 @@ from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import ReplicaDep
 from errata_service.description import problem_responses
 from errata_service.problems import NotReady
 
-router = APIRouter(tags=["health"])
+router = APIRouter(route_class=BoundedRoute, tags=["health"])
 
 
 class Alive(BaseModel):

@@ -1,6 +1,7 @@
 """The adapter, in the hands of PEFT."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ def test_peft_computes_with_it_what_the_edited_model_computes(
     for layer, edited in edited_weights(model, deltas).items():
         stored = merged.get_submodule(model.architecture.down_projection_of(layer)).weight
         torch.testing.assert_close(stored.T if model.architecture.transposed else stored, edited)
+
+
+def test_the_base_is_named_as_the_hub_does_or_by_its_folder(demo: EditableModel, tmp_path: Path) -> None:
+    def named(folder: Path | None) -> str:
+        model = copy.copy(demo)
+        model.folder = folder
+        config = json.loads((written(lora.adapter(model, {}), tmp_path) / "adapter_config.json").read_text())
+        return str(config["base_model_name_or_path"])
+
+    assert named(demo.folder) == str(demo.folder)
+    assert named(tmp_path / "hub/models--EleutherAI--gpt-neo-1.3B/snapshots/0123abcd") == "EleutherAI/gpt-neo-1.3B"
+    assert named(tmp_path / "models--gpt2/snapshots/0123abcd") == "gpt2"
 
 
 def test_factors_are_in_it_as_they_are_and_in_no_other_layer(demo: EditableModel, tmp_path: Path) -> None:
