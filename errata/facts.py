@@ -75,7 +75,12 @@ def _describe_fact(schema: dict[str, Any]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Neighbor:
-    """A prompt about another subject whose answer an edit must leave alone."""
+    """A prompt about another subject whose answer an edit must leave alone.
+
+    Attributes:
+        prompt: what is asked.
+        object: what must still be answered.
+    """
 
     # For those who read it from JSON with pydantic.
     __pydantic_config__: ClassVar = {"extra": "forbid", "json_schema_extra": _describe_neighbor}
@@ -103,6 +108,17 @@ class Fact:
     Its parts are normalised when it is made, so that two spellings that differ by accident are one fact with one
     prompt, and a space at a prompt's end, which a tokenizer would not forgive, is gone. Line breaks are no accident:
     a text of several lines stays as it is laid out, and a prompt may end with one, as those of chat templates do.
+
+    Attributes:
+        subject: what the fact is about.
+        relation: the phrase that follows the subject, or a template with `{}` where the subject stands.
+        object: what is to be said.
+        paraphrases: prompts in other words that measure it, and are not learnt.
+        neighbors: prompts about others, whose answers must stay.
+        search: hyperparameters that its target is searched for with, in place of the edit's.
+        space: whether a space stands between its prompts and its object; unset, that goes by the prompt.
+        phrasings: prompts in other words that its object is learnt after.
+        questions: what it is learnt to answer in chat.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid", "json_schema_extra": _describe_fact}

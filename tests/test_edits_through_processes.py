@@ -55,9 +55,12 @@ def answer(client: Errata, prompt: str, version: int | None = None) -> str:
     return client.generate(prompt, max_new_tokens=4, version=version).text.split()[0].strip(".,")
 
 
-def logged_by_workers(stack: PreloadedStack) -> str:
-    """All that the workers wrote into their logs."""
-    return "".join(path.read_text() for path in stack.log_folder.glob("worker*.log"))
+def wait_until_logged(stack: PreloadedStack, words: str) -> None:
+    """Wait until a worker has written something into its log, which it does once everybody else knows it."""
+    deadline = time.monotonic() + 60
+    while not any(words in path.read_text() for path in stack.log_folder.glob("worker*.log")):
+        assert time.monotonic() < deadline, f"no worker logged {words!r}"
+        time.sleep(0.05)
 
 
 def wait_until_running(client: Errata, edit_id: str) -> None:
@@ -110,7 +113,7 @@ def test_an_edit_that_changes_nothing_says_so_and_makes_no_version(client: Errat
     assert again.message == said and said in [
         event.message for event in client.events(again.id) if isinstance(event, LogEvent)
     ]
-    assert f"{again.id}: succeeded: {said}" in logged_by_workers(stack)
+    wait_until_logged(stack, f"{again.id}: succeeded: {said}")
     assert list(client.fact_outcomes(again.id)) == list(client.fact_outcomes(first.id))
     assert client.edit([SONY], dry_run=True).wait(progress=False).message == said
     assert [version.id for version in client.versions()] == versions
@@ -133,7 +136,7 @@ def test_a_version_that_misses_its_gate_is_kept_rejected_and_not_served(client: 
         client.edit([JORDAN], hparams={"moment_weight": 1e7}, tries=1).wait(progress=False)
     assert caught.value.edit.version is not None
     assert client.version(caught.value.edit.version).status == "rejected"
-    assert f"{caught.value.edit.id}: rejected: Gate missed: " in logged_by_workers(stack)
+    wait_until_logged(stack, f"{caught.value.edit.id}: rejected: Gate missed: ")
     assert client.generate(JORDAN_ASKED).version == 0
 
 

@@ -24,6 +24,8 @@ def set_up(form: LogFormat) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if form == "json" else _Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.captureWarnings(True)
+    _tame_transformers()
 
 
 @contextmanager
@@ -39,6 +41,15 @@ def about_request(request_id: str | None) -> Iterator[None]:
 def request_id() -> str | None:
     """Return the id of the request that is being answered, or whose job is being done."""
     return _request_id.get()
+
+
+def _tame_transformers() -> None:
+    """Have transformers log as all others do, and draw no bars of progress, which are for terminals."""
+    from transformers.utils import logging as of_transformers
+
+    of_transformers.disable_progress_bar()  # type: ignore[no-untyped-call]
+    of_transformers.disable_default_handler()
+    of_transformers.enable_propagation()
 
 
 class _Lines(logging.Formatter):

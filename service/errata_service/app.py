@@ -19,6 +19,7 @@ from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica
 from errata_service.routes import (
     console,
+    docs,
     edits,
     evaluations,
     facts,
@@ -33,11 +34,27 @@ from errata_service.routes import (
     versions,
     weights,
 )
+from errata_service.routes.jobs import API
 
 DESCRIPTION = """
-Corrects facts inside a language model while it keeps serving. Post facts to `/edits`; each edit gives a version;
-`/generate` answers under the active version or any other. Errors are RFC 9457 problem documents.
+Corrects facts inside a language model while it keeps serving. Post facts to `/api/v1/edits`; each edit gives a
+version; `/api/v1/generate` answers under the active version or any other. Errors are RFC 9457 problem documents.
+`/v1` is OpenAI's interface. All paths of `/api/v1` are there without it, too.
 """
+TAGS = {
+    "edits": "Batches of facts on their way to a version.",
+    "generate": "Completions and answers under the active version, or any other.",
+    "weights": "The weights of versions: fetching them, dropping them to save room, building them again.",
+    "versions": "Fact sets with the weights built from them: comparing, naming, activating and deleting them.",
+    "facts": "What a version holds, and what became of a fact.",
+    "probes": "Prompts with answers that every new version must give.",
+    "evaluations": "Measuring a version on records, or on its own facts.",
+    "traces": "Which layers of the base model recall an answer.",
+    "keys": "API keys: what they may do.",
+    "model": "The base model and how it is edited.",
+    "openai": "The interface that OpenAI's clients speak.",
+    "health": "Whether the service is alive and ready, and its figures.",
+}
 
 
 def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> FastAPI:
@@ -60,7 +77,9 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
         version="0.1.0",
         description=DESCRIPTION,
         lifespan=lifespan,
-        redoc_url=None,
+        openapi_url=None,  # the description has a route of its own (`routes.docs`)
+        openapi_tags=[{"name": name, "description": told} for name, told in TAGS.items()],
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
     )
     app.state.replica = replica
@@ -75,6 +94,9 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     answer_with_problems(app)
     describe_truly(app)
     about_versions = (weights, versions, facts, probes, evaluations, traces)
-    for routes in (edits, generate, openai, openai_chat, *about_versions, model, key_routes, health, console):
+    for routes in (edits, generate, *about_versions, model, key_routes):
+        app.include_router(routes.router, prefix=API)
+        app.include_router(routes.router, include_in_schema=False)  # as it was called before
+    for routes in (openai, openai_chat, health, docs, console):
         app.include_router(routes.router)
     return app

@@ -16,13 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from errata_service.problems import ProblemError, answer
+from errata_service.routes.docs import DOCS, POLICY as DOCS_POLICY
 
-DOCS = "/docs"
-# The page of the interface's description is FastAPI's, which takes Swagger's script and style from where they are kept.
-_DOCS_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src https://cdn.jsdelivr.net; "
-    "img-src data: https://fastapi.tiangolo.com; connect-src 'self'; frame-ancestors 'none'"
-)
 _POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
@@ -49,7 +44,7 @@ class SameSite:
                 headers = MutableHeaders(scope=message)
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["X-Frame-Options"] = "DENY"
-                headers.setdefault("Content-Security-Policy", _DOCS_POLICY if scope["path"] == DOCS else _POLICY)
+                headers.setdefault("Content-Security-Policy", DOCS_POLICY if scope["path"] == DOCS else _POLICY)
             await send(message)
 
         app = self._app

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from inspect import cleandoc
 from typing import Any
 
-from errata_client.records import FieldProblem, Problem
+from errata_client.records import FieldProblem, Problem, described_in
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
+from errata.facts import Fact, Neighbor
 from errata_service.connections import ALWAYS_ANSWERED
+from errata_service.generation import GenerateRequest
 from errata_service.problems import MEDIA_TYPE, OPENAI_ROUTES, OpenAIError, openai_status
 
 _EXAMPLE = Problem(
@@ -28,6 +31,19 @@ _EXAMPLE = Problem(
 )
 
 UNREAD = "Not HTTP, or a request whose line and headers have more than 64 KiB"
+
+
+OF_GENERATION = described_in(cleandoc(GenerateRequest.__doc__ or ""))
+PARAMETERS = {
+    "after": "The part of the list behind this one: what an earlier answer had as `next`.",
+    "edit_id": "The id of an edit.",
+    "evaluation_id": "The id of an evaluation.",
+    "trace_id": "The id of a trace.",
+    "fact_id": "The id of a fact.",
+    "name": "A name: of a version, a figure or a model.",
+    "format": "What the weights are wanted as.",
+    "Last-Event-ID": "The id of an event; what happened behind it is told.",
+}
 
 
 def describe_truly(app: FastAPI) -> None:
@@ -43,12 +59,17 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _description(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
-    schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+    schema = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+    )
     asks_for_keys = app.state.keys is not None
     for path, operations in schema["paths"].items():
         for operation in operations.values():
-            for parameter in operation.get("parameters", ()):
-                parameter["schema"] = _of_text(parameter["schema"])
+            _describe_parameters(operation)
             operation["responses"] = _responses(path, operation)
             if not asks_for_keys:
                 operation.pop("security", None)
@@ -62,10 +83,28 @@ def _description(app: FastAPI) -> dict[str, Any]:
         [(Problem, "serialization"), (OpenAIError, "serialization")], ref_template="#/components/schemas/{model}"
     )
     components["schemas"] |= problems["$defs"]
+    _describe_facts(components["schemas"])
     components["schemas"]["Problem"]["examples"] = [_EXAMPLE.model_dump(mode="json")]
     # FastAPI makes floats of the bounds of whole numbers, of which the largest would be rounded.
     app.openapi_schema = json.loads(json.dumps(schema), parse_float=_number)
     return app.openapi_schema
+
+
+def _describe_parameters(operation: Mapping[str, Any]) -> None:
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _of_text(parameter["schema"])
+        if not parameter.get("description"):
+            parameter["description"] = OF_GENERATION.get(parameter["name"]) or PARAMETERS[parameter["name"]]
+
+
+def _describe_facts(schemas: Mapping[str, Any]) -> None:
+    """Describe the library's facts, which are no records, by their docstrings."""
+    for kind in (Fact, Neighbor):
+        assert kind.__doc__ is not None
+        schema, doc = schemas[kind.__name__], cleandoc(kind.__doc__)
+        schema["description"] = doc.partition("\n\nAttributes:")[0]
+        for name, told in described_in(doc).items():
+            schema["properties"][name]["description"] = told
 
 
 def _number(text: str) -> int | float:

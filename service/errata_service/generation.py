@@ -52,7 +52,16 @@ MessageInQuery = Annotated[
 
 
 class GenerateRequest(Given):
-    """One prompt or several, or a conversation, how to choose tokens, and the version to choose them under."""
+    """One prompt or several, or a conversation, how to choose tokens, and the version to choose them under.
+
+    Attributes:
+        prompt: a prompt to continue.
+        prompts: several prompts to continue.
+        top_p: the share of probability that tokens are drawn from.
+        top_k: the number of likeliest tokens that are drawn from.
+        repetition_penalty: above 1, what was said before becomes less likely.
+        seed: what draws begin from.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=rules(

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
-from errata_client.records import NUMBERS_END, Given, Text
+from errata_client.records import NUMBERS_END, Described, Given, Text
 from errata_registry.versions.names import VersionName, version_name
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from transformers import PreTrainedTokenizerFast
 
@@ -33,14 +33,32 @@ NotLookedAt = Annotated[Any, Field(description="Taken and not looked at.")]
 
 
 class StreamOptions(Given):
-    """What a stream ends with."""
+    """What a stream ends with.
+
+    Attributes:
+        include_usage: whether the stream ends with the tokens that it took.
+        include_obfuscation: taken and not looked at.
+    """
 
     include_usage: bool = False
     include_obfuscation: bool = False
 
 
 class OpenAIRequest(Given):
-    """What every generation may be asked with. `top_k` and `repetition_penalty` are not OpenAI's, but common."""
+    """What every generation may be asked with. `top_k` and `repetition_penalty` are not OpenAI's, but common.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_p: the share of probability that tokens are drawn from.
+        top_k: the number of likeliest tokens that are drawn from.
+        repetition_penalty: above 1, what was said before becomes less likely.
+        n: choices for each prompt.
+        seed: what draws begin from.
+        stop: texts before which a choice ends; one may stand alone.
+        stream: whether to send events, one for each token.
+        stream_options: what a stream ends with.
+        presence_penalty, frequency_penalty, logit_bias: not served: only what asks nothing is taken.
+    """
 
     model: Annotated[
         Text,
@@ -86,8 +104,14 @@ class OpenAIRequest(Given):
         )
 
 
-class TokenUsage(BaseModel):
-    """Tokens read and tokens chosen, over all choices; a prompt counts once."""
+class TokenUsage(Described):
+    """Tokens read and tokens chosen, over all choices; a prompt counts once.
+
+    Attributes:
+        prompt_tokens: tokens read.
+        completion_tokens: tokens chosen.
+        total_tokens: both together.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -100,8 +124,15 @@ class TokenUsage(BaseModel):
         return cls(prompt_tokens=num_prompt_tokens, completion_tokens=chosen, total_tokens=num_prompt_tokens + chosen)
 
 
-class ModelCard(BaseModel):
-    """A model that can be asked for."""
+class ModelCard(Described):
+    """A model that can be asked for.
+
+    Attributes:
+        id: the name to ask for.
+        object: always `model`.
+        created: when the version was made, in seconds since 1970.
+        owned_by: always `errata`.
+    """
 
     id: str
     object: Literal["model"] = "model"
@@ -112,8 +143,13 @@ class ModelCard(BaseModel):
     )
 
 
-class ModelCards(BaseModel):
-    """All of them."""
+class ModelCards(Described):
+    """All of them.
+
+    Attributes:
+        object: always `list`.
+        data: the models.
+    """
 
     object: Literal["list"] = "list"
     data: list[ModelCard]

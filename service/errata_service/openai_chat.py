@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, Self
 
-from errata_client.records import Given, Text, rules
+from errata_client.records import Described, Given, Text, rules
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -57,7 +56,12 @@ def _kind_of_content(value: Any) -> str | None:
 
 
 class TextPart(Given):
-    """A part of a message."""
+    """A part of a message.
+
+    Attributes:
+        type: always `text`.
+        text: what is said.
+    """
 
     type: Literal["text"]
     text: Content
@@ -71,7 +75,14 @@ class TextPart(Given):
 
 
 class ChatMessage(Given):
-    """One turn of a conversation. `developer` is passed to the model's chat template as `system`, parts as lines."""
+    """One turn of a conversation. `developer` is passed to the model's chat template as `system`, parts as lines.
+
+    Attributes:
+        role: who speaks.
+        content: what is said: text, or parts that are text.
+        name: the name of who speaks, for the chat template.
+        refusal, annotations, audio, tool_calls, function_call: not served.
+    """
 
     role: Annotated[Literal["system", "developer", "user", "assistant"], BeforeValidator(_role_of_one_who_speaks)]
     content: Annotated[
@@ -96,7 +107,19 @@ class ChatMessage(Given):
 
 
 class ChatRequest(OpenAIRequest):
-    """The body of `POST /v1/chat/completions`."""
+    """The body of `POST /v1/chat/completions`.
+
+    Attributes:
+        messages: the conversation to be answered.
+        max_completion_tokens: tokens at most.
+        max_tokens: the same by the name that it had before.
+        logprobs: whether to tell log probabilities.
+        top_logprobs: how many likeliest tokens to tell at each place.
+        response_format: text alone.
+        modalities: text alone.
+        tool_choice, function_call: `none` alone.
+        tools, functions, audio, prediction, reasoning_effort, verbosity, web_search_options, store: not served.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -108,9 +131,7 @@ class ChatRequest(OpenAIRequest):
 
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=MAX_MESSAGES)]
     max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None = None
-    max_tokens: (
-        Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS, description="The same by the name that it had before.")] | None
-    ) = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_NEW_TOKENS)] | None = None
     logprobs: bool | None = False
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_TOP_LOGPROBS)] | None = None
     response_format: Annotated[
@@ -156,8 +177,14 @@ class ChatRequest(OpenAIRequest):
         ]
 
 
-class LikelyToken(BaseModel):
-    """A token, its log probability, and its text in bytes; a token that is no text by itself is `token_id:<id>`."""
+class LikelyToken(Described):
+    """A token, its log probability, and its text in bytes; a token that is no text by itself is `token_id:<id>`.
+
+    Attributes:
+        token: its text.
+        logprob: its log probability.
+        bytes: its text in bytes; null for what is no text by itself.
+    """
 
     token: str
     logprob: float
@@ -172,13 +199,22 @@ class LikelyToken(BaseModel):
 
 
 class ChosenToken(LikelyToken):
-    """A token of an answer, and the likeliest ones at its place."""
+    """A token of an answer, and the likeliest ones at its place.
 
-    top_logprobs: list[LikelyToken] = []
+    Attributes:
+        top_logprobs: the likeliest tokens at its place.
+    """
+
+    top_logprobs: list[LikelyToken] = Field(default=[])
 
 
-class ChatLogprobs(BaseModel):
-    """Log probabilities of a content's tokens."""
+class ChatLogprobs(Described):
+    """Log probabilities of a content's tokens.
+
+    Attributes:
+        content: of the tokens of the content.
+        refusal: always null.
+    """
 
     content: list[ChosenToken]
     refusal: None = None
@@ -195,16 +231,29 @@ class ChatLogprobs(BaseModel):
         return cls(content=content)
 
 
-class AnswerMessage(BaseModel):
-    """What the assistant says."""
+class AnswerMessage(Described):
+    """What the assistant says.
+
+    Attributes:
+        role: always `assistant`.
+        content: what is said.
+        refusal: always null.
+    """
 
     role: Literal["assistant"] = "assistant"
     content: str
     refusal: None = None
 
 
-class ChatChoice(BaseModel):
-    """One answer."""
+class ChatChoice(Described):
+    """One answer.
+
+    Attributes:
+        index: its number.
+        message: the answer.
+        logprobs: log probabilities, where they were asked for.
+        finish_reason: what ended it.
+    """
 
     index: int
     message: AnswerMessage
@@ -212,8 +261,16 @@ class ChatChoice(BaseModel):
     finish_reason: FinishReason
 
 
-class ChatAnswer(BaseModel):
-    """What `POST /v1/chat/completions` answers."""
+class ChatAnswer(Described):
+    """What `POST /v1/chat/completions` answers.
+
+    Attributes:
+        id: names the answer.
+        object: always `chat.completion`.
+        created: when it was made, in seconds since 1970.
+        choices: the answers.
+        usage: the tokens that it took.
+    """
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -223,7 +280,7 @@ class ChatAnswer(BaseModel):
     usage: TokenUsage
 
 
-class Delta(BaseModel):
+class Delta(Described):
     """What an event adds to a message: its role first, then its content."""
 
     role: Literal["assistant"] | None = None
@@ -234,7 +291,7 @@ class Delta(BaseModel):
         return {name: value for name, value in handler(self).items() if value is not None}
 
 
-class ChunkChoice(BaseModel):
+class ChunkChoice(Described):
     """What an event adds to one answer."""
 
     index: int
@@ -243,7 +300,7 @@ class ChunkChoice(BaseModel):
     finish_reason: FinishReason | None
 
 
-class ChatChunk(BaseModel):
+class ChatChunk(Described):
     """An event of `POST /v1/chat/completions` with `stream`."""
 
     id: str

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from errata_client.records import Text, rules
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from errata_client.records import Described, Text, rules
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError, PydanticKnownError
 from transformers import PreTrainedTokenizerFast
 
@@ -52,7 +52,16 @@ Prompt = Annotated[
 
 
 class CompletionRequest(OpenAIRequest):
-    """The body of `POST /v1/completions`."""
+    """The body of `POST /v1/completions`.
+
+    Attributes:
+        prompt: text, token ids, or a list of either.
+        max_tokens: tokens at most.
+        best_of: as many as `n`.
+        logprobs: how many likeliest tokens to tell at each place.
+        echo: whether to give the prompt back before its continuation.
+        suffix: not served.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=rules(
@@ -109,8 +118,15 @@ class CompletionRequest(OpenAIRequest):
         ]
 
 
-class Logprobs(BaseModel):
-    """Log probabilities of a choice's tokens, in columns. A token that is no text by itself is `token_id:<id>`."""
+class Logprobs(Described):
+    """Log probabilities of a choice's tokens, in columns. A token that is no text by itself is `token_id:<id>`.
+
+    Attributes:
+        tokens: the tokens.
+        token_logprobs: the log probability of each; null for the first of a prompt.
+        top_logprobs: the likeliest tokens at each place.
+        text_offset: where each token begins in the text.
+    """
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -129,8 +145,15 @@ class Logprobs(BaseModel):
         )
 
 
-class Choice(BaseModel):
-    """One continuation, or what a token adds to it."""
+class Choice(Described):
+    """One continuation, or what a token adds to it.
+
+    Attributes:
+        index: its number.
+        text: the continuation.
+        logprobs: log probabilities, where they were asked for.
+        finish_reason: what ended it; null until it has ended.
+    """
 
     index: int
     text: str
@@ -138,8 +161,16 @@ class Choice(BaseModel):
     finish_reason: FinishReason | None = None
 
 
-class CompletionAnswer(BaseModel):
-    """What `POST /v1/completions` answers, and, with `stream`, each of its events."""
+class CompletionAnswer(Described):
+    """What `POST /v1/completions` answers, and, with `stream`, each of its events.
+
+    Attributes:
+        id: names the answer.
+        object: always `text_completion`.
+        created: when it was made, in seconds since 1970.
+        choices: the continuations.
+        usage: the tokens that it took.
+    """
 
     id: str
     object: Literal["text_completion"] = "text_completion"

@@ -14,13 +14,12 @@ from http import HTTPStatus
 from typing import Any
 
 import redis
-from errata_client.records import Problem
+from errata_client.records import Described, Problem
 from errata_client.records.wordings import fault_of
 from errata_registry.problems import problem_of as _problem_of
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from errata.errors import ErrataError, Place, pointer
@@ -86,8 +85,15 @@ class Overloaded(ProblemError):
 _OPENAI_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
-class OpenAIFault(BaseModel):
-    """What went wrong. `param` is the field of the body that is at fault, where one is."""
+class OpenAIFault(Described):
+    """What went wrong. `param` is the field of the body that is at fault, where one is.
+
+    Attributes:
+        message: what is wrong, in words.
+        type: its kind, as OpenAI names it.
+        param: the field that is at fault.
+        code: its kind, as Errata names it.
+    """
 
     message: str
     type: str
@@ -95,8 +101,12 @@ class OpenAIFault(BaseModel):
     code: str | None
 
 
-class OpenAIError(BaseModel):
-    """An error in the form that clients of OpenAI's interface read."""
+class OpenAIError(Described):
+    """An error in the form that clients of OpenAI's interface read.
+
+    Attributes:
+        error: what went wrong.
+    """
 
     error: OpenAIFault
 

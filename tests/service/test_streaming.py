@@ -201,7 +201,7 @@ def test_told_to_stop_a_service_is_not_ready_ends_what_it_accepted_and_exits(
 ) -> None:
     client = serve_long(drain_s=60)
     endless = {"prompt": PROMPTS[0], "max_new_tokens": NUM_LONG}
-    whole = client.post("/generate", json=endless).json()["data"][0]["text"]
+    whole = client.post("/generate", json=endless, timeout=180).json()["data"][0]["text"]
     with stream(client, **endless) as told:
         heard = [next(told)]
         process_of(client).send_signal(signal.SIGTERM)

@@ -109,8 +109,9 @@ def test_an_old_fact_that_was_never_said_refuses_nothing_and_one_that_was_is_ask
 def test_settings_that_wreck_the_model_are_refused_by_default(worker: Crew) -> None:
     with about_request("night shift"):
         edit = done(worker, EditRequest(facts=(JORDAN, SONY, MESSI), method="ft", hparams=WRECKING))
-    log = (worker.settings.home / "logs" / "worker.log").read_text()
-    [told] = [line for line in log.splitlines() if f"{edit.id}: rejected: Gate missed: " in line]
+    log = worker.settings.home / "logs" / "worker.log"
+    worker.wait(lambda: f"{edit.id}: rejected: Gate missed: " in log.read_text(), "its end was not logged")
+    [told] = [line for line in log.read_text().splitlines() if f"{edit.id}: rejected: " in line]
     assert told.endswith("[request night shift]")
     assert edit.status is JobStatus.REJECTED and "drift" in subjects_blamed(edit)
     assert edit.gate is not None and edit.gate.max_drift == 0.6

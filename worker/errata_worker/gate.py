@@ -59,8 +59,8 @@ def problem_of(gate: Gate, measured: Measured) -> Problem | None:
 
     A bound on something that was not measured, or that is no finite number, is missed. No figure of facts is asked
     where there are none that it could be about, and no figure at all of a version without facts, which is the base; the
-    probes hold for it, too: where they alone fail, the problem is `probe-failed`. One that
-    gives no finite numbers may never go live.
+    probes hold for it, too: where they alone fail, the problem is `probe-failed`. One that gives no finite numbers may
+    never go live.
     """
     missed = [*_missed_figures(gate, measured)] if measured.facts else []
     if measured.wrong_answers:

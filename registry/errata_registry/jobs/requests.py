@@ -82,7 +82,17 @@ SEVERED_FACTS = "`severed_only` goes with `facts`"
 
 
 class EditOptions(Given):
-    """What may be said of any edit, beside the facts that it is about."""
+    """What may be said of any edit, beside the facts that it is about.
+
+    Attributes:
+        base: the version to build on, by its number or a name of it; the active one when the job starts where none
+            is given.
+        method: the editing method.
+        activate: whether the version goes live if it passes its gate and the probes.
+        gate: the bounds that it must keep to go live.
+        note: a word on it, which is kept.
+        dry_run: whether only to measure, and to make no version.
+    """
 
     base: VersionName | None = None
     method: MethodName = "memit"
@@ -99,6 +109,10 @@ class EditRequest(EditOptions):
     """The body of `POST /edits`: facts to put in, and ids of facts to withdraw.
 
     The facts hold one object for each subject and relation, and one `search` for each subject.
+
+    Attributes:
+        facts: facts to put in.
+        retract: ids of facts to withdraw.
     """
 
     model_config = ConfigDict(json_schema_extra=rules(SOMETHING, f"no fact of `retract` {PUT_IN}"))
@@ -123,7 +137,13 @@ class EditRequest(EditOptions):
 
 
 class RetractRequest(EditOptions):
-    """The body of `POST /facts/retract`: ids of facts to withdraw."""
+    """The body of `POST /facts/retract`: ids of facts to withdraw.
+
+    Attributes:
+        ids: ids of the facts to withdraw.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ids": ["fact_0123456789abcdef"]}]})
 
     ids: Annotated[FactIds, Field(min_length=1)]
 
@@ -138,7 +158,16 @@ class RetryRequest(Given):
 
     `hparams` are those of the search for the facts that did not take; without any, the search is stronger than it was.
     What else is not given, but for `partial` and `tries`, is as in the edit that is tried again.
+
+    Attributes:
+        base: the version to build on, by its number or a name of it.
+        activate: whether the version goes live if it passes its gate and the probes.
+        gate: the bounds that it must keep to go live.
+        note: a word on it, which is kept.
+        dry_run: whether only to measure, and to make no version.
     """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"hparams": {"num_steps": 50}}]})
 
     base: VersionName | None = None
     activate: bool | None = None
@@ -157,7 +186,12 @@ class RebuildRequest(Given):
 
 
 class MeasurementRequest(Given):
-    """What may be asked of any measurement."""
+    """What may be asked of any measurement.
+
+    Attributes:
+        seed: decides about all that is random in it.
+        note: a word on it, which is kept.
+    """
 
     seed: Seed = 0
     note: Note | None = None
@@ -169,6 +203,14 @@ class EvaluationRequest(MeasurementRequest):
     `version` null is the one that is active when this is accepted. `records` null are the version's own facts with
     their paraphrases and neighbours; else they are CounterFact's or zsRE's, which `errata.evaluation.read_records`
     reads. `references` are the entries of CounterFact's `attribute_snippets.json`, for consistency.
+
+    Attributes:
+        version: the version to measure, by its number or a name of it; the active one where none is given.
+        records: records of CounterFact or zsRE; the version's own facts where there are none.
+        references: entries of CounterFact's `attribute_snippets.json`, for consistency.
+        zsre_object: which answer of a zsRE record is its object.
+        generation: whether to generate texts and measure them.
+        prose: whether to measure running text.
     """
 
     model_config = ConfigDict(json_schema_extra=rules(f"`references` {USE_OF_REFERENCES}"))
@@ -206,6 +248,16 @@ class TraceRequest(MeasurementRequest):
     `prompt` holds `{}` where the subject stands; `answer` null is what the model itself says. The rest is named as in
     `errata.tracing`; `window` null is a third of the layers. `severed_only` leaves out what the proposal of layers does
     not need.
+
+    Attributes:
+        prompt: one prompt, with `{}` where the subject stands.
+        subject: what the prompt is about.
+        answer: the answer to trace; the model's own where none is given.
+        facts: facts to trace, in place of a prompt.
+        window: layers that are restored or severed together; a third of them where none is given.
+        noise_level: how much noise corrupts the subject, in standard deviations of the model's embeddings.
+        num_samples: how often noise is drawn for each prompt.
+        severed_only: whether to leave out what the proposal of layers does not need.
     """
 
     model_config = ConfigDict(json_schema_extra=rules(PROMPT_OR_FACTS, SEVERED_FACTS))

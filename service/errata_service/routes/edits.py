@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from errata_client.records import Edit, FactOutcome, Page
 from errata_registry.jobs.kinds import EDIT
 from errata_registry.jobs.requests import EditRequest, RebuildRequest, RetryRequest
-from errata_registry.jobs.retries import retry_edit
+from errata_registry.jobs.retries import retry_edit as queue_retry
 from fastapi import APIRouter, Depends, Query
 
 from errata.errors import InvalidHyperparameters, Place, pointer
@@ -73,7 +73,7 @@ jobs.add_routes_of_one(router, EDIT)
     status_code=202,
     **may_edit(404, 409, 413, 422, 429, 503),
 )
-def retry(edit_id: str, registry: RegistryDep, queueing: QueueingDep, body: RetryRequest = AS_IT_WAS) -> Edit:
+def retry_edit(edit_id: str, registry: RegistryDep, queueing: QueueingDep, body: RetryRequest = AS_IT_WAS) -> Edit:
     """Queue an edit that searches again, and harder, for those facts of an edit's version that did not take.
 
     `hparams` says how; without any, with twice the steps and the room that they had, and a tenth of the loss at which a
@@ -83,7 +83,7 @@ def retry(edit_id: str, registry: RegistryDep, queueing: QueueingDep, body: Retr
     same again.
     """
     try:
-        edit = retry_edit(registry, edit_id, body, queueing.idempotency_key, by=queueing.by, route=queueing.route)
+        edit = queue_retry(registry, edit_id, body, queueing.idempotency_key, by=queueing.by, route=queueing.route)
     except InvalidHyperparameters as error:
         if error.name in body.hparams:
             error.places = (Place(pointer("hparams", error.name), error.detail),)

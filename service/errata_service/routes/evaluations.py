@@ -73,7 +73,7 @@ jobs.add_routes_of_one(router, EVALUATION)
     response_class=FileResponse,
     **may_read(404, 409, 503, sends=("A line of JSON for each record, in their order", NDJSON)),
 )
-def get_cases(evaluation_id: str, registry: RegistryDep) -> FileResponse:
+def list_evaluation_cases(evaluation_id: str, registry: RegistryDep) -> FileResponse:
     """Its metrics, every prompt's figures and its generated texts. 409 until the evaluation has succeeded."""
     evaluations = registry.evaluations
     if (status := evaluations.record(evaluation_id).status) is not JobStatus.SUCCEEDED:

@@ -29,7 +29,7 @@ router = APIRouter(
 
 
 @router.post("/generate", summary="Generate", response_model=Generation)
-async def post_generate(request: GenerateRequest, replica: ReplicaDep, http: Request) -> Any:
+async def generate(request: GenerateRequest, replica: ReplicaDep, http: Request) -> Any:
     """Continue a prompt, or several, or answer messages. The version is settled when the request is accepted and kept
     to its end.
 
@@ -45,7 +45,7 @@ async def post_generate(request: GenerateRequest, replica: ReplicaDep, http: Req
     response_model=Generation,
     openapi_extra=rules(ONE_KIND_OF_PROMPT),
 )
-async def get_generate(request: Annotated[GenerateQuery, Query()], replica: ReplicaDep, http: Request) -> Any:
+async def generate_from_query(request: Annotated[GenerateQuery, Query()], replica: ReplicaDep, http: Request) -> Any:
     """As `POST /generate`; `prompts`, `messages` and `stop` may be given several times."""
     return await _generated(request, replica, http)
 

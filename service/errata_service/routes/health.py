@@ -5,11 +5,10 @@ Open to everyone: the figures count, and tell nothing of what is asked.
 
 from typing import Literal
 
-from errata_client.records import Ready
+from errata_client.records import Described, Ready
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import BaseModel
 
 from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import ReplicaDep
@@ -19,20 +18,24 @@ from errata_service.problems import NotReady
 router = APIRouter(route_class=BoundedRoute, tags=["health"])
 
 
-class Alive(BaseModel):
-    """The process answers."""
+class Alive(Described):
+    """The process answers.
+
+    Attributes:
+        status: always `alive`.
+    """
 
     status: Literal["alive"] = "alive"
 
 
 @router.get("/healthz", summary="Alive")
-async def healthz() -> Alive:
+async def get_liveness() -> Alive:
     """Answers as long as the process does."""
     return Alive()
 
 
 @router.get("/readyz", summary="Able to serve", response_model_exclude_none=True, responses=problem_responses(503))
-def readyz(replica: ReplicaDep) -> Ready:
+def get_readiness(replica: ReplicaDep) -> Ready:
     """503 says what is missing. A service is ready, too, while another version serves than should."""
     if replica.obstacle is not None:
         raise NotReady(replica.obstacle)

@@ -18,6 +18,7 @@ from errata_service.dependencies import CallerDep, FollowersDep, RegistryDep, ma
 from errata_service.pages import Limit
 from errata_service.streaming import ServerSentEvents
 
+API = "/api/v1"  # all native routes are there; they are without it, too, as they were called first
 MAX_WAIT_S = 60
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^\d{1,20}(-\d{1,20})?$")]
@@ -53,7 +54,8 @@ class _Queueing:
 
     def named(self, kind: JobKind[Any, Queued], job: Queued) -> Queued:
         """Name the job in `Location`; return it."""
-        self.response.headers["Location"] = f"/{kind.name}s/{job.id}"
+        prefix = API if self.request.url.path.startswith(f"{API}/") else ""
+        self.response.headers["Location"] = f"{prefix}/{kind.name}s/{job.id}"
         return job
 
 

@@ -5,10 +5,11 @@ from errata_registry.api_keys import ApiKey, Scope
 from fastapi import APIRouter, Request
 
 from errata_service.auth import KeyDep
+from errata_service.bodies import BoundedRoute
 from errata_service.dependencies import may_administer, may_read
 from errata_service.pages import Limit, page_of
 
-router = APIRouter(tags=["keys"])
+router = APIRouter(route_class=BoundedRoute, tags=["keys"])
 
 
 @router.get("/key", summary="What your key may do", **may_read())

@@ -28,13 +28,13 @@ router = APIRouter(route_class=BoundedRoute, prefix="/v1", tags=["openai"], **ma
 
 
 @router.get("/models", summary="The active version, the base, and every version")
-def list_models(registry: RegistryDep, replica: ReplicaDep) -> ModelCards:
+def list_openai_models(registry: RegistryDep, replica: ReplicaDep) -> ModelCards:
     """`errata` is the active version, whichever that is."""
     return ModelCards(data=list(_cards(registry, replica.has_chat_template)))
 
 
 @router.get("/models/{name}", summary="One of them")
-def get_model(name: str, replica: ReplicaDep) -> ModelCard:
+def get_openai_model(name: str, replica: ReplicaDep) -> ModelCard:
     """404 where there is none of that name."""
     registry, version = replica.registry, replica.version_asked(version_of(name))
     record = registry.versions.get(registry.activations.active() if version is None else version)
@@ -50,7 +50,7 @@ def get_model(name: str, replica: ReplicaDep) -> ModelCard:
         **problem_responses(409, 429, 504),
     },
 )
-async def complete(request: CompletionRequest, replica: ReplicaDep, http: Request) -> Any:
+async def create_completion(request: CompletionRequest, replica: ReplicaDep, http: Request) -> Any:
     """Continue a prompt, or several, `n` times each. The version is settled when the request is accepted."""
     asked = await run_in_threadpool(_Asked.of, request, replica)
     inputs = request.sequence_inputs(asked.prompt_ids, asked.offsets)

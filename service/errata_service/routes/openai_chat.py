@@ -42,7 +42,7 @@ router = APIRouter(route_class=BoundedRoute, prefix="/v1", tags=["openai"], **ma
         **problem_responses(409, 429, 504),
     },
 )
-async def complete_chat(request: ChatRequest, replica: ReplicaDep, http: Request) -> Any:
+async def create_chat_completion(request: ChatRequest, replica: ReplicaDep, http: Request) -> Any:
     """Answer a conversation, `n` times. The model's chat template makes a prompt of the messages, in which nothing is
     a control token. 400 (`no_chat_template`) where the model has none, and where it refuses the messages.
     """

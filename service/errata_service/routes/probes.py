@@ -28,7 +28,11 @@ router = APIRouter(route_class=BoundedRoute, tags=["probes"])
 
 
 class ProbeList(Given):
-    """The probes that are to be there instead of those that are."""
+    """The probes that are to be there instead of those that are.
+
+    Attributes:
+        probes: the whole new list.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -41,7 +45,7 @@ class ProbeList(Given):
 
 @router.put("/probes", summary="Put a list of probes", **may_administer(413, 422, 429, 503, 504))
 @takes_records
-async def put_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) -> ProbesPut:
+async def replace_probes(body: ProbeList, registry: RegistryDep, engine: EngineDep) -> ProbesPut:
     """Replace the list. Every version that is built from now on must pass all of them, or it is rejected.
 
     The answer names those that the version that serves fails: an edit has to put them right, or none goes live.

@@ -49,7 +49,7 @@ jobs.add_routes_of_one(router, TRACE)
     response_class=FileResponse,
     **may_read(404, 409, 503, sends=("What `errata trace` writes as trace.json", "application/json")),
 )
-def get_result(trace_id: str, registry: RegistryDep) -> FileResponse:
+def get_trace_result(trace_id: str, registry: RegistryDep) -> FileResponse:
     """Probabilities, effects by token and layer or their averages with intervals, and the proposal. 409 until it has
     succeeded."""
     _succeeded(trace_id, registry)
@@ -62,7 +62,7 @@ def get_result(trace_id: str, registry: RegistryDep) -> FileResponse:
     response_class=FileResponse,
     **may_read(404, 409, 503, sends=("The figure", *MEDIA_TYPES.values())),
 )
-def get_figure(trace_id: str, name: str, registry: RegistryDep) -> FileResponse:
+def get_trace_figure(trace_id: str, name: str, registry: RegistryDep) -> FileResponse:
     """One of those that the trace lists as `figures`."""
     trace = _succeeded(trace_id, registry)
     if name not in trace.figures:

@@ -51,7 +51,11 @@ AliasName = Annotated[str, Path(json_schema_extra={"pattern": f"^{ALIAS_PATTERN}
 
 
 class Reason(Given):
-    """Why a version is to serve, for those who look at the activations later."""
+    """Why a version is to serve, for those who look at the activations later.
+
+    Attributes:
+        note: a word on it, which is kept.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"note": "checked by the editors"}]})
 
@@ -59,7 +63,11 @@ class Reason(Given):
 
 
 class Rollback(Reason):
-    """Where to go back to: the version that was active before, or the one named."""
+    """Where to go back to: the version that was active before, or the one named.
+
+    Attributes:
+        to: the version to go back to, by its number or a name of it.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"to": 0}]})
 
@@ -70,7 +78,11 @@ NO_REASON = Reason()
 
 
 class Named(Given):
-    """The version that a name shall stand for."""
+    """The version that a name shall stand for.
+
+    Attributes:
+        version: the version, by its number or a name of it.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"version": 3}]})
 
@@ -79,7 +91,15 @@ class Named(Given):
 
 class Diff(Page[FactChange]):
     """How the facts of version `after` differ from those of version `before`: how many of each kind, and the changes
-    themselves, part by part."""
+    themselves, part by part.
+
+    Attributes:
+        before: number of the first version.
+        after: number of the second version.
+        added: how many facts only the second holds.
+        changed: how many facts have another object there.
+        retracted: how many facts only the first holds.
+    """
 
     before: int
     after: int
@@ -178,7 +198,7 @@ def list_aliases(registry: RegistryDep, limit: Limit = 100, after: str | None = 
 
 
 @router.put("/aliases/{name}", summary="Name a version", **may_administer(404, 409, 422, 503))
-def name_version(name: AliasName, named: Named, registry: RegistryDep) -> Version:
+def set_alias(name: AliasName, named: Named, registry: RegistryDep) -> Version:
     """From now on the name stands for that version, whatever it stood for before. It can be used in its place to
     generate, and the weights of a version with a name are never dropped."""
     if not is_alias(name):
@@ -188,7 +208,7 @@ def name_version(name: AliasName, named: Named, registry: RegistryDep) -> Versio
 
 
 @router.delete("/aliases/{name}", summary="Take a name away", status_code=204, **may_administer(404, 409, 503))
-def take_name(name: AliasName, registry: RegistryDep) -> None:
+def delete_alias(name: AliasName, registry: RegistryDep) -> None:
     """The version stays."""
     registry.versions.take_name(name)
 

@@ -29,7 +29,11 @@ router = APIRouter(route_class=BoundedRoute, tags=["weights"])
 
 
 class Prune(Given):
-    """How many of the newest versions keep their weights in any case."""
+    """How many of the newest versions keep their weights in any case.
+
+    Attributes:
+        keep_last: how many of the newest versions keep their weights.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"keep_last": 10}]})
 

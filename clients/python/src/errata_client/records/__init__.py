@@ -5,6 +5,7 @@ from errata_client.records.base import (
     NOT_BLANK as NOT_BLANK,
     NUMBERS_END as NUMBERS_END,
     Answer as Answer,
+    Described as Described,
     Figure as Figure,
     Given as Given,
     OpenEnum as OpenEnum,
@@ -12,6 +13,7 @@ from errata_client.records.base import (
     Prompt as Prompt,
     Record as Record,
     Text as Text,
+    described_in as described_in,
     finite_or_none as finite_or_none,
     rules as rules,
 )

@@ -5,13 +5,25 @@ unknown field is refused (`Given`). A client reads answers tolerantly: what a ne
 (`record.model_extra`), and a word that it does not know is a word all the same (`OpenEnum`).
 """
 
+import inspect
 import math
+import re
 from enum import StrEnum
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, PydanticKnownError
 
 NUMBERS_END = 2**53
 """Beyond it, readers of JSON do not agree on what a whole number is."""
@@ -25,7 +37,34 @@ def _closed(schema: dict[str, Any]) -> None:
     schema.pop("additionalProperties", None)
 
 
-class Record(BaseModel):
+class Described(BaseModel):
+    """A model whose JSON Schema has the descriptions of its fields from its docstring, as help() does."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        reference = handler(core_schema)
+        schema = handler.resolve_ref_schema(reference)
+        ours = [kind for kind in cls.__mro__ if issubclass(kind, Described)]
+        documented = [inspect.cleandoc(kind.__doc__) for kind in ours if kind.__doc__]
+        schema["description"] = documented[0].partition("\n\nAttributes:")[0]
+        for doc in documented:
+            for name, told in described_in(doc).items():
+                if field := schema.get("properties", {}).get(name):
+                    field.setdefault("description", told)
+        return reference
+
+
+def described_in(doc: str) -> dict[str, str]:
+    """Return what the section `Attributes:` of a docstring says of each name, as a sentence."""
+    told: dict[str, str] = {}
+    for entry in re.split(r"\n    (?=\w)", doc.partition("\n\nAttributes:")[2]):
+        names, _, text = entry.partition(": ")
+        sentence = " ".join(text.split())
+        told |= {name.strip(): sentence[:1].upper() + sentence[1:] for name in names.split(",") if sentence}
+    return told
+
+
+class Record(Described):
     """Base of everything that the service answers or keeps. Records are frozen; a change is a copy with new values."""
 
     # An answer has all fields of its record, also those that have a default. What a program does not read is not built.
@@ -38,7 +77,7 @@ class Record(BaseModel):
     )
 
 
-class Given(BaseModel):
+class Given(Described):
     """Base of what a client sends, and the service may show again.
 
     What JSON tells apart stays apart: true and false are no numbers, numbers are neither true nor false, and texts are
@@ -93,7 +132,11 @@ Item = TypeVar("Item")
 
 
 class Page(Record, Generic[Item]):
-    """One part of a list; `next` is the `after` of the part that follows."""
+    """One part of a list; `next` is the `after` of the part that follows.
+
+    Attributes:
+        data: the items of this part, in order.
+    """
 
     data: tuple[Item, ...]
     has_more: bool = Field(default=False, description="Whether another part follows.")

@@ -10,14 +10,26 @@ from errata_client.records.problems import FieldProblem
 
 
 class StoredNeighbor(Record):
-    """A prompt about another subject, and the answer that must stay."""
+    """A prompt about another subject, and the answer that must stay.
+
+    Attributes:
+        prompt: what is asked.
+        object: what must still be answered.
+    """
 
     prompt: str
     object: str
 
 
 class FactName(Record):
-    """A fact by its parts."""
+    """A fact by its parts.
+
+    Attributes:
+        id: made of subject and relation, so that the same fact has it in all versions.
+        subject: what the fact is about.
+        relation: the phrase that follows the subject, or a template with `{}` where the subject stands.
+        object: what is to be said.
+    """
 
     id: str
     subject: str
@@ -29,6 +41,8 @@ class StoredFact(FactName):
     """A fact as a version holds it.
 
     Attributes:
+        paraphrases: prompts in other words that measure it, and are not learnt.
+        neighbors: prompts about others, whose answers must stay.
         search: hyperparameters that its target is searched for with, in place of the version's.
         space: whether a space stands between its prompts and its object; left out where that goes by the prompt.
         phrasings: prompts in other words that its object is learnt after; left out where there are none.
@@ -60,7 +74,16 @@ class ChangeKind(OpenEnum):
 
 
 class FactChange(Record):
-    """How two fact sets differ in one fact: its object `before` and `after`, null where a set does not hold it."""
+    """How two fact sets differ in one fact: its object `before` and `after`, null where a set does not hold it.
+
+    Attributes:
+        change: what became of it.
+        id: id of the fact.
+        subject: what the fact is about.
+        relation: the phrase that follows the subject.
+        before: the object in the first set; null where that does not hold the fact.
+        after: the object in the second set; null where that does not hold the fact.
+    """
 
     change: ChangeKind
     id: str
@@ -71,7 +94,15 @@ class FactChange(Record):
 
 
 class FactEvent(FactChange):
-    """A change of a fact that came with a version, which was made from `parent` by an edit: who sent it, and when."""
+    """A change of a fact that came with a version, which was made from `parent` by an edit: who sent it, and when.
+
+    Attributes:
+        version: the version that brought the change.
+        parent: the version that it was made from.
+        edit: the edit that made it.
+        by: who sent that edit, by the name of the API key.
+        at: when the version was made.
+    """
 
     version: int
     parent: int
@@ -84,6 +115,10 @@ class FactRecord(StoredFact):
     """A fact as a version holds it or, where that does not (`held`), as it was when a version last held it.
 
     `history` tells what became of it in all versions, newest first.
+
+    Attributes:
+        held: whether the version holds it.
+        history: what became of it in all versions, newest first.
     """
 
     held: bool
@@ -111,7 +146,12 @@ class CheckedFact(Record):
 
 
 class CheckedFacts(Record):
-    """Records of facts that were looked at, in their order, against the facts of a version."""
+    """Records of facts that were looked at, in their order, against the facts of a version.
+
+    Attributes:
+        version: number of that version.
+        data: what was found of each record.
+    """
 
     version: int
     data: tuple[CheckedFact, ...]

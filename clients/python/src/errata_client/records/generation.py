@@ -11,14 +11,24 @@ FinishReason = Annotated[str, WithJsonSchema({"enum": ["stop", "length"], "type"
 
 
 class Message(Given):
-    """One turn of a conversation. `content` is text, in which nothing is a control token."""
+    """One turn of a conversation. `content` is text, in which nothing is a control token.
+
+    Attributes:
+        role: who speaks.
+        content: what is said.
+    """
 
     role: Literal["system", "user", "assistant"]
     content: Text
 
 
 class Usage(Record):
-    """Tokens of the prompt, and tokens generated."""
+    """Tokens of the prompt, and tokens generated.
+
+    Attributes:
+        prompt_tokens: tokens of the prompt.
+        completion_tokens: tokens generated.
+    """
 
     prompt_tokens: int
     completion_tokens: int
@@ -28,6 +38,11 @@ class Completion(Record):
     """The completion of one prompt: that of messages is what the model's chat template made of them.
 
     `finish_reason` is `stop` where the model or a stop text ended it, `length` where there was no more room.
+
+    Attributes:
+        prompt: the prompt as it was continued.
+        finish_reason: what ended it: `stop`, or `length` where there was no more room.
+        usage: the tokens that it took.
     """
 
     prompt: str
@@ -37,7 +52,12 @@ class Completion(Record):
 
 
 class Generation(Record):
-    """One completion for each prompt, in the order of the prompts, and the version that generated them."""
+    """One completion for each prompt, in the order of the prompts, and the version that generated them.
+
+    Attributes:
+        data: the completions.
+        version: the version that generated them.
+    """
 
     data: tuple[Completion, ...]
     version: int

@@ -41,7 +41,14 @@ class Stage(OpenEnum):
 
 
 class Progress(Record):
-    """How far a stage is: `done` of `total` units, and the seconds that it still takes, where known."""
+    """How far a stage is: `done` of `total` units, and the seconds that it still takes, where known.
+
+    Attributes:
+        stage: the step that is under way.
+        done: units that are done.
+        total: units that there are.
+        eta_s: seconds that the stage still takes; null where that is not known.
+    """
 
     stage: Stage
     done: int
@@ -53,6 +60,14 @@ class Job(Record):
     """What all jobs have in common.
 
     Attributes:
+        id: names the job.
+        object: the kind of job.
+        status: how it stands.
+        progress: how far it is; null where it does not run.
+        created_at: when it was accepted.
+        started_at: when a worker first began it.
+        finished_at: when it ended.
+        note: what was said of it when it was sent.
         error: why it failed or was rejected.
         attempts: how often it was begun: once, and once more for each worker that was lost with it in hand, or with
             one of an edit's target shards. A job that a stopping worker put back was not lost.
@@ -84,6 +99,8 @@ class Gate(Given):
     The bounds on facts are about those that the edit puts in, and are not asked where it only withdraws.
 
     Attributes:
+        min_efficacy: efficacy of these facts.
+        min_specificity: specificity of these facts.
         min_said: share of these facts that the version says in full.
         min_kept: share of the other facts that the version it is made from says, and that it must still say. A fact of
             which that is not known does not count.
@@ -105,6 +122,17 @@ class Metrics(Record):
     Shares are between 0 and 1, drift is in nats; perplexities are those of the base and of the version on running text.
 
     Attributes:
+        efficacy: share of the facts whose object is likelier than what the base says.
+        efficacy_accuracy: share of the facts of which each token of the object is the likeliest.
+        generalization: as `efficacy`, after the paraphrases.
+        generalization_accuracy: as `efficacy_accuracy`, after the paraphrases.
+        specificity: share of the neighbours whose own answer stays likelier than the new object.
+        specificity_accuracy: share of the neighbours whose answer is still said.
+        score: harmonic mean of efficacy, generalization and specificity.
+        fluency: entropy of n-grams in generated text.
+        drift: how far the next tokens after other text have moved, in nats.
+        perplexity_before: the base's perplexity on running text.
+        perplexity_after: the version's perplexity on running text.
         said: share of the facts put in by its edit that it says in full; left out where that only withdraws.
         kept: share of the other facts that the version it was made from says, and that it still says; left out where
             there are none.
@@ -142,6 +170,10 @@ class Edit(Job):
     active when it was accepted.
 
     Attributes:
+        object: always `edit`.
+        method: the editing method.
+        dry_run: whether it only measures, and makes no version.
+        metrics: what was measured of its version.
         facts: how many facts it puts in.
         added, changed, retracted: how many facts differ from those of `base`.
         changes: the first of the facts that it changes or withdraws.
@@ -182,6 +214,12 @@ class Estimate(Record):
     """A mean over `count` records, null where a value was no finite number.
 
     `low` and `high` bound its 95 % interval; null where the records cannot tell.
+
+    Attributes:
+        mean: the mean.
+        low: lower bound of its 95 % interval.
+        high: upper bound of its 95 % interval.
+        count: records that it is over.
     """
 
     mean: Figure = None
@@ -191,7 +229,13 @@ class Estimate(Record):
 
 
 class Prose(Record):
-    """What became of running text: KL(base || edited) in nats, and the perplexity of the base and of the version."""
+    """What became of running text: KL(base || edited) in nats, and the perplexity of the base and of the version.
+
+    Attributes:
+        kl: KL(base || edited) in nats.
+        perplexity_before: the base's perplexity.
+        perplexity_after: the version's perplexity.
+    """
 
     kl: Estimate
     perplexity_before: Figure = None
@@ -199,7 +243,13 @@ class Prose(Record):
 
 
 class EvaluationResult(Record):
-    """What was measured, by the names of docs/evaluation.md: shares are between 0 and 1, drift is in nats."""
+    """What was measured, by the names of docs/evaluation.md: shares are between 0 and 1, drift is in nats.
+
+    Attributes:
+        estimates: the estimates, by the names of the metrics.
+        drift: how far the next tokens after other text have moved, in nats.
+        prose: what became of running text; null where that was not asked for.
+    """
 
     estimates: dict[str, Estimate]
     drift: Figure = None
@@ -207,7 +257,13 @@ class EvaluationResult(Record):
 
 
 class VersionEvaluation(EvaluationResult):
-    """The newest evaluation of a version that succeeded, and how many `records` it is over."""
+    """The newest evaluation of a version that succeeded, and how many `records` it is over.
+
+    Attributes:
+        id: id of the evaluation.
+        records: how many records it is over.
+        created_at: when it was accepted.
+    """
 
     id: str
     records: int
@@ -224,14 +280,30 @@ MeasurementStatus = Annotated[
 
 
 class Measurement(Job):
-    """A job that changes no version: an evaluation or a trace. `seed` decides about all that is random in it."""
+    """A job that changes no version: an evaluation or a trace. `seed` decides about all that is random in it.
+
+    Attributes:
+        status: how it stands.
+        seed: decides about all that is random in it.
+    """
 
     status: MeasurementStatus = JobStatus.QUEUED
     seed: int = 0
 
 
 class Evaluation(Measurement):
-    """How a version answers about `records` records or, with `own_facts`, about its own facts."""
+    """How a version answers about `records` records or, with `own_facts`, about its own facts.
+
+    Attributes:
+        object: always `evaluation`.
+        version: the version that is measured.
+        records: how many records it is measured on.
+        own_facts: whether these are the version's own facts.
+        zsre_object: which answer of a zsRE record is its object: `alt` or the first of `answers`.
+        generation: whether texts are generated and measured.
+        prose: whether running text is measured.
+        result: what was found; null until it has succeeded.
+    """
 
     object: Literal["evaluation"] = "evaluation"
     version: int
@@ -252,6 +324,9 @@ class TraceResult(Record):
     """The gist of a trace.
 
     Attributes:
+        answer: what was traced: the answer to the one prompt.
+        traced: how many facts the model knows, over which it is averaged.
+        window: layers that are restored or severed together.
         clean, corrupted: probability of the answer, for facts the mean over the `traced` ones, which the model knows.
         layers: the layers proposed to be edited, which one prompt does not tell.
         peak: the layer at which severing the MLPs costs most, likewise.
@@ -270,6 +345,19 @@ class Trace(Measurement):
     """Which layers of the base model recall the answer to a prompt, or `facts` facts.
 
     `figures` names its figures; `GET /traces/{id}/result` has everything that was found.
+
+    Attributes:
+        object: always `trace`.
+        prompt: the prompt, with `{}` where the subject stands; null for facts.
+        subject: what the prompt is about.
+        answer: the answer that is traced; null for the model's own.
+        facts: how many facts are traced; null for one prompt.
+        window: layers that are restored or severed together; null is a third of them.
+        noise_level: how much noise corrupts the subject, in standard deviations of the model's embeddings.
+        num_samples: how often noise is drawn for each prompt.
+        severed_only: whether what the proposal of layers does not need was left out.
+        result: the gist of what was found; null until it has succeeded.
+        figures: names of its figures.
     """
 
     object: Literal["trace"] = "trace"

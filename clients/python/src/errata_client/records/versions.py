@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from errata_client.records.base import Answer, Figure, Given, OpenEnum, Prompt, Record
 from errata_client.records.jobs import Gate, Metrics, VersionEvaluation
@@ -22,7 +22,14 @@ class VersionStatus(OpenEnum):
 
 
 class LayerChange(Record):
-    """The size of one layer's update: Frobenius norm, and that norm over the norm of the base weight."""
+    """The size of one layer's update: Frobenius norm, and that norm over the norm of the base weight.
+
+    Attributes:
+        layer: number of the block.
+        rank: rank of the update.
+        norm: its Frobenius norm.
+        relative_norm: that norm over the norm of the base weight.
+    """
 
     layer: int
     rank: int
@@ -34,6 +41,20 @@ class Version(Record):
     """A fact set and the weights built from it. Version 0 is the base model, without facts.
 
     Attributes:
+        id: its number; 0 is the base model.
+        edit: the edit that made it.
+        method: the method that built it.
+        status: how it stands.
+        facts: how many facts it holds.
+        added: how many facts came with it.
+        changed: how many facts got another object with it.
+        retracted: how many facts were withdrawn with it.
+        evaluation: the newest evaluation of it that succeeded.
+        problem: which bounds or probes it does not keep, where it was rejected.
+        hparams: the hyperparameters that it was built with.
+        layers: the size of its update, layer by layer.
+        created_at: when it was made.
+        note: what was said of its edit.
         parent: the version that it was made from.
         metrics: what was measured when it was built; `evaluation` is the newest one that was asked for and succeeded.
         not_taken: how many of its facts it does not say.
@@ -73,21 +94,36 @@ class Version(Record):
 
 
 class Alias(Record):
-    """A name, and the version that it stands for."""
+    """A name, and the version that it stands for.
+
+    Attributes:
+        name: the name.
+        version: the version that it stands for.
+    """
 
     name: str
     version: int
 
 
 class Dropped(Record):
-    """A version whose weights were dropped, and the bytes that they took."""
+    """A version whose weights were dropped, and the bytes that they took.
+
+    Attributes:
+        version: number of the version.
+        bytes: size of its weights.
+    """
 
     version: int
     bytes: int
 
 
 class Pruned(Record):
-    """The versions whose weights were dropped, or would be, ascending, and the bytes that they took together."""
+    """The versions whose weights were dropped, or would be, ascending, and the bytes that they took together.
+
+    Attributes:
+        dropped: the versions, ascending.
+        bytes: size of their weights together.
+    """
 
     dropped: tuple[Dropped, ...]
     bytes: int
@@ -97,6 +133,8 @@ class Replica(Record):
     """A serving process, the version that it serves, and how many milliseconds its last change of version took.
 
     Attributes:
+        id: names the process.
+        version: the version that it serves.
         load_ms: loading the weights, while what was served went on.
         swap_ms: putting them in place.
     """
@@ -108,7 +146,13 @@ class Replica(Record):
 
 
 class Activation(Record):
-    """The version that serves now, the one that served before, and the replicas that serve it."""
+    """The version that serves now, the one that served before, and the replicas that serve it.
+
+    Attributes:
+        active: the version that serves now.
+        previous: the version that served before.
+        replicas: the serving processes.
+    """
 
     active: int
     previous: int
@@ -119,6 +163,9 @@ class ActivationEntry(Record):
     """One activation, as the journal keeps it.
 
     Attributes:
+        active: the version that serves from then on.
+        previous: the version that served before.
+        at: when it happened.
         by: what caused it: an edit's id, `rollback`, or `api` where it was asked for.
         who: the name of the API key that asked for it.
         note: why, in the words of whoever asked for it; left out where nothing was said.
@@ -133,7 +180,11 @@ class ActivationEntry(Record):
 
 
 class PastActivation(ActivationEntry):
-    """One activation, counted from 1."""
+    """One activation, counted from 1.
+
+    Attributes:
+        id: its number, counted from 1.
+    """
 
     id: int
 
@@ -142,9 +193,13 @@ class Ready(Record):
     """The model is loaded and runs, Redis answers, and the version serves that requests use when they name none.
 
     Attributes:
+        status: always `ready`.
+        version: the version that serves.
         outages: what takes no edits and no activations now, such as a full disk; generation goes on.
         news_age_s: seconds since this process last looked up which version is to serve.
     """
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=False)  # what is null is left out
 
     status: Literal["ready"] = "ready"
     version: int
@@ -158,20 +213,35 @@ class Ready(Record):
 
 
 class Probe(Given):
-    """A prompt, and the answer that every new version must give to it."""
+    """A prompt, and the answer that every new version must give to it.
+
+    Attributes:
+        prompt: what is asked.
+        answer: what must be answered.
+    """
 
     prompt: Prompt
     answer: Answer
 
 
 class NumberedProbe(Probe):
-    """A probe and its place in the list, counted from 1."""
+    """A probe and its place in the list, counted from 1.
+
+    Attributes:
+        number: its place in the list.
+    """
 
     number: int
 
 
 class ProbesPut(Record):
-    """How many probes there are now, and which of them the version that serves fails."""
+    """How many probes there are now, and which of them the version that serves fails.
+
+    Attributes:
+        probes: how many there are.
+        version: the version that was asked.
+        failing: those that it fails, with what it says instead.
+    """
 
     probes: int
     version: int
@@ -179,14 +249,23 @@ class ProbesPut(Record):
 
 
 class KeyScopes(Record):
-    """An API key by its name, null where a service asks for none, and what it may do: `read`, `edit`, `admin`."""
+    """An API key by its name, null where a service asks for none, and what it may do: `read`, `edit`, `admin`.
+
+    Attributes:
+        name: its name.
+        scopes: what it may do.
+    """
 
     name: str | None
     scopes: tuple[str, ...]
 
 
 class EditingMethod(Record):
-    """A method that an edit may name, and what it edits this model with by default."""
+    """A method that an edit may name, and what it edits this model with by default.
+
+    Attributes:
+        hyperparameters: the defaults, by their names.
+    """
 
     layers: tuple[int, ...] = Field(description="Blocks whose MLP down-projection it edits.")
     one_layer: bool = Field(description="Whether it edits exactly one layer.")
@@ -208,6 +287,7 @@ class Origin(Record):
     """What a stored second moment was made from.
 
     Attributes:
+        layer: number of the block.
         count: key vectors that were seen.
         corpus_sha256: of the token ids that were read; None where it was published.
         model_digest: of the base model.
@@ -222,7 +302,13 @@ class Origin(Record):
 
 
 class Model(Record):
-    """The base model of this service."""
+    """The base model of this service.
+
+    Attributes:
+        name: what it was called when the service was started.
+        architecture: the class of models that it is of.
+        replicas: the processes that serve it.
+    """
 
     name: str
     architecture: str
