@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from errata_client import Errata
+from errata_client import EditRejected, Errata
 from errata_registry.registry import Registry
 from errata_registry.stored import now
 from errata_registry.versions.facts import Origin, stored_fact
@@ -148,6 +150,49 @@ def test_a_rejected_edit_says_why_and_is_seen_in_two_browsers(open_console: Open
     expect(second.locator("header")).to_contain_text(f"serves version {version}")
 
 
+def test_a_probe_is_put_and_what_was_rejected_waits_for_review(open_console: Open, client: Errata) -> None:
+    page = open_console("#/probes")
+    expect(page.get_by_text("No probes yet.")).to_be_visible()
+    page.get_by_role("button", name="Add a probe").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Prompt").fill("Kobe Bryant plays the sport of")
+    dialog.get_by_label("Answer").fill("tennis")
+    dialog.get_by_role("button", name="Put it").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("the version that serves fails it")
+    dialog.get_by_role("button", name="Leave it so").click()
+    expect(page.get_by_role("row", name=re.compile("Kobe Bryant.*tennis.*fails basketball.*fails"))).to_be_visible()
+    with pytest.raises(EditRejected):
+        client.edit([("Sony", "has its headquarters in", "Oslo")], tries=1, note="breaks a probe").wait(progress=False)
+    page.get_by_role("navigation").get_by_role("link", name="Review").click()
+    item = page.get_by_role("listitem").filter(has_text="breaks a probe")
+    expect(item).to_contain_text("Kobe Bryant plays the sport of tennis but says basketball")
+    client.set_probes([])
+
+
+def test_a_version_is_evaluated_and_the_model_traced(open_console: Open) -> None:
+    page = open_console("#/traces", by="editor")
+    page.get_by_role("form", name="A new trace").get_by_label("Corrupted runs").fill("2")
+    page.get_by_role("button", name="Trace", exact=True).click()
+    drawing = page.get_by_role("img", name=re.compile("Restored: MLP outputs"))
+    drawing.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_text(re.compile(r"ich\*, layer 0: 0\.\d+"))).to_be_visible()
+    page.get_by_role("navigation").get_by_role("link", name="Evaluations").click()
+    page.get_by_label("about records of CounterFact or zsRE").click()
+    rewrite: dict[str, Any] = {"prompt": "{} plays the sport of", "subject": "Michael Jordan"}
+    rewrite |= {"target_new": {"str": "baseball"}, "target_true": {"str": "basketball"}}
+    content = json.dumps([{"requested_rewrite": rewrite}]).encode()
+    page.get_by_label("A file of records").set_input_files(
+        {"name": "records.json", "mimeType": "application/json", "buffer": content}
+    )
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+    expect(page.get_by_role("row", name=re.compile("efficacy 0%"))).to_be_visible()
+    page.get_by_role("navigation").get_by_role("link", name="State").click()
+    expect(page.get_by_role("figure").filter(has_text="Memory of the service")).to_contain_text("MB")
+    expect(page.get_by_role("region", name="Workers").get_by_role("row").nth(1)).to_contain_text("waits")
+    expect(page.get_by_text("lacks the scope admin")).to_be_visible()
+
+
 def test_a_service_that_is_killed_is_waited_for(open_console: Open, served: Served, client: Errata) -> None:
     page = open_console("#/facts/new")
     page.get_by_role("form", name="One fact").get_by_label("Subject").fill("Kobe Bryant")
@@ -160,13 +205,8 @@ def test_a_service_that_is_killed_is_waited_for(open_console: Open, served: Serv
 
 
 PLACES = [
-    "#/ask?prompt=Sony+has",
-    "#/facts",
-    "#/facts/new",
-    "#/edits",
-    "#/versions",
-    "#/versions/0",
-    "#/versions/compare",
+    *("#/ask?prompt=Sony+has", "#/facts", "#/facts/new", "#/edits", "#/versions", "#/versions/0", "#/versions/compare"),
+    *("#/review", "#/probes", "#/evaluations", "#/traces", "#/state"),
 ]
 
 

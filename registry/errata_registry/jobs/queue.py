@@ -14,14 +14,16 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from datetime import UTC
 from typing import Any, Literal, NamedTuple, cast
 
+from errata_client.records import Worker, Workforce
 from redis import Redis
 from rq import Queue
 from rq.executions import ExecutionRegistry
 from rq.job import Dependency, Job
 from rq.serializers import JSONSerializer
-from rq.worker import SimpleWorker
+from rq.worker import BaseWorker, SimpleWorker
 
 from errata_registry import keys
 from errata_registry.jobs.kinds import kind_of
@@ -188,7 +190,20 @@ class TaskQueue:
 
     def num_workers(self) -> int:
         """Return how many live workers have their model loaded and take tasks."""
-        return len(SimpleWorker.all(queue=self._queues[keys.EDIT_QUEUE]))
+        return len(self._workers())
+
+    def workforce(self) -> Workforce:
+        """Return the live workers, with the job that each has in hand, and how many tasks wait."""
+        waiting = {name: len(queue) for name, queue in self._queues.items()}
+        return Workforce(
+            data=tuple(_shown(worker) for worker in sorted(self._workers(), key=lambda worker: str(worker.name))),
+            waiting_edits=waiting[keys.EDIT_QUEUE],
+            waiting_shards=waiting[keys.SHARD_QUEUE],
+            waiting_measurements=waiting[keys.MEASUREMENT_QUEUE],
+        )
+
+    def _workers(self) -> list[BaseWorker]:
+        return list(SimpleWorker.all(queue=self._queues[keys.EDIT_QUEUE]))
 
     def _in_registries(self, kind: Literal["failed", "deferred"]) -> set[str]:
         found: list[bytes] = []
@@ -213,6 +228,12 @@ class _Lease(NamedTuple):
     name: str
     task: str
     holds: bool
+
+
+def _shown(worker: BaseWorker) -> Worker:
+    task, born = worker.get_current_job_id(), worker.birth_date
+    since = None if born is None else born.replace(tzinfo=UTC)  # which it is in, without saying so
+    return Worker(name=worker.name, since=since, job=job_of(task) if task else None)
 
 
 def _name(task: str) -> str:

@@ -1,8 +1,8 @@
-"""The base model, how it is edited, and who serves it."""
+"""The base model, how it is edited, who serves it, and who works."""
 
 from dataclasses import asdict
 
-from errata_client.records import EditingMethod, Model, Origin
+from errata_client.records import EditingMethod, Model, Origin, Workforce
 from fastapi import APIRouter
 
 from errata.hyperparameters import MemitHyperparameters
@@ -10,7 +10,7 @@ from errata.methods import METHODS
 from errata.second_moments import stored_origins
 from errata.second_moments.home import moments_folder
 from errata_service.bodies import BoundedRoute
-from errata_service.dependencies import ReplicaDep, may_read
+from errata_service.dependencies import RegistryDep, ReplicaDep, may_read
 
 router = APIRouter(route_class=BoundedRoute, tags=["model"])
 
@@ -44,3 +44,9 @@ def get_model(replica: ReplicaDep) -> Model:
         replicas=replica.registry.replicas.live(),
         has_chat_template=bool(replica.has_chat_template),
     )
+
+
+@router.get("/workers", summary="The workers", **may_read(503))
+def list_workers(registry: RegistryDep) -> Workforce:
+    """Those that live, what each does, and what waits for one."""
+    return registry.queue.workforce()

@@ -195,6 +195,7 @@ export const api = {
   key: (signal) => get("/key", {}, signal),
   keys: (signal) => get("/keys", { limit: 1000 }, signal),
   ready: (signal) => get("/readyz", {}, signal),
+  workers: (signal) => get("/workers", {}, signal),
   model: (signal) => get("/model", {}, signal),
   metrics: async (signal) => (await send("/metrics", { signal })).text(),
 

@@ -7,9 +7,16 @@ import { Ask } from "./screens/ask.js";
 import { Compare } from "./screens/compare.js";
 import { Edit } from "./screens/edit.js";
 import { Edits } from "./screens/edits.js";
+import { Evaluation } from "./screens/evaluation.js";
+import { Evaluations } from "./screens/evaluations.js";
 import { Fact } from "./screens/fact.js";
 import { Facts } from "./screens/facts.js";
 import { NewFacts } from "./screens/new_facts.js";
+import { Probes } from "./screens/probes.js";
+import { Review } from "./screens/review.js";
+import { State } from "./screens/state.js";
+import { Trace } from "./screens/trace.js";
+import { Traces } from "./screens/traces.js";
 import { Version } from "./screens/version.js";
 import { Versions } from "./screens/versions.js";
 import { begin, useSession } from "./session.js";
@@ -22,6 +29,11 @@ const SCREENS = [
   { name: "facts", said: "Facts", All: Facts, One: Fact, more: { new: NewFacts } },
   { name: "edits", said: "Edits", All: Edits, One: Edit },
   { name: "versions", said: "Versions", All: Versions, One: Version, more: { compare: Compare } },
+  { name: "review", said: "Review", All: Review, apart: true },
+  { name: "probes", said: "Probes", All: Probes },
+  { name: "evaluations", said: "Evaluations", All: Evaluations, One: Evaluation, apart: true },
+  { name: "traces", said: "Traces", All: Traces, One: Trace },
+  { name: "state", said: "State", All: State, apart: true },
 ];
 
 function Console() {
@@ -51,7 +63,7 @@ function Console() {
 
 function Links({ first }) {
   const { running } = useSession();
-  return html`<ul>${SCREENS.map(({ name, said }) => html`<li key=${name}>
+  return html`<ul>${SCREENS.map(({ name, said, apart }) => html`<li key=${name} class=${apart ? "apart" : ""}>
     <a href=${to(name)} aria-current=${name === first ? "page" : undefined}>${said}${name === "edits" && running.length > 0 && html`<span class="tag now">${running.length}</span>`}</a></li>`)}</ul>`;
 }
 

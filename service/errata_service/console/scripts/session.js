@@ -1,11 +1,12 @@
 // What all screens share: who asks and what that key may do, which version serves, and what is fetched and kept fresh.
 import { Problem, api, connection } from "./api.js";
+import { sample } from "./figures.js";
 import { useCallback, useEffect, useRef, useState } from "./ui.js";
 
 const PULSE_MS = 4000;
 
-/** @type {{who: {name: string|null, scopes: string[]}|null, needsKey: boolean, isLost: boolean, turn: number, ready: any, notReady: string|null, running: any[]}} */
-let session = { who: null, needsKey: false, isLost: false, turn: 0, ready: null, notReady: null, running: [] };
+/** @type {{who: {name: string|null, scopes: string[]}|null, needsKey: boolean, isLost: boolean, turn: number, beat: number, ready: any, notReady: string|null, running: any[]}} */
+let session = { who: null, needsKey: false, isLost: false, turn: 0, beat: 0, ready: null, notReady: null, running: [] };
 const listeners = new Set();
 
 function change(changes) {
@@ -72,7 +73,11 @@ export function begin() {
   });
   lookWho();
   const beat = async () => {
-    if (!document.hidden) await pulse();
+    if (!document.hidden) {
+      await pulse();
+      await sample().catch(() => {}); // that nobody answers is said already
+      change({ beat: session.beat + 1 });
+    }
     setTimeout(beat, PULSE_MS);
   };
   beat();

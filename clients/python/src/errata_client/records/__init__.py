@@ -82,4 +82,6 @@ from errata_client.records.versions import (
     Replica as Replica,
     Version as Version,
     VersionStatus as VersionStatus,
+    Worker as Worker,
+    Workforce as Workforce,
 )

@@ -145,6 +145,23 @@ class Replica(Record):
     swap_ms: float | None = None
 
 
+class Worker(Record):
+    """A process that takes jobs: since when, and the job that it has in hand, null where it waits for one."""
+
+    name: str
+    since: datetime | None
+    job: str | None
+
+
+class Workforce(Record):
+    """The live workers, and how many tasks wait for one, by their kind."""
+
+    data: tuple[Worker, ...]
+    waiting_edits: int
+    waiting_shards: int
+    waiting_measurements: int
+
+
 class Activation(Record):
     """The version that serves now, the one that served before, and the replicas that serve it.
 

@@ -1,6 +1,6 @@
 // A job as it is followed: its record, how far it is, and its log, over lost connections and restarts.
 import { api, hasEnded } from "../api.js";
-import { pulse, useSession } from "../session.js";
+import { pulse, useFetched, useSession } from "../session.js";
 import { html, useEffect, useState } from "../ui.js";
 import { between, count, seconds } from "../words.js";
 import { Time } from "./words.js";
@@ -35,12 +35,15 @@ export function useJob(kind, id) {
 export function Followed({ job, stages, progress, log, isLost }) {
   const ended = hasEnded(job);
   const stage = ended ? null : (progress?.stage ?? null);
+  const { data: work } = useFetched((signal) => (ended ? Promise.resolve(null) : api.workers(signal)), [job.id, job.status], { every: ended ? 0 : 5000 });
+  const hands = (work?.data ?? []).filter((worker) => worker.job === job.id).map((worker) => worker.name);
   const place = stages.findIndex(([name]) => name === stage);
   return html`<section class="stack" aria-label="How far it is">
     ${!ended && html`<ol class="stages">${stages.map(([name, said], at) => html`<li key=${name} class=${at < place ? "done" : at === place ? "now" : ""} aria-current=${at === place ? "step" : undefined}>${said}</li>`)}</ol>
       <div class="row small">
         <progress class="progress" max=${progress?.total || 1} value=${progress ? progress.done : 0} aria-label="Of this stage"></progress>
         <span class="numbers" role="status">${isLost ? "The service does not answer; this goes on when it is back." : job.status === "queued" ? "It waits for a worker." : progress ? `${count(progress.done)} of ${count(progress.total)}${progress.eta_s ? `, ${seconds(progress.eta_s)} left` : ""}` : "A worker has begun."}</span>
+        ${hands.length > 0 && html`<span class="soft">in the hands of <code>${hands.join(", ")}</code></span>`}
         ${job.attempts > 1 && html`<span class="soft">attempt ${job.attempts}</span>`}
         ${job.started_at && html`<span class="soft">began <${Time} at=${job.started_at} /></span>`}
       </div>`}

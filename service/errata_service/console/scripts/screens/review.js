@@ -1,0 +1,37 @@
+// Review: what waits for a person's eye: versions that were rejected, edits that failed, facts that did not take.
+import { api } from "../api.js";
+import { VersionLink } from "../parts/versions.js";
+import { Empty, Fault, Status, Time, Title, Waits } from "../parts/words.js";
+import { to } from "../router.js";
+import { useFetched, useSession } from "../session.js";
+import { html } from "../ui.js";
+import { many } from "../words.js";
+import { summary } from "./edits.js";
+
+const LOOKED_AT = 300;
+
+export function Review() {
+  const { running } = useSession();
+  const { data, problem, waits } = useFetched((signal) => api.edits({ limit: LOOKED_AT }, signal), [running.length], { every: 15_000 });
+  const queue = waiting(data?.data ?? []);
+  return html`<div class="screen">
+    <${Title}>Review<//>
+    <${Fault} problem=${problem} />
+    ${!data && waits && html`<${Waits} what="what is to be reviewed" />`}
+    ${data && queue.length === 0 && html`<${Empty} title="Nothing waits for you.">Here stand the versions that missed their gate or failed a probe, and the facts that the model still does not say, until another try has put them right.<//>`}
+    <ul class="stack">${queue.map((edit) => html`<li key=${edit.id} class="sheet stack">
+      <div class="row apart"><h2><a href=${to("edits", edit.id)}>${edit.note || summary(edit)}</a></h2><span class="small soft">${edit.by ?? ""} <${Time} at=${edit.created_at} short /></span></div>
+      <p><${Status} of=${edit.status} /> ${edit.version !== null && html`<${VersionLink} of=${edit.version} />`} ${edit.not_taken > 0 && html`<span>${many(edit.not_taken, "fact")} not said</span>`}</p>
+      ${edit.error && html`<p>${edit.error.detail}</p>`}
+      ${edit.error?.misses?.flatMap((miss) => miss.prompts ?? []).slice(0, 4).map((one) => html`<p><span class="said">${one.prompt}</span> <ins class="said">${one.expected}</ins>${one.said && html` <span class="small soft">but says</span> <del class="said">${one.said}</del>`}</p>`)}
+    </li>`)}</ul>
+    ${data?.has_more && html`<p class="small soft">Of the newest ${LOOKED_AT} edits.</p>`}
+  </div>`;
+}
+
+/** The edits that did not come out right and that no later try has put right. */
+function waiting(edits) {
+  const mended = new Set();
+  for (const edit of edits) if (edit.retries && (edit.status === "succeeded" || mended.has(edit.id))) mended.add(edit.retries);
+  return edits.filter((edit) => !edit.dry_run && !mended.has(edit.id) && (["rejected", "failed"].includes(edit.status) || edit.not_taken > 0));
+}
