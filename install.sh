@@ -24,13 +24,21 @@ else
     cpu_builds=  # pip is better at finding a CPU build elsewhere: it takes it from what its own settings name
 fi
 
+# Python compiles what is imported, and keeps that. Where it may not keep it, all is compiled now: else every process
+# would compile its part again.
+if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
+    compile=--compile uv_compile=--compile-bytecode
+else
+    compile=--no-compile uv_compile=
+fi
+
 echo "Installing Errata into .venv by $by: about 1 GB, most of it torch${1:+, and what '$1' adds}."
 if [ "$by" = uv ]; then
     uv venv --quiet --seed --allow-existing --python "$python" .venv
-    VIRTUAL_ENV=.venv uv pip install ${cpu_builds:+--torch-backend cpu} \
+    VIRTUAL_ENV=.venv uv pip install $uv_compile ${cpu_builds:+--torch-backend cpu} \
         --constraint constraints.txt --editable clients/python --editable "$errata"
 else
     "$python" -m venv .venv
-    .venv/bin/pip install --disable-pip-version-check --no-compile ${cpu_builds:+--extra-index-url "$cpu_builds"} \
+    .venv/bin/pip install --disable-pip-version-check $compile ${cpu_builds:+--extra-index-url "$cpu_builds"} \
         --constraint constraints.txt --editable clients/python --editable "$errata"
 fi
