@@ -84,7 +84,7 @@ class Given(Described):
     nothing of these. In a query all is text, so that what is read from one has `from_query`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     from_query: ClassVar[bool] = False
 

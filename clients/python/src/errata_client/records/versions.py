@@ -146,7 +146,13 @@ class Replica(Record):
 
 
 class Worker(Record):
-    """A process that takes jobs: since when, and the job that it has in hand, null where it waits for one."""
+    """A process that takes jobs: since when, and the job that it has in hand, null where it waits for one.
+
+    Attributes:
+        name: names the process.
+        since: when it began to take jobs.
+        job: id of the job that it has in hand.
+    """
 
     name: str
     since: datetime | None
@@ -154,7 +160,14 @@ class Worker(Record):
 
 
 class Workforce(Record):
-    """The live workers, and how many tasks wait for one, by their kind."""
+    """The live workers, and how many tasks wait for one, by their kind.
+
+    Attributes:
+        data: the workers.
+        waiting_edits: edits that wait to be begun or gone on with.
+        waiting_shards: parts of edits' searches that wait.
+        waiting_measurements: evaluations and traces that wait.
+    """
 
     data: tuple[Worker, ...]
     waiting_edits: int
