@@ -30,7 +30,7 @@ def test_methods_are_compared_and_only_what_is_missing_or_changed_is_measured_ag
     score = memit["estimates"]["score"]["mean"]
     assert f"| 2 (1) | memit | {100 * score:.1f}" in table and "fluency" not in table
     texts = {e.text for e in ElementTree.parse(out / "scaling.svg").iter("{http://www.w3.org/2000/svg}text")}
-    assert {"memit", "ft", "unedited", "score", "specificity", "edits at once"} <= texts
+    assert {"memit", "ft", "unedited", "(a) score", "(d) specificity", "edits at once"} <= texts
     assert (out / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
     cells = {file: file.stat().st_mtime_ns for file in (out / "cells").iterdir()}
