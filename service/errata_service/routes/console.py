@@ -4,6 +4,7 @@ They are no part of the interface that OpenAPI describes. What the page shows, i
 key of whoever sits before it.
 """
 
+import gzip
 import hashlib
 import mimetypes
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-FOLDER = Path(__file__).parents[1] / "console"
+FOLDER = Path(__file__).resolve().parents[1] / "console"
 PAGE = "index.html"
 # Nothing but what lies here: no script or style within the page, no other host, no frame, and no text made a script.
 POLICY = (
@@ -27,30 +28,33 @@ router = APIRouter(include_in_schema=False)
 @dataclass(frozen=True, slots=True)
 class _File:
     content: bytes
+    packed: bytes  # by gzip
     media_type: str
     etag: str
 
 
 @router.get("/")
-def get_page(request: Request) -> Response:
+async def get_page(request: Request) -> Response:
     """The page itself."""
     return _answer(request, PAGE)
 
 
 @router.get("/console/{name:path}")
-def get_file(name: str, request: Request) -> Response:
+async def get_file(name: str, request: Request) -> Response:
     """A script, a style or a picture of the page."""
     return _answer(request, name)
 
 
 def _answer(request: Request, name: str) -> Response:
     """Send a file, or that it is the one that the browser has. A browser asks each time: files belong together."""
-    if name not in _names():
-        raise HTTPException(404)
-    file = _read(name, (FOLDER / name).stat().st_mtime_ns)
+    try:
+        file = _read(name, _path(name).stat().st_mtime_ns)
+    except (OSError, ValueError):  # there is none, or its name can be none's
+        raise HTTPException(404) from None
     headers = {
         "ETag": file.etag,
         "Cache-Control": "no-cache",
+        "Vary": "Accept-Encoding",
         "Content-Security-Policy": POLICY,
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
@@ -58,17 +62,23 @@ def _answer(request: Request, name: str) -> Response:
     }
     if file.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(file.packed, media_type=file.media_type, headers={**headers, "Content-Encoding": "gzip"})
     return Response(file.content, media_type=file.media_type, headers=headers)
 
 
-def _names() -> set[str]:
-    """The files that there are. A name that is not among them leads nowhere, whatever dots and slashes it has."""
-    return {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+def _path(name: str) -> Path:
+    """Raises `ValueError` for a name that leads out of the folder."""
+    path = FOLDER / name
+    if not path.resolve().is_relative_to(FOLDER):
+        raise ValueError(name)
+    return path
 
 
 @cache
 def _read(name: str, changed_ns: int) -> _File:
-    content = (FOLDER / name).read_bytes()
+    content = _path(name).read_bytes()
     kind = mimetypes.guess_type(name)[0] or "text/plain"
     media_type = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
-    return _File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:20]}"')
+    etag = f'W/"{hashlib.sha256(content).hexdigest()[:20]}"'
+    return _File(content, gzip.compress(content, mtime=0), media_type, etag)

@@ -1,14 +1,20 @@
 // The one module that knows the service's interface: its paths, how it is asked, how its events are read.
 
+const API = "/api/v1";
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 8000;
 
 /** A problem document (RFC 9457), or an error in OpenAI's form, as something that can be thrown. */
 export class Problem extends Error {
-  /** @param {number} status of the answer, 0 where none came @param {any} told the answer's body */
-  constructor(status, told) {
+  /**
+   * @param {number} status of the answer, 0 where none came
+   * @param {any} told the answer's body
+   * @param {string|null} request the id by which the service's log knows the request
+   */
+  constructor(status, told, request = null) {
     super(told?.detail || told?.error?.message || told?.title || `the service answered ${status}`);
     this.status = status;
+    this.request = request;
     this.title = told?.title ?? "";
     this.kind = String(told?.type ?? "").split(":").pop();
     this.errors = told?.errors ?? [];
@@ -65,7 +71,7 @@ async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
   if (response.ok) return response;
   const told = await response.json().catch(() => null);
   if (response.status === 401) tell("key");
-  throw new Problem(response.status, told);
+  throw new Problem(response.status, told, response.headers.get("X-Request-ID"));
 }
 
 async function json(path, options) {
@@ -73,10 +79,10 @@ async function json(path, options) {
   return response.status === 204 ? null : response.json();
 }
 
-const get = (path, parameters, signal) => json(path + query(parameters), { signal });
-const post = (path, body = {}, options = {}) => json(path, { method: "POST", body, ...options });
-const put = (path, body) => json(path, { method: "PUT", body });
-const remove = (path) => json(path, { method: "DELETE" });
+const get = (path, parameters, signal) => json(API + path + query(parameters), { signal });
+const post = (path, body = {}, options = {}) => json(API + path, { method: "POST", body, ...options });
+const put = (path, body) => json(API + path, { method: "PUT", body });
+const remove = (path) => json(API + path, { method: "DELETE" });
 
 /** Yield the server-sent events of an answer as { id, event, data }. */
 async function* eventsOf(response) {
@@ -122,7 +128,7 @@ async function follow(kind, id, onEvent, signal) {
   while (!signal.aborted) {
     try {
       const headers = last ? { "Last-Event-ID": last } : {};
-      const response = await send(`/${kind}/${id}/events`, { headers, signal });
+      const response = await send(`${API}/${kind}/${id}/events`, { headers, signal });
       onEvent("found", null);
       for await (const { id: place, event, data } of eventsOf(response)) {
         wait = FIRST_PAUSE_MS;
@@ -194,7 +200,7 @@ const newKey = () => crypto.randomUUID?.() ?? String(Math.random()).slice(2);
 export const api = {
   key: (signal) => get("/key", {}, signal),
   keys: (signal) => get("/keys", { limit: 1000 }, signal),
-  ready: (signal) => get("/readyz", {}, signal),
+  ready: (signal) => json("/readyz", { signal }),
   workers: (signal) => get("/workers", {}, signal),
   model: (signal) => get("/model", {}, signal),
   metrics: async (signal) => (await send("/metrics", { signal })).text(),
@@ -227,7 +233,7 @@ export const api = {
   name: (name, version) => put(`/aliases/${encodeURIComponent(name)}`, { version }),
   takeName: (name) => remove(`/aliases/${encodeURIComponent(name)}`),
   /** A version's weights as a file: fetched with the key, which a link could not carry. */
-  export: async (number, format) => (await send(`/versions/${number}/export${query({ format })}`)).blob(),
+  export: async (number, format) => (await send(`${API}/versions/${number}/export${query({ format })}`)).blob(),
 
   probes: (parameters, signal) => get("/probes", parameters, signal),
   putProbes: (probes) => put("/probes", { probes }),

@@ -2,47 +2,51 @@
 import { key } from "./api.js";
 import { Dialog } from "./parts/dialog.js";
 import { VersionLink } from "./parts/versions.js";
+import { Fault, Waits } from "./parts/words.js";
 import { go, to, useRoute } from "./router.js";
-import { Ask } from "./screens/ask.js";
-import { Compare } from "./screens/compare.js";
-import { Edit } from "./screens/edit.js";
-import { Edits } from "./screens/edits.js";
-import { Evaluation } from "./screens/evaluation.js";
-import { Evaluations } from "./screens/evaluations.js";
-import { Fact } from "./screens/fact.js";
-import { Facts } from "./screens/facts.js";
-import { NewFacts } from "./screens/new_facts.js";
-import { Probes } from "./screens/probes.js";
-import { Review } from "./screens/review.js";
-import { State } from "./screens/state.js";
-import { Trace } from "./screens/trace.js";
-import { Traces } from "./screens/traces.js";
-import { Version } from "./screens/version.js";
-import { Versions } from "./screens/versions.js";
 import { begin, useSession } from "./session.js";
 import { html, render, useEffect, useRef, useState } from "./ui.js";
 
-const THEMES = { auto: "as the system", light: "light", dark: "dark" };
-/** The screens by the first part of their address; `One` shows one of what `All` lists. */
+const THEMES = { auto: "◐ auto", light: "☀ light", dark: "☾ dark" };
+/** The screens by the first part of their address; `one` shows one of what `all` lists. Each is fetched when it is first
+ * needed, or once the page has nothing else to do, so that it is there though the service should be away later. */
 const SCREENS = [
-  { name: "ask", said: "Ask", All: Ask },
-  { name: "facts", said: "Facts", All: Facts, One: Fact, more: { new: NewFacts } },
-  { name: "edits", said: "Edits", All: Edits, One: Edit },
-  { name: "versions", said: "Versions", All: Versions, One: Version, more: { compare: Compare } },
-  { name: "review", said: "Review", All: Review, apart: true },
-  { name: "probes", said: "Probes", All: Probes },
-  { name: "evaluations", said: "Evaluations", All: Evaluations, One: Evaluation, apart: true },
-  { name: "traces", said: "Traces", All: Traces, One: Trace },
-  { name: "state", said: "State", All: State, apart: true },
+  { name: "ask", said: "Ask", all: () => import("./screens/ask.js").then(({ Ask }) => Ask) },
+  {
+    name: "facts", said: "Facts", all: () => import("./screens/facts.js").then(({ Facts }) => Facts),
+    one: () => import("./screens/fact.js").then(({ Fact }) => Fact), more: { new: () => import("./screens/new_facts.js").then(({ NewFacts }) => NewFacts) },
+  },
+  { name: "edits", said: "Edits", all: () => import("./screens/edits.js").then(({ Edits }) => Edits), one: () => import("./screens/edit.js").then(({ Edit }) => Edit) },
+  {
+    name: "versions", said: "Versions", all: () => import("./screens/versions.js").then(({ Versions }) => Versions),
+    one: () => import("./screens/version.js").then(({ Version }) => Version), more: { compare: () => import("./screens/compare.js").then(({ Compare }) => Compare) },
+  },
+  { name: "review", said: "Review", all: () => import("./screens/review.js").then(({ Review }) => Review), apart: true },
+  { name: "probes", said: "Probes", all: () => import("./screens/probes.js").then(({ Probes }) => Probes) },
+  { name: "evaluations", said: "Evaluations", all: () => import("./screens/evaluations.js").then(({ Evaluations }) => Evaluations), one: () => import("./screens/evaluation.js").then(({ Evaluation }) => Evaluation), apart: true },
+  { name: "traces", said: "Traces", all: () => import("./screens/traces.js").then(({ Traces }) => Traces), one: () => import("./screens/trace.js").then(({ Trace }) => Trace) },
+  { name: "state", said: "State", all: () => import("./screens/state.js").then(({ State }) => State), apart: true },
 ];
+const FETCH_REST_MS = 1500;
+const fetched = new Map();
+
+/** A screen, once it is there. */
+function Screen({ load, ...given }) {
+  const [state, setState] = useState({ One: fetched.get(load) ?? null, problem: null });
+  useEffect(() => {
+    if (!state.One) load().then((One) => (fetched.set(load, One), setState({ One, problem: null })), (problem) => setState({ One: null, problem }));
+  }, [load]);
+  if (state.problem) return html`<${Fault} problem=${state.problem} title="This screen could not be fetched: load the page again" />`;
+  return state.One ? html`<${state.One} ...${given} />` : html`<${Waits} what="the screen" />`;
+}
 
 function Console() {
   const { path, query } = useRoute();
   const { needsKey, isLost } = useSession();
   const main = useRef(null);
   const [first = "ask"] = path;
-  const { said, All, One = All, more = {} } = SCREENS.find(({ name }) => name === first) ?? SCREENS[0];
-  const Screen = path.length > 1 ? (more[path[1]] ?? One) : All;
+  const { said, all, one = all, more = {} } = SCREENS.find(({ name }) => name === first) ?? SCREENS[0];
+  const load = path.length > 1 ? (more[path[1]] ?? one) : all;
   const place = path.join("/") || "ask";
   const isFirst = useRef(true);
   useEffect(() => {
@@ -56,7 +60,7 @@ function Console() {
     <${Head} />
     ${isLost && html`<p class="lost" role="status">The service does not answer. What you see is as it was; this page goes on by itself when it is back.</p>`}
     <nav class="nav" aria-label="Screens"><${Links} first=${first} /></nav>
-    <main class="main" id="main" ref=${main} tabindex="-1"><${Screen} key=${place} path=${path.slice(1)} query=${query} /></main>
+    <main class="main" id="main" ref=${main} tabindex="-1"><${Screen} key=${place} load=${load} path=${path.slice(1)} query=${query} /></main>
     ${needsKey && html`<${AskForKey} />`}
   </div>`;
 }
@@ -85,7 +89,7 @@ function Head() {
       ${running.length > 0 && html`<a href=${to("edits", running[0].id)}>${running.length === 1 ? "one edit" : `${running.length} edits`} under way</a>`}
       ${who?.name && html`<span>key “${who.name}”: ${who.scopes.join(", ")} <button type="button" class="plain" onClick=${() => key.forget()}>forget it</button></span>`}
     </div>
-    <button type="button" class="plain small" onClick=${() => setTheme(next)} title=${`Light or dark: ${THEMES[theme]}`}><span class="hidden-text">Light or dark: </span>${THEMES[theme]}</button>
+    <button type="button" class="plain small" onClick=${() => setTheme(next)} title="Light, dark, or as the system is"><span class="hidden-text">Light or dark: </span>${THEMES[theme]}</button>
   </header>`;
 }
 
@@ -110,3 +114,4 @@ function AskForKey() {
 if (!location.hash) go(to("ask"), { replace: true });
 begin();
 render(html`<${Console} />`, document.getElementById("console"));
+setTimeout(() => SCREENS.flatMap(({ all, one, more = {} }) => [all, one, ...Object.values(more)]).forEach((load) => load?.().catch(() => {})), FETCH_REST_MS);

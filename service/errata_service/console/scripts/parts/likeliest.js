@@ -19,14 +19,14 @@ export function Likeliest({ columns, after }) {
   // A token that a version does not list is less likely there than the last one that it lists.
   const least = tops.map((top) => Math.min(...top.values(), 1));
   return html`<figure class="likeliest">
-    <figcaption class="small soft">Likeliest after <span class="said">“…${after.slice(-40)}”</span></figcaption>
+    <figcaption class="small soft">Likeliest ${after ? html`after <span class="said">“…${after.slice(-40)}”</span>` : "as the first word of the answer"}</figcaption>
     <table>
       <thead><tr><th scope="col">token</th>${columns.map(({ name }) => html`<th scope="col" class="number">${name}</th>`)}</tr></thead>
       <tbody>
         ${rows.map(({ text, probabilities }) => html`<tr key=${text}>
           <th scope="row"><code>${shown(text)}</code></th>
           ${probabilities.map((probability, column) => html`<td class="number">
-            ${probability === undefined ? (tops[column].size ? `< ${share(least[column])}` : "") : share(probability)}
+            ${probability === undefined ? (tops[column].size ? `< ${share(least[column]).replace("< ", "")}` : "") : share(probability)}
             <span class="bar" aria-hidden="true"><i style=${{ width: `${100 * (probability ?? 0)}%` }}></i></span>
           </td>`)}
         </tr>`)}

@@ -12,7 +12,7 @@ export const nameOf = (called) => (String(called) === "0" ? "base" : /^\d+$/.tes
 /** Whether a version is the one that is called by a number or a name. */
 export const isCalled = (version, called) => [String(version.id), nameOf(version.id), ...version.aliases, version.status === "active" && "active"].includes(String(called));
 
-export const VersionLink = ({ of }) => html`<a href=${to("versions", of)}>${nameOf(of)}</a>`;
+export const VersionLink = ({ of }) => html`<a class="short" href=${to("versions", of)}>${nameOf(of)}</a>`;
 
 /** The newest versions, fetched now and then. */
 export const useVersions = () => useFetched((signal) => api.versions({ limit: NEWEST }, signal), [], { every: 10_000 });

@@ -26,6 +26,7 @@ export function Fault({ problem, title }) {
   const errors = problem.errors ?? [];
   return html`<div class="notice bad stack" role="alert">
     <p><strong>${title ?? (problem.status === 403 ? "Not allowed" : problem.title || "That did not work")}.</strong>${" "}${problem.message}</p>
+    ${problem.status >= 500 && problem.request && html`<p class="small">The service’s log says more, under <code>${problem.request}</code>.</p>`}
     ${errors.length > 0 && html`<ul>${errors.slice(0, 8).map((error) => html`<li class="small"><code>${error.pointer || "/"}</code> ${error.detail}</li>`)}</ul>`}
   </div>`;
 }

@@ -39,7 +39,7 @@ export function Ask({ query }) {
     const isChat = kind === "chat" && hasChat !== false;
     const begun = versions.map((name) => ({ name, number: "", tokens: [], ended: false, problem: null }));
     const earlier = isChat ? talk : [];
-    setAsked({ text, isChat });
+    setAsked({ text, isChat, earlier });
     setColumns(begun);
     setPlace(0);
     history.replaceState(null, "", to("ask", { [isChat ? "chat" : "prompt"]: text, a: versions[0], b: versions[1], most }));
@@ -141,6 +141,7 @@ function Side({ column, asked, first, isRight, place, onPlace }) {
   return html`<section class="side sheet" aria-label=${`What ${column.name} says`} aria-busy=${!column.ended}>
     <h2 class="row apart"><span>${column.name}</span><span class="small soft">${column.number && column.number !== column.name ? (column.number === "base" ? "the base" : `version ${column.number}`) : ""}</span></h2>
     <${Fault} problem=${column.problem} />
+    ${asked.isChat && html`<div class="small talk">${asked.earlier.map(({ user, answers }) => html`<p class="soft">${user}</p><p class="said">${answers[isRight ? 1 : 0]}</p>`)}<p class="soft">${asked.text}</p></div>`}
     <p class="reads written" onKeyDown=${onKeyDown}>
       <span class="soft">${asked.isChat ? "" : asked.text}</span>
       ${column.tokens.map((token, at) => html`<span key=${at} role="button" tabindex=${at === place ? 0 : -1}

@@ -56,7 +56,7 @@ function Gate({ edit }) {
   const probes = edit.error?.misses?.find((miss) => !bounds.some(([name]) => figureOf(name) === miss.figure));
   return html`<section class="sheet stack" aria-label="Gate">
     <h2>Gate</h2>
-    <table>
+    <table class="figures">
       <thead><tr><th>figure</th><th class="number">measured</th><th class="number">asked for</th><th><span class="hidden-text">whether it holds</span></th></tr></thead>
       <tbody>${bounds.map(([name, bound]) => {
         const figure = figureOf(name);

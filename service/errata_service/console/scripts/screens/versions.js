@@ -2,7 +2,7 @@
 import { api } from "../api.js";
 import { Served } from "../parts/served.js";
 import { lanesOf, Lanes } from "../parts/tree.js";
-import { nameOf, useVersions } from "../parts/versions.js";
+import { VersionLink, nameOf, useVersions } from "../parts/versions.js";
 import { Act, Fault, Status, Tag, Time, Title, Waits } from "../parts/words.js";
 import { Confirm } from "../parts/dialog.js";
 import { to } from "../router.js";
@@ -33,7 +33,7 @@ export function Versions() {
       <thead><tr><th><span class="hidden-text">tree</span></th><th>version</th><th>status</th><th class="number">facts</th><th class="number">said</th><th class="number">drift</th><th>why</th><th>made</th><th>compare</th></tr></thead>
       <tbody>${versions.map((version, row) => html`<tr key=${version.id} class=${version.status === "active" ? "is-active" : ""}>
         <td class="lanes"><${Lanes} lanes=${lanes} row=${row} /></td>
-        <th scope="row"><a href=${to("versions", version.id)}>${nameOf(version.id)}</a> ${version.aliases.map((name) => html`<${Tag} tone="now">${name}<//> `)}</th>
+        <th scope="row"><${VersionLink} of=${version.id} /> ${version.aliases.map((name) => html`<${Tag} tone="now">${name}<//> `)}</th>
         <td>${version.dropped ? html`<${Tag}>dropped<//>` : html`<${Status} of=${version.status === "active" ? "active" : version.status} />`}</td>
         <td class="number">${count(version.facts)} <span class="small soft">${changesOf(version)}</span></td>
         <td class="number">${version.metrics.said === undefined ? "–" : share(version.metrics.said)}</td>
