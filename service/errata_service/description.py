@@ -19,6 +19,7 @@ from pydantic.json_schema import models_json_schema
 
 from errata.facts import Fact, Neighbor
 from errata_service.connections import ALWAYS_ANSWERED
+from errata_service.examples import exemplify, named_in
 from errata_service.generation import GenerateRequest
 from errata_service.problems import MEDIA_TYPE, OPENAI_ROUTES, OpenAIError, openai_status
 
@@ -84,6 +85,9 @@ def _description(app: FastAPI) -> dict[str, Any]:
     )
     components["schemas"] |= problems["$defs"]
     _describe_facts(components["schemas"])
+    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+    bodies = [operation["requestBody"] for operation in operations if "requestBody" in operation]
+    exemplify(components["schemas"], named_in(bodies, components["schemas"]))
     components["schemas"]["Problem"]["examples"] = [_EXAMPLE.model_dump(mode="json")]
     # FastAPI makes floats of the bounds of whole numbers, of which the largest would be rounded.
     app.openapi_schema = json.loads(json.dumps(schema), parse_float=_number)

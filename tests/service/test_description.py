@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import httpx
+import jsonschema_rs
 
 PROBLEM = "application/problem+json"
 
@@ -54,6 +55,18 @@ def test_bodies_have_examples(client: httpx.Client) -> None:
                 content = operation["requestBody"]["content"]["application/json"]
                 named = content["schema"].get("$ref", "").rpartition("/")[2]
                 assert content.get("examples") or schema["components"]["schemas"][named]["examples"], path
+
+
+def test_every_field_of_an_answer_has_an_example_that_it_allows(client: httpx.Client) -> None:
+    components = client.get("/openapi.json").json()["components"]
+    exemplified = 0
+    for name, component in components["schemas"].items():
+        for field, described in component.get("properties", {}).items():
+            for example in described.get("examples", ()):
+                validator = jsonschema_rs.validator_for({**described, "components": components})
+                assert validator.is_valid(example), f"{name}.{field}: {example!r}"
+                exemplified += 1
+    assert exemplified > 200
 
 
 def test_every_path_of_the_native_interface_is_there_as_it_was_called_before(client: httpx.Client) -> None:
