@@ -148,7 +148,8 @@ def _home(settings: Settings) -> str:
             "with --home or ERRATA_HOME"
         )
     versions = sum(1 for folder in (home / "versions").glob("[0-9]*"))
-    return f"{home} holds {versions} versions of {bound.name}, in form {bound.format}"
+    counted = f"{versions} version{'' if versions == 1 else 's'}"
+    return f"{home} holds {counted} of {bound.name}, in form {bound.format}"
 
 
 def _is_another(bound: BoundBase, model: str) -> bool:
