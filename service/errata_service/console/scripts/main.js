@@ -81,7 +81,7 @@ function Head() {
   }, [theme]);
   const next = { auto: "light", light: "dark", dark: "auto" }[theme];
   return html`<header class="head">
-    <a class="brand" href=${to("ask")}>Err<del>or</del>ata</a>
+    <a class="brand" href=${to("ask")}>Err<del aria-hidden="true"></del>ata</a>
     <div class="pulse" aria-live="polite">
       ${notReady ? html`<span class="tag warn">${notReady}</span>` : ready && html`<span>serves <${VersionLink} of=${ready.version} /></span>`}
       ${ready?.should_serve !== undefined && html`<span class="tag bad">should serve version ${ready.should_serve}: ${ready.reason}</span>`}

@@ -9,6 +9,9 @@ const NEWEST = 100;
 /** How a version is said that is called by its number or by a name: `base`, `version 3`, `production`. */
 export const nameOf = (called) => (String(called) === "0" ? "base" : /^\d+$/.test(called) ? `version ${called}` : String(called));
 
+/** What was picked as a body has it: a number as such, a name as it is. */
+export const versionOf = (picked) => (/^\d+$/.test(picked) ? Number(picked) : picked);
+
 /** Whether a version is the one that is called by a number or a name. */
 export const isCalled = (version, called) => [String(version.id), nameOf(version.id), ...version.aliases, version.status === "active" && "active"].includes(String(called));
 

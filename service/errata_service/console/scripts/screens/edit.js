@@ -21,7 +21,7 @@ export function Edit({ path: [id] }) {
   const admin = useScope("admin");
   if (!edit) return html`<div class="screen"><${Title}>An edit<//>${problem ? html`<${Fault} problem=${problem} />` : html`<${Waits} what="the edit" />`}</div>`;
   const ended = hasEnded(edit);
-  const canRetry = ended && !edit.rebuild && edit.version !== null && (edit.status === "rejected" || edit.not_taken > 0);
+  const canRetry = ended && !edit.rebuild && edit.version !== null && edit.not_taken > 0;
   return html`<div class="screen">
     <${Title} actions=${html`
       ${!ended && html`<${Act} class="grave" ...${edits} onClick=${() => setAsks("cancel")}>Cancel …<//>`}
@@ -36,6 +36,7 @@ export function Edit({ path: [id] }) {
     <${Followed} job=${edit} stages=${STAGES} progress=${progress} log=${log} isLost=${isLost} />
     ${edit.error && html`<div class=${`notice ${edit.status === "rejected" ? "warn" : "bad"} stack`} role="alert">
       <p><strong>${edit.status === "rejected" ? "It does not serve" : edit.error.title}.</strong> ${edit.error.detail}</p>
+      ${edit.status === "rejected" && edit.not_taken === 0 && html`<p class="small">All of its facts are said, so that searching harder would not help. Serve it all the same, or send its facts again with another bound (under “More”).</p>`}
       ${edit.error.errors?.length > 0 && html`<ul>${edit.error.errors.map((error) => html`<li class="small"><code>${error.pointer}</code> ${error.detail}</li>`)}</ul>`}</div>`}
     <div class="sides">
       ${edit.gate && html`<${Gate} edit=${edit} />`}

@@ -1,6 +1,6 @@
 // Evaluations: how versions answer about records; asked for by a form, and listed.
 import { api } from "../api.js";
-import { VersionLink, VersionPicker } from "../parts/versions.js";
+import { VersionLink, VersionPicker, versionOf } from "../parts/versions.js";
 import { Act, Empty, Fault, Field, Status, Time, Title, Waits } from "../parts/words.js";
 import { recordsOf } from "../records.js";
 import { go, to } from "../router.js";
@@ -40,7 +40,7 @@ function New({ version }) {
   const submit = async (event) => {
     event.preventDefault();
     const { own, note, version, ...rest } = options;
-    const evaluation = await sending.run({ ...rest, ...(version !== "active" && { version: /^\d+$/.test(version) ? Number(version) : version }), note: note.trim() || null, records: own ? null : records });
+    const evaluation = await sending.run({ ...rest, version: versionOf(version), note: note.trim() || null, records: own ? null : records });
     if (evaluation) go(to("evaluations", evaluation.id));
   };
   const box = (name, said) => html`<label class="row"><input type="checkbox" checked=${options[name]} onChange=${(event) => set({ [name]: event.target.checked })} /> ${said}</label>`;

@@ -1,7 +1,7 @@
 // Add facts: one by a form that helps, many by a text or a file; what each would do is seen before anything is sent.
 import { api } from "../api.js";
 import { VirtualTable } from "../parts/virtual.js";
-import { VersionPicker } from "../parts/versions.js";
+import { VersionPicker, versionOf } from "../parts/versions.js";
 import { Act, Empty, Fault, Field, Tag, Title } from "../parts/words.js";
 import { saysIt } from "../probes.js";
 import { guessSubject, recordsOf, relationOf } from "../records.js";
@@ -12,6 +12,7 @@ import { many } from "../words.js";
 
 const TYPING_MS = 300;
 const ANSWER_TOKENS = 8;
+const BOUNDS = [["max_drift", "Drift at most (nats)"], ["min_specificity", "Neighbours that stay, at least (0 to 1)"], ["max_perplexity_rise", "Rise of perplexity at most (0.1 is 10 %)"]];
 const FIELDS = ["paraphrases", "phrasings", "questions"];
 
 /** @typedef {{key: number, line: number|null, text: string, record?: any, fault?: string, checked?: any}} Entry */
@@ -210,15 +211,16 @@ function Foreseen({ entry }) {
 function Send({ entries, onSent }) {
   const { may, why } = useScope("edit");
   const { data: model } = useFetched((signal) => api.model(signal), []);
-  const [options, setOptions] = useState({ note: "", activate: true, tries: 3, partial: false, dry_run: false, method: "memit", base: "active" });
+  const [options, setOptions] = useState({ note: "", activate: true, tries: 3, partial: false, dry_run: false, method: "memit", base: "active", gate: {} });
   const sending = useAction(api.sendEdit);
   const good = entries.filter((entry) => isGood(entry) && entry.checked);
   const bad = entries.length - good.length;
   const set = (changes) => setOptions({ ...options, ...changes });
   const submit = async (event) => {
     event.preventDefault();
-    const { base, note, ...rest } = options;
-    const edit = await sending.run({ ...rest, note: note.trim() || null, ...(base !== "active" && { base: base === "base" ? 0 : Number(base) }), facts: good.map((entry) => entry.checked.fact) });
+    const { base, note, gate: bounds, ...rest } = options;
+    const gate = Object.fromEntries(Object.entries(bounds).filter(([, bound]) => bound !== "").map(([name, bound]) => [name, Number(bound)]));
+    const edit = await sending.run({ ...rest, gate, note: note.trim() || null, ...(base !== "active" && { base: versionOf(base) }), facts: good.map((entry) => entry.checked.fact) });
     if (!edit) return;
     onSent();
     go(to("edits", edit.id));
@@ -235,6 +237,7 @@ function Send({ entries, onSent }) {
           <${Field} label="Builds at most"><input type="number" min="1" max="5" value=${options.tries} onInput=${(event) => set({ tries: Number(event.target.value) || 1 })} /><//>
           <${VersionPicker} label="Built on" value=${options.base} onChange=${(base) => set({ base })} />
         </div>
+        <fieldset><legend>Bounds of its gate, where they are not to be the service’s</legend><div class="row end">${BOUNDS.map(([name, said]) => html`<${Field} key=${name} label=${said}><input type="number" min="0" step="any" value=${options.gate[name] ?? ""} onInput=${(event) => set({ gate: { ...options.gate, [name]: event.target.value } })} /><//>`)}</div></fieldset>
         ${box("partial", "Serve it though some facts are not said")}
         ${box("dry_run", "Only measure it: make no version")}
       </div>
