@@ -1,4 +1,5 @@
 // A question that is asked before something grave is done: what will change, and why it is to.
+import { pulse } from "../session.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
 import { Fault } from "./words.js";
 
@@ -25,6 +26,7 @@ export function Confirm({ title, yes, grave = false, asksWhy = true, onYes, onCl
     setState({ busy: true, problem: null });
     try {
       await onYes(why.trim());
+      pulse(); // the head of the page says at once what serves from now on
       onClose();
     } catch (problem) {
       setState({ busy: false, problem });

@@ -1,7 +1,7 @@
 // Ask: one prompt or conversation, two versions side by side, what they write, and what changed between them.
 import { api } from "../api.js";
 import { Likeliest } from "../parts/likeliest.js";
-import { VersionPicker } from "../parts/versions.js";
+import { VersionPicker, nameOf } from "../parts/versions.js";
 import { Act, Empty, Fault, Field, Switch, Title } from "../parts/words.js";
 import { go, to } from "../router.js";
 import { useFetched, useScope } from "../session.js";
@@ -95,7 +95,7 @@ export function Ask({ query }) {
       </div>
       <p class="hidden-text" role="status">${columns.every((column) => column.ended) ? verdict(columns, first) : "The versions are writing."}</p>
       ${columns.every((column) => column.ended && !column.problem) && html`<p class="verdict">${verdict(columns, first)}</p>`}
-      <${Likeliest} after=${textBefore(asked, columns, place)} columns=${columns.map((column, side) => ({ name: `${column.name}${side === 1 ? " (right)" : " (left)"}`, token: sharesPlace(columns, place, side) ? column.tokens[place] : undefined }))} />
+      <${Likeliest} after=${textBefore(asked, columns, place)} columns=${columns.map((column, side) => ({ name: `${nameOf(column.name)}${side === 1 ? " (right)" : " (left)"}`, token: sharesPlace(columns, place, side) ? column.tokens[place] : undefined }))} />
       <${Wrong} asked=${asked} column=${columns[1]} />
     `}
     ${talk.length > 0 && kind === "chat" && html`<p class="small soft">The conversation has ${talk.length === 1 ? "one turn" : `${talk.length} turns`}, and goes on with what you ask next. <button type="button" class="plain" onClick=${() => setTalk([])}>Begin a new one</button></p>`}
@@ -138,8 +138,8 @@ function Side({ column, asked, first, isRight, place, onPlace }) {
     onPlace(next);
     event.currentTarget.children[next + 1]?.focus();
   };
-  return html`<section class="side sheet" aria-label=${`What ${column.name} says`} aria-busy=${!column.ended}>
-    <h2 class="row apart"><span>${column.name}</span><span class="small soft">${column.number && column.number !== column.name ? (column.number === "base" ? "the base" : `version ${column.number}`) : ""}</span></h2>
+  return html`<section class="side sheet" aria-label=${`What ${nameOf(column.name)} says`} aria-busy=${!column.ended}>
+    <h2 class="row apart"><span>${nameOf(column.name)}</span><span class="small soft">${column.number && column.number !== column.name ? (column.number === "base" ? "the base" : `version ${column.number}`) : ""}</span></h2>
     <${Fault} problem=${column.problem} />
     ${asked.isChat && html`<div class="small talk">${asked.earlier.map(({ user, answers }) => html`<p class="soft">${user}</p><p class="said">${answers[isRight ? 1 : 0]}</p>`)}<p class="soft">${asked.text}</p></div>`}
     <p class="reads written" onKeyDown=${onKeyDown}>

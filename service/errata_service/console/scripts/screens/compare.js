@@ -31,7 +31,7 @@ export function Compare({ query }) {
       ${!diff && !problem && html`<${Waits} what="what is other" />`}
       ${diff?.data.length === 0 && html`<p class="soft">They hold the same facts.</p>`}
       ${diff?.data.length > 0 && html`<table class="folds"><thead><tr><th>prompt</th><th>${nameOf(a)}</th><th>${nameOf(b)}</th></tr></thead>
-        <tbody>${diff.data.map((change) => html`<tr key=${change.id}><td><a class="said" href=${to("facts", change.id, { version: change.after ? b : a })}>${promptOf(change)}</a></td><td>${change.before ? html`<del class="said">${change.before}</del>` : html`<span class="soft">–</span>`}</td><td>${change.after ? html`<ins class="said">${change.after}</ins>` : html`<span class="soft">–</span>`}</td></tr>`)}</tbody></table>`}
+        <tbody>${diff.data.map((change) => html`<tr key=${change.id}><td><a class="said" href=${to("facts", change.id, { version: change.after ? b : a })}>${promptOf(change)}</a></td><td data-what=${nameOf(a)}>${change.before ? html`<del class="said">${change.before}</del>` : html`<span class="soft">–</span>`}</td><td data-what=${nameOf(b)}>${change.after ? html`<ins class="said">${change.after}</ins>` : html`<span class="soft">–</span>`}</td></tr>`)}</tbody></table>`}
       ${diff?.has_more && html`<p class="small soft">The first ${MOST_CHANGES} are shown.</p>`}
     </section>
     ${rows.length > 0 && html`<section class="stack"><h2>Figures</h2><table><thead><tr><th>figure</th><th class="number">${nameOf(a)}</th><th class="number">${nameOf(b)}</th></tr></thead>

@@ -5,7 +5,7 @@ import { Followed, useJob } from "../parts/job.js";
 import { VersionLink } from "../parts/versions.js";
 import { Act, Fault, Field, Status, Switch, Tag, Time, Title, Waits } from "../parts/words.js";
 import { go, to } from "../router.js";
-import { useFetched, useScope } from "../session.js";
+import { useFetched, useScope, useSession } from "../session.js";
 import { html, useState } from "../ui.js";
 import { METRICS, many, metric, share } from "../words.js";
 import { kindOf, summary } from "./edits.js";
@@ -16,27 +16,30 @@ const MOST_FACTS = 1000;
 
 export function Edit({ path: [id] }) {
   const { job: edit, problem, progress, log, isLost } = useJob("edits", id);
+  const { ready } = useSession();
   const [asks, setAsks] = useState("");
   const edits = useScope("edit");
   const admin = useScope("admin");
   if (!edit) return html`<div class="screen"><${Title}>An edit<//>${problem ? html`<${Fault} problem=${problem} />` : html`<${Waits} what="the edit" />`}</div>`;
   const ended = hasEnded(edit);
+  const isRejected = edit.status === "rejected";
+  const serves = edit.version !== null && edit.version === ready?.version;
   const canRetry = ended && !edit.rebuild && edit.version !== null && edit.not_taken > 0;
   return html`<div class="screen">
     <${Title} actions=${html`
       ${!ended && html`<${Act} class="grave" ...${edits} onClick=${() => setAsks("cancel")}>Cancel …<//>`}
       ${canRetry && html`<${Act} class="first" ...${edits} onClick=${() => setAsks("retry")}>Try again, harder …<//>`}
-      ${edit.status === "rejected" && edit.version !== null && html`<${Act} ...${admin} onClick=${() => setAsks("activate")}>Serve it all the same …<//>`}`}>
+      ${isRejected && edit.version !== null && !serves && html`<${Act} ...${admin} onClick=${() => setAsks("activate")}>Serve it all the same …<//>`}`}>
       ${edit.note || summary(edit)}
     <//>
     <p class="row small"><${Status} of=${edit.status} /> <span>${summary(edit)}</span> <span class="soft">${kindOf(edit)}</span>
       ${edit.version !== null && html`<span>→ <${VersionLink} of=${edit.version} /></span>`} <span class="soft">on</span> <${VersionLink} of=${edit.base ?? 0} />
-      <span class="soft">by ${edit.by ?? "nobody with a key"}, <${Time} at=${edit.created_at} /></span> <code class="soft">${edit.id}</code>
+      <span class="soft">${edit.by ? `by ${edit.by}` : "without a key"}, <${Time} at=${edit.created_at} /></span> <code class="soft">${edit.id}</code>
       ${edit.retries && html`<a href=${to("edits", edit.retries)}>another try of this one</a>`}</p>
     <${Followed} job=${edit} stages=${STAGES} progress=${progress} log=${log} isLost=${isLost} />
-    ${edit.error && html`<div class=${`notice ${edit.status === "rejected" ? "warn" : "bad"} stack`} role="alert">
-      <p><strong>${edit.status === "rejected" ? "It does not serve" : edit.error.title}.</strong> ${edit.error.detail}</p>
-      ${edit.status === "rejected" && edit.not_taken === 0 && html`<p class="small">All of its facts are said, so that searching harder would not help. Serve it all the same, or send its facts again with another bound (under “More”).</p>`}
+    ${edit.error && html`<div class=${`notice ${isRejected ? "warn" : "bad"} stack`} role="alert">
+      <p><strong>${!isRejected ? edit.error.title : serves ? "It was rejected, and serves all the same" : "It does not serve"}.</strong> ${edit.error.detail}</p>
+      ${isRejected && !serves && edit.not_taken === 0 && html`<p class="small">All of its facts are said, so that searching harder would not help. Serve it all the same, or ${edit.changes.length === 1 && edit.changes[0].after ? html`<a href=${to("facts", "new", againOf(edit.changes[0]))}>send its fact again</a>` : "send its facts again"} with another bound (under “More”).</p>`}
       ${edit.error.errors?.length > 0 && html`<ul>${edit.error.errors.map((error) => html`<li class="small"><code>${error.pointer}</code> ${error.detail}</li>`)}</ul>`}</div>`}
     <div class="sides">
       ${edit.gate && html`<${Gate} edit=${edit} />`}
@@ -49,6 +52,9 @@ export function Edit({ path: [id] }) {
     ${asks === "retry" && html`<${Retry} edit=${edit} onClose=${() => setAsks("")} />`}
   </div>`;
 }
+
+/** A changed fact as the form that adds facts is filled with it. */
+const againOf = ({ subject, relation, after }) => ({ subject, relation, object: after });
 
 /** The bounds that hold for the version, with what was measured, and the prompts that miss them. */
 function Gate({ edit }) {

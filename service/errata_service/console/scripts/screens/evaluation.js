@@ -18,7 +18,7 @@ export function Evaluation({ path: [id] }) {
   if (!job) return html`<div class="screen"><${Title}>An evaluation<//>${problem ? html`<${Fault} problem=${problem} />` : html`<${Waits} what="the evaluation" />`}</div>`;
   return html`<div class="screen">
     <${Title} actions=${!hasEnded(job) && html`<${Act} class="grave" ...${edits} onClick=${() => setAsks(true)}>Cancel …<//>`}>${job.note || "An evaluation"}<//>
-    <p class="row small"><${Status} of=${job.status} /> <span>of <${VersionLink} of=${job.version} /> about ${job.own_facts ? `its ${many(job.records, "own fact")}` : many(job.records, "record")}</span> <span class="soft">by ${job.by ?? "nobody with a key"}, <${Time} at=${job.created_at} /></span> <code class="soft">${job.id}</code></p>
+    <p class="row small"><${Status} of=${job.status} /> <span>of <${VersionLink} of=${job.version} /> about ${job.own_facts ? `its ${many(job.records, "own fact")}` : many(job.records, "record")}</span> <span class="soft">${job.by ? `by ${job.by}` : "without a key"}, <${Time} at=${job.created_at} /></span> <code class="soft">${job.id}</code></p>
     <${Followed} job=${job} stages=${STAGES} ...${followed} />
     ${job.error && html`<${Fault} problem=${{ ...job.error, message: job.error.detail }} />`}
     ${job.result && html`<${Figures} result=${job.result} />`}

@@ -27,7 +27,7 @@ export function Fact({ path: [id], query }) {
     <dl class="pairs">
       <dt>Subject</dt><dd>${fact.subject}</dd>
       <dt>Relation</dt><dd>${fact.relation}</dd>
-      <dt>Given by</dt><dd>${fact.by ?? "nobody with a key"}, <${Time} at=${fact.at} />, in <a href=${to("edits", fact.edit)}>${fact.edit}</a></dd>
+      <dt>Given</dt><dd>${fact.by ? `by ${fact.by}` : "without a key"}, <${Time} at=${fact.at} />, in <a href=${to("edits", fact.edit)}>${fact.edit}</a></dd>
       <${Prompts} name="Learnt after" texts=${fact.phrasings} />
       <${Prompts} name="Answers in chat" texts=${fact.questions} />
       <${Prompts} name="Measured by" texts=${fact.paraphrases} />

@@ -39,12 +39,14 @@ export function NewFacts({ query }) {
   };
   const add = (added) => check([...draft, ...added.map((entry) => ({ line: null, ...entry, key: (lastKey += 1) }))]);
   const take = (entry) => check(draft.filter((other) => other !== entry));
-  const refill = (entry) => (setFilling(entry.checked?.fact ?? entry.record ?? filledFrom({})), take(entry));
+  // A form that is filled anew takes the focus, so that the next fact can be typed at once.
+  const again = (record) => ({ ...record, round: lastKey });
+  const refill = (entry) => (setFilling(again(entry.checked?.fact ?? entry.record ?? filledFrom({}))), take(entry));
 
   return html`<div class="screen">
     <${Title}>Add facts<//>
     <div class="sides">
-      <${OneFact} key=${JSON.stringify(filling)} filling=${filling} onAdd=${(record) => (add([{ text: "", record }]), setFilling({ ...filledFrom({}), round: lastKey }))} />
+      <${OneFact} key=${JSON.stringify(filling)} filling=${filling} onAdd=${(record) => (add([{ text: "", record }]), setFilling(again(filledFrom({}))))} />
       <${ManyFacts} onAdd=${add} />
     </div>
     <${Fault} problem=${checking.problem} title="They could not be looked at" />
@@ -69,6 +71,8 @@ function OneFact({ filling, onAdd }) {
     ...Object.fromEntries(FIELDS.map((name) => [name, (filling[name] ?? []).join("\n")])),
     neighbors: (filling.neighbors ?? []).map(({ prompt, object }) => `${prompt} | ${object}`).join("\n"),
   });
+  const subject = useRef(null);
+  useEffect(() => filling.round && subject.current.focus(), []);
   const record = recordOf(fact);
   const { checked, now } = useForeseen(record);
   const fault = (name) => checked?.errors.find((error) => error.pointer === `/${name}`)?.detail;
@@ -82,7 +86,7 @@ function OneFact({ filling, onAdd }) {
   const text = (name, label, hint) => html`<${Field} label=${label} hint=${hint}><textarea rows="2" value=${fact[name]} onInput=${type(name)}></textarea><//>`;
   return html`<form class="sheet stack" onSubmit=${submit} aria-label="One fact">
     <h2>One fact</h2>
-    <${Field} label="Subject" fault=${fault("subject")}><input class="reads" value=${fact.subject} onInput=${type("subject")} placeholder="Michael Jordan" /><//>
+    <${Field} label="Subject" fault=${fault("subject")}><input ref=${subject} class="reads" value=${fact.subject} onInput=${type("subject")} placeholder="Michael Jordan" /><//>
     <${Field} label="Relation" hint="What follows the subject, or a text with {} where the subject stands." fault=${fault("relation")}><input class="reads" value=${fact.relation} onInput=${type("relation")} placeholder="plays the sport of" /><//>
     <${Field} label="Object" hint="What the model shall say." fault=${fault("object")}><input class="reads" value=${fact.object} onInput=${type("object")} placeholder="baseball" /><//>
     <details open=${FIELDS.some((name) => fact[name]) || Boolean(fact.neighbors)}>
@@ -174,10 +178,13 @@ function ManyFacts({ onAdd }) {
 
 function Gathered({ entries, onTake, onChange, onClear, onTakeBad }) {
   const bad = entries.filter((entry) => !isGood(entry));
-  const changed = entries.filter((entry) => isGood(entry) && entry.checked?.before && entry.checked.before !== entry.checked.fact.object);
+  const good = entries.filter((entry) => isGood(entry) && entry.checked);
+  const added = good.filter((entry) => !entry.checked.before);
+  const changed = good.filter((entry) => entry.checked.before && entry.checked.before !== entry.checked.fact.object);
+  const does = [[added, "new"], [changed, "changed"], [bad, "at fault"]].filter(([some]) => some.length).map(([some, what]) => ` · ${some.length} ${what}`);
   return html`<section class="stack" aria-label="What is gathered">
     <div class="row apart">
-      <h2>${many(entries.length, "record")} <span class="soft">· ${many(changed.length, "fact")} changed${bad.length > 0 ? ` · ${bad.length} at fault` : ""}</span></h2>
+      <h2>${many(entries.length, "record")} <span class="soft">${does.join("")}</span></h2>
       <div class="row">
         ${bad.length > 0 && html`<button type="button" onClick=${onTakeBad}>Leave out those at fault</button>`}
         <button type="button" onClick=${onClear}>Clear the list</button>

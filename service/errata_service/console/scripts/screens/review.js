@@ -11,14 +11,15 @@ import { summary } from "./edits.js";
 const LOOKED_AT = 300;
 
 export function Review() {
-  const { running } = useSession();
+  const { running, ready } = useSession();
   const { data, problem, waits } = useFetched((signal) => api.edits({ limit: LOOKED_AT }, signal), [running.length], { every: 15_000 });
-  const queue = waiting(data?.data ?? []);
+  const { data: past } = useFetched((signal) => api.activations({ limit: LOOKED_AT }, signal), [ready?.version]);
+  const queue = waiting(data?.data ?? [], past?.data ?? []);
   return html`<div class="screen">
     <${Title}>Review<//>
     <${Fault} problem=${problem} />
     ${!data && waits && html`<${Waits} what="what is to be reviewed" />`}
-    ${data && queue.length === 0 && html`<${Empty} title="Nothing waits for you.">Here stand the versions that missed their gate or failed a probe, and the facts that the model still does not say, until another try has put them right.<//>`}
+    ${data && past && queue.length === 0 && html`<${Empty} title="Nothing waits for you.">Here stand the versions that missed their gate or failed a probe, and the facts that the model still does not say, until another try has put them right or somebody has let them serve all the same.<//>`}
     <ul class="stack">${queue.map((edit) => html`<li key=${edit.id} class="sheet stack">
       <div class="row apart"><h2><a href=${to("edits", edit.id)}>${edit.note || summary(edit)}</a></h2><span class="small soft">${edit.by ?? ""} <${Time} at=${edit.created_at} short /></span></div>
       <p><${Status} of=${edit.status} /> ${edit.version !== null && html`<${VersionLink} of=${edit.version} />`} ${edit.not_taken > 0 && html`<span>${many(edit.not_taken, "fact")} not said</span>`}</p>
@@ -29,9 +30,10 @@ export function Review() {
   </div>`;
 }
 
-/** The edits that did not come out right and that no later try has put right. */
-function waiting(edits) {
+/** The edits that did not come out right, that no later try has put right, and whose version nobody has let serve. */
+function waiting(edits, activations) {
+  const served = new Set(activations.map((one) => one.active));
   const mended = new Set();
   for (const edit of edits) if (edit.retries && (edit.status === "succeeded" || mended.has(edit.id))) mended.add(edit.retries);
-  return edits.filter((edit) => !edit.dry_run && !mended.has(edit.id) && (["rejected", "failed"].includes(edit.status) || edit.not_taken > 0));
+  return edits.filter((edit) => !edit.dry_run && !mended.has(edit.id) && ((edit.status === "rejected" && !served.has(edit.version)) || edit.status === "failed" || (edit.status !== "rejected" && edit.not_taken > 0)));
 }

@@ -23,7 +23,7 @@ export function Trace({ path: [id] }) {
   if (!job) return html`<div class="screen"><${Title}>A trace<//>${problem ? html`<${Fault} problem=${problem} />` : html`<${Waits} what="the trace" />`}</div>`;
   return html`<div class="screen">
     <${Title} actions=${!hasEnded(job) && html`<${Act} class="grave" ...${edits} onClick=${() => setAsks(true)}>Cancel …<//>`}>${nameOfTrace(job)}<//>
-    <p class="row small"><${Status} of=${job.status} /> <span class="soft">by ${job.by ?? "nobody with a key"}, <${Time} at=${job.created_at} /></span> <code class="soft">${job.id}</code></p>
+    <p class="row small"><${Status} of=${job.status} /> <span class="soft">${job.by ? `by ${job.by}` : "without a key"}, <${Time} at=${job.created_at} /></span> <code class="soft">${job.id}</code></p>
     <${Followed} job=${job} stages=${STAGES} ...${followed} />
     ${job.error && html`<${Fault} problem=${{ ...job.error, message: job.error.detail }} />`}<${Fault} problem=${unread} />
     ${job.result && html`<p>The answer has ${share(job.result.clean)} where nothing is disturbed, and ${share(job.result.corrupted)} with the subject corrupted.${job.result.layers && html` Layers to edit: <${Tag} tone="now">${job.result.layers.join(", ") || "none can be told"}<//>`}</p>`}

@@ -7,6 +7,7 @@ import { go, to } from "../router.js";
 import { useAction, useFetched, useScope, useSession } from "../session.js";
 import { html, useState } from "../ui.js";
 import { METRICS, bytes, count, figure, metric, share } from "../words.js";
+import { promptOf } from "./facts.js";
 
 const FORMATS = [["delta", "for another Errata"], ["lora", "an adapter for PEFT or vLLM"], ["merged", "a whole checkpoint"]];
 
@@ -28,8 +29,8 @@ export function Version({ path: [number] }) {
     <//>
     <p class="row small"><${Status} of=${version.status} />${version.dropped && html`<${Tag}>weights dropped<//>`}${version.note && html`<span>“${version.note}”</span>`}
       <span class="soft">made <${Time} at=${version.created_at} /> ${version.by ? `by ${version.by}` : ""}</span>
-      ${version.edit && html`<a href=${to("edits", version.edit)}>the edit</a>`}${version.parent !== null && html`<span class="soft">of <${VersionLink} of=${version.parent} /></span>`}</p>
-    ${version.problem && html`<div class="notice warn"><strong>Rejected.</strong> ${version.problem.detail}${version.edit && html` <a href=${to("edits", version.edit)}>See the edit</a> to try again.`}</div>`}
+      ${version.edit && html`<a href=${to("edits", version.edit)}>the edit</a>`}${version.parent !== null && html`<span class="soft">on <${VersionLink} of=${version.parent} /></span>`}</p>
+    ${version.problem && html`<div class="notice warn"><strong>${isActive ? "It was rejected, and serves all the same." : "Rejected."}</strong> ${version.problem.detail}${version.edit && html` <a href=${to("edits", version.edit)}>See the edit</a>${isActive ? "." : " to try again."}`}</div>`}
     <div class="sides">
       <section class="sheet stack"><h2>Holds</h2>
         <p><a href=${to("facts", { version: version.id === 0 ? "base" : version.id })}>${count(version.facts)} facts</a>${version.parent !== null && html`, ${version.added} added, ${version.changed} changed, ${version.retracted} withdrawn (<a href=${to("versions", "compare", { a: version.parent, b: version.id })}>compare</a>)`}</p>
@@ -71,7 +72,7 @@ function Activate({ version, active, onClose }) {
   <//>`;
 }
 
-export const Changes = ({ diff }) => html`<ul>${diff.data.map((change) => html`<li key=${change.id}><a class="said" href=${to("facts", change.id)}>${change.subject} ${change.relation}</a> ${change.before && html`<del class="said">${change.before}</del> `}${change.after && html`<ins class="said">${change.after}</ins>`}</li>`)}${diff.has_more && html`<li class="soft">and more</li>`}</ul>`;
+export const Changes = ({ diff }) => html`<ul>${diff.data.map((change) => html`<li key=${change.id}><a class="said" href=${to("facts", change.id)}>${promptOf(change)}</a> ${change.before && html`<del class="said">${change.before}</del> `}${change.after && html`<ins class="said">${change.after}</ins>`}</li>`)}${diff.has_more && html`<li class="soft">and more</li>`}</ul>`;
 
 function Names({ version, onClose }) {
   const { data } = useFetched((signal) => api.aliases(signal), []);

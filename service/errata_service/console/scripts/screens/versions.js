@@ -52,7 +52,7 @@ const changesOf = (version) => [[version.added, "+"], [version.changed, "~"], [v
 
 function RollBack({ active, previous, onClose }) {
   return html`<${Confirm} title="Roll back?" yes="Roll back" grave onClose=${onClose} onYes=${(why) => api.rollBack(undefined, why)}>
-    <p>${nameOf(active)} serves now. The version that served before it${previous === undefined ? "" : ` (${nameOf(previous)}, or one further back where it was rolled back to already)`} serves again, at once, for everyone who names no version. No version is lost.</p>
-    ${previous !== undefined && html`<p><a href=${to("versions", "compare", { a: active, b: previous })}>See what would be other</a></p>`}
+    <p>Now ${nameOf(active)} serves. The version that served before it${previous === undefined ? "" : ` (${nameOf(previous)}, or one further back where it was rolled back to already)`} serves again, at once, for everyone who names no version. No version is lost: “Serve it” on its page takes you forward again.</p>
+    ${previous !== undefined && html`<p><a href=${to("versions", "compare", { a: active, b: previous })}>See what would change</a></p>`}
   <//>`;
 }
