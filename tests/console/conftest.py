@@ -46,7 +46,7 @@ class Served:
         return self.stack.url
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(new_home: NewHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Everything that `errata up` starts, with keys."""
     served = Served(tmp_path_factory.mktemp("keys"), new_home())
@@ -54,16 +54,16 @@ def served(new_home: NewHome, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(served: Served) -> Iterator[Errata]:
     """A client that may do everything."""
     with Errata(served.url, api_key=served.keys["chief"]) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """A browser without a window."""
+    """A browser without a window. As long as it is there, this process runs an event loop, and can run no other."""
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here to show the console in; Debian's package `chromium` is one")
     with sync_playwright() as playwright:
