@@ -24,6 +24,9 @@ else
     cpu_builds=  # pip is better at finding a CPU build elsewhere: it takes it from what its own settings name
 fi
 
+size="about 1 GB"
+if [ -z "$cpu_builds" ] && [ "$(uname)" = Linux ]; then size="1 GB, or several where torch brings CUDA"; fi
+
 # Python compiles what is imported, and keeps that. Where it may not keep it, all is compiled now: else every process
 # would compile its part again.
 if [ -n "${PYTHONDONTWRITEBYTECODE:-}" ]; then
@@ -32,7 +35,7 @@ else
     compile=--no-compile uv_compile=
 fi
 
-echo "Installing Errata into .venv by $by: about 1 GB, most of it torch${1:+, and what '$1' adds}."
+echo "Installing Errata into .venv by $by: $size, most of it torch${1:+, and what '$1' adds}."
 if [ "$by" = uv ]; then
     uv venv --quiet --seed --allow-existing --python "$python" .venv
     VIRTUAL_ENV=.venv uv pip install $uv_compile ${cpu_builds:+--torch-backend cpu} \

@@ -288,9 +288,12 @@ def _redis(settings: Settings) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return the URL of a Redis as it may be shown."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    """Return the URL of a Redis as it may be shown, which one that cannot be read may not."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "a URL that cannot be read"
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()  # a query may hold one, too
 
 
 def _user() -> str:

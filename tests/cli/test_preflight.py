@@ -83,6 +83,10 @@ def test_a_redis_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(monkeypatch, ERRATA_REDIS_URL=url)
     assert f"Redis at {url.replace(':secret@', '')} does not answer" in said
     assert "unset ERRATA_REDIS_URL, and `errata up` starts its own" in said
+    said = refusal(monkeypatch, ERRATA_REDIS_URL=f"redis://127.0.0.1:{free_port()}/0?password=secret")
+    assert "does not answer" in said and "secret" not in said
+    said = refusal(monkeypatch, ERRATA_REDIS_URL="redis://:secret@[::1:6379/0")
+    assert "ERRATA_REDIS_URL is wrong" in said and "secret" not in said
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,10 @@ def test_the_service_that_fails_or_is_away_and_wrong_usage(peer: Peer, capsys: p
     peer.answers = [Answer(504, problem(504, "Timeout", "replica r2 does not follow"))]
     assert main(["versions", "activate", "3"]) == 3
     assert capsys.readouterr().err == "errata-client: 504 Timeout: replica r2 does not follow\n"
+    faults = [{"pointer": "", "detail": "is too much"}, {"pointer": "/to", "detail": "is no version"}]
+    peer.answers = [Answer(422, problem(422, "Invalid request", "two faults", errors=faults))]
+    assert main(["versions", "rollback", "--to", "0"]) == 3
+    assert capsys.readouterr().err == "errata-client: the request: is too much\nerrata-client: --to: is no version\n"
     peer.stop()
     assert main(["versions", "rollback", "--to", "0"]) == 4
     with pytest.raises(SystemExit, match="2"):

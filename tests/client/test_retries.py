@@ -22,19 +22,27 @@ def test_an_edit_is_posted_again_under_the_same_key(peer: Peer, call: Call, edit
     assert [received.body for received in peer.received] == [peer.received[0].body] * 3
 
 
-def test_a_bare_rollback_is_never_sent_again_once_it_may_have_arrived(peer: Peer, call: Call) -> None:
+@pytest.mark.parametrize(
+    ("operation", "names"), [("rollback", {}), ("rollback", {"to": "previous"}), ("activate", {"version": "previous"})]
+)
+def test_what_would_go_to_another_version_is_never_sent_again_once_it_may_have_arrived(
+    peer: Peer, call: Call, operation: str, names: dict[str, str]
+) -> None:
     peer.answers = [Answer(drops=True)]
     with pytest.raises(ConnectionFailed) as caught:
-        call("rollback")
+        call(operation, **names)
     assert caught.value.may_have_arrived
     peer.answers = [Answer(503, headers=NOW)]
     with pytest.raises(Unavailable):
-        call("rollback")
+        call(operation, **names)
     assert len(peer.received) == 2
 
-    peer.answers = [Answer(drops=True), Answer(503, headers=NOW), Answer(200, ACTIVATION)]
-    assert call("rollback", to=1).active == 1
-    assert [received.body for received in peer.received] == [{}, {}, {"to": 1}, {"to": 1}, {"to": 1}]
+
+def test_going_to_a_version_of_a_number_is_sent_again(peer: Peer, call: Call) -> None:
+    lost = [Answer(drops=True), Answer(503, headers=NOW), Answer(200, ACTIVATION)]
+    peer.answers = [*lost, *lost]
+    assert call("rollback", to=1).active == call("activate", 1).active == 1
+    assert [received.body for received in peer.received] == [{"to": 1}] * 3 + [None] * 3
 
 
 def test_a_bare_rollback_is_sent_again_while_the_server_refuses_connections(silent_peer: Peer, call: Call) -> None:

@@ -231,6 +231,14 @@ def test_the_console_is_open_and_kept_by_browsers(guarded: httpx.Client) -> None
         again = guarded.get(path, headers={"If-None-Match": file.headers["etag"]})
         assert (again.status_code, again.content) == (304, b"")
     assert guarded.get("/console/../app.py").status_code == guarded.get("/console/%2e%2e/app.py").status_code == 404
+    assert guarded.get("/console/scripts/main.js").status_code == 200
+    for roundabout in (
+        "scripts/%2e/main.js",
+        "scripts/%2e%2e/scripts/main.js",
+        "%2fscripts/main.js",
+        "scripts%2f%2fmain.js",
+    ):
+        assert guarded.get(f"/console/{roundabout}").status_code == 404  # each name that is answered is kept
     assert guarded.head("/").status_code == 200 and guarded.post("/").status_code in (401, 405)
 
 

@@ -48,7 +48,8 @@ async def get_file(name: str, request: Request) -> Response:
 def _answer(request: Request, name: str) -> Response:
     """Send a file, or that it is the one that the browser has. A browser asks each time: files belong together."""
     try:
-        file = _read(name, _path(name).stat().st_mtime_ns)
+        path = _path(name)
+        file = _read(path, path.stat().st_mtime_ns)
     except (OSError, ValueError):  # there is none, or its name can be none's
         raise HTTPException(404) from None
     headers = {
@@ -68,17 +69,21 @@ def _answer(request: Request, name: str) -> Response:
 
 
 def _path(name: str) -> Path:
-    """Raises `ValueError` for a name that leads out of the folder."""
-    path = FOLDER / name
-    if not path.resolve().is_relative_to(FOLDER):
+    """Return the path of what a name stands for.
+
+    Raises `ValueError` for a name that leads out of the folder, or round about, as `scripts/../index.html` does: there
+    is no end of such names, and what is read under a name is kept.
+    """
+    path = (FOLDER / name).resolve()
+    if path.relative_to(FOLDER).as_posix() != name:
         raise ValueError(name)
     return path
 
 
 @cache
-def _read(name: str, changed_ns: int) -> _File:
-    content = _path(name).read_bytes()
-    kind = mimetypes.guess_type(name)[0] or "text/plain"
+def _read(path: Path, changed_ns: int) -> _File:
+    content = path.read_bytes()
+    kind = mimetypes.guess_type(path.name)[0] or "text/plain"
     media_type = f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
     etag = f'W/"{hashlib.sha256(content).hexdigest()[:20]}"'
     return _File(content, gzip.compress(content, mtime=0), media_type, etag)

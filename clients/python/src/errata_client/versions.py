@@ -71,25 +71,32 @@ class VersionOperations:
 
     @operation
     async def activate(self, version: VersionName) -> Activation:
-        """Serve this version from now on. Raises `Unavailable` where a replica does not follow in time."""
-        path = f"{version_path(version)}/activate"
-        return await self._transport.send(
-            Request(method="POST", path=path, answer=Activation, hold_s=ACTIVATION_HOLD_S)
+        """Serve this version from now on. Raises `Unavailable` where a replica does not follow in time.
+
+        "previous" is sent again only while it surely did not arrive, as a bare `rollback` is.
+        """
+        request = Request(
+            method="POST",
+            path=f"{version_path(version)}/activate",
+            answer=Activation,
+            repeatable=_stands_still(version),
+            hold_s=ACTIVATION_HOLD_S,
         )
+        return await self._transport.send(request)
 
     @operation
     async def rollback(self, to: VersionName | None = None) -> Activation:
         """Serve the version that was active before, or version `to`.
 
-        Without `to` it is sent again only while it surely did not arrive, since each call goes further back. After a
-        `ConnectionFailed` with `may_have_arrived`, look which of `versions` is active.
+        Without `to`, and to "previous", it is sent again only while it surely did not arrive, since each call goes to
+        another version. After a `ConnectionFailed` with `may_have_arrived`, look which of `versions` is active.
         """
         request = Request(
             method="POST",
             path="/rollback",
             answer=Activation,
             body={} if to is None else {"to": to},
-            repeatable=to is not None,
+            repeatable=_stands_still(to),
             hold_s=ACTIVATION_HOLD_S,
         )
         return await self._transport.send(request)
@@ -170,3 +177,8 @@ class VersionOperations:
         A try after a lost answer may find the name gone already: `NotFound`.
         """
         await self._transport.send(Request(method="DELETE", path=f"/aliases/{quoted(name)}", answer=NoneType))
+
+
+def _stands_still(version: VersionName | None) -> bool:
+    """Return False for what means another version once that version serves."""
+    return version is not None and version != "previous"

@@ -77,7 +77,7 @@ def say_problems(arguments: argparse.Namespace, error: StatusError, places: Mapp
     if not any(found):
         say(str(error))
         return
-    told = [(at or problem.pointer, problem) for at, problem in zip(found, error.problems, strict=True)]
+    told = [(at or one.pointer or "the request", one) for at, one in zip(found, error.problems, strict=True)]
     say_each(
         [problem.detail if problem.detail.startswith(f"{at} ") else f"{at}: {problem.detail}" for at, problem in told]
     )
@@ -89,6 +89,6 @@ def _place_of(pointer: str, places: Mapping[str, str], command: Command) -> str 
     found = re.fullmatch(r"(/\w+/\d+)/?(.*)", pointer)
     if found and found[1] in places:
         return places[found[1]] + (f", {found[2]}" if found[2] else "")
-    _, field, *within = pointer.split("/")
+    field, *within = pointer.removeprefix("/").split("/")
     flag = next((argument.flag for argument in command.arguments if argument.field == field), None)
     return flag and " ".join([flag, *within])
