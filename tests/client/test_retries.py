@@ -26,7 +26,7 @@ def test_an_edit_is_posted_again_under_the_same_key(peer: Peer, call: Call, edit
     ("operation", "names"), [("rollback", {}), ("rollback", {"to": "previous"}), ("activate", {"version": "previous"})]
 )
 def test_what_would_go_to_another_version_is_never_sent_again_once_it_may_have_arrived(
-    peer: Peer, call: Call, operation: str, names: dict[str, str]
+    peer: Peer, call: Call, operation: str, names: dict[str, Any]
 ) -> None:
     peer.answers = [Answer(drops=True)]
     with pytest.raises(ConnectionFailed) as caught:
