@@ -111,8 +111,9 @@ def _harder(last: Try, *, refine: bool) -> tuple[FactIndex, TargetHyperparameter
         return None
     facts = _searched_harder(last.plan.change.facts, {fact.subject for fact in last.missing}, hyperparameters)
     hows = ["a stronger search for them"] if facts else []
-    if isinstance(hyperparameters, MemitHyperparameters) and (refine or not facts) and hyperparameters.more_refined():
-        hyperparameters = hyperparameters.overridden(hyperparameters.more_refined())
+    can_refine = refine or not facts
+    if can_refine and isinstance(hyperparameters, MemitHyperparameters) and (more := hyperparameters.more_refined()):
+        hyperparameters = hyperparameters.overridden(more)
         hows.append(f"{hyperparameters.refinement_steps} steps of refinement")
     return (facts or last.plan.change.facts, hyperparameters, " and ".join(hows)) if hows else None
 

@@ -211,7 +211,8 @@ def _harder(
     had = {fact.subject: fact.search for one in missing if (fact := held.get(one.id))}
     if any(hyperparameters.for_search(searches[name]) != hyperparameters.for_search(had[name]) for name in searches):
         return searches, {}
-    if isinstance(hyperparameters, MemitHyperparameters) and not retry.hparams and hyperparameters.more_refined():
-        return searches, hyperparameters.more_refined()
+    may_refine = not retry.hparams
+    if may_refine and isinstance(hyperparameters, MemitHyperparameters) and (more := hyperparameters.more_refined()):
+        return searches, more
     why = "they were searched for with these `hparams`" if retry.hparams else "a search cannot be any stronger"
     raise Conflict(f"a new try would find what is there already: {why}; say others in `hparams`")

@@ -54,8 +54,7 @@ def _wait(arguments: argparse.Namespace, job: J, format: Format, save: Callable[
     except JobError as error:
         return ended(arguments, error.job, format)
     except KeyboardInterrupt:
-        say(f"interrupted; it goes on: errata-client {job.object}s watch {job.id}")
-        return Exit.INTERRUPTED
+        return _interrupted(job)
     save(job)
     return ended(arguments, job, format)
 
@@ -82,12 +81,16 @@ def watch_to_end(arguments: argparse.Namespace, job: J, format: Format) -> Exit:
                 case LogEvent():
                     bar.write(f"{event.level}: {event.message}")
     except KeyboardInterrupt:
-        bar.close()
-        say(f"interrupted; it goes on: errata-client {job.object}s watch {job.id}")
-        return Exit.INTERRUPTED
+        bar.close()  # before anything is said beside it
+        return _interrupted(job)
     finally:
         bar.close()
     return ended(arguments, shown, format, is_shown=arguments.json)
+
+
+def _interrupted(job: Job) -> Exit:
+    say(f"interrupted; it goes on: errata-client {job.object}s watch {job.id}")
+    return Exit.INTERRUPTED
 
 
 def ended(arguments: argparse.Namespace, job: Job, format: Format, *, is_shown: bool = False) -> Exit:
