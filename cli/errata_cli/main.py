@@ -12,6 +12,7 @@ import typer
 from errata.errors import ErrataError, InvalidFacts
 from errata_cli.alone import service, statistics, worker
 from errata_cli.bench import bench
+from errata_cli.completion import completion
 from errata_cli.demo import demo
 from errata_cli.doctor import doctor
 from errata_cli.errors import CommandError
@@ -50,7 +51,7 @@ def _options(
     """What stands before a command."""
 
 
-for command in (up, service, worker, demo, doctor, new_key, reindex, verify):
+for command in (up, service, worker, demo, doctor, completion, new_key, reindex, verify):
     app.command()(command)
 app.command("import")(import_version)
 for study in (statistics, train_mend, trace, evaluate, bench, tune):

@@ -17,7 +17,7 @@ from errata.files.checksums import checked, with_checksum
 from tests.made_up_versions import make_up_version
 
 COMMANDS = [
-    *("up", "service", "worker", "demo", "doctor", "new-key", "reindex", "verify", "import"),
+    *("up", "service", "worker", "demo", "doctor", "completion", "new-key", "reindex", "verify", "import"),
     *("statistics", "train-mend", "trace", "evaluate", "bench", "tune"),
 ]
 SLOW = {"torch", "transformers", "matplotlib", "redis", "httpx"}
@@ -42,7 +42,7 @@ def test_it_says_its_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_shells_are_told_how_to_complete(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: str
 ) -> None:
-    assert run(monkeypatch, "--show-completion", shell) is None
+    assert run(monkeypatch, "completion", shell) is None
     assert "_ERRATA_COMPLETE" in capsys.readouterr().out
 
 

@@ -13,6 +13,10 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_registry.stored import now
 from errata_worker.running import claim
+from redis import Redis
+from rq import Queue
+from rq.job import Job
+from rq.serializers import JSONSerializer
 
 from errata.errors import Conflict, CorruptArtifact
 from tests.registry.conftest import BASE_DIGEST, MATRICES, Hold, Publish
@@ -289,6 +293,18 @@ def test_an_edit_that_left_no_trace_is_queued_again_and_has_lost_no_worker(
 
     running = registry.edits.record(edit.id)
     assert (running.status, running.attempts) == (JobStatus.RUNNING, 1)
+
+
+def test_what_is_queued_while_a_worker_still_holds_it_outlasts_what_rq_forgets_at_the_holds_end(
+    registry: Registry, settings: Settings, request_body: EditRequest, hold: Hold
+) -> None:
+    edit = registry.edits.create_edit(request_body)
+    hold(edit.id)
+    registry.queue.put(edit.id)
+    with Redis.from_url(str(settings.redis_url)) as connection:
+        Job.fetch(edit.id, connection, serializer=JSONSerializer).delete(remove_from_queue=False)
+        (waiting,) = Queue(keys.EDIT_QUEUE, connection=connection, serializer=JSONSerializer).jobs
+    assert waiting.args == [edit.id]
 
 
 @pytest.mark.usefixtures("no_patience")

@@ -80,8 +80,13 @@ class TaskQueue:
     # Putting in and taking out
 
     def put(self, job_id: str) -> None:
-        """Queue a job that is to be begun, behind those that wait, in place of any earlier task of its own."""
-        self._put_own(job_id, job_id)
+        """Queue a job that is to be begun, behind those that wait, in place of any earlier task of its own.
+
+        Where a worker holds that earlier one still, the two are told apart: RQ forgets at a task's end whatever has
+        its id.
+        """
+        held = any(lease.holds and lease.task == job_id for lease in self._leases())
+        self._put_own(job_id, _to_go_on(job_id) if held else job_id)
 
     def put_begun(self, job_id: str, shards: Sequence[int] = ()) -> None:
         """Queue a job that is to be gone on with once its `shards` are done, before those that wait.
@@ -91,7 +96,7 @@ class TaskQueue:
         """
         before = [shard_task(job_id, shard) for shard in shards]
         after = Dependency(before, enqueue_at_front=True) if before else None
-        self._put_own(job_id, f"{job_id}{_GO_ON}{secrets.token_hex(4)}", depends_on=after, at_front=True)
+        self._put_own(job_id, _to_go_on(job_id), depends_on=after, at_front=True)
 
     def _put_own(self, job_id: str, task: str, **place: Any) -> None:
         self._forget({earlier for earlier in self._tasks_of(job_id) if _name(earlier) == job_id})
@@ -234,6 +239,10 @@ def _shown(worker: BaseWorker) -> Worker:
     task, born = worker.get_current_job_id(), worker.birth_date
     since = None if born is None else born.replace(tzinfo=UTC)  # which it is in, without saying so
     return Worker(name=worker.name, since=since, job=job_of(task) if task else None)
+
+
+def _to_go_on(job_id: str) -> str:
+    return f"{job_id}{_GO_ON}{secrets.token_hex(4)}"
 
 
 def _name(task: str) -> str:
