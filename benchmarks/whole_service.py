@@ -96,17 +96,17 @@ def _measure_edits(url: str, sizes: list[int]) -> None:
             with _streaming(client) as meanwhile:
                 began = time.perf_counter()
                 edit = client.edit(facts, tries=1)
-                stages = _stages(client, edit.id)
+                by_part = stages(client, edit.id)
                 edit.wait(progress=False)
                 answer = client.generate(numbered_facts(1)[0].prompt, max_new_tokens=3)
                 seconds = time.perf_counter() - began
             assert answer.version == edit.wait(progress=False).version
-            by_stage = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in stages.items())
+            by_stage = ", ".join(f"{stage} {spent:.1f} s" for stage, spent in by_part.items())
             gaps = [f"{_longest_ms(requests):.0f} ms" for requests in (meanwhile, resting)]
             print_row(size, f"{seconds:.1f} s", by_stage, *gaps)
 
 
-def _stages(client: Errata, edit_id: str) -> dict[str, float]:
+def stages(client: Errata, edit_id: str) -> dict[str, float]:
     """Follow an edit until it ends; return the seconds in each stage."""
     spent: dict[str, float] = {}
     stage, began = "queued", time.perf_counter()
