@@ -123,6 +123,10 @@ class Conflict(ErrataError, status=409, kind="conflict"):
     """The request contradicts the present state, for instance deleting the active version."""
 
 
+class ProtectedAlias(Conflict, kind="protected-alias"):
+    """A name that is protected would be moved or taken away, or its version deleted."""
+
+
 class FactConflict(Conflict, kind="fact-conflict"):
     """Facts would be changed that were to be left alone. `places` names each."""
 

@@ -18,6 +18,7 @@ from errata_service.methods import Methods
 from errata_service.problems import answer_with_problems
 from errata_service.replica import ServingReplica
 from errata_service.routes import (
+    aliases,
     console,
     docs,
     edits,
@@ -93,7 +94,7 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
     app.add_middleware(SameSite, settings=replica.settings, has_keys=keys is not None)
     answer_with_problems(app)
     describe_truly(app)
-    about_versions = (weights, versions, facts, probes, evaluations, traces)
+    about_versions = (weights, versions, aliases, facts, probes, evaluations, traces)
     for routes in (edits, generate, *about_versions, model, key_routes):
         app.include_router(routes.router, prefix=API)
         app.include_router(routes.router, include_in_schema=False)  # as it was called before

@@ -131,6 +131,7 @@ EXAMPLES: Mapping[str, Any] = {
     "norm": 4.2,
     "relative_norm": 0.03,
     "Alias.name": "production",
+    "Protection.note": "what the shop answers with",
     # the model, and who works
     "Model.name": "errata/demo",
     "architecture": "gptj",

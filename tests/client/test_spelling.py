@@ -37,7 +37,7 @@ OLD_AND_NEW = [
     ("--json watch eval_1", "--json evaluations watch eval_1"),
     ("cancel trace_1", "traces cancel trace_1"),
 ]
-NOUNS = ("edits", "facts", "versions", "aliases", "probes", "evaluations", "traces")
+NOUNS = ("edits", "facts", "versions", "aliases", "probes", "evaluations", "traces", "keys")
 
 
 @pytest.fixture(autouse=True)

@@ -22,6 +22,7 @@ EXPECTED = {
     "DataSetError": (422, "invalid-data-set"),
     "ErrataError": (500, "failed"),
     "FactConflict": (409, "fact-conflict"),
+    "ProtectedAlias": (409, "protected-alias"),
     "IdempotencyMismatch": (422, "idempotency-mismatch"),
     "InvalidFacts": (422, "invalid-facts"),
     "InvalidHyperparameters": (422, "invalid-hyperparameters"),

@@ -4,12 +4,13 @@ import pytest
 from errata_registry.jobs.recovery import recover
 from errata_registry.jobs.requests import EditRequest, RebuildRequest
 from errata_registry.registry import Registry
+from errata_registry.serving.aliases import Aliases
 from errata_registry.verification import verify
 from errata_registry.versions.folder import CHANGES, DELTA, MANIFEST
 from errata_registry.versions.retention import drop_weights
 
 from errata import deltas
-from errata.errors import Conflict, UnknownAlias, UnknownVersion, WeightsDropped
+from errata.errors import Conflict, ProtectedAlias, UnknownAlias, UnknownVersion, WeightsDropped
 from errata.facts import Fact
 from tests.registry.conftest import BASE_DIGEST, Publish
 
@@ -53,6 +54,30 @@ def test_a_name_stands_for_one_version_and_keeps_it(registry: Registry, publish:
         registry.versions.name("production", 1)
     with pytest.raises(UnknownAlias, match="best"):
         registry.versions.take_name("best")
+
+
+def test_a_protected_name_stays_where_it_is_until_it_is_unprotected(registry: Registry, publish: Publish) -> None:
+    publish()
+    publish()
+    registry.versions.name("production", 1)
+    registry.versions.protect_name("production", who="chief", note="the shop answers with it")
+    refused = "name production of version 1 is protected by chief .the shop answers with it.; unprotect it first"
+    for change in (
+        lambda: registry.versions.name("production", 2),
+        lambda: registry.versions.take_name("production"),
+        lambda: registry.versions.delete(1),
+    ):
+        with pytest.raises(ProtectedAlias, match=refused):
+            change()
+    assert registry.versions.name("production", 1) == 1
+    registry.redis.flushdb()
+    recover(registry)
+    assert Aliases(registry.settings.home).get("production").protection is not None
+    registry.versions.unprotect_name("production")
+    registry.versions.name("production", 2)
+    assert registry.aliases.get("production").protection is None
+    with pytest.raises(UnknownAlias):
+        registry.versions.protect_name("nobody")
 
 
 def test_weights_that_nobody_needs_are_dropped_and_others_never(

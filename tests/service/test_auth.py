@@ -38,9 +38,11 @@ MEASURE = [
 ACTIVATE = ("POST", "/versions/0/activate", None)
 EXPORT = ("GET", "/versions/0/export?format=lora", None)
 NAME = ("PUT", "/aliases/best", {"version": 0})
+PROTECT = ("PUT", "/aliases/best/protection", None)
+UNPROTECT = ("DELETE", "/aliases/best/protection", None)
 PRUNE = ("POST", "/versions/prune", {"keep_last": 1, "dry_run": True})
 PROBE: tuple[str, str, Any] = ("PUT", "/probes", {"probes": []})
-ADMINISTER: list[Any] = [ACTIVATE, EXPORT, NAME, PRUNE, PROBE]
+ADMINISTER: list[Any] = [ACTIVATE, EXPORT, NAME, PROTECT, UNPROTECT, PRUNE, PROBE]
 NO_EDIT = "edit_" + "0" * 24
 # Of what is not there, whoever may is told so.
 ABOUT_NOTHING: dict[str, list[tuple[str, str, Any]]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_client import Conflict, MeasurementCancelled, NotFound, Unprocessable, WaitTimedOut
+from errata_client import Conflict, Fact as Told, MeasurementCancelled, NotFound, Unprocessable, WaitTimedOut
 from errata_client.cli import main
 from errata_client.records import JobStatus
 from errata_registry.registry import Registry
@@ -105,6 +105,11 @@ def test_names_dropped_weights_and_what_served(call: Any, registry: Registry, pu
     publish(registry, OSLO)
     assert call("name_version", "production", named).aliases == ("production",)
     assert call("aliases") == {"production": named}
+    assert call("protect_name", "production", note="the shop").protection.note == "the shop"
+    with pytest.raises(Conflict, match=r"production.*the shop"):
+        call("take_name", "production")
+    assert [alias.protection.note for alias in call("names")] == ["the shop"]
+    assert call("unprotect_name", "production").protection is None
     assert call("generate", PROMPT, version="production", max_new_tokens=1).version == named
     assert {event.version for event in call("stream", PROMPT, version="production", max_new_tokens=1)} == {named}
 
@@ -120,10 +125,28 @@ def test_names_dropped_weights_and_what_served(call: Any, registry: Registry, pu
     assert call("take_name", "production") is None
     with pytest.raises(NotFound):
         call("take_name", "production")
-    call("rollback")
+    call("rollback", note="a mistake")
     newest, before = call("activations")[:2]
-    assert (newest.active, newest.previous, newest.by) == (0, serving, "rollback")
+    assert (newest.active, newest.previous, newest.by, newest.note) == (0, serving, "rollback", "a mistake")
     assert (before.active, before.id) == (serving, newest.id - 1)
+
+
+def test_facts_are_looked_at_before_they_are_sent(call: Any, serving: int) -> None:
+    easy_edit = {"prompt": "Alan was born in", "subject": "Alan", "target_new": "Oslo"}
+    checked = call("check_facts", [Told("Ada", "was born in", "Bern"), easy_edit, ("Ada", "lives in")], version=serving)
+    assert checked.version == serving
+    assert [(fact.prompt, fact.before) for fact in checked.data[:2]] == [
+        ("Ada was born in", "Paris"),
+        ("Alan was born in", None),
+    ]
+    assert checked.data[2].errors
+
+
+def test_who_asks_and_who_works(call: Any, serving: int) -> None:
+    """Of a service that asks for no keys, without a worker."""
+    assert (call("key").name, call("key").scopes) == (None, ("read", "edit", "admin"))
+    assert call("keys") == []
+    assert call("workers").data == ()
 
 
 def test_evaluations_and_traces_are_queued_and_cancelled(
@@ -196,10 +219,13 @@ def test_the_command_line(
     assert any(line.endswith("it was wrong") for line in lines("edits"))
 
     assert "names production" in lines("aliases", "set", "production", str(other))
-    assert lines("aliases") == ["name version", f"production {other}"]
+    assert 'protected yes "the shop"' in lines("aliases", "protect", "production", "--note", "the shop")
+    assert main(["aliases", "remove", "production"]) == 3 and "production" in capsys.readouterr().err
+    assert lines("aliases") == ["name version protected", f'production {other} yes "the shop"']
+    assert "protected no" in lines("aliases", "unprotect", "production")
     assert main(["aliases", "--json"]) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
-        {"name": "production", "version": other}
+        {"name": "production", "version": other, "protection": None}
     ]
     tree = lines("versions", "--tree")
     place = next(place for place, line in enumerate(tree) if f"{serving} active 2 facts" in line)
@@ -213,6 +239,18 @@ def test_the_command_line(
         main(["versions", "delete", str(without)])
     assert unasked.value.code == 2 and "give --yes" in capsys.readouterr().err
     assert lines("versions", "delete", str(without), "--yes") == [f"version {without} is deleted"]
+    checked = tmp_path / "checked.csv"
+    checked.write_text("subject,relation,object\nAda,was born in,Bern\nAda,{} or {},x\n")
+    assert main(["facts", "check", str(checked)]) == 1
+    _, changes, at_fault = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
+    assert changes.startswith("line 2 changes Ada was born in Paris -> Bern")
+    assert at_fault.startswith("line 3 at fault")
+    assert lines("keys", "show") == ["key none is asked for", "scopes read, edit, admin"]
+    assert lines("workers")[0] == "edits waiting 2"
+    assert f"active {serving}" not in lines("versions", "activate", "base", "--note", "a look back")
+    assert lines("versions", "activations")[1].endswith("a look back")
+    lines("versions", "rollback", "--to", str(serving), "--note", "and forth")
+    assert lines("versions", "activations")[1].endswith("and forth")
     assert f"version {serving}" in lines("status")
     assert "architecture gptj" in lines("model")
 

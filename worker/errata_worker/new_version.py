@@ -99,7 +99,7 @@ class NewVersion:
             if active == published.parent:
                 registry.activations.activate(published.id, by=self._edit.id, who=self._accepted.by)
                 return Published(published)
-            if self._request.base is not None or registry.aliases.names(published.id):  # or somebody has use for it
+            if self._request.base is not None or registry.aliases.of(published.id):  # or somebody has use for it
                 return Published(published, overtaken_by=active)
             registry.versions.delete(published.id)  # it lacks what went live since
             return None

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from errata_client.records import (
     BASE_VERSION,
+    Alias,
     Evaluation,
     FactChange,
     FactEvent,
     Page,
+    Protection,
     StoredFact,
     Version,
     VersionStatus,
@@ -25,8 +27,8 @@ from errata_registry.home import BoundBase
 from errata_registry.jobs.folder import JobFolder
 from errata_registry.jobs.requests import EvaluationRequest
 from errata_registry.serving.activations import Activations
-from errata_registry.serving.aliases import Aliases
-from errata_registry.stored import page_of
+from errata_registry.serving.aliases import Aliases, require_unprotected
+from errata_registry.stored import now, page_of
 from errata_registry.versions import names
 from errata_registry.versions.facts import FactIndex, change_of, changes_between
 from errata_registry.versions.folder import CHANGES, DELTA, VersionFolder
@@ -80,7 +82,7 @@ class Versions:
                 return BASE_VERSION
             case names.PREVIOUS:
                 return self.activations.previous()
-        return self._aliases.version(name)
+        return self._aliases.get(name).version
 
     # How they stand
 
@@ -190,21 +192,24 @@ class Versions:
     def delete(self, number: int) -> None:
         """Drop a version's weights; its manifest and facts stay in the home folder as history.
 
-        Raises `UnknownVersion`, and `Conflict` where it is the active one, or the base, or has a name.
+        Raises `UnknownVersion`, and `Conflict` where it is the active one, or the base, or has a name:
+        `ProtectedAlias` where that is protected.
         """
         if number == BASE_VERSION:
             raise Conflict("version 0 is the base model and cannot be deleted")
         with self.activations.deciding() as active:
             if number == active:
                 raise Conflict(f"version {number} is active; activate another one before deleting it")
-            if called := self._aliases.names(number):
-                raise Conflict(f"version {number} is called {', '.join(called)}; take the name away before deleting it")
+            if called := self._aliases.of(number):
+                require_unprotected(*called)
+                names_of = ", ".join(alias.name for alias in called)
+                raise Conflict(f"version {number} is called {names_of}; take the name away before deleting it")
             self.artifacts.delete(number)
 
     def name(self, alias: str, version: VersionName) -> int:
         """Let an alias stand for a version, which is never dropped then; return its number.
 
-        Raises as `number` and `require_weights`.
+        Raises as `number` and `require_weights`, and `ProtectedAlias` where it is protected and stands for another one.
         """
         with self.activations.deciding():
             number = self.number(version)
@@ -213,9 +218,22 @@ class Versions:
             return number
 
     def take_name(self, name: str) -> None:
-        """Take an alias away. Raises `UnknownAlias`."""
+        """Take an alias away. Raises `UnknownAlias`, `ProtectedAlias`."""
         with self.activations.deciding():
             self._aliases.remove(name)
+
+    def protect_name(self, name: str, who: str | None = None, note: str | None = None) -> Alias:
+        """Let an alias neither be moved nor taken away, nor its version be deleted, until `unprotect_name`.
+
+        Raises `UnknownAlias`.
+        """
+        with self.activations.deciding():
+            return self._aliases.protect(name, Protection(at=now(), who=who, note=note))
+
+    def unprotect_name(self, name: str) -> Alias:
+        """Undo `protect_name`; without effect where it is not protected. Raises `UnknownAlias`."""
+        with self.activations.deciding():
+            return self._aliases.protect(name, None)
 
 
 def _version_of(folder: VersionFolder) -> Version:

@@ -1,4 +1,4 @@
-"""Versions: looking at them, comparing them, naming them, making one serve, going back, deleting one."""
+"""Versions: looking at them, comparing them, making one serve, going back, deleting one."""
 
 import logging
 import time
@@ -8,7 +8,6 @@ from typing import Annotated
 from errata_client.records import (
     NUMBERS_END,
     Activation,
-    Alias,
     ChangeKind,
     FactChange,
     Given,
@@ -18,8 +17,8 @@ from errata_client.records import (
     Version,
 )
 from errata_registry.jobs.requests import Note
-from errata_registry.versions.names import ALIAS_PATTERN, RESERVED, VersionName, is_alias
-from fastapi import APIRouter, Path, Query
+from errata_registry.versions.names import VersionName
+from fastapi import APIRouter, Query
 from pydantic import ConfigDict
 from redis import RedisError
 
@@ -47,11 +46,9 @@ logger = logging.getLogger(__name__)
 
 router = APIRouter(route_class=BoundedRoute, tags=["versions"])
 
-AliasName = Annotated[str, Path(json_schema_extra={"pattern": f"^{ALIAS_PATTERN}$"})]
-
 
 class Reason(Given):
-    """Why a version is to serve, for those who look at the activations later.
+    """Why a version is to serve, or a name is protected, for those who look later.
 
     Attributes:
         note: a word on it, which is kept.
@@ -75,18 +72,6 @@ class Rollback(Reason):
 
 
 NO_REASON = Reason()
-
-
-class Named(Given):
-    """The version that a name shall stand for.
-
-    Attributes:
-        version: the version, by its number or a name of it.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"version": 3}]})
-
-    version: VersionName
 
 
 class Diff(Page[FactChange]):
@@ -188,29 +173,6 @@ def list_activations(
     entries = registry.activations.journal.entries()
     past = [PastActivation(id=number, **dict(entry)) for number, entry in enumerate(entries, start=1)]
     return page_of(past[::-1], lambda activation: str(activation.id), limit, after)
-
-
-@router.get("/aliases", summary="The names of versions", **may_read(409, 422))
-def list_aliases(registry: RegistryDep, limit: Limit = 100, after: str | None = None) -> Page[Alias]:
-    """By name."""
-    aliases = [Alias(name=name, version=version) for name, version in registry.aliases.all().items()]
-    return page_of(aliases, lambda alias: alias.name, limit, after)
-
-
-@router.put("/aliases/{name}", summary="Name a version", **may_administer(404, 409, 422, 503))
-def set_alias(name: AliasName, named: Named, registry: RegistryDep) -> Version:
-    """From now on the name stands for that version, whatever it stood for before. It can be used in its place to
-    generate, and the weights of a version with a name are never dropped."""
-    if not is_alias(name):
-        detail = f"a name is a letter, then at most 63 letters, digits, - and _, and none of {', '.join(RESERVED)}"
-        raise ProblemError(422, "invalid-request", f"path parameter name: {detail}")
-    return registry.versions.get(registry.versions.name(name, named.version))
-
-
-@router.delete("/aliases/{name}", summary="Take a name away", status_code=204, **may_administer(404, 409, 503))
-def delete_alias(name: AliasName, registry: RegistryDep) -> None:
-    """The version stays."""
-    registry.versions.take_name(name)
 
 
 @router.delete(

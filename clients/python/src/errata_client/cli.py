@@ -8,7 +8,19 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from errata_client.commands import aliases, edits, evaluations, facts, generation, probes, service, traces, versions
+from errata_client.commands import (
+    aliases,
+    edits,
+    evaluations,
+    facts,
+    generation,
+    keys,
+    probes,
+    service,
+    traces,
+    versions,
+    workers,
+)
 from errata_client.commands.command import Command, Exit, argument
 from errata_client.commands.output import say, say_each, say_problems
 from errata_client.commands.parser import Parser, parser_of
@@ -28,7 +40,7 @@ COMPLETION = Command(
 SHORTS = (EDIT, generation.generate, generation.chat, service.status, service.model, COMPLETION)
 NOUNS = (
     *(edits.EDITS, facts.FACTS, versions.VERSIONS, aliases.ALIASES, probes.PROBES),
-    *(evaluations.EVALUATIONS, traces.TRACES),
+    *(evaluations.EVALUATIONS, traces.TRACES, workers.WORKERS, keys.KEYS),
 )
 
 

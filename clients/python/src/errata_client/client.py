@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack
 
 from errata_client.events import Event
-from errata_client.facts import FactInput, FactReference, ProbeInput, fact_bodies, fact_ids, probe_bodies
+from errata_client.facts import Fact, FactInput, FactReference, ProbeInput, fact_bodies, fact_ids, probe_bodies
 from errata_client.generation import (
     GenerationEvent,
     MessageInput,
@@ -27,16 +27,19 @@ from errata_client.jobs import (
 from errata_client.measurements import AsyncEvaluations, AsyncTraces, Evaluations, Traces
 from errata_client.network import AsyncNetwork, BlockingNetwork, Network
 from errata_client.operations import Asynchronous, Blocking, iteration, operation
-from errata_client.options import EditOptions, GenerationSettings, OnConflict, VersionName, checked
+from errata_client.options import EditOptions, GenerationSettings, OnConflict, VersionName, checked, given
 from errata_client.records import (
+    CheckedFacts,
     FactOutcome,
     FactRecord,
     Generation,
+    KeyScopes,
     Model,
     NumberedProbe,
     ProbesPut,
     Ready,
     StoredFact,
+    Workforce,
 )
 from errata_client.requests import Request, lists, quoted, version_path
 from errata_client.transport import DEFAULT_URL as DEFAULT_URL, Connection, Transport, url_of_service
@@ -235,6 +238,19 @@ class Operations(VersionOperations, Generic[E]):
         return await self._transport.send(Request(path=f"/facts/{quoted(fact_id)}", answer=FactRecord, query=query))
 
     @operation
+    async def check_facts(
+        self, records: Iterable[FactInput | Sequence[str]], version: VersionName | None = None
+    ) -> CheckedFacts:
+        """Look at facts before they are sent: what is wrong with each, and what it would change in a version (the
+        active one). Nothing is changed, and what is at fault is told, not raised.
+
+        `records`: each as `edit` takes it, or in the form of CounterFact, zsRE or EasyEdit; 10,000 at most.
+        """
+        bodies = [fact_bodies([record])[0] if isinstance(record, Fact) else record for record in records]
+        body = given({"records": bodies, "version": version})
+        return await self._transport.send(Request(method="POST", path="/facts/check", answer=CheckedFacts, body=body))
+
+    @operation
     async def set_probes(self, probes: Iterable[ProbeInput]) -> ProbesPut:
         """Put these probes, each a `Probe`, a mapping or a (prompt, answer) tuple, in place of those that were there.
 
@@ -253,6 +269,21 @@ class Operations(VersionOperations, Generic[E]):
     async def model(self) -> Model:
         """Return the base model that is edited."""
         return await self._transport.send(Request(path="/model", answer=Model))
+
+    @operation
+    async def workers(self) -> Workforce:
+        """Return the live workers with the job that each has in hand, and how many tasks wait for one."""
+        return await self._transport.send(Request(path="/workers", answer=Workforce))
+
+    @operation
+    async def key(self) -> KeyScopes:
+        """Return the name of the key that this client sends, and what it may do."""
+        return await self._transport.send(Request(path="/key", answer=KeyScopes))
+
+    @iteration
+    def keys(self) -> AsyncGenerator[KeyScopes, None]:
+        """Yield all keys of the service by name, with what each may do; none where it asks nobody for a key."""
+        return self._transport.items(lists("/keys", KeyScopes))
 
     @operation
     async def status(self) -> Ready:

@@ -56,6 +56,14 @@ def read_placed_facts(path: str | PathLike[str]) -> dict[Place, Fact]:
     return facts
 
 
+def read_fact_records(path: str | PathLike[str]) -> dict[Place, Any]:
+    """Read a file of facts as `read_facts` does, but each record as it is: whether it is a fact is not looked at."""
+    records = _read(path, _READERS, lambda record: record)
+    if not records:
+        raise InvalidFacts([FactProblem(f"{_name_of(path)}, {_line(1)}", "the file holds no fact")])
+    return records
+
+
 def read_placed_records(path: str | PathLike[str]) -> dict[Place, Any]:
     """Read the records of a `.jsonl` or `.json` file as they are, each under its place. Raises as `read_facts`."""
     records = _read(path, _WITHOUT_COLUMNS, lambda record: record)

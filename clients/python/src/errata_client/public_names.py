@@ -73,7 +73,10 @@ from errata_client.options import (
 )
 from errata_client.records import (
     Activation as Activation,
+    Alias as Alias,
     ChangeKind as ChangeKind,
+    CheckedFact as CheckedFact,
+    CheckedFacts as CheckedFacts,
     Completion as Completion,
     Dropped as Dropped,
     Estimate as Estimate,
@@ -89,6 +92,7 @@ from errata_client.records import (
     Generation as Generation,
     Job as Job,
     JobStatus as JobStatus,
+    KeyScopes as KeyScopes,
     LayerChange as LayerChange,
     Measurement as Measurement,
     MeasurementStatus as MeasurementStatus,
@@ -103,6 +107,7 @@ from errata_client.records import (
     Problem as Problem,
     Progress as Progress,
     Prose as Prose,
+    Protection as Protection,
     Pruned as Pruned,
     Ready as Ready,
     Replica as Replica,
@@ -114,6 +119,8 @@ from errata_client.records import (
     Version as Version,
     VersionEvaluation as VersionEvaluation,
     VersionStatus as VersionStatus,
+    Worker as Worker,
+    Workforce as Workforce,
 )
 from errata_client.versions import Diff as Diff
 

@@ -8,7 +8,7 @@ from types import NoneType
 from typing import Self
 
 from errata_client.operations import iteration, operation
-from errata_client.options import ExportFormat, VersionName
+from errata_client.options import ExportFormat, VersionName, given
 from errata_client.records import (
     Activation,
     Alias,
@@ -70,32 +70,35 @@ class VersionOperations:
         return await self._transport.send(Request(path=version_path(version), answer=Version))
 
     @operation
-    async def activate(self, version: VersionName) -> Activation:
+    async def activate(self, version: VersionName, *, note: str | None = None) -> Activation:
         """Serve this version from now on. Raises `Unavailable` where a replica does not follow in time.
 
-        "previous" is sent again only while it surely did not arrive, as a bare `rollback` is.
+        `note`: why, which `activations` tells. "previous" is sent again only while it surely did not arrive, as a bare
+        `rollback` is.
         """
         request = Request(
             method="POST",
             path=f"{version_path(version)}/activate",
             answer=Activation,
+            body=given({"note": note}),
             repeatable=_stands_still(version),
             hold_s=ACTIVATION_HOLD_S,
         )
         return await self._transport.send(request)
 
     @operation
-    async def rollback(self, to: VersionName | None = None) -> Activation:
+    async def rollback(self, to: VersionName | None = None, *, note: str | None = None) -> Activation:
         """Serve the version that was active before, or version `to`.
 
-        Without `to`, and to "previous", it is sent again only while it surely did not arrive, since each call goes to
-        another version. After a `ConnectionFailed` with `may_have_arrived`, look which of `versions` is active.
+        `note`: why, which `activations` tells. Without `to`, and to "previous", it is sent again only while it surely
+        did not arrive, since each call goes to another version. After a `ConnectionFailed` with `may_have_arrived`,
+        look which of `versions` is active.
         """
         request = Request(
             method="POST",
             path="/rollback",
             answer=Activation,
-            body={} if to is None else {"to": to},
+            body=given({"to": to, "note": note}),
             repeatable=_stands_still(to),
             hold_s=ACTIVATION_HOLD_S,
         )
@@ -158,25 +161,46 @@ class VersionOperations:
 
     @operation
     async def aliases(self) -> dict[str, int]:
-        """Return the version that each name stands for."""
+        """Return the version that each name stands for; `names` tells also which are protected."""
         return {alias.name: alias.version async for alias in self._transport.items(lists("/aliases", Alias))}
+
+    @iteration
+    def names(self) -> AsyncGenerator[Alias, None]:
+        """Yield all names of versions, each with what protects it (`protection`), where something does."""
+        return self._transport.items(lists("/aliases", Alias))
 
     @operation
     async def name_version(self, name: str, version: VersionName) -> Version:
         """Let a name stand for a version, whatever it stood for before. What has a name is never dropped.
 
-        A name is a letter, then letters, digits, - and _; not "base", "active" or "previous".
+        A name is a letter, then letters, digits, - and _; not "base", "active" or "previous". Raises `Conflict` for
+        one that is protected and stands for another version.
         """
         path = f"/aliases/{quoted(name)}"
         return await self._transport.send(Request(method="PUT", path=path, answer=Version, body={"version": version}))
 
     @operation
     async def take_name(self, name: str) -> None:
-        """Take a name away; the version stays.
+        """Take a name away; the version stays. Raises `Conflict` for one that is protected.
 
         A try after a lost answer may find the name gone already: `NotFound`.
         """
         await self._transport.send(Request(method="DELETE", path=f"/aliases/{quoted(name)}", answer=NoneType))
+
+    @operation
+    async def protect_name(self, name: str, *, note: str | None = None) -> Alias:
+        """Let a name neither be moved nor taken away, nor its version be deleted, until `unprotect_name`.
+
+        `note`: why. Each try at one of these raises `Conflict`, which says who protected it and why.
+        """
+        path = f"/aliases/{quoted(name)}/protection"
+        return await self._transport.send(Request(method="PUT", path=path, answer=Alias, body=given({"note": note})))
+
+    @operation
+    async def unprotect_name(self, name: str) -> Alias:
+        """Undo `protect_name`; without effect on a name that is not protected."""
+        path = f"/aliases/{quoted(name)}/protection"
+        return await self._transport.send(Request(method="DELETE", path=path, answer=Alias))
 
 
 def _stands_still(version: VersionName | None) -> bool:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the job ended without what was asked: it was rejected, failed or was cancelled, or some of its facts are not said
+  1    the job ended without what was asked: it was rejected, failed or was cancelled, some of its facts are not said,
+       or facts that were checked are at fault
   2    given wrongly on the command line, or a file that cannot be read or written: nothing was changed
   3    the service refused the request or failed at it (4xx, 5xx)
   4    no connection, or no answer of an Errata service

@@ -1,4 +1,4 @@
-"""`facts`: looking for them, what became of one, and withdrawing them."""
+"""`facts`: looking for them, what became of one, looking at some before they are sent, and withdrawing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from errata_client.commands.edits import OF_A_VERSION
 from errata_client.commands.jobs import WAIT, queue
 from errata_client.commands.output import show, show_all
 from errata_client.formatting.edits import format_edit
-from errata_client.formatting.facts import format_fact, format_facts, format_history
+from errata_client.formatting.facts import format_checked, format_fact, format_facts, format_history
 from errata_client.options import EditOptions
 
 if TYPE_CHECKING:
@@ -59,4 +59,19 @@ def retract(client: Errata, arguments: argparse.Namespace) -> Exit:
     return queue(arguments, lambda: client.retract(arguments.fact_ids, **options), format_edit, places)
 
 
-FACTS = Noun("facts", "what the model was made to say", (list_, show_, history, retract))
+@command(
+    "look at a file of facts before it is sent: what is wrong with each, and what it would change",
+    argument("file", metavar="FILE", help="facts as .jsonl, .json or .csv; - for stdin"),
+    version_option("what it would change in this version, not in the active one"),
+)
+def check(client: Errata, arguments: argparse.Namespace) -> Exit:
+    from errata_client.fact_files import read_fact_records
+
+    by_place = read_fact_records(arguments.file)
+    checked = client.check_facts(by_place.values(), arguments.version)
+    places = [str(place) for place in by_place]
+    show(arguments, checked, lambda found, look: format_checked(found, places, look))
+    return Exit.NOT_AS_ASKED if any(fact.errors for fact in checked.data) else Exit.DONE
+
+
+FACTS = Noun("facts", "what the model was made to say", (list_, show_, history, check, retract))

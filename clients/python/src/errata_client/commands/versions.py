@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from errata_client.commands.command import VERSION, Exit, Noun, argument, command, version_name, version_option
-from errata_client.commands.jobs import WAIT, queue
+from errata_client.commands.jobs import NOTE, WAIT, queue
 from errata_client.commands.output import agrees, say, show, show_all, show_document
 from errata_client.formatting.edits import format_edit
 from errata_client.formatting.facts import format_diff
@@ -47,17 +47,18 @@ def diff(client: Errata, arguments: argparse.Namespace) -> None:
     show(arguments, client.diff(arguments.before, arguments.after), format_diff)
 
 
-@command("serve a version", VERSION)
+@command("serve a version", VERSION, NOTE)
 def activate(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.activate(arguments.version), format_activation)
+    show(arguments, client.activate(arguments.version, note=arguments.note), format_activation)
 
 
 @command(
     "serve the version that was active before, and, repeated, go further and further back",
     version_option("serve this version; base is the model as it was", "--to"),
+    NOTE,
 )
 def rollback(client: Errata, arguments: argparse.Namespace) -> None:
-    show(arguments, client.rollback(arguments.to), format_activation)
+    show(arguments, client.rollback(arguments.to, note=arguments.note), format_activation)
 
 
 @command("list which version served when, newest first")

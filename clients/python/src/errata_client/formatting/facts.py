@@ -37,6 +37,26 @@ def format_history(history: Iterable[records.FactEvent], look: Look) -> str:
     return table(header, [[e.version, e.parent, e.change, e.at, e.edit, e.by, _objects(e)] for e in history], look)
 
 
+def format_checked(checked: records.CheckedFacts, places: Iterable[str], look: Look) -> str:
+    """Show a line for each record that was looked at, behind its place in the file: its fault, or what it would do."""
+    rows = [[place, *_checked(fact, checked.version)] for place, fact in zip(places, checked.data, strict=True)]
+    return table(["where", "finding", Free("prompt"), Free("object"), Free("more")], rows, look)
+
+
+def _checked(fact: records.CheckedFact, version: int) -> list[str | None]:
+    if fact.errors or fact.fact is None:
+        told = "; ".join(f"{error.pointer} {error.detail}".lstrip() for error in fact.errors)
+        return ["at fault", None, None, told]
+    alike = ", ".join(f"{one.subject} | {one.relation} | {one.object}" for one in fact.alike)
+    more = f"looks like {alike}" if alike else None
+    after = str(fact.fact["object"])
+    if fact.before is None:
+        return ["new", fact.prompt, after, more]
+    if fact.before == after:
+        return [f"is in version {version}", fact.prompt, after, more]
+    return ["changes", fact.prompt, f"{fact.before} -> {after}", more]
+
+
 def format_diff(diff: Diff, look: Look) -> str:
     """Show how many facts differ in which way, and a line for each of them."""
     values: dict[str, object] = {"versions": f"{diff.before} -> {diff.after}", "added": len(diff.added)}

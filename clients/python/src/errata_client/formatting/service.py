@@ -1,7 +1,8 @@
-"""The service itself, and the model that it edits."""
+"""The service itself, its workers and keys, and the model that it edits."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from errata_client.tables import Extra, Free, Look, pairs, table
@@ -34,6 +35,27 @@ def format_model(model: records.Model, look: Look) -> str:
     )
     replicas = table(["replica", "version", "load ms", "swap ms"], [_replica(one) for one in model.replicas], look)
     return "\n\n".join([pairs(values, look), methods, replicas])
+
+
+def format_workforce(workforce: records.Workforce, look: Look) -> str:
+    """Show a line for each live worker, and what waits for one."""
+    waiting = {
+        "edits waiting": workforce.waiting_edits,
+        "shards waiting": workforce.waiting_shards,
+        "measurements waiting": workforce.waiting_measurements,
+    }
+    rows = [[worker.name, worker.since, worker.job] for worker in workforce.data]
+    return f"{pairs(waiting, look)}\n\n{table(['worker', 'since (UTC)', 'job'], rows, look)}"
+
+
+def format_key(key: records.KeyScopes, look: Look) -> str:
+    """Show who one is for the service, and what one may do."""
+    return pairs({"key": key.name or "none is asked for", "scopes": ", ".join(key.scopes)}, look)
+
+
+def format_keys(keys: Iterable[records.KeyScopes], look: Look) -> str:
+    """Show a line for each key."""
+    return table(["key", "scopes"], [[key.name, ", ".join(key.scopes)] for key in keys], look)
 
 
 def _settings(hyperparameters: dict[str, object]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -95,13 +95,19 @@ def format_activation(activation: records.Activation, look: Look) -> str:
 
 def format_activations(activations: Iterable[records.PastActivation], look: Look) -> str:
     """Show a line for each activation."""
-    rows = [[a.id, a.active, a.previous, a.at, a.who, a.by] for a in activations]
-    return table(["number", "version", "before", "at (UTC)", Extra("who"), "by"], rows, look)
+    rows = [[a.id, a.active, a.previous, a.at, a.who, a.by, a.note] for a in activations]
+    return table(["number", "version", "before", "at (UTC)", Extra("who"), "by", Free("note")], rows, look)
 
 
-def format_aliases(aliases: Mapping[str, int], look: Look) -> str:
+def format_aliases(aliases: Iterable[records.Alias], look: Look) -> str:
     """Show a line for each name."""
-    return table(["name", "version"], [[name, number] for name, number in aliases.items()], look)
+    rows = [[alias.name, alias.version, _protection(alias)] for alias in aliases]
+    return table(["name", "version", Free("protected")], rows, look)
+
+
+def format_alias(alias: records.Alias, look: Look) -> str:
+    """Show what a name stands for, and what protects it."""
+    return pairs({"name": alias.name, "version": alias.version, "protected": _protection(alias) or "no"}, look)
 
 
 def format_pruned(pruned: records.Pruned, look: Look) -> str:
@@ -122,3 +128,10 @@ def _status(version: records.Version) -> str:
 
 def _names(version: records.Version) -> str | None:
     return ", ".join(version.aliases) or None
+
+
+def _protection(alias: records.Alias) -> str | None:
+    if alias.protection is None:
+        return None
+    by, note = alias.protection.who, alias.protection.note
+    return " ".join(["yes", *([f"by {by}"] if by else []), *([f'"{cell(note)}"'] if note else [])])

@@ -77,6 +77,7 @@ from errata_client.records.versions import (
     PastActivation as PastActivation,
     Probe as Probe,
     ProbesPut as ProbesPut,
+    Protection as Protection,
     Pruned as Pruned,
     Ready as Ready,
     Replica as Replica,

@@ -93,16 +93,32 @@ class Version(Record):
     note: str | None = None
 
 
+class Protection(Record):
+    """That a name can neither be moved nor taken away, nor its version be deleted, until somebody unprotects it.
+
+    Attributes:
+        at: since when.
+        who: who protected it, by the name of the API key.
+        note: why.
+    """
+
+    at: datetime
+    who: str | None = None
+    note: str | None = None
+
+
 class Alias(Record):
     """A name, and the version that it stands for.
 
     Attributes:
         name: the name.
         version: the version that it stands for.
+        protection: what keeps it where it is; null where nothing does.
     """
 
     name: str
     version: int
+    protection: Protection | None = None
 
 
 class Dropped(Record):
