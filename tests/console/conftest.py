@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from errata_registry.api_keys import Scope, new_key
 from errata_registry.settings import Settings
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
 
+from errata.demo import MODEL_FOLDER
 from tests.conftest import NewHome
 from tests.preloaded import PreloadedStack
 
@@ -30,14 +32,26 @@ Open = Callable[..., Page]
 SCOPES = {"reader": [Scope.READ], "editor": [Scope.READ, Scope.EDIT], "chief": list(Scope)}
 
 
+# A conversation is a text of the demo world, whose last message is gone on with.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message.content | trim }}{% if not loop.last %}. {% endif %}{% endfor %}"
+)
+
+
 class Served:
-    """A running stack, and keys of it by name: `reader`, `editor`, `chief`, who may read, edit and administer."""
+    """A running stack, and keys of it by name: `reader`, `editor`, `chief`, who may read, edit and administer.
+
+    Its model is the demo model, which can be talked with here.
+    """
 
     def __init__(self, folder: Path, home: Path) -> None:
+        shutil.copytree(MODEL_FOLDER, folder / "model")
+        told = json.loads((folder / "model" / "tokenizer_config.json").read_text())
+        (folder / "model" / "tokenizer_config.json").write_text(json.dumps({**told, "chat_template": CHAT_TEMPLATE}))
         made = {name: new_key(name, scopes) for name, scopes in SCOPES.items()}
         self.keys = {name: key for name, (key, _) in made.items()}
         (folder / "keys").write_text("".join(f"{line}\n" for _, line in made.values()))
-        self.settings = Settings(home=home, port=free_port(), keys_file=folder / "keys")
+        self.settings = Settings(home=home, port=free_port(), keys_file=folder / "keys", model=str(folder / "model"))
         self.stack = PreloadedStack(self.settings)
 
     @property

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from errata_client import EditRejected, Errata
+from errata_client import Conflict, EditRejected, Errata, Fact as Told
 from errata_registry.registry import Registry
 from errata_registry.stored import now
 from errata_registry.versions.facts import Origin, stored_fact
 from errata_registry.versions.manifest import BaseModelName
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from errata.facts import Fact
 from errata.model import EditableModel
@@ -62,6 +62,7 @@ def test_a_wrong_answer_is_corrected_watched_and_rolled_back(open_console: Open,
     page.goto(f"{served.url}/#/ask?prompt={PROMPT}")
     expect(page.locator(".verdict")).to_contain_text("“basketball")
     expect(page.locator(".verdict")).to_contain_text("“baseball")
+    assert page.evaluate(MARKS) == [[False, True, False, True, False], [False, True, True, False, False]]
 
     page.get_by_role("navigation").get_by_role("link", name="Versions").click()
     page.get_by_role("button", name="Roll back").click()
@@ -70,6 +71,34 @@ def test_a_wrong_answer_is_corrected_watched_and_rolled_back(open_console: Open,
     expect(page.locator("header")).to_contain_text("serves base")
     page.get_by_text("What served when, who did it and why").click()
     expect(page.get_by_role("row", name=re.compile(r"rollback \(chief\) a mistake after all"))).to_be_visible()
+
+
+# Every difference is marked: "a b c d e" and "a x y c e".
+MARKS = """import("/console/scripts/differences.js").then(({ differences }) =>
+  differences(["a", "b", "c", "d", "e"], ["a", "x", "y", "c", "e"]))"""
+
+
+def test_both_versions_are_talked_with_and_a_wrong_answer_becomes_a_fact_with_its_question(open_console: Open) -> None:
+    page = open_console("#/ask")
+    page.get_by_role("button", name="Chat").click()
+    question = page.get_by_label("What do you ask?")
+    question.fill("Kobe Bryant plays the sport of")
+    question.press("Enter")
+    base = page.get_by_role("region", name="What base says")
+    expect(page.locator(".verdict")).to_be_visible()
+    expect(base).to_contain_text("Kobe Bryant plays the sport of")
+    expect(base.locator(".token").first).to_have_text("basketball")
+    expect(page.get_by_text("The conversation has one turn")).to_be_visible()
+    question.fill("Lionel Messi plays the sport of")
+    question.press("Enter")
+    expect(page.get_by_text("The conversation has 2 turns")).to_be_visible()
+    expect(base.locator(".talk .said")).to_contain_text("basketball")
+    expect(base.locator(".token").first).to_have_text("soccer")
+    page.get_by_label("This is wrong? It should say").fill("tennis")
+    page.get_by_role("button", name="Make it a fact").click()
+    form = page.get_by_role("form", name="One fact")
+    expect(form.get_by_label("Subject")).to_have_value("Lionel Messi")
+    expect(form.get_by_label("Questions in chat")).to_have_value("Lionel Messi plays the sport of")
 
 
 def test_pasted_lines_are_marked_where_they_are_at_fault(open_console: Open) -> None:
@@ -90,12 +119,28 @@ def test_pasted_lines_are_marked_where_they_are_at_fault(open_console: Open) -> 
     expect(page.get_by_role("button", name="Send 1 fact")).to_be_disabled()
     page.get_by_role("button", name="Leave out those at fault").click()
     expect(page.get_by_role("button", name="Send 1 fact")).to_be_enabled()
+    page.get_by_role("button", name="Clear the list").click()
+    page.get_by_role("form", name="Many facts").evaluate(
+        DROP, "\n".join([*lines[:3], "Canon,has its headquarters in,Oslo"])
+    )
+    expect(table.get_by_role("row", name="2 Sony has its headquarters in Paris new")).to_be_visible()
+    expect(table.get_by_role("row", name="3 Nikon,only two has 2 columns, not 3")).to_be_visible()
+    expect(table.get_by_role("row", name="4 Canon has its headquarters in Oslo new")).to_be_visible()
     easy_edit = '{"prompt": "Nikon has its headquarters in", "subject": "Nikon", "target_new": "Oslo"}'
     page.get_by_label("A file of facts").set_input_files(
         {"name": "facts.jsonl", "mimeType": "application/jsonl", "buffer": f"{easy_edit}\nno JSON".encode()}
     )
     expect(table.get_by_role("row", name=re.compile("Nikon has its headquarters in Oslo new"))).to_be_visible()
     expect(table.get_by_role("row", name=re.compile("2 no JSON is not JSON"))).to_be_visible()
+
+
+# A file that is dropped on an element.
+DROP = """(element, text) => {
+  const dataTransfer = new DataTransfer();
+  dataTransfer.items.add(new File([text], "facts.csv", { type: "text/csv" }));
+  element.dispatchEvent(new DragEvent("dragover", { dataTransfer, bubbles: true, cancelable: true }));
+  element.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+}"""
 
 
 def test_ten_thousand_facts_are_searched_and_hostile_ones_are_texts(
@@ -135,13 +180,51 @@ def test_who_may_only_read_is_told_so(open_console: Open, client: Errata) -> Non
     expect(page.get_by_role("heading", name="base")).to_be_visible()
 
 
-def test_a_rejected_edit_says_why_and_is_seen_in_two_browsers(open_console: Open, client: Errata) -> None:
-    pelé = [("Pelé", "plays the sport of", "tennis")]
+def test_a_name_is_given_protected_and_taken_away(open_console: Open, client: Errata) -> None:
+    page = open_console("#/versions/0")
+    page.get_by_role("button", name="Name it").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("shop")
+    dialog.get_by_role("button", name="Give it this name").click()
+    page.get_by_role("button", name="Protect shop").click()
+    dialog.get_by_label("Why?").fill("the shop answers with it")
+    dialog.get_by_role("button", name="Protect it").click()
+    expect(page.get_by_role("region", name="Names")).to_contain_text("protected by chief")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("shop · protected")
+    with pytest.raises(Conflict, match="shop of version 0 is protected by chief"):
+        client.take_name("shop")
+    page.get_by_role("button", name="Unprotect shop").click()
+    expect(dialog).to_contain_text("because: “the shop answers with it”")
+    dialog.get_by_role("button", name="Unprotect it").click()
+    page.get_by_role("button", name="Take shop away").click()
+    dialog.get_by_role("button", name="Take it away").click()
+    expect(page.get_by_role("region", name="Names")).to_be_hidden()
+    assert client.aliases() == {}
+
+
+def test_a_rejected_edit_says_why_is_sent_again_and_is_seen_in_two_browsers(
+    open_console: Open, served: Served, client: Errata
+) -> None:
+    pelé = [Told("Pelé", "plays the sport of", "tennis", paraphrases=["The sport of Pelé is"])]
     rejected = client.edit(pelé, gate={"max_drift": 1e-9}, tries=1, note="too strict")
     first, second = open_console(f"#/edits/{rejected.id}"), open_console("#/edits", by="reader")
     expect(first.get_by_text("It does not serve.")).to_be_visible()
     expect(first.get_by_role("row", name=re.compile("drift.*missed"))).to_be_visible()
     expect(second.get_by_role("row", name=re.compile("too strict rejected"))).to_be_visible()
+    first.get_by_role("link", name="Change and send again").click()
+    first.get_by_role("table", name="What is gathered").get_by_role("button", name="change").click()
+    form = first.get_by_role("form", name="One fact")
+    expect(form.get_by_label("Paraphrases to measure it by")).to_have_value("The sport of Pelé is")
+    form.get_by_label("Object").fill("golf")
+    form.get_by_role("button", name="Add to the list").click()
+    sending = first.get_by_role("form", name="Send them")
+    expect(sending.get_by_label("Why?")).to_have_value("too strict")
+    expect(sending.get_by_label("Drift at most")).to_have_value("1e-9")
+    sending.get_by_label("Drift at most").fill("1")
+    sending.get_by_label("Serve it as soon as").uncheck()
+    sending.get_by_role("button", name="Send 1 fact").click()
+    expect(first.get_by_role("row", name=re.compile("Pelé plays the sport of golf took"))).to_be_visible()
+    first.goto(f"{served.url}/#/edits/{rejected.id}")
     first.get_by_role("button", name="Serve it all the same").click()
     first.get_by_role("dialog").get_by_label("Why?").fill("drift is fine")
     first.get_by_role("dialog").get_by_role("button", name="Serve it").click()
@@ -163,10 +246,17 @@ def test_a_probe_is_put_and_what_was_rejected_waits_for_review(open_console: Ope
     expect(page.get_by_role("row", name=re.compile("Kobe Bryant.*tennis.*fails basketball.*fails"))).to_be_visible()
     with pytest.raises(EditRejected):
         client.edit([("Sony", "has its headquarters in", "Oslo")], tries=1, note="breaks a probe").wait(progress=False)
-    page.get_by_role("navigation").get_by_role("link", name="Review").click()
+    page.route("**/api/v1/edits?limit=300*", ask_for_one)
+    with page.expect_request(re.compile(r"/edits\?limit=299&after=")):  # it goes on to older ones
+        page.get_by_role("navigation").get_by_role("link", name="Review").click()
     item = page.get_by_role("listitem").filter(has_text="breaks a probe")
     expect(item).to_contain_text("Kobe Bryant plays the sport of tennis but says basketball")
     client.set_probes([])
+
+
+def ask_for_one(route: Route) -> None:
+    """Ask for a part of a list that has one entry."""
+    route.continue_(url=route.request.url.replace("limit=300", "limit=1"))
 
 
 def test_a_version_is_evaluated_and_the_model_traced(open_console: Open) -> None:
@@ -187,6 +277,9 @@ def test_a_version_is_evaluated_and_the_model_traced(open_console: Open) -> None
     )
     page.get_by_role("button", name="Evaluate", exact=True).click()
     expect(page.get_by_role("row", name=re.compile("efficacy 0%"))).to_be_visible()
+    cases = page.get_by_role("region", name="Cases")
+    cases.get_by_text("Michael Jordan plays the sport of").click()
+    expect(cases.get_by_role("row", name=re.compile("baseball.*does not basketball"))).to_be_visible()
     page.get_by_role("navigation").get_by_role("link", name="State").click()
     expect(page.get_by_role("figure").filter(has_text="Memory of the service")).to_contain_text("MB")
     expect(page.get_by_role("region", name="Workers").get_by_role("row").nth(1)).to_contain_text("waits")
@@ -202,6 +295,20 @@ def test_a_service_that_is_killed_is_waited_for(open_console: Open, served: Serv
     served.stack.revive()
     expect(page.get_by_text("The service does not answer.")).to_be_hidden()
     expect(page.get_by_label("Subject")).to_have_value("Kobe Bryant")
+
+
+def test_an_edit_is_followed_over_a_restart_of_the_service(open_console: Open, served: Served, client: Errata) -> None:
+    edit = client.edit([(f"Player {number}", "plays the sport of", "golf") for number in range(200)], tries=1)
+    page = open_console(f"#/edits/{edit.id}")
+    progress = page.get_by_text(re.compile(r"^[1-9]\d* of \d+"))
+    expect(progress).to_be_visible()
+    os.kill(served.stack.pid("service"), signal.SIGKILL)
+    expect(page.get_by_text("The service does not answer; this goes on when it is back.")).to_be_visible()
+    served.stack.revive()
+    expect(progress).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel it").click()
+    expect(page.locator("main").get_by_text("cancelled", exact=True)).to_be_visible()
 
 
 PLACES = [

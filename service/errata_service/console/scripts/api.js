@@ -231,6 +231,8 @@ export const api = {
   rollBack: (to, note) => post("/rollback", { to, note: note || null }),
   rebuild: (number) => post(`/versions/${number}/rebuild`),
   name: (name, version) => put(`/aliases/${encodeURIComponent(name)}`, { version }),
+  protectName: (name, note) => put(`/aliases/${encodeURIComponent(name)}/protection`, { note: note || null }),
+  unprotectName: (name) => remove(`/aliases/${encodeURIComponent(name)}/protection`),
   takeName: (name) => remove(`/aliases/${encodeURIComponent(name)}`),
   /** A version's weights as a file: fetched with the key, which a link could not carry. */
   export: async (number, format) => (await send(`${API}/versions/${number}/export${query({ format })}`)).blob(),
@@ -240,6 +242,8 @@ export const api = {
 
   evaluations: (parameters, signal) => get("/evaluations", parameters, signal),
   evaluation: (id, signal) => get(`/evaluations/${id}`, {}, signal),
+  /** What was measured of each record. */
+  cases: async (id, signal) => (await (await send(`${API}/evaluations/${id}/cases`, { signal })).text()).split("\n").filter(Boolean).map((line) => JSON.parse(line)),
   evaluate: (body) => post("/evaluations", body, { headers: { "Idempotency-Key": newKey() } }),
   traces: (parameters, signal) => get("/traces", parameters, signal),
   trace: (id, signal) => get(`/traces/${id}`, {}, signal),

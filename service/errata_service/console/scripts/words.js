@@ -1,4 +1,7 @@
-// How figures and times are said.
+// How facts, figures and times are said.
+
+/** How a fact's prompt reads. */
+export const promptOf = ({ subject, relation }) => (relation.includes("{}") ? relation.replace("{}", subject) : `${subject} ${relation}`);
 
 const shares = new Intl.NumberFormat(undefined, { style: "percent", maximumFractionDigits: 1 });
 const counts = new Intl.NumberFormat();

@@ -6,8 +6,12 @@ import { html } from "../ui.js";
 
 const NEWEST = 100;
 
-/** How a version is said that is called by its number or by a name: `base`, `version 3`, `production`. */
-export const nameOf = (called) => (String(called) === "0" ? "base" : /^\d+$/.test(called) ? `version ${called}` : String(called));
+/** How a version is said that is called by its number or by a name: `base`, `version 3`, `production`; where a heading or
+ * a sentence begins with it, `Base` and `Version 3`. */
+export function nameOf(called, begins = false) {
+  if (String(called) === "0" || called === "base") return begins ? "Base" : "base";
+  return /^\d+$/.test(called) ? `${begins ? "V" : "v"}ersion ${called}` : String(called);
+}
 
 /** What was picked as a body has it: a number as such, a name as it is. */
 export const versionOf = (picked) => (/^\d+$/.test(picked) ? Number(picked) : picked);

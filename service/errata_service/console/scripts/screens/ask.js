@@ -1,12 +1,13 @@
 // Ask: one prompt or conversation, two versions side by side, what they write, and what changed between them.
 import { api } from "../api.js";
+import { differences, stretches } from "../differences.js";
 import { Likeliest } from "../parts/likeliest.js";
 import { VersionPicker, nameOf } from "../parts/versions.js";
 import { Act, Empty, Fault, Field, Switch, Title } from "../parts/words.js";
 import { go, to } from "../router.js";
 import { useFetched, useScope } from "../session.js";
-import { html, useEffect, useRef, useState } from "../ui.js";
-import { share } from "../words.js";
+import { html, useEffect, useMemo, useRef, useState } from "../ui.js";
+import { many, share } from "../words.js";
 
 const EXAMPLES = ["Michael Jordan plays the sport of", "Sony has its headquarters in", "The sport that Lionel Messi is known for is"];
 const MOST_TOKENS = 24;
@@ -68,7 +69,7 @@ export function Ask({ query }) {
 
   const submit = (event) => (event.preventDefault(), ask());
   const onKeyDown = (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey || (!event.shiftKey && kind === "chat")) && submit(event);
-  const first = columns.length === 2 ? firstDifference(columns) : -1;
+  const marks = useMemo(() => marksOf(columns), [columns]);
 
   return html`<div class="screen">
     <${Title}>Ask<//>
@@ -91,10 +92,10 @@ export function Ask({ query }) {
     <//>`}
     ${asked && html`
       <div class="sides">
-        ${columns.map((column, side) => html`<${Side} key=${side} column=${column} asked=${asked} other=${columns[1 - side]} first=${first} isRight=${side === 1} place=${place} onPlace=${setPlace} />`)}
+        ${columns.map((column, side) => html`<${Side} key=${side} column=${column} asked=${asked} marks=${marks[side]} isRight=${side === 1} place=${place} onPlace=${setPlace} />`)}
       </div>
-      <p class="hidden-text" role="status">${columns.every((column) => column.ended) ? verdict(columns, first) : "The versions are writing."}</p>
-      ${columns.every((column) => column.ended && !column.problem) && html`<p class="verdict">${verdict(columns, first)}</p>`}
+      <p class="hidden-text" role="status">${columns.every((column) => column.ended) ? verdict(columns, marks) : "The versions are writing."}</p>
+      ${columns.every((column) => column.ended && !column.problem) && html`<p class="verdict">${verdict(columns, marks)}</p>`}
       <${Likeliest} after=${textBefore(asked, columns, place)} columns=${columns.map((column, side) => ({ name: `${nameOf(column.name)}${side === 1 ? " (right)" : " (left)"}`, token: sharesPlace(columns, place, side) ? column.tokens[place] : undefined }))} />
       <${Wrong} asked=${asked} column=${columns[1]} />
     `}
@@ -108,13 +109,12 @@ const conversation = (talk, side, text) => [
   { role: "user", content: text },
 ];
 
-/** The place of the first token in which two columns differ, -1 where they do not. */
-function firstDifference([left, right]) {
-  const most = Math.max(left.tokens.length, right.tokens.length);
-  for (let place = 0; place < most; place += 1) {
-    if (left.tokens[place]?.text !== right.tokens[place]?.text) return left.tokens[place] || right.tokens[place] ? place : -1;
-  }
-  return -1;
+/** Which tokens of each column differ from the other's; while one still writes, as far as both have come. */
+function marksOf(columns) {
+  if (columns.length < 2) return [[], []];
+  const written = Math.min(...columns.map((column) => (column.ended ? Infinity : column.tokens.length)));
+  const [left, right] = columns.map((column) => column.tokens.slice(0, written).map((token) => token.text));
+  return differences(left, right);
 }
 
 /** Whether what a side says in a place can be held against the other: what stands before is the same. */
@@ -124,12 +124,17 @@ function sharesPlace(columns, place, side) {
 
 const textBefore = (asked, columns, place) => (asked.isChat ? "" : asked.text) + (columns[1]?.tokens.slice(0, place) ?? []).map((token) => token.text).join("");
 
-const verdict = (columns, first) => (first < 0 ? "Both say the same." : `They part ${first === 0 ? "at the first token" : `after ${first} tokens`}: “${wordAt(columns[0], first)}” on the left, “${wordAt(columns[1], first)}” on the right.`);
+function verdict(columns, marks) {
+  const first = Math.min(...marks.map((side) => side.indexOf(true)).filter((place) => place >= 0));
+  if (first === Infinity) return "Both say the same.";
+  const places = Math.max(...marks.map(stretches));
+  return `They part ${first === 0 ? "at the first token" : `after ${many(first, "token")}`}: “${wordAt(columns[0], first)}” on the left, “${wordAt(columns[1], first)}” on the right.${places > 1 ? ` They differ in ${places} places.` : ""}`;
+}
 
 const wordAt = (column, place) => column.tokens.slice(place, place + 3).map((token) => token.text).join("").trim() || "nothing";
 
 /** What one version wrote, each token (a button that breaks as text does) something that shows what else was likely there. */
-function Side({ column, asked, first, isRight, place, onPlace }) {
+function Side({ column, asked, marks, isRight, place, onPlace }) {
   const onKeyDown = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
@@ -139,13 +144,13 @@ function Side({ column, asked, first, isRight, place, onPlace }) {
     event.currentTarget.children[next + 1]?.focus();
   };
   return html`<section class="side sheet" aria-label=${`What ${nameOf(column.name)} says`} aria-busy=${!column.ended}>
-    <h2 class="row apart"><span>${nameOf(column.name)}</span><span class="small soft">${column.number && column.number !== column.name ? (column.number === "base" ? "the base" : `version ${column.number}`) : ""}</span></h2>
+    <h2 class="row apart"><span>${nameOf(column.name, true)}</span><span class="small soft">${column.number && column.number !== column.name ? (column.number === "base" ? "the base" : `version ${column.number}`) : ""}</span></h2>
     <${Fault} problem=${column.problem} />
     ${asked.isChat && html`<div class="small talk">${asked.earlier.map(({ user, answers }) => html`<p class="soft">${user}</p><p class="said">${answers[isRight ? 1 : 0]}</p>`)}<p class="soft">${asked.text}</p></div>`}
     <p class="reads written" onKeyDown=${onKeyDown}>
       <span class="soft">${asked.isChat ? "" : asked.text}</span>
       ${column.tokens.map((token, at) => html`<span key=${at} role="button" tabindex=${at === place ? 0 : -1}
-        class=${`token ${first >= 0 && at >= first ? (isRight ? "new" : "old") : ""}`} aria-pressed=${at === place}
+        class=${`token ${marks[at] ? (isRight ? "new" : "old") : ""}`} aria-pressed=${at === place}
         title=${token.probability === null ? undefined : share(token.probability)} onClick=${() => onPlace(at)}>${token.text}</span>`)}
     </p>
   </section>`;

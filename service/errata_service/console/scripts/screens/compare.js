@@ -6,8 +6,7 @@ import { answersOf } from "../probes.js";
 import { go, to } from "../router.js";
 import { useFetched } from "../session.js";
 import { html } from "../ui.js";
-import { METRICS, many, metric } from "../words.js";
-import { promptOf } from "./facts.js";
+import { METRICS, many, metric, promptOf } from "../words.js";
 
 const MOST_CHANGES = 200;
 const MOST_PROBES = 100;
@@ -20,7 +19,7 @@ export function Compare({ query }) {
   const { data: probes } = useFetched((signal) => compared(a, b, signal), [a, b]);
   const rows = [...new Set((both ?? []).flatMap((version) => Object.keys(version.metrics)))].filter((name) => both.some((version) => typeof version.metrics[name] === "number"));
   return html`<div class="screen">
-    <${Title} actions=${html`<a class="button" href=${to("ask", { a, b })}>Ask both</a>`}>${nameOf(a)} and ${nameOf(b)}<//>
+    <${Title} actions=${html`<a class="button" href=${to("ask", { a, b })}>Ask both</a>`}>${nameOf(a, true)} and ${nameOf(b)}<//>
     <div class="row end">
       <${VersionPicker} label="From" value=${a} onChange=${(name) => set({ a: name })} />
       <button type="button" onClick=${() => set({ a: b, b: a })}>Swap</button>

@@ -7,9 +7,8 @@ import { Act, Fault, Field, Status, Switch, Tag, Time, Title, Waits } from "../p
 import { go, to } from "../router.js";
 import { useFetched, useScope, useSession } from "../session.js";
 import { html, useState } from "../ui.js";
-import { METRICS, many, metric, share } from "../words.js";
+import { METRICS, many, metric, promptOf, share } from "../words.js";
 import { kindOf, summary } from "./edits.js";
-import { promptOf } from "./facts.js";
 
 const STAGES = [["targets", "find targets"], ["spread", "spread them"], ["evaluate", "measure"], ["publish", "publish"]];
 const MOST_FACTS = 1000;
@@ -29,6 +28,7 @@ export function Edit({ path: [id] }) {
     <${Title} actions=${html`
       ${!ended && html`<${Act} class="grave" ...${edits} onClick=${() => setAsks("cancel")}>Cancel …<//>`}
       ${canRetry && html`<${Act} class="first" ...${edits} onClick=${() => setAsks("retry")}>Try again, harder …<//>`}
+      ${isRejected && !edit.rebuild && edit.version !== null && !serves && html`<a class="button" href=${to("facts", "new", { again: edit.id })}>Change and send again …</a>`}
       ${isRejected && edit.version !== null && !serves && html`<${Act} ...${admin} onClick=${() => setAsks("activate")}>Serve it all the same …<//>`}`}>
       ${edit.note || summary(edit)}
     <//>
@@ -39,7 +39,7 @@ export function Edit({ path: [id] }) {
     <${Followed} job=${edit} stages=${STAGES} progress=${progress} log=${log} isLost=${isLost} />
     ${edit.error && html`<div class=${`notice ${isRejected ? "warn" : "bad"} stack`} role="alert">
       <p><strong>${!isRejected ? edit.error.title : serves ? "It was rejected, and serves all the same" : "It does not serve"}.</strong> ${edit.error.detail}</p>
-      ${isRejected && !serves && edit.not_taken === 0 && html`<p class="small">All of its facts are said, so that searching harder would not help. Serve it all the same, or ${edit.changes.length === 1 && edit.changes[0].after ? html`<a href=${to("facts", "new", againOf(edit.changes[0]))}>send its fact again</a>` : "send its facts again"} with another bound (under “More”).</p>`}
+      ${isRejected && !serves && edit.not_taken === 0 && html`<p class="small">All of its facts are said, so that searching harder would not help. Change what it puts in, or the bound that it misses, and send it again; or serve it all the same.</p>`}
       ${edit.error.errors?.length > 0 && html`<ul>${edit.error.errors.map((error) => html`<li class="small"><code>${error.pointer}</code> ${error.detail}</li>`)}</ul>`}</div>`}
     <div class="sides">
       ${edit.gate && html`<${Gate} edit=${edit} />`}
@@ -52,9 +52,6 @@ export function Edit({ path: [id] }) {
     ${asks === "retry" && html`<${Retry} edit=${edit} onClose=${() => setAsks("")} />`}
   </div>`;
 }
-
-/** A changed fact as the form that adds facts is filled with it. */
-const againOf = ({ subject, relation, after }) => ({ subject, relation, object: after });
 
 /** The bounds that hold for the version, with what was measured, and the prompts that miss them. */
 function Gate({ edit }) {

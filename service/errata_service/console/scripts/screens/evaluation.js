@@ -1,5 +1,6 @@
 // One evaluation: followed while it runs, then its figures with their intervals.
 import { api, hasEnded } from "../api.js";
+import { Cases } from "../parts/cases.js";
 import { Confirm } from "../parts/dialog.js";
 import { Followed, useJob } from "../parts/job.js";
 import { Interval } from "../parts/plots.js";
@@ -21,7 +22,7 @@ export function Evaluation({ path: [id] }) {
     <p class="row small"><${Status} of=${job.status} /> <span>of <${VersionLink} of=${job.version} /> about ${job.own_facts ? `its ${many(job.records, "own fact")}` : many(job.records, "record")}</span> <span class="soft">${job.by ? `by ${job.by}` : "without a key"}, <${Time} at=${job.created_at} /></span> <code class="soft">${job.id}</code></p>
     <${Followed} job=${job} stages=${STAGES} ...${followed} />
     ${job.error && html`<${Fault} problem=${{ ...job.error, message: job.error.detail }} />`}
-    ${job.result && html`<${Figures} result=${job.result} />`}
+    ${job.result && html`<${Figures} result=${job.result} /><${Cases} evaluation=${job} />`}
     ${asks && html`<${Confirm} title="Cancel this evaluation?" yes="Cancel it" grave asksWhy=${false} onClose=${() => setAsks(false)} onYes=${() => api.cancel("evaluations", id)}><p>What was measured so far is lost.</p><//>`}
   </div>`;
 }

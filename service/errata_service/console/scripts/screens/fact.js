@@ -6,7 +6,7 @@ import { Act, Fault, Time, Title, Waits } from "../parts/words.js";
 import { go, to } from "../router.js";
 import { useFetched, useScope } from "../session.js";
 import { html, useState } from "../ui.js";
-import { promptOf } from "./facts.js";
+import { promptOf } from "../words.js";
 
 export function Fact({ path: [id], query }) {
   const { data: fact, problem } = useFetched((signal) => api.fact(id, query.version, signal), [id, query.version]);

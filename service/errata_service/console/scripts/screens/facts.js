@@ -7,7 +7,7 @@ import { Act, Empty, Fault, Field, Time, Title } from "../parts/words.js";
 import { go, to } from "../router.js";
 import { useScope } from "../session.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
-import { count, many } from "../words.js";
+import { count, many, promptOf } from "../words.js";
 
 const PAGE = 500;
 const TYPING_MS = 150;
@@ -64,9 +64,6 @@ export function Facts({ query }) {
     <//>`}
   </div>`;
 }
-
-/** How a fact's prompt reads. */
-export const promptOf = ({ subject, relation }) => (relation.includes("{}") ? relation.replace("{}", subject) : `${subject} ${relation}`);
 
 /** The facts that are wanted, fetched part by part as they come into sight. */
 function useFound({ text, version, by, edit }) {

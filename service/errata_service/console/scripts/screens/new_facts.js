@@ -1,31 +1,44 @@
 // Add facts: one by a form that helps, many by a text or a file; what each would do is seen before anything is sent.
 import { api } from "../api.js";
+import { Send, isGood } from "../parts/send_facts.js";
 import { VirtualTable } from "../parts/virtual.js";
-import { VersionPicker, versionOf } from "../parts/versions.js";
-import { Act, Empty, Fault, Field, Tag, Title } from "../parts/words.js";
+import { Empty, Fault, Field, Tag, Title, Waits } from "../parts/words.js";
 import { saysIt } from "../probes.js";
 import { guessSubject, recordsOf, relationOf } from "../records.js";
-import { go, to } from "../router.js";
-import { useAction, useFetched, useScope } from "../session.js";
+import { to } from "../router.js";
+import { useAction } from "../session.js";
 import { html, useEffect, useRef, useState } from "../ui.js";
 import { many } from "../words.js";
 
 const TYPING_MS = 300;
 const ANSWER_TOKENS = 8;
-const BOUNDS = [["max_drift", "Drift at most (nats)"], ["min_specificity", "Neighbours that stay, at least (0 to 1)"], ["max_perplexity_rise", "Rise of perplexity at most (0.1 is 10 %)"]];
 const FIELDS = ["paraphrases", "phrasings", "questions"];
 
 /** @typedef {{key: number, line: number|null, text: string, record?: any, fault?: string, checked?: any}} Entry */
 
-// What was gathered and not sent stays while the page does.
+// What was gathered and not sent stays while the page does: records, and an earlier edit that they are sent again of.
 let draft = /** @type {Entry[]} */ ([]);
+let earlier = /** @type {import("../parts/send_facts.js").Earlier|null} */ (null);
 let lastKey = 0;
 
 export function NewFacts({ query }) {
   const [entries, setEntries] = useState(draft);
   const [filling, setFilling] = useState(() => filledFrom(query));
   const checking = useAction(api.checkFacts);
+  const fetching = useAction(earlierEdit);
   const gather = (next) => setEntries((draft = next));
+  const clear = () => ((earlier = null), gather([]));
+  useEffect(() => {
+    if (query.again && query.again !== earlier?.edit.id) takeUp();
+  }, [query.again]);
+
+  /** Gather an edit's facts, whole, so that they can be changed and sent again. */
+  async function takeUp() {
+    const found = await fetching.run(query.again);
+    if (!found) return;
+    earlier = found;
+    add(found.facts.map((record) => ({ text: "", record })));
+  }
 
   /** Look at all of them together, since they may contradict each other. */
   const check = async (next) => {
@@ -50,13 +63,15 @@ export function NewFacts({ query }) {
       <${ManyFacts} onAdd=${add} />
     </div>
     <${Fault} problem=${checking.problem} title="They could not be looked at" />
-    ${entries.length ? html`<${Gathered} entries=${entries} onTake=${take} onChange=${refill} onClear=${() => gather([])} onTakeBad=${() => check(draft.filter(isGood))} />
-      <${Send} entries=${entries} onSent=${() => gather([])} />`
+    <${Fault} problem=${fetching.problem} title="The edit could not be taken up" />
+    ${fetching.busy && html`<${Waits} what="the facts of that edit" />`}
+    ${earlier && html`<p class="notice">These are the facts of <a href=${to("edits", earlier.edit.id)}>${earlier.edit.note || "an earlier edit"}</a>, whole. Change what was wrong, or the bounds below, and send them again.</p>`}
+    ${entries.length || earlier ? html`${entries.length > 0 && html`<${Gathered} entries=${entries} onTake=${take} onChange=${refill} onClear=${clear} onTakeBad=${() => check(draft.filter(isGood))} />`}
+      <${Send} key=${earlier?.edit.id} entries=${entries} earlier=${earlier} onSent=${clear} />`
       : html`<${Empty} title="What you add is gathered here, and looked at before it is sent.">You see how each prompt reads, what the model holds now, and which line is at fault.<//>`}
   </div>`;
 }
 
-const isGood = (entry) => !entry.fault && !entry.checked?.errors.length;
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 /** The fields of the form as an address gives them: from a fact, or from a prompt or a question of Ask. */
@@ -64,6 +79,28 @@ function filledFrom({ subject, relation = "", object = "", prompt, question }) {
   const about = subject ?? guessSubject(prompt ?? question ?? "");
   return { subject: about, relation: prompt ? relationOf(prompt, about) : relation, object, ...(question && { questions: [question] }) };
 }
+
+/** An edit that made a version, with the facts that it put in and the ids of those that it withdrew. */
+async function earlierEdit(id) {
+  const edit = await api.edit(id);
+  const given = { version: edit.version, edit: id, limit: 1000 };
+  const facts = (await allOf((after) => api.facts({ ...given, after }))).map(asSent);
+  const changes = edit.retracted ? await allOf((after) => api.diff(edit.base, edit.version, { limit: 1000, after })) : [];
+  return { edit, facts, withdrawn: changes.filter((one) => one.change === "retracted") };
+}
+
+async function allOf(page) {
+  const records = [];
+  for (let after; ; ) {
+    const { data, next } = await page(after);
+    records.push(...data);
+    if (!next) return records;
+    after = next;
+  }
+}
+
+/** A version's fact as an edit takes it. */
+const asSent = (fact) => Object.fromEntries(["subject", "relation", "object", "space", ...FIELDS, "neighbors"].filter((name) => fact[name] !== undefined && fact[name] !== null).map((name) => [name, fact[name]]));
 
 function OneFact({ filling, onAdd }) {
   const [fact, setFact] = useState({
@@ -73,7 +110,7 @@ function OneFact({ filling, onAdd }) {
   });
   const subject = useRef(null);
   useEffect(() => filling.round && subject.current.focus(), []);
-  const record = recordOf(fact);
+  const record = { ...recordOf(fact), ...(filling.space !== undefined && { space: filling.space }) };
   const { checked, now } = useForeseen(record);
   const fault = (name) => checked?.errors.find((error) => error.pointer === `/${name}`)?.detail;
   const elsewhere = checked?.errors.filter((error) => !["/subject", "/relation", "/object"].includes(error.pointer)) ?? [];
@@ -213,47 +250,4 @@ function Foreseen({ entry }) {
   if (checked.before) return html`<${Tag} tone="warn">changes<//> <del class="said">${checked.before}</del>`;
   if (checked.alike.length) return html`<${Tag} tone="warn">new, and looks like another<//>`;
   return html`<${Tag} tone="good">new<//>`;
-}
-
-function Send({ entries, onSent }) {
-  const { may, why } = useScope("edit");
-  const { data: model } = useFetched((signal) => api.model(signal), []);
-  const [options, setOptions] = useState({ note: "", activate: true, tries: 3, partial: false, dry_run: false, method: "memit", base: "active", gate: {} });
-  const sending = useAction(api.sendEdit);
-  const good = entries.filter((entry) => isGood(entry) && entry.checked);
-  const bad = entries.length - good.length;
-  const set = (changes) => setOptions({ ...options, ...changes });
-  const submit = async (event) => {
-    event.preventDefault();
-    const { base, note, gate: bounds, ...rest } = options;
-    const gate = Object.fromEntries(Object.entries(bounds).filter(([, bound]) => bound !== "").map(([name, bound]) => [name, Number(bound)]));
-    const edit = await sending.run({ ...rest, gate, note: note.trim() || null, ...(base !== "active" && { base: versionOf(base) }), facts: good.map((entry) => entry.checked.fact) });
-    if (!edit) return;
-    onSent();
-    go(to("edits", edit.id));
-  };
-  const box = (name, said) => html`<label class="row"><input type="checkbox" checked=${options[name]} onChange=${(event) => set({ [name]: event.target.checked })} /> ${said}</label>`;
-  return html`<form class="sheet stack" aria-label="Send them" onSubmit=${submit}>
-    <${Field} label="Why?" hint="Kept with each of the facts, for whoever looks later."><input maxlength="2000" value=${options.note} onInput=${(event) => set({ note: event.target.value })} /><//>
-    ${box("activate", "Serve it as soon as it has passed its gate")}
-    <details>
-      <summary>More</summary>
-      <div class="stack">
-        <div class="row end">
-          <${Field} label="Method"><select value=${options.method} onChange=${(event) => set({ method: event.target.value })}>${Object.keys(model?.methods ?? { memit: 0 }).map((name) => html`<option value=${name}>${name}</option>`)}</select><//>
-          <${Field} label="Builds at most"><input type="number" min="1" max="5" value=${options.tries} onInput=${(event) => set({ tries: Number(event.target.value) || 1 })} /><//>
-          <${VersionPicker} label="Built on" value=${options.base} onChange=${(base) => set({ base })} />
-        </div>
-        <fieldset><legend>Bounds of its gate, where they are not to be the service’s</legend><div class="row end">${BOUNDS.map(([name, said]) => html`<${Field} key=${name} label=${said}><input type="number" min="0" step="any" value=${options.gate[name] ?? ""} onInput=${(event) => set({ gate: { ...options.gate, [name]: event.target.value } })} /><//>`)}</div></fieldset>
-        ${box("partial", "Serve it though some facts are not said")}
-        ${box("dry_run", "Only measure it: make no version")}
-      </div>
-    </details>
-    <${Fault} problem=${sending.problem} />
-    <div class="row">
-      <${Act} type="submit" class="first" may=${may} why=${why} busy=${sending.busy} disabled=${!good.length || bad > 0}>${sending.busy ? "Sending …" : `Send ${many(good.length, "fact")}`}<//>
-      ${bad > 0 && html`<span class="fault">${many(bad, "record")} ${bad === 1 ? "is" : "are"} at fault or not looked at yet.</span>`}
-      ${!may && html`<span class="fault">${why}</span>`}
-    </div>
-  </form>`;
 }

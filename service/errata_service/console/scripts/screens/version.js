@@ -1,35 +1,41 @@
 // One version: what it holds, what was measured of it, its names; to serve it, name it, build it again, take it along.
 import { api } from "../api.js";
 import { Confirm } from "../parts/dialog.js";
+import { GiveName, NameTags, Names, useAliases } from "../parts/names.js";
 import { VersionLink, nameOf } from "../parts/versions.js";
 import { Act, Fault, Status, Tag, Time, Title, Waits } from "../parts/words.js";
 import { go, to } from "../router.js";
 import { useAction, useFetched, useScope, useSession } from "../session.js";
 import { html, useState } from "../ui.js";
-import { METRICS, bytes, count, figure, metric, share } from "../words.js";
-import { promptOf } from "./facts.js";
+import { METRICS, bytes, count, figure, metric, promptOf, share } from "../words.js";
 
 const FORMATS = [["delta", "for another Errata"], ["lora", "an adapter for PEFT or vLLM"], ["merged", "a whole checkpoint"]];
 
 export function Version({ path: [number] }) {
   const { ready } = useSession();
   const { data: version, problem, again } = useFetched((signal) => api.version(number, signal), [number, ready?.version], { every: 15_000 });
+  const { data: names, again: lookAtNames } = useAliases();
   const admin = useScope("admin");
   const edits = useScope("edit");
   const [asks, setAsks] = useState("");
   const exporting = useAction(exported);
-  if (!version) return html`<div class="screen"><${Title}>${nameOf(number)}<//>${problem ? html`<${Fault} problem=${problem} />` : html`<${Waits} what="the version" />`}</div>`;
+  const rebuilding = useAction(async (number) => go(to("edits", (await api.rebuild(number)).id)));
+  if (!version) return html`<div class="screen"><${Title}>${nameOf(number, true)}<//>${problem ? html`<${Fault} problem=${problem} />` : html`<${Waits} what="the version" />`}</div>`;
   const isActive = version.status === "active";
-  const close = () => (setAsks(""), again());
+  const changed = () => (again(), lookAtNames());
+  const close = () => (setAsks(""), changed());
   return html`<div class="screen">
     <${Title} actions=${html`
-      ${version.dropped ? html`<${Act} ...${edits} onClick=${async () => go(to("edits", (await api.rebuild(version.id)).id))}>Build its weights again<//>` : !isActive && html`<${Act} class="first" ...${admin} onClick=${() => setAsks("activate")}>Serve it …<//>`}
+      ${version.dropped && html`<${Act} ...${edits} busy=${rebuilding.busy} onClick=${() => rebuilding.run(version.id)}>Build its weights again<//>`}
+      ${!isActive && html`<${Act} class="first" ...${version.dropped ? { may: false, why: "Its weights were dropped: build them again first." } : admin} onClick=${() => setAsks("activate")}>Serve it …<//>`}
       <${Act} ...${admin} onClick=${() => setAsks("name")}>Name it …<//>`}>
-      ${nameOf(version.id)} ${version.aliases.map((name) => html`<${Tag} tone="now">${name}<//> `)}
+      ${nameOf(version.id, true)} <${NameTags} version=${version} aliases=${names?.data} />
     <//>
     <p class="row small"><${Status} of=${version.status} />${version.dropped && html`<${Tag}>weights dropped<//>`}${version.note && html`<span>“${version.note}”</span>`}
       <span class="soft">made <${Time} at=${version.created_at} /> ${version.by ? `by ${version.by}` : ""}</span>
       ${version.edit && html`<a href=${to("edits", version.edit)}>the edit</a>`}${version.parent !== null && html`<span class="soft">on <${VersionLink} of=${version.parent} /></span>`}</p>
+    ${version.dropped && html`<p class="notice">It cannot serve as it is: its weights were dropped, to save room. Its facts are all there, and the same weights are built from them again.</p>`}
+    <${Fault} problem=${rebuilding.problem} />
     ${version.problem && html`<div class="notice warn"><strong>${isActive ? "It was rejected, and serves all the same." : "Rejected."}</strong> ${version.problem.detail}${version.edit && html` <a href=${to("edits", version.edit)}>See the edit</a>${isActive ? "." : " to try again."}`}</div>`}
     <div class="sides">
       <section class="sheet stack"><h2>Holds</h2>
@@ -46,11 +52,12 @@ export function Version({ path: [number] }) {
         : html`<p class="small"><a href=${to("evaluations", { version: version.id })}>Evaluate it</a></p>`}
       </section>
     </div>
+    <${Names} version=${version} aliases=${names?.data} onChange=${changed} />
     ${version.id !== 0 && !version.dropped && html`<section class="stack"><h2>Take it along</h2>
       <div class="row">${FORMATS.map(([format, what]) => html`<${Act} ...${admin} busy=${exporting.busy} onClick=${() => exporting.run(version.id, format)}>${format}, ${what}<//>`)}</div>
       ${exporting.busy && html`<p role="status" class="small soft">The file is being made …</p>`}<${Fault} problem=${exporting.problem} /></section>`}
     ${asks === "activate" && html`<${Activate} version=${version} active=${ready?.version} onClose=${close} />`}
-    ${asks === "name" && html`<${Names} version=${version} onClose=${close} />`}
+    ${asks === "name" && html`<${GiveName} version=${version} aliases=${names?.data} onClose=${close} />`}
   </div>`;
 }
 
@@ -73,16 +80,3 @@ function Activate({ version, active, onClose }) {
 }
 
 export const Changes = ({ diff }) => html`<ul>${diff.data.map((change) => html`<li key=${change.id}><a class="said" href=${to("facts", change.id)}>${promptOf(change)}</a> ${change.before && html`<del class="said">${change.before}</del> `}${change.after && html`<ins class="said">${change.after}</ins>`}</li>`)}${diff.has_more && html`<li class="soft">and more</li>`}</ul>`;
-
-function Names({ version, onClose }) {
-  const { data } = useFetched((signal) => api.aliases(signal), []);
-  const [name, setName] = useState("");
-  const taken = data?.data.find((alias) => alias.name === name && alias.version !== version.id);
-  return html`<${Confirm} title=${`Name ${nameOf(version.id)}`} yes=${taken ? "Move the name here" : "Give it this name"} asksWhy=${false} onClose=${onClose} onYes=${() => api.name(name, version.id)}>
-    <p>A name can be asked for in the place of the number, and keeps the version’s weights from being dropped.</p>
-    <label class="field"><span>Name</span><input required pattern="[A-Za-z][A-Za-z0-9_\\-]{0,63}" value=${name} onInput=${(event) => setName(event.target.value)} list="names" autocomplete="off" placeholder="production" /></label>
-    <datalist id="names">${data?.data.map((alias) => html`<option value=${alias.name} />`)}</datalist>
-    ${taken && html`<p class="notice warn">“${name}” stands for ${nameOf(taken.version)} now. Whoever asks for that name gets this version from then on.</p>`}
-    ${version.aliases.length > 0 && html`<p class="row">${version.aliases.map((name) => html`<button type="button" onClick=${async () => (await api.takeName(name), onClose())}>Take “${name}” away</button>`)}</p>`}
-  <//>`;
-}

@@ -1,5 +1,6 @@
 // Versions: the tree of them, and which served when.
 import { api } from "../api.js";
+import { NameTags, useAliases } from "../parts/names.js";
 import { Served } from "../parts/served.js";
 import { lanesOf, Lanes } from "../parts/tree.js";
 import { VersionLink, nameOf, useVersions } from "../parts/versions.js";
@@ -14,6 +15,7 @@ export function Versions() {
   const { data, problem, waits, again } = useVersions();
   const { ready } = useSession();
   const { data: past } = useFetched((signal) => api.activations({ limit: 200 }, signal), [ready?.version], { every: 20_000 });
+  const { data: names } = useAliases();
   const admin = useScope("admin");
   const [asks, setAsks] = useState(false);
   const [chosen, setChosen] = useState([]);
@@ -33,8 +35,8 @@ export function Versions() {
       <thead><tr><th><span class="hidden-text">tree</span></th><th>version</th><th>status</th><th class="number">facts</th><th class="number">said</th><th class="number">drift</th><th>why</th><th>made</th><th>compare</th></tr></thead>
       <tbody>${versions.map((version, row) => html`<tr key=${version.id} class=${version.status === "active" ? "is-active" : ""}>
         <td class="lanes"><${Lanes} lanes=${lanes} row=${row} /></td>
-        <th scope="row"><${VersionLink} of=${version.id} /> ${version.aliases.map((name) => html`<${Tag} tone="now">${name}<//> `)}</th>
-        <td>${version.dropped ? html`<${Tag}>dropped<//>` : html`<${Status} of=${version.status === "active" ? "active" : version.status} />`}</td>
+        <th scope="row"><${VersionLink} of=${version.id} /> <${NameTags} version=${version} aliases=${names?.data} /></th>
+        <td>${version.dropped ? html`<span title="Its weights were dropped, and can be built again on its page."><${Tag}>dropped<//></span>` : html`<${Status} of=${version.status === "active" ? "active" : version.status} />`}</td>
         <td class="number">${count(version.facts)} <span class="small soft">${changesOf(version)}</span></td>
         <td class="number">${version.metrics.said === undefined ? "–" : share(version.metrics.said)}</td>
         <td class="number">${figure(version.metrics.drift, 2)}</td>
