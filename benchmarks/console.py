@@ -7,7 +7,6 @@ only the figures are printed.
 """
 
 import json
-import shutil
 import statistics
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -18,8 +17,9 @@ from errata_cli.processes import free_port
 from errata_cli.supervisor import Supervisor
 from errata_client import EditRejected, Errata
 from errata_registry.settings import Settings
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
+from benchmarks.browser import chromium
 from benchmarks.command import arguments_of, print_header, print_row
 from errata.demo import FACTS
 
@@ -32,15 +32,12 @@ ASK = f"#/ask?prompt={PROMPT}&a=base&b=active&most=6"
 
 def main() -> None:
     arguments = arguments_of(__doc__, pictures="", times=10)
-    with served() as url, sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-quic"])
+    with served() as url, chromium() as browser:
         print_header("visit", "files", "bytes", "bytes sent", "ms until it can be used: median", "most")
         print_row("the first", *visits(browser, url, arguments.times))
         if arguments.pictures:
             edits = edited(url)
             take_pictures(browser, url, edits, Path(arguments.pictures))
-        browser.close()
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from errata_cli.processes import free_port
 from errata_cli.supervisor import Supervisor
@@ -70,7 +71,7 @@ def _generated_in(folder: str, prompts: Sequence[str]) -> float:
     network = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     batch = tokenizer(list(prompts), return_tensors="pt", padding=True)
-    length = {"min_new_tokens": SCALE_TOKENS, "max_new_tokens": SCALE_TOKENS}
+    length: dict[str, Any] = {"min_new_tokens": SCALE_TOKENS, "max_new_tokens": SCALE_TOKENS}
     return timed(lambda: network.generate(**batch, do_sample=False, **length))[0]
 
 

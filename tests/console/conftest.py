@@ -13,17 +13,13 @@ from errata_cli.processes import free_port
 from errata_client import Errata
 from errata_registry.api_keys import Scope, new_key
 from errata_registry.settings import Settings
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
+from benchmarks.browser import NoBrowser, chromium
 from errata.demo import MODEL_FOLDER
 from tests.conftest import NewHome
 from tests.preloaded import PreloadedStack
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-]
 PATIENCE_MS = 60_000
 
 Open = Callable[..., Page]
@@ -75,15 +71,14 @@ def client(served: Served) -> Iterator[Errata]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """A browser without a window. As long as it is there, this process runs an event loop, and can run no other."""
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium here to show the console in; Debian's package `chromium` is one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
+@pytest.fixture(scope="module", name="chromium")
+def _chromium() -> Iterator[Browser]:
+    """A browser without a window."""
+    try:
+        with chromium() as browser:
+            yield browser
+    except NoBrowser as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

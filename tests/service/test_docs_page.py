@@ -18,7 +18,11 @@ def test_the_page_names_no_other_site_and_all_that_it_names_is_there(client: htt
     for name in named:
         file = client.get(f"/{name}")
         assert file.status_code == 200 and file.headers["x-content-type-options"] == "nosniff"
-        assert file.content == (SWAGGER / name.removeprefix("docs/")).read_bytes()
+        assert ("content-encoding" in file.headers) is name.endswith((".js", ".css"))
+        assert client.get(f"/{name}", headers={"If-None-Match": file.headers["etag"]}).status_code == 304
+        unpacked = client.get(f"/{name}", headers={"Accept-Encoding": "gzip;q=0"})
+        assert "content-encoding" not in unpacked.headers and unpacked.headers["vary"] == "Accept-Encoding"
+        assert file.content == unpacked.content == (SWAGGER / name.removeprefix("docs/")).read_bytes()
     assert '"openapi.json"' in client.get("/docs/start.js").text and client.get("/openapi.json").text.endswith("}\n")
     for none in ("README.md", "LICENSE", "nothing.js"):
         assert client.get(f"/docs/{none}").status_code == 404
