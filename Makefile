@@ -18,9 +18,12 @@ test: develop       ## the whole suite
 quick: develop      ## the tests that take seconds and start nothing
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 -m "not processes and not slow"
 
+# The console's types are checked where there is a TypeScript, such as Debian's node-typescript.
 check: develop      ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@if command -v tsc > /dev/null; then tsc -p service/errata_service/console/jsconfig.json; \
+	else echo "There is no tsc here: the types of the console's scripts are not checked."; fi
 	$(BIN)/mypy
 
 docs: .venv/documenting      ## the pages under docs/ as a site, in site/; a link that leads nowhere fails

@@ -68,7 +68,7 @@ def _peak_gb(pid: int) -> float:
 def _generated_in(folder: str, prompts: Sequence[str]) -> float:
     """Return the seconds that transformers' own greedy generation takes, all prompts in one batch."""
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-    network = AutoModelForCausalLM.from_pretrained(folder)
+    network: Any = AutoModelForCausalLM.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     batch = tokenizer(list(prompts), return_tensors="pt", padding=True)
     length: dict[str, Any] = {"min_new_tokens": SCALE_TOKENS, "max_new_tokens": SCALE_TOKENS}

@@ -55,7 +55,13 @@ function query(parameters = {}) {
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }
 
+/**
+ * Ask the service, and throw a `Problem` where it refuses or does not answer.
+ * @param {string} path
+ * @param {{method?: string, body?: any, headers?: Record<string, string>, signal?: AbortSignal}} options
+ */
 async function send(path, { method = "GET", body, headers = {}, signal } = {}) {
+  /** @type {Record<string, string>} */
   const sent = { ...headers };
   if (key.get()) sent.Authorization = `Bearer ${key.get()}`;
   if (body !== undefined) sent["Content-Type"] = "application/json";

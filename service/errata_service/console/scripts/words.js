@@ -42,7 +42,7 @@ export function seconds(value) {
 }
 
 /** Seconds between two times of records. */
-export const between = (from, to) => (new Date(to ?? Date.now()) - new Date(from)) / 1000;
+export const between = (from, to) => (Number(new Date(to ?? Date.now())) - Number(new Date(from))) / 1000;
 
 export const METRICS = {
   said: "said",

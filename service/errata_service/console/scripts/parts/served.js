@@ -13,7 +13,7 @@ export function Served({ activations }) {
   const now = Date.now();
   const begin = new Date(spans[0].at).getTime();
   const length = Math.max(now - begin, 1);
-  const widths = spans.map((span, at) => Math.max((new Date(spans[at + 1]?.at ?? now) - new Date(span.at)) / length, LEAST_SHARE));
+  const widths = spans.map((span, at) => Math.max((Number(new Date(spans[at + 1]?.at ?? now)) - Number(new Date(span.at))) / length, LEAST_SHARE));
   return html`<section class="stack" aria-label="What served when">
     <div class="served" aria-hidden="true">${spans.map((span, at) => html`<a tabindex="-1" key=${span.id} href=${to("versions", span.active)} class=${`shade-${span.active % 4}`} style=${{ flexGrow: widths[at] }} title=${`${nameOf(span.active)} since ${new Date(span.at).toLocaleString()}`}>${span.active === 0 ? "base" : span.active}</a>`)}</div>
     <details><summary>What served when, who did it and why</summary>

@@ -6,7 +6,7 @@ const ROW = 38;
 
 /**
  * @param {{id: number, parent: number|null}[]} versions newest first
- * @returns {{lane: number, lines: [number, number][]}[]} for each row its lane, and the lines through it (from, to)
+ * @returns {{lane: number, lines: [number, number, "in"|"by"|"out"][]}[]} for each row its lane, and the lines through it: from, to, and how
  */
 export function lanesOf(versions) {
   /** @type {(number|null)[]} the version that each lane leads down to */
@@ -17,6 +17,7 @@ export function lanesOf(versions) {
     const before = [...waiting];
     for (let at = 0; at < waiting.length; at += 1) if (waiting[at] === id) waiting[at] = null;
     waiting[lane] = parent ?? null;
+    /** @type {[number, number, "in"|"by"|"out"][]} */
     const lines = [];
     before.forEach((wanted, at) => wanted !== null && lines.push(wanted === id ? [at, lane, "in"] : [at, at, "by"]));
     if (parent !== null && parent !== undefined) lines.push([lane, lane, "out"]);

@@ -14,7 +14,9 @@ export function Time({ at, short = false }) {
   if (!at) return "–";
   const time = new Date(at);
   const isToday = time.toDateString() === new Date().toDateString();
+  /** @type {Intl.DateTimeFormatOptions} */
   const clock = { hour: "2-digit", minute: "2-digit", second: short ? undefined : "2-digit" };
+  /** @type {Intl.DateTimeFormatOptions} */
   const day = { year: "numeric", month: "short", day: "numeric" };
   const said = isToday ? time.toLocaleTimeString(undefined, clock) : time.toLocaleString(undefined, { ...day, ...clock });
   return html`<time dateTime=${time.toISOString()} title=${`${time.toISOString().replace("T", " ").slice(0, 19)} UTC`}>${said}</time>`;

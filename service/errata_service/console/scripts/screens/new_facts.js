@@ -74,7 +74,10 @@ export function NewFacts({ query }) {
 
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
-/** The fields of the form as an address gives them: from a fact, or from a prompt or a question of Ask. */
+/**
+ * The fields of the form as an address gives them: from a fact, or from a prompt or a question of Ask.
+ * @param {{subject?: string, relation?: string, object?: string, prompt?: string, question?: string}} given
+ */
 function filledFrom({ subject, relation = "", object = "", prompt, question }) {
   const about = subject ?? guessSubject(prompt ?? question ?? "");
   return { subject: about, relation: prompt ? relationOf(prompt, about) : relation, object, ...(question && { questions: [question] }) };

@@ -52,6 +52,7 @@ function Plots() {
   const minutes = Math.max(1, Math.round((samples.at(-1).at - samples[0].at) / 60_000));
   const over = `the last ${many(minutes, "minute")}`;
   const last = (points) => points.findLast((point) => point !== null) ?? null;
+  /** @type {[string, (number|null)[], (value: number) => string][]} */
   const plots = [
     ["Tokens a second", rate("errata_generated_tokens_total"), (value) => figure(value, 2)],
     ["Time to first token", mean("errata_time_to_first_token_seconds"), seconds],

@@ -36,6 +36,7 @@ function New() {
     event.preventDefault();
     setFault("");
     const shared = { noise_level: Number(options.noise_level), num_samples: Number(options.num_samples) };
+    /** @type {object} */
     let asked = { ...shared, prompt: options.prompt, subject: options.subject, answer: options.answer.trim() || null };
     if (kind === "facts") {
       const found = recordsOf(options.facts);
