@@ -39,10 +39,11 @@ function Case({ one, version }) {
   const { rewrite, paraphrases, neighbors, texts } = one;
   const kinds = [["fact", [rewrite]], ["paraphrase", paraphrases], ["neighbour", neighbors]];
   const rows = kinds.flatMap(([kind, asked]) => asked.map((asked) => ({ kind, ...asked })));
+  const followed = paraphrases.filter((asked) => asked.is_said).length;
   const held = neighbors.filter(wins).length;
   return html`<li><details onToggle=${(event) => setOpen(event.currentTarget.open)}>
     <summary><span class="said">${rewrite.prompt} <ins class="said">${rewrite.expected}</ins></span> ${rewrite.is_said ? html`<${Tag} tone="good">says it<//>` : html`<${Tag} tone="bad">does not<//>`}
-      <span class="small soft">${paraphrases.length > 0 && `${paraphrases.filter((asked) => asked.is_said).length} of ${many(paraphrases.length, "paraphrase")} say it`}${paraphrases.length > 0 && neighbors.length > 0 && ", "}${neighbors.length > 0 && `${held} of ${many(neighbors.length, "neighbour")} ${neighbors.length === 1 ? "stays" : "stay"}`}</span></summary>
+      ${" "}<span class="small soft">${[paraphrases.length > 0 && `paraphrases ${followed} of ${paraphrases.length}`, neighbors.length > 0 && `neighbours ${held} of ${neighbors.length}`].filter(Boolean).join(" · ")}</span></summary>
     ${open && html`<${Asked} rows=${rows} version=${version} />`}
     ${open && texts.length > 0 && html`<h3>What it writes</h3>${texts.map((text) => html`<p class="said">${text}</p>`)}`}
   </details></li>`;

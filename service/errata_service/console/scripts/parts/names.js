@@ -26,7 +26,7 @@ export function Names({ version, aliases, onChange }) {
   return html`<section class="stack" aria-label="Names"><h2>Names</h2>
     <ul class="stack">${own.map((alias) => html`<li key=${alias.name} class="row"><${Tag} tone="now">${alias.name}<//>
       ${alias.protection
-        ? html`<span>protected${alias.protection.who && ` by ${alias.protection.who}`}, <${Time} at=${alias.protection.at} /> ${alias.protection.note && html`“${alias.protection.note}”`}</span>
+        ? html`<span>protected ${alias.protection.who && `by ${alias.protection.who} `}since <${Time} at=${alias.protection.at} /> ${alias.protection.note && html`“${alias.protection.note}”`}</span>
           <${Act} class="grave" ...${admin} onClick=${() => setAsks({ what: "unprotect", alias })}>Unprotect ${alias.name} …<//>`
         : html`<${Act} ...${admin} onClick=${() => setAsks({ what: "protect", alias })}>Protect ${alias.name} …<//>
           <${Act} class="grave" ...${admin} onClick=${() => setAsks({ what: "take", alias })}>Take ${alias.name} away …<//>`}</li>`)}</ul>

@@ -6,10 +6,13 @@ import { html } from "../ui.js";
 
 const NEWEST = 100;
 
-/** How a version is said that is called by its number or by a name: `base`, `version 3`, `production`; where a heading or
- * a sentence begins with it, `Base` and `Version 3`. */
+/**
+ * How a version is said that is called by its number or by a name: `base`, `version 3`, `production`; where a heading or
+ * a sentence begins with it, `Base` and `Version 3`, and a name as it is.
+ */
 export function nameOf(called, begins = false) {
   if (String(called) === "0" || called === "base") return begins ? "Base" : "base";
+  if (called === "active") return begins ? "Active" : "active";
   return /^\d+$/.test(called) ? `${begins ? "V" : "v"}ersion ${called}` : String(called);
 }
 

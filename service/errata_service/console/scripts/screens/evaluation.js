@@ -31,7 +31,7 @@ function Figures({ result }) {
   const estimates = Object.entries(result.estimates);
   const most = (name, one) => (/fluency|kl|drift/.test(name) ? Math.max(one.high ?? 0, one.mean ?? 0) * 1.1 || 1 : 1);
   return html`<section class="sheet stack"><h2>Figures, with the interval that holds 95 % of the time</h2>
-    <table class="figures"><thead><tr><th>figure</th><th class="number">mean</th><th class="number">interval</th><th><span class="hidden-text">drawn</span></th><th class="number">of</th></tr></thead>
+    <table class="figures"><thead><tr><th>figure</th><th class="number">mean</th><th class="number">interval</th><th class="drawn"><span class="hidden-text">drawn</span></th><th class="number">of</th></tr></thead>
       <tbody>${estimates.map(([name, one]) => html`<tr key=${name}><th scope="row">${METRICS[name] ?? name.replaceAll("_", " ")}</th><td class="number">${metric(name, one.mean)}</td>
         <td class="number">${one.low === null ? "–" : `${metric(name, one.low)} to ${metric(name, one.high)}`}</td><td class="drawn"><${Interval} mean=${one.mean} low=${one.low} high=${one.high} most=${most(name, one)} /></td><td class="number">${one.count}</td></tr>`)}</tbody></table>
     <dl class="pairs numbers">${result.drift !== null && html`<dt>drift</dt><dd>${figure(result.drift)} nats</dd>`}

@@ -34,7 +34,7 @@ export function State() {
           <p class="small">Waiting: ${many(work.waiting_edits, "edit")}, ${many(work.waiting_shards, "shard")}, ${many(work.waiting_measurements, "measurement")}.</p>` : html`<${Waits} what="the workers" />`}
       </section>
       <section class="sheet stack" aria-label="Model"><h2>Model</h2>
-        ${model && html`<dl class="pairs"><dt>Base</dt><dd>${model.name} (${model.architecture})</dd><dt>Edited in</dt><dd>layers ${model.layers.join(", ")}</dd><dt>Chat</dt><dd>${model.has_chat_template ? "by its own template" : "it has no chat template"}</dd><dt>Methods</dt><dd>${Object.keys(model.methods).join(", ")}</dd><dt>SHA-256</dt><dd><code>${model.digest.slice(0, 16)}…</code></dd></dl>`}
+        ${model && html`<dl class="pairs"><dt>Base</dt><dd>${model.name} (${model.architecture})</dd><dt>Edited in</dt><dd>${model.layers.length === 1 ? "layer" : "layers"} ${model.layers.join(", ")}</dd><dt>Chat</dt><dd>${model.has_chat_template ? "by its own template" : "it has no chat template"}</dd><dt>Methods</dt><dd>${Object.keys(model.methods).join(", ")}</dd><dt>SHA-256</dt><dd><code>${model.digest.slice(0, 16)}…</code></dd></dl>`}
       </section>
       <section class="sheet stack" aria-label="Keys"><h2>Keys</h2>
         ${!admin.may ? html`<p class="soft">${admin.why}</p>` : keys?.data.length === 0 ? html`<p class="soft">This service asks nobody for a key. <code>errata new-key</code> makes one.</p>`

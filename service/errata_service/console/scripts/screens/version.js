@@ -48,7 +48,7 @@ export function Version({ path: [number] }) {
       <section class="sheet stack"><h2>Measured</h2>
         <dl class="pairs numbers">${Object.entries(version.metrics).filter(([, value]) => value !== null).map(([name, value]) => html`<dt>${METRICS[name] ?? name}</dt><dd>${metric(name, value)}</dd>`)}</dl>
         ${Object.values(version.metrics).every((value) => value === null) && html`<p class="soft">Nothing was measured of it.</p>`}
-        ${version.evaluation ? html`<h3>Newest evaluation</h3><dl class="pairs numbers">${Object.entries(version.evaluation.estimates).map(([name, one]) => html`<dt>${METRICS[name] ?? name}</dt><dd>${metric(name, one.mean)} <span class="small soft">${one.low === null ? "" : `${metric(name, one.low)} to ${metric(name, one.high)}`}</span></dd>`)}<dt>drift</dt><dd>${figure(version.evaluation.drift)}</dd></dl><p class="small"><a href=${to("evaluations", version.evaluation.id)}>over ${version.evaluation.records} records</a></p>`
+        ${version.evaluation ? html`<h3>Newest evaluation</h3><dl class="pairs numbers">${Object.entries(version.evaluation.estimates).map(([name, one]) => html`<dt>${METRICS[name] ?? name.replaceAll("_", " ")}</dt><dd>${metric(name, one.mean)} <span class="small soft">${one.low === null ? "" : `${metric(name, one.low)} to ${metric(name, one.high)}`}</span></dd>`)}<dt>drift</dt><dd>${figure(version.evaluation.drift)}</dd></dl><p class="small"><a href=${to("evaluations", version.evaluation.id)}>over ${version.evaluation.records} records</a></p>`
         : html`<p class="small"><a href=${to("evaluations", { version: version.id })}>Evaluate it</a></p>`}
       </section>
     </div>
