@@ -191,6 +191,7 @@ def test_a_name_is_given_protected_and_taken_away(open_console: Open, client: Er
     dialog.get_by_role("button", name="Protect it").click()
     expect(page.get_by_role("region", name="Names")).to_contain_text("protected by chief")
     expect(page.get_by_role("heading", level=1)).to_contain_text("shop · protected")
+    assert violations(page) == []
     with pytest.raises(Conflict, match="shop of version 0 is protected by chief"):
         client.take_name("shop")
     page.get_by_role("button", name="Unprotect shop").click()
@@ -280,6 +281,7 @@ def test_a_version_is_evaluated_and_the_model_traced(open_console: Open) -> None
     cases = page.get_by_role("region", name="Cases")
     cases.get_by_text("Michael Jordan plays the sport of").click()
     expect(cases.get_by_role("row", name=re.compile("baseball.*does not basketball"))).to_be_visible()
+    assert violations(page) == []
     page.get_by_role("navigation").get_by_role("link", name="State").click()
     expect(page.get_by_role("figure").filter(has_text="Memory of the service")).to_contain_text("MB")
     expect(page.get_by_role("region", name="Workers").get_by_role("row").nth(1)).to_contain_text("waits")
