@@ -30,7 +30,9 @@ export function Lanes({ lanes, row }) {
   const most = Math.max(...lanes.map(({ lane }) => lane)) + 1;
   const x = (lane) => STEP * (lane + 0.5);
   const path = ([from, to, how]) => (how === "in" ? `M${x(from)} 0C${x(from)} ${ROW / 2} ${x(to)} 0 ${x(to)} ${ROW / 2}` : how === "out" ? `M${x(to)} ${ROW / 2}V${ROW}` : `M${x(from)} 0V${ROW}`);
-  return html`<svg width=${STEP * most} height=${ROW} aria-hidden="true" class="tree">
-    ${lines.map((line) => html`<path d=${path(line)} />`)}<circle cx=${x(lane)} cy=${ROW / 2} r="4.5" />
-  </svg>`;
+  // The lines stretch to the height of the row; a dot is the round cap of a line without length, which does not.
+  const dot = `M${x(lane)} ${ROW / 2}h0.01`;
+  return html`<div class="tree-room" style=${{ width: `${STEP * most}px` }}><svg viewBox=${`0 0 ${STEP * most} ${ROW}`} preserveAspectRatio="none" aria-hidden="true" class="tree">
+    ${lines.map((line) => html`<path d=${path(line)} />`)}<path class="rim" d=${dot} /><path class="dot" d=${dot} />
+  </svg></div>`;
 }
