@@ -185,20 +185,24 @@ class MemitHyperparameters(TargetHyperparameters):
         moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
         refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
             model that they are written into (`errata/methods/refinement.py`); the paper has none.
-        refinement_cost: weight there of tr(dW C dW^T) / |h|^2, how far ordinary text is moved, against the facts'
-            mean loss.
+        refinement_cost: weight there of tr(dW C dW^T), how far ordinary text is moved, in what it is before the
+            refinement, against the facts' mean loss.
     """
 
     method: ClassVar[str] = "memit"
 
     moment_weight: Annotated[float, Between(1e-3, 1e7)]
     refinement_steps: Annotated[int, Between(0, 500)] = 0
-    refinement_cost: Annotated[float, Between(0, 1e6)] = 5.0
+    refinement_cost: Annotated[float, Between(0, 1e6)] = 2.0
 
     def more_refined(self) -> dict[str, Any]:
-        """Return twice the steps of refinement, or the first ones, up to their bound; nothing where it is reached."""
+        """Return twice the steps of refinement, up to their bound, at a quarter of the cost, or the first steps; nothing
+        where the bound is reached."""
         had, most = self.refinement_steps, int(self.bounds("refinement_steps").high)
-        return {"refinement_steps": min(2 * had or FIRST_REFINEMENT_STEPS, most)} if had < most else {}
+        if had == 0:
+            return {"refinement_steps": FIRST_REFINEMENT_STEPS}
+        again = {"refinement_steps": min(2 * had, most), "refinement_cost": self.refinement_cost / 4}
+        return again if had < most else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,15 @@ update dW = R A^T of each layer keeps its A, and R goes on from where the spread
       of the end of its last word where `boundary_factor` asks for it,
     + kl_factor * KL(p_edited || p_base) of the next token after "{subject} is a", at the subject, of each subject,
       over the number of facts
-    + refinement_cost * sum over layers of tr(dW C dW^T) / |h|^2
+    + refinement_cost * sum over layers of tr(dW C dW^T) / that sum as the spread left it
 
 over all layers at once: the loss of a target's search (section 4.2 of the MEMIT paper), of the model as edited, with
 the update's cost in the place of the offset's. tr(dW C dW^T) is how far ordinary text is moved, squared, and what
-Eq. 14 of the paper weighs against the facts; there they count by their sum, so that the more there are, the less
-ordinary text does. Here both are means, so that one cost suits one fact and hundreds. Where a loss depends on dW K
-alone, no other form than R A^T can do better, since the columns of A span those of C^-1 K, and what is beside them
-costs and moves no key. Where a norm follows the down-projection (`errata.methods.residuals`), R and dW are measured in
-rms(v) of their layer, with |u|^2 in the place of |h|^2.
+Eq. 14 of the paper weighs against the facts. How far a usual fact must move it is a matter of the model's keys
+(from one model to the next, a thousand times as far), and of how many facts there are; measured in what the spread
+moved it, one cost suits all models, and one fact and hundreds. Where a loss depends on dW K alone, no other form than
+R A^T can do better, since the columns of A span those of C^-1 K, and what is beside them costs and moves no key. Where
+a norm follows the down-projection (`errata.methods.residuals`), R and dW are measured in rms(v) of their layer.
 
 Adam takes a number of steps that become smaller to nothing, each over the bare prompts and those behind one of the
 contexts, by turns. As R is scaled, a step of it moves a fact's hidden state as far as one of a target's search moves
@@ -26,7 +26,6 @@ the update's cost goes on to draw it back.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,16 +74,13 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
 
     tell(0)
     updates: dict[int, _Update] = {}
-    square_norm = math.nan  # |h|^2 of the base, the mean over the facts; |u|^2 where a norm follows
     for layer, as_written in written:
         length = unit(model, layer, as_written.keys)
-        if not updates:
-            d_model = as_written.outputs.shape[1]
-            square_norm = float(as_written.outputs.square().sum(-1).mean()) if length is None else d_model
         updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer).to(model.device), length or 1.0)
         tell(len(updates))
     losses = _Losses.of(inputs, partial(tell, num_layers))
-    cost = settings.refinement_cost / square_norm
+    moved = sum(float(update.moved()) for update in updates.values())
+    cost = settings.refinement_cost / moved if moved else 0.0
     rate = settings.learning_rate / num_layers
     adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
     slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)
@@ -122,6 +118,10 @@ class _Update:
         directions = (written.adjusted / own).T.float()
         moved_text = directions @ second_moment @ directions.T
         return cls(unit, (written.residuals * own / unit).float(), directions, moved_text)
+
+    def moved(self) -> Tensor:
+        """How far ordinary text is moved, squared, on average: tr(dW C dW^T), ()."""
+        return (self.residuals @ self.moved_text * self.residuals).sum()
 
     def added_to(self, base: Tensor) -> Tensor:
         return torch.addmm(base.float(), self.residuals, self.directions, alpha=self.unit).to(base.dtype)

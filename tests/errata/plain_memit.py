@@ -182,9 +182,6 @@ def plain_refinement(
         for layer, (_, residuals, _) in written.items()
     }
     directions = {layer: (adjusted / own[layer]).T.float() for layer, (_, _, adjusted) in written.items()}
-    bare = [in_contexts(model, fact, ())[0] for fact in facts]
-    _, outputs = _at_subject(model, bare, _block(model, hyperparameters.layers[-1]))
-    square_norm = outputs.shape[1] if normed else outputs.norm(dim=1).square().mean()
     names = {id(parameter): name for name, parameter in model.network.named_parameters()}
 
     def logits(token_ids: Sequence[int]) -> Tensor:
@@ -203,6 +200,7 @@ def plain_refinement(
             model.network(torch.tensor([prompt.token_ids])).logits[0, prompt.subject_last].log_softmax(-1)
             for prompt in about
         ]
+    of_spread = 0.0
     num_steps = hyperparameters.refinement_steps
     adam = torch.optim.Adam(list(moved.values()), betas=(0.9, 0.99))
     for step in range(num_steps):
@@ -219,10 +217,12 @@ def plain_refinement(
             now = logits(prompt.token_ids)[prompt.subject_last]
             loss = loss + settings.kl_factor * (now.exp() * (now - base)).sum()
         loss = loss / len(facts)
+        text = torch.zeros(())
         for layer in written:
             change = moved[layer] @ directions[layer]
-            cost = (change @ moments.moment(layer) @ change.T).trace()
-            loss = loss + hyperparameters.refinement_cost * cost / square_norm
+            text = text + (change @ moments.moment(layer) @ change.T).trace()
+        of_spread = of_spread or text.item()
+        loss = loss + hyperparameters.refinement_cost * text / of_spread
         adam.zero_grad()
         torch.autograd.backward(loss)
         adam.step()
