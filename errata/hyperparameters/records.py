@@ -193,7 +193,7 @@ class MemitHyperparameters(TargetHyperparameters):
 
     moment_weight: Annotated[float, Between(1e-3, 1e7)]
     refinement_steps: Annotated[int, Between(0, 500)] = 0
-    refinement_cost: Annotated[float, Between(0, 1e6)] = 2.0
+    refinement_cost: Annotated[float, Between(0, 1e6)] = 3.0
 
     def more_refined(self) -> dict[str, Any]:
         """Return twice the steps of refinement, up to their bound, at a quarter of the cost, or the first steps; nothing
