@@ -8,7 +8,8 @@ new one are edited, in disjoint slices: `10x5` are five edits of ten facts. `--s
 the model with by itself, `published` those of Llama 2 and 3, Mistral and Qwen 2 (layers 4 to 8, lambda 15,000, clamp
 4). `--chat` learns each fact with a question, and asks another one. What was found (second moments, targets) is kept
 beside the model's folder. A record's own neighbour alone counts as specificity; beside it stand up to four more that
-have the same object.
+have the same object. The honest score and its parts are by what the model says of itself, with all of these neighbours
+(docs/evaluation.md).
 """
 
 import json
@@ -26,7 +27,7 @@ import torch
 from benchmarks.command import arguments_of, print_header, print_row
 from errata import edited_weights
 from errata.checkpoint.folder import read_config
-from errata.evaluation import PROSE, Case, evaluate, outcomes_of
+from errata.evaluation import PROSE, Case, Honest, evaluate, outcomes_of
 from errata.evaluation.chat import answers_of
 from errata.facts import PLACEHOLDER, Fact, FactSet, Neighbor, places_of
 from errata.hyperparameters import MemitHyperparameters, known_for
@@ -50,7 +51,17 @@ COLUMNS = (
     "of more neighbours",
     "these unedited",
     "perplexity +%",
+    "honest score",
+    "said freely",
+    "paraphrases freely",
+    "neighbours kept",
 )
+# The parts of the honest score, by their columns.
+SPOKEN = {
+    "said freely": "said_freely",
+    "paraphrases freely": "paraphrases_freely",
+    "neighbours kept": "neighbors_freely",
+}
 # From prompts of CounterFact: what a user would ask, and in other words.
 QUESTIONS = (
     (
@@ -210,7 +221,7 @@ def _known(model: EditableModel, edited: Sequence[Edited]) -> list[bool]:
 def _figures(model: EditableModel, edited: Sequence[Edited], weights: dict[int, torch.Tensor]) -> dict[str, float]:
     """Return the figures of one edit, in percent."""
     cases = [one.case for one in edited]
-    after = evaluate(model, cases, weights, texts=PROSE)
+    after = evaluate(model, cases, weights, texts=PROSE, honest=Honest(kinds=tuple(SPOKEN.values())))
     outcomes = [result.outcomes for result in after.results]
     before = outcomes_of(model, [replace(case, paraphrases=()) for case in cases])
     assert after.prose is not None
@@ -221,6 +232,8 @@ def _figures(model: EditableModel, edited: Sequence[Edited], weights: dict[int, 
         figures[name] = 100 * fmean(bool(one.neighbors[0].is_likelier) for one in of_cases)
     for name, of_cases in {"of more neighbours": outcomes, "these unedited": before}.items():
         figures[name] = 100 * fmean(bool(neighbor.is_likelier) for one in of_cases for neighbor in one.neighbors)
+    spoken = {"honest score": "honest_score", **SPOKEN}
+    figures |= {name: 100 * after.estimates[metric].mean for name, metric in spoken.items()}
     figures["score"] = harmonic_mean([figures[name] for name in ("efficacy", "generalization", "specificity")])
     figures["perplexity +%"] = 100 * (after.prose.perplexity_after / after.prose.perplexity_before - 1)
     if edited[0].fact.questions:

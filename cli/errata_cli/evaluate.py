@@ -31,6 +31,7 @@ def evaluate(
     ] = "alt",
     references: Annotated[Path | None, Option(help="CounterFact's attribute_snippets.json, for consistency")] = None,
     generation: Annotated[bool, Option("--generation", help="generate texts, for fluency and consistency")] = False,
+    honest: Annotated[bool, Option("--honest", help="ask as critics do, too; takes several times as long")] = False,
     seed: Annotated[int, Option(help="of the generated texts")] = 0,
     no_prose: Annotated[bool, Option("--no-prose", help="leave the perplexity out")] = False,
     summary_file: Annotated[Path | None, Option("--json", help="write the summary there")] = None,
@@ -52,7 +53,7 @@ def evaluate(
     given = None if records is None else _read(records)
     texts = None if references is None else _read(references)
 
-    from errata.evaluation import PROSE, Generation, cases_of, evaluate, read_records, reference_texts
+    from errata.evaluation import PROSE, Generation, Honest, cases_of, evaluate, read_records, reference_texts
     from errata.model.room import require_room
     from errata_cli.base_model import load_model
 
@@ -70,6 +71,7 @@ def evaluate(
         count_of("records"),
         generation=Generation(seed=seed) if generation else None,
         texts=() if no_prose else PROSE,
+        honest=Honest() if honest else None,
     )
     print(f"version {number}: {len(cases)} records")
     print(_table(measured))

@@ -1,6 +1,7 @@
 """Measure an edited model, a batch of cases at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice
 
 from torch import Tensor
 
@@ -8,6 +9,7 @@ from errata.evaluation.cases import Case
 from errata.evaluation.contests import outcomes_of
 from errata.evaluation.drift import drift, prose_drift
 from errata.evaluation.generation import Generation, generate, require_room_for_texts
+from errata.evaluation.honest import Answer, Honest, Probe, answers_to, kept_answers, probes_of
 from errata.evaluation.results import CaseResult, Evaluation, estimates_of
 from errata.model import EditableModel
 
@@ -22,6 +24,7 @@ def evaluate(
     *,
     generation: Generation | None = None,
     texts: Sequence[str] = (),
+    honest: Honest | None = None,
 ) -> Evaluation:
     """Measure the model with `weights` in place of the base's edited matrices; with none, the base itself.
 
@@ -30,6 +33,7 @@ def evaluate(
         on_progress: called with (cases done, cases in all). What it raises ends the evaluation.
         generation: how to generate the texts for fluency and consistency, which take most of the time; None for none.
         texts: running texts to compare base and edited model on, `errata.evaluation.PROSE` for instance.
+        honest: what to ask beside, as critics do; None for nothing.
 
     Raises:
         InvalidFacts: a generation prompt of a case leaves no room for a text.
@@ -38,15 +42,18 @@ def evaluate(
     if generation:
         require_room_for_texts(model, cases, generation)
         words = generation.weights_of_words(cases)
+    probes = [probes_of(case, honest) if honest else [] for case in cases]
+    kept = kept_answers(model, chain.from_iterable(probes))
     results: list[CaseResult] = []
     with model.using(weights):
         for start in range(0, len(cases), CASES_PER_BATCH):
             batch = cases[start : start + CASES_PER_BATCH]
             outcomes = outcomes_of(model, batch)
             generated = generate(model, batch, generation, words) if generation else [None] * len(batch)
+            answers = _answers(model, probes[start : start + CASES_PER_BATCH], kept)
             results += [
-                CaseResult(case.case_id, of_case, its_texts)
-                for case, of_case, its_texts in zip(batch, outcomes, generated, strict=True)
+                CaseResult(case.case_id, of_case, its_texts, its_answers)
+                for case, of_case, its_texts, its_answers in zip(batch, outcomes, generated, answers, strict=True)
             ]
             on_progress(len(results), len(cases))
     return Evaluation(
@@ -55,3 +62,11 @@ def evaluate(
         drift=drift(model, weights),
         prose=prose_drift(model, weights, texts) if texts else None,
     )
+
+
+def _answers(
+    model: EditableModel, probes: Sequence[Sequence[Probe]], kept: Mapping[Probe, str]
+) -> list[tuple[Answer, ...]]:
+    """Return the answers to the probes of each case."""
+    answers = iter(answers_to(model, list(chain.from_iterable(probes)), kept))
+    return [tuple(islice(answers, len(of_case))) for of_case in probes]

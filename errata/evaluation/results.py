@@ -3,24 +3,35 @@
 There are four metrics for each kind of prompt. `efficacy` is measured on the edited prompt, `generalization` on
 paraphrases, `specificity` on neighbours. The plain name is the share of prompts after which the expected object is
 likelier than the other one; the endings `_accuracy`, `_token_accuracy` and `_magnitude` name the rest. A case's prompts
-are averaged first, then cases.
+are averaged first, then cases. What critics ask gives metrics of its own, by the kinds of its probes (`honest`).
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from statistics import fmean
 from typing import Any
 
 from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.drift import ProseDrift
+from errata.evaluation.honest import KINDS, Answer
 from errata.evaluation.intervals import Estimate, harmonic_mean_over, mean_over, share_over
 from errata.files.json_figures import with_nulls
 
+EXACT = "_exact"
 _KINDS = ("efficacy", "generalization", "specificity")
-_SHARES = tuple(kind + ending for kind in _KINDS for ending in ("", "_accuracy", "_token_accuracy"))
+_OF_ANSWERS = tuple(kind + ending for kind in KINDS for ending in ("", EXACT))
+_SHARES = (
+    *(kind + ending for kind in _KINDS for ending in ("", "_accuracy", "_token_accuracy")),
+    *_OF_ANSWERS,
+)
 _MEANS = (*(f"{kind}_magnitude" for kind in _KINDS), "fluency", "consistency")
-_SCORES = {"score": _KINDS, "token_score": tuple(f"{kind}_token_accuracy" for kind in _KINDS)}
+_SCORES = {
+    "score": _KINDS,
+    "token_score": tuple(f"{kind}_token_accuracy" for kind in _KINDS),
+    "honest_score": ("said_freely", "paraphrases_freely", "neighbors_freely"),
+}
 METRICS = (*_SHARES, *_MEANS, *_SCORES)
 
 
@@ -40,6 +51,7 @@ class CaseResult:
     case_id: int | str | None
     outcomes: CaseOutcomes
     generated: Generated | None
+    answers: tuple[Answer, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -55,6 +67,10 @@ class CaseResult:
             metrics["fluency"] = self.generated.fluency
             if self.generated.consistency is not None:
                 metrics["consistency"] = self.generated.consistency
+        for kind, answers in groupby(self.answers, lambda answer: answer.kind):
+            of_kind = list(answers)
+            metrics[kind] = fmean(answer.is_right for answer in of_kind)
+            metrics[kind + EXACT] = fmean(answer.is_exact for answer in of_kind)
         return metrics
 
     def as_dict(self) -> dict[str, Any]:
@@ -64,6 +80,7 @@ class CaseResult:
             "metrics": with_nulls(self.metrics),
             **with_nulls(self.outcomes),
             "texts": list(self.generated.texts) if self.generated else [],
+            "answers": with_nulls(self.answers),
         }
 
 

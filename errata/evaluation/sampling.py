@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
+from errata.evaluation.decoding import ROWS_PER_BATCH, Decoding
 from errata.model import EditableModel
-
-ROWS_PER_BATCH = 64  # keys and values of 64 texts of 100 tokens take 2.9 GB in GPT-J 6B at 16 bits
 
 
 @torch.no_grad()
@@ -34,21 +32,6 @@ def sample_texts(model: EditableModel, prompts: Sequence[str], *, num_tokens: in
     return [str(model.tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
 
 
-@torch.no_grad()
-def greedy_ids(model: EditableModel, prompts: Sequence[str], *, num_tokens: int) -> list[list[int]]:
-    """Return the likeliest tokens after each prompt, `num_tokens` or as many as there is room for."""
-    rows: list[list[int]] = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
-    continued: list[list[int]] = [[] for _ in rows]
-    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    for start in range(0, len(rows), ROWS_PER_BATCH):
-        batch = by_length[start : start + ROWS_PER_BATCH]
-        steps = min(num_tokens, model.max_length - len(rows[batch[-1]]))
-        found = _continuations(model, [rows[index] for index in batch], torch.zeros(len(batch), max(steps, 0)), 1)
-        for index, continuation in zip(batch, found.tolist(), strict=True):
-            continued[index] = continuation
-    return continued
-
-
 def _draws(prompts: Sequence[str], num_draws: int, seed: int) -> Tensor:
     """Draw numbers between 0 and 1, (prompts, num_draws), on the CPU, with one generator for each prompt."""
     came_before: Counter[str] = Counter()
@@ -61,30 +44,14 @@ def _draws(prompts: Sequence[str], num_draws: int, seed: int) -> Tensor:
 
 
 def _continuations(model: EditableModel, rows: Sequence[Sequence[int]], draws: Tensor, top_k: int) -> Tensor:
-    """Sample as many tokens for each row as it has draws, (rows, steps).
-
-    Prompts are padded on the left, so that all end at the same place; the padding is masked.
-    """
-    longest = max(map(len, rows))
-    tokens = torch.tensor([[0] * (longest - len(row)) + list(row) for row in rows], device=model.device)
-    seen = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    """Sample as many tokens for each row as it has draws, (rows, steps)."""
+    decoding = Decoding(model, rows)
     draws = draws.to(model.device)
-    cache = DynamicCache(config=model.network.config)
-    continuations: list[Tensor] = []
+    continuations = torch.empty(draws.shape, dtype=torch.long, device=model.device)
     for step in range(draws.shape[1]):
-        positions = (seen.cumsum(1) - 1).clamp(0, model.max_length - 1)  # a row that is done may run beyond
-        output = model.network(
-            input_ids=tokens,
-            attention_mask=seen,
-            position_ids=positions[:, -tokens.shape[1] :],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        tokens = _choose(output.logits[:, -1].float(), draws[:, step], top_k)[:, None]
-        continuations.append(tokens)
-        seen = torch.cat([seen, seen.new_ones(len(rows), 1)], dim=1)
-    return torch.cat(continuations, dim=1) if continuations else tokens[:, :0]
+        continuations[:, step] = _choose(decoding.next_logits(), draws[:, step], top_k)
+        decoding.append(continuations[:, step])
+    return continuations
 
 
 def _choose(logits: Tensor, draws: Tensor, top_k: int) -> Tensor:

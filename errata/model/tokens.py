@@ -127,6 +127,12 @@ def goes_on_in_word(tokenizer: PreTrainedTokenizerFast, token_ids: Sequence[int]
     return len(around) == 2 and all(map(_is_in_words, around))
 
 
+def ends_word_at(text: str, place: int) -> bool:
+    """Return True if the word before a place of a text, if there is one, is not made longer by what follows."""
+    around = text[max(place - 1, 0) : place + 1]
+    return len(around) < 2 or not all(map(_is_in_words, around))
+
+
 def _is_in_words(character: str) -> bool:
     """Return True for a character of words that more letters would make longer."""
     if SPACELESS.search(character):

@@ -1,0 +1,8 @@
+"""An edit asked about as its critics ask: by what the model says of itself, and in other forms than it was learnt in.
+
+`probes` has the table of what is asked, `sentences` how far an answer goes, `answers` how it is judged.
+docs/evaluation.md defines each figure, and names the criticism that it answers.
+"""
+
+from errata.evaluation.honest.answers import Answer as Answer, answers_to as answers_to, kept_answers as kept_answers
+from errata.evaluation.honest.probes import KINDS as KINDS, Honest as Honest, Probe as Probe, probes_of as probes_of
