@@ -105,7 +105,7 @@ def test_what_is_found_is_written_as_a_build_takes_it(
     assert all(trial["estimates"]["score"]["count"] == 2 for trial in few)
     tables = (tmp_path / "found-search.md").read_text()
     assert (
-        "| 0-1 | 1 | 300 |" in tables and "| 30 steps, cost 5 |" in tables and tables.startswith("**On other records**")
+        "| 0-1 | 1 | 300 |" in tables and "| 30 steps, cost 3 |" in tables and tables.startswith("**On other records**")
     )
     assert first.out.startswith("**On other records**")
 

@@ -80,7 +80,7 @@ class VersionOperations:
             method="POST",
             path=f"{version_path(version)}/activate",
             answer=Activation,
-            body=given({"note": note}),
+            body=given({"note": note}) or None,
             repeatable=_stands_still(version),
             hold_s=ACTIVATION_HOLD_S,
         )
