@@ -7,7 +7,7 @@ object, to the end of the word: most models restate the question first ("The CEO
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from errata.evaluation.decoding import ROWS_PER_BATCH, greedy_ids
+from errata.evaluation.decoding import ROWS_PER_BATCH, greedy_ids, text_of
 from errata.facts import Fact, places_of
 from errata.model import EditableModel
 from errata.model.chat import question_prompt, special_ids, takes_questions
@@ -67,4 +67,4 @@ def answers_of(model: EditableModel, questions: Sequence[str], num_tokens: int) 
 def _continued(model: EditableModel, prompts: Sequence[str], num_tokens: int) -> list[str]:
     special = special_ids(model)
     found = greedy_ids(model, prompts, [num_tokens] * len(prompts), lambda _, ids: ids[-1] in special)
-    return [str(model.tokenizer.decode(ids[:-1] if ids and ids[-1] in special else ids)).strip() for ids in found]
+    return [text_of(model, ids, special).strip() for ids in found]

@@ -1,6 +1,6 @@
 """Prompts that are continued together, a token at a time, with a cache of their keys and values."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import torch
 from torch import Tensor
@@ -86,3 +86,8 @@ def greedy_ids(
                 decoding.keep(kept)
             going = [going[row] for row in kept]
     return found
+
+
+def text_of(model: EditableModel, ids: list[int], special: Container[int]) -> str:
+    """Return the text of tokens, without the last one where that is among the special ones, which end a text."""
+    return str(model.tokenizer.decode(ids[:-1] if ids and ids[-1] in special else ids))

@@ -80,7 +80,7 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
         tell(len(updates))
     losses = _Losses.of(inputs, partial(tell, num_layers))
     moved = sum(float(update.moved()) for update in updates.values())
-    cost = settings.refinement_cost / moved if moved else 0.0
+    cost = settings.refinement_cost / moved if moved > 0 else 0.0
     rate = settings.learning_rate / num_layers
     adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
     slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)

@@ -60,7 +60,6 @@ class Written:
     """One layer as it is written."""
 
     keys: Tensor  # K transposed, (facts, d_in), float32
-    outputs: Tensor  # h before the layer is written, (facts, d_model), float32
     residuals: Tensor  # R of the down-projection, (d_model, facts), float64
     adjusted: Tensor  # A, (d_in, facts), float64
     delta: Delta  # R A^T
@@ -81,5 +80,5 @@ def write_layers(inputs: Inputs[Hyperparameters], targets: Tensor, adjust: Adjus
         residuals = of_down_projection(model, layer, keys, missing).T
         adjusted = adjust(layer, keys)
         delta = Delta.of_factors(residuals, adjusted.T)
-        yield layer, Written(keys, outputs, residuals, adjusted, delta)
+        yield layer, Written(keys, residuals, adjusted, delta)
         edited[layer] = edited_weight(layer, model.weight(layer), delta)

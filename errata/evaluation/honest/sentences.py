@@ -7,7 +7,7 @@ expected. A full stop inside of what is expected ends nothing ("St. Louis").
 import re
 from collections.abc import Sequence
 
-from errata.evaluation.decoding import greedy_ids
+from errata.evaluation.decoding import greedy_ids, text_of
 from errata.evaluation.honest.probes import Probe
 from errata.facts import SPACELESS
 from errata.model import EditableModel
@@ -26,18 +26,15 @@ def sentences_after(model: EditableModel, probes: Sequence[Probe]) -> list[str]:
     """Return what the model says after each probe's prompt, up to its natural end, without white space around it."""
     special = special_ids(model)
 
-    def text_of(ids: list[int]) -> str:
-        return str(model.tokenizer.decode(ids[:-1] if ids and ids[-1] in special else ids))
-
     def is_over(place: int, ids: list[int]) -> bool:
-        return ids[-1] in special or _end_of(text_of(ids).lstrip(), probes[place].expected) is not None
+        return ids[-1] in special or _end_of(text_of(model, ids, special).lstrip(), probes[place].expected) is not None
 
     most = [
         ROOM + max(len(target_ids(model.tokenizer, text, probe.prompt, probe.space)) for text in probe.expected)
         for probe in probes
     ]
     found = greedy_ids(model, [probe.prompt for probe in probes], most, is_over)
-    return [sentence_of(text_of(ids), probe.expected) for ids, probe in zip(found, probes, strict=True)]
+    return [sentence_of(text_of(model, ids, special), probe.expected) for ids, probe in zip(found, probes, strict=True)]
 
 
 def sentence_of(text: str, expected: Sequence[str]) -> str:

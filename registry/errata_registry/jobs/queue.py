@@ -80,13 +80,8 @@ class TaskQueue:
     # Putting in and taking out
 
     def put(self, job_id: str) -> None:
-        """Queue a job that is to be begun, behind those that wait, in place of any earlier task of its own.
-
-        Where a worker holds that earlier one still, the two are told apart: RQ forgets at a task's end whatever has
-        its id.
-        """
-        held = any(lease.holds and lease.task == job_id for lease in self._leases())
-        self._put_own(job_id, _to_go_on(job_id) if held else job_id)
+        """Queue a job that is to be begun, behind those that wait, in place of any earlier task of its own."""
+        self._put_own(job_id, job_id)
 
     def put_begun(self, job_id: str, shards: Sequence[int] = ()) -> None:
         """Queue a job that is to be gone on with once its `shards` are done, before those that wait.
@@ -99,7 +94,9 @@ class TaskQueue:
         self._put_own(job_id, _to_go_on(job_id), depends_on=after, at_front=True)
 
     def _put_own(self, job_id: str, task: str, **place: Any) -> None:
-        self._forget({earlier for earlier in self._tasks_of(job_id) if _name(earlier) == job_id})
+        held = self._forget({earlier for earlier in self._tasks_of(job_id) if _name(earlier) == job_id})
+        if task in held:  # RQ forgets at its end whatever has its id
+            task = _to_go_on(job_id)
         kind = kind_of(job_id)
         assert kind is not None, f"{job_id} is no job's id"
         self._note(job_id, task)
@@ -145,16 +142,17 @@ class TaskQueue:
         ended_badly = {lease.task for lease in self._leases()} | self._in_registries("failed")
         return noted | {task for task in ended_badly if job_of(task) == job_id}
 
-    def _forget(self, tasks: set[str]) -> None:
+    def _forget(self, tasks: set[str]) -> set[str]:
         """Forget tasks that no worker holds, but for the tasks that depend on them, which may then depend on those put
-        in their place.
+        in their place; return those that a worker holds.
 
         RQ's own `Job.delete` fails for a task whose worker died: its run has expired before the list of its runs.
         """
         leases = self._leases()
-        gone = tasks - {lease.task for lease in leases if lease.holds}
+        held = tasks & {lease.task for lease in leases if lease.holds}
+        gone = tasks - held
         if not gone:
-            return
+            return held
         ended = [lease.name for lease in leases if lease.task in gone]
         with self._connection.pipeline() as pipeline:
             for queue in self._queues.values():
@@ -169,6 +167,7 @@ class TaskQueue:
                 pipeline.delete(job.key, job.dependencies_key, ExecutionRegistry(task, self._connection).key)
                 pipeline.srem(keys.queued(job_of(task)), task)
             pipeline.execute()
+        return held
 
     def _job(self, task: str) -> Job:
         return Job(task, connection=self._connection, serializer=JSONSerializer)
