@@ -225,7 +225,7 @@ def test_the_command_line(
     assert "protected no" in lines("aliases", "unprotect", "production")
     assert main(["aliases", "--json"]) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
-        {"name": "production", "version": other, "protection": None}
+        {"name": "production", "version": other}
     ]
     tree = lines("versions", "--tree")
     place = next(place for place, line in enumerate(tree) if f"{serving} active 2 facts" in line)

@@ -113,12 +113,12 @@ class Alias(Record):
     Attributes:
         name: the name.
         version: the version that it stands for.
-        protection: what keeps it where it is; null where nothing does.
+        protection: what keeps it where it is; absent where nothing does.
     """
 
     name: str
     version: int
-    protection: Protection | None = None
+    protection: Protection | None = Field(default=None, exclude_if=lambda protection: protection is None)
 
 
 class Dropped(Record):
