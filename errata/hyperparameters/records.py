@@ -1,17 +1,13 @@
 """Hyperparameters: one typed record for each method, each number with its safe bounds."""
 
-import dataclasses
-import difflib
-import json
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, ClassVar, NamedTuple, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Self
 
 from errata.errors import InvalidHyperparameters
 from errata.hyperparameters.defaults import Basis, defaults_for
+from errata.hyperparameters.fields import Between, Hyperparameters, there_are
 
 SEARCH_HYPERPARAMETERS = (
     "num_steps",
@@ -20,101 +16,13 @@ SEARCH_HYPERPARAMETERS = (
     "weight_decay",
     "kl_factor",
     "stop_loss",
+    "stop_margin",
     "boundary_factor",
 )
 """The settings of a target search, beside its layer; a fact may bring its own."""
 # float32 tells losses of about nothing apart in such steps.
 LEAST_STOP_LOSS = 1e-7
 FIRST_REFINEMENT_STEPS = 10
-
-
-class Between(NamedTuple):
-    """Safe bounds of a number, both included: wide enough for any published setting, narrow enough to catch a slip."""
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hyperparameters:
-    """The fields that all methods share.
-
-    Attributes:
-        method: whose record it is.
-        one_layer: whether that method edits exactly one layer.
-        layers: blocks whose MLP down-projection is edited, ascending.
-        seed: of the context prefixes that are sampled from the model. A version keeps its prefixes, for the versions
-            that are made of it, also where its own method puts none before its prompts.
-    """
-
-    method: ClassVar[str]
-    one_layer: ClassVar[bool] = False
-
-    layers: tuple[int, ...]
-    seed: Annotated[int, Between(0, 2**32 - 1)] = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.layers, list | tuple) or not all(type(layer) is int for layer in self.layers):
-            raise InvalidHyperparameters("layers", f"must be a list of layer numbers, got {_json(self.layers)}")
-        object.__setattr__(self, "layers", tuple(self.layers))
-        if not self.layers:
-            raise InvalidHyperparameters("layers", "names no layer")
-        if list(self.layers) != sorted(set(self.layers)) or self.layers[0] < 0:
-            raise InvalidHyperparameters(
-                "layers", f"must be ascending, distinct and not negative, got {list(self.layers)}"
-            )
-        if self.one_layer and len(self.layers) > 1:
-            raise InvalidHyperparameters("layers", f"{self.method} edits one layer, got {list(self.layers)}")
-        for name, hint in get_type_hints(type(self), include_extras=True).items():
-            if get_origin(hint) is Annotated:
-                object.__setattr__(self, name, _checked(name, getattr(self, name), *get_args(hint)))
-
-    def overridden(self, changes: Mapping[str, Any]) -> Self:
-        """Return this record with `changes` (from JSON).
-
-        Raises:
-            InvalidHyperparameters: an unknown name, a value of the wrong type or out of its bounds.
-        """
-        self._require_known(changes)
-        return dataclasses.replace(self, **changes)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**dataclasses.asdict(self), "layers": list(self.layers)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the record that `as_dict` gave. Raises `InvalidHyperparameters`."""
-        cls._require_known(values)
-        for field in dataclasses.fields(cls):
-            if field.default is dataclasses.MISSING and field.name not in values:
-                raise InvalidHyperparameters(field.name, "is missing")
-        return cls(**values)
-
-    @classmethod
-    def for_model(cls, model: str, file: Path | None = None) -> Self | None:
-        """Return this method's record from `file`, or else the one shipped for a model of that name, if any.
-
-        Raises:
-            InvalidHyperparameters: the file cannot be used.
-        """
-        default = defaults_for(model, file).get(cls.method)
-        return None if default is None else cls.from_dict(default.values)
-
-    @classmethod
-    def bounds(cls, name: str) -> Between:
-        """Return the safe bounds of one of the numbers."""
-        between: Between = get_args(get_type_hints(cls, include_extras=True)[name])[1]
-        return between
-
-    @classmethod
-    def _require_known(cls, names: Iterable[str]) -> None:
-        known = [field.name for field in dataclasses.fields(cls)]
-        for name in names:
-            if name not in known:
-                raise InvalidHyperparameters(
-                    name, f"is not a hyperparameter of {cls.method}; {_there_are(known, name)}"
-                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +47,8 @@ class TargetHyperparameters(MomentHyperparameters):
         weight_decay: weight of |offset| / |hidden state|^2 in the loss.
         kl_factor: weight of the KL term that keeps what the subject is.
         stop_loss: a search ends when its total loss falls below this.
+        stop_margin: it also ends when every token of the object is likelier than any other by this factor, as its
+            logarithm, in all prompts: 0 is the early stop of ENCORE (arXiv 2502.01636, section 4); None for never.
         boundary_factor: weight of the loss of going on from the object to a longer word (`errata.model.boundaries`);
             the papers have none.
     """
@@ -149,7 +59,13 @@ class TargetHyperparameters(MomentHyperparameters):
     weight_decay: Annotated[float, Between(0, 100)] = 0.5
     kl_factor: Annotated[float, Between(0, 100)] = 0.0625
     stop_loss: Annotated[float, Between(0, 10)] = 0.05
+    stop_margin: Annotated[float | None, Between(0, 100)] = None
     boundary_factor: Annotated[float, Between(0, 100)] = 0.0
+
+    @property
+    def target_layer(self) -> int:
+        """The layer whose output the targets are searched for at on the base model."""
+        return self.layers[-1]
 
     def for_search(self, search: Mapping[str, Any]) -> Self:
         """Return this record with the hyperparameters that a fact brings for its own search.
@@ -159,30 +75,57 @@ class TargetHyperparameters(MomentHyperparameters):
         """
         for name in search:
             if name not in SEARCH_HYPERPARAMETERS:
-                there_are = _there_are(SEARCH_HYPERPARAMETERS, name)
-                raise InvalidHyperparameters(name, f"is no hyperparameter of a target search; {there_are}")
+                detail = f"is no hyperparameter of a target search; {there_are(SEARCH_HYPERPARAMETERS, name)}"
+                raise InvalidHyperparameters(name, detail)
         return self.overridden(search) if search else self
 
     def stronger(self) -> dict[str, Any]:
         """Return what to search with for a fact that did not take.
 
         Twice the steps and the clamp, and a tenth of the stop loss (see `benchmarks/retry.py`), each as far as its
-        bound, and the object learnt to the end of its word. At the bounds, the values stay what they are.
+        bound, no end at a margin, and the object learnt to the end of its word. At the bounds, the values stay what
+        they are.
         """
+        to_the_end = {} if self.stop_margin is None else {"stop_margin": None}
         return {
             "num_steps": min(2 * self.num_steps, int(self.bounds("num_steps").high)),
             "clamp": min(2 * self.clamp, self.bounds("clamp").high),
             "stop_loss": min(self.stop_loss, max(self.stop_loss / 10, LEAST_STOP_LOSS)),
             "boundary_factor": max(self.boundary_factor, 1.0),
+            **to_the_end,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemitHyperparameters(TargetHyperparameters):
+class SpreadHyperparameters(TargetHyperparameters):
+    """Hyperparameters of methods that write all facts at once, into one layer or several (`errata/methods/spread.py`).
+
+    Attributes:
+        residuals_afresh: 0: what the facts lack of their targets at the last layer is shared out over the layers. 1:
+            each layer is written with the whole of what they lack there, by a search of its own on the model as
+            edited so far; with the first and the last of a model's layers this is BLUE (arXiv 2502.03748).
+    """
+
+    residuals_afresh: Annotated[int, Between(0, 1)] = 0
+
+    @property
+    def target_layer(self) -> int:
+        """See `TargetHyperparameters`; the layers after the first search on the model as edited so far."""
+        return self.layers[0] if self.residuals_afresh else self.layers[-1]
+
+    @property
+    def num_writing_steps(self) -> int:
+        """The steps that progress is told in once the targets are found."""
+        return len(self.layers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemitHyperparameters(SpreadHyperparameters):
     """Hyperparameters of MEMIT (`errata/methods/memit.py`).
 
     Attributes:
         moment_weight: lambda, the weight of the second moment C against the new keys (Eq. 15 of the paper).
+        norm_weight: lambda_n, the weight of |update|^2 against the new keys (ENCORE, arXiv 2502.01636, section 5).
         refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
             model that they are written into (`errata/methods/refinement.py`); the paper has none.
         refinement_cost: weight there of tr(dW C dW^T), how far ordinary text is moved, in what it is before the
@@ -192,8 +135,14 @@ class MemitHyperparameters(TargetHyperparameters):
     method: ClassVar[str] = "memit"
 
     moment_weight: Annotated[float, Between(1e-3, 1e7)]
+    norm_weight: Annotated[float, Between(0, 1e7)] = 0.0
     refinement_steps: Annotated[int, Between(0, 500)] = 0
     refinement_cost: Annotated[float, Between(0, 1e6)] = 3.0
+
+    @property
+    def num_writing_steps(self) -> int:
+        """See `SpreadHyperparameters`."""
+        return len(self.layers) + self.refinement_steps
 
     def more_refined(self) -> dict[str, Any]:
         """Return twice the steps of refinement, up to their bound, at a tenth of the cost; or the first ones, at none,
@@ -214,7 +163,7 @@ class RomeHyperparameters(TargetHyperparameters):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EmmetHyperparameters(TargetHyperparameters):
+class EmmetHyperparameters(SpreadHyperparameters):
     """Hyperparameters of EMMET (`errata/methods/emmet.py`).
 
     Attributes:
@@ -228,7 +177,7 @@ class EmmetHyperparameters(TargetHyperparameters):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AlphaEditHyperparameters(TargetHyperparameters):
+class AlphaEditHyperparameters(SpreadHyperparameters):
     """Hyperparameters of AlphaEdit (`errata/methods/alphaedit.py`).
 
     Attributes:
@@ -329,29 +278,3 @@ def unknown_to(method: str, known: Mapping[str, object]) -> str:
         f"nothing is known of how to edit this model by {method}, but by {', '.join(known)}; ERRATA_HYPERPARAMETERS "
         "names a file of hyperparameters"
     )
-
-
-def _there_are(known: Sequence[str], name: str) -> str:
-    """Say which names are known, and which of them was probably meant by another one."""
-    meant = difflib.get_close_matches(name[:100], known, 1)
-    return f"there are {', '.join(known)}{f'; did you mean `{meant[0]}`?' if meant else ''}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, default=str)
-
-
-def _checked(name: str, value: Any, annotated: Any, bounds: Between) -> float | None:
-    """Return a number in its field's own type. Raises `InvalidHyperparameters`."""
-    kinds = get_args(annotated) or (annotated,)
-    if value is None and NoneType in kinds:
-        return None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-    if not is_number or (int in kinds and value != int(value)):
-        raise InvalidHyperparameters(
-            name, f"must be {'a whole number' if int in kinds else 'a number'}, got {_json(value)}"
-        )
-    number = int(value) if int in kinds else float(value)
-    if not bounds.low <= number <= bounds.high:
-        raise InvalidHyperparameters(name, f"must be between {bounds.low:g} and {bounds.high:g}, got {number}")
-    return number

@@ -1,11 +1,14 @@
-"""The closed form of an update: A = (lambda C + K K^T)^-1 K, Eq. 14 of the MEMIT paper, and C^-1 K, in float64.
+"""The closed form of an update: A = (lambda C + K K^T + lambda_n I)^-1 K, and C^-1 K, in float64.
+
+This is Eq. 14 of the MEMIT paper, with ENCORE's lambda_n (arXiv 2502.01636, section 5), which is 0 in MEMIT.
 
 K has a column for each fact. With fewer facts than dimensions and C = L L^T factored once for all edits, W = L^-1 K
 / sqrt(lambda) gives, by Woodbury's identity,
 
     A = L^-T W (I + W^T W)^-1 / sqrt(lambda),
 
-two triangular solves and a factor of facts times facts. Otherwise lambda C + K K^T itself is factored.
+two triangular solves and a factor of facts times facts. Otherwise lambda C + K K^T itself is factored, and so it is
+with lambda_n, since L is no factor of lambda C + lambda_n I.
 """
 
 import math
@@ -22,25 +25,29 @@ LAMBDA_TOO_SMALL = (
 )
 
 
-def adjusted_keys(second_moments: SecondMoments, layer: int, keys: Tensor, moment_weight: float) -> Tensor:
+def adjusted_keys(
+    second_moments: SecondMoments, layer: int, keys: Tensor, moment_weight: float, norm_weight: float = 0.0
+) -> Tensor:
     """Return A of one layer, (d_in, facts), float64.
 
     Args:
         keys: K transposed, (facts, d_in).
         moment_weight: lambda.
+        norm_weight: lambda_n.
 
     Raises:
         NotFinite: lambda C + K K^T is not positive definite.
         StatisticsError: the layer has no second moment.
     """
     columns = keys.double().T  # K, (d_in, facts)
-    if columns.shape[1] < columns.shape[0]:
+    if columns.shape[1] < columns.shape[0] and norm_weight == 0:
         factor = second_moments.factor(layer, columns.device)
         if factor is not None:
             return _from_factor(factor, columns, moment_weight)
-    # There are as many facts as dimensions, or rounding has left C without a factor.
-    moment = second_moments.moment(layer).to(columns.device).double()
-    return torch.cholesky_solve(columns, factored(moment.mul_(moment_weight).addmm_(columns, columns.T)))
+    # There are as many facts as dimensions, or lambda_n, or rounding has left C without a factor.
+    weighed = second_moments.moment(layer).to(columns.device).double().mul_(moment_weight).addmm_(columns, columns.T)
+    weighed.diagonal().add_(norm_weight)
+    return torch.cholesky_solve(columns, factored(weighed))
 
 
 def decorrelated_keys(second_moments: SecondMoments, layer: int, keys: Tensor) -> Tensor:

@@ -17,9 +17,9 @@ def find_updates(inputs: Inputs[MemitHyperparameters]) -> dict[int, Delta]:
 
 
 def weighed_keys(inputs: Inputs[MemitHyperparameters]) -> AdjustKeys:
-    """Return the function that gives MEMIT's (lambda C + K K^T)^-1 K of a layer's keys."""
-    moments, moment_weight = inputs.second_moments, inputs.hyperparameters.moment_weight
-    return lambda layer, keys: adjusted_keys(moments, layer, keys, moment_weight)
+    """Return the function that gives MEMIT's (lambda C + K K^T + lambda_n I)^-1 K of a layer's keys."""
+    moments, settings = inputs.second_moments, inputs.hyperparameters
+    return lambda layer, keys: adjusted_keys(moments, layer, keys, settings.moment_weight, settings.norm_weight)
 
 
 build = Method(MemitHyperparameters, find_updates, one_after_another=False, searches_ahead=True)

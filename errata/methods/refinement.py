@@ -66,8 +66,7 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
         StatisticsError: a layer has no second moment.
     """
     model, settings = inputs.model, inputs.hyperparameters
-    num_layers, num_steps = len(settings.layers), settings.refinement_steps
-    total = num_layers + num_steps
+    num_layers, num_steps, total = len(settings.layers), settings.refinement_steps, settings.num_writing_steps
 
     def tell(done: int) -> None:
         inputs.on_progress("spread", done, total)

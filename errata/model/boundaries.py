@@ -42,3 +42,20 @@ def losses_of(model: EditableModel, log_probabilities: Tensor, token_ids: Tensor
     longer = log_probabilities[ends][:, model.lengthening].logsumexp(-1).exp()
     of_ends = -torch.log1p(-longer.clamp(max=1 - 1e-6))
     return losses.index_put((ends,), torch.where(longer < SURE, torch.zeros_like(of_ends), of_ends))
+
+
+def margins_of(model: EditableModel, log_probabilities: Tensor, token_ids: Tensor) -> Tensor:
+    """Return by how much each wanted token is likelier than any other, as a logarithm, (tokens,).
+
+    The end of a word is likelier than going on in it.
+
+    Args:
+        log_probabilities: (tokens, vocabulary).
+        token_ids: (tokens,).
+    """
+    wanted = token_ids.clamp(min=0)[:, None]
+    others = log_probabilities.scatter(1, wanted, -torch.inf).amax(1)
+    margins = log_probabilities.gather(1, wanted)[:, 0] - others
+    ends = (token_ids == END_OF_WORD).nonzero()[:, 0]
+    longer = log_probabilities[ends][:, model.lengthening].logsumexp(-1).clamp(max=-1e-6)
+    return margins.index_put((ends,), torch.log(-torch.expm1(longer)) - longer)

@@ -13,6 +13,9 @@ of the block's output asks for. There it is searched for at the MLP's own output
 N(u + delta) in the place of N(v) = N(u), u stands for h in the last term and in the clamp, and z is what then leaves
 the block.
 
+A search ends when this loss is small (`stop_loss`) or, with `stop_margin`, once the object is the likeliest in all
+prompts (ENCORE, arXiv 2502.01636, section 4).
+
 (The KL runs from the edited to the unedited distribution, as in the authors' code.)
 
 Facts about one subject have nearly one key, which can lead to one value only, so they share their delta: the first
@@ -39,7 +42,7 @@ from errata.errors import NotFinite
 from errata.facts import Fact, by_subject, search_of
 from errata.hyperparameters import TargetHyperparameters
 from errata.model import EditableModel
-from errata.model.boundaries import losses_of, weights_in, with_end
+from errata.model.boundaries import losses_of, margins_of, weights_in, with_end
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, subject_prompt
 from errata.targets.batches import BatchLimits, Footprint, ran_out_of_memory
 from errata.targets.store import BuildStore, target_key
@@ -182,7 +185,7 @@ def _search_in_batches(
 
     If memory runs out for a batch, it is done again in halves, and those that follow are no larger.
     """
-    limits = BatchLimits.of(model, hyperparameters.layers[-1])
+    limits = BatchLimits.of(model, hyperparameters.target_layer)
     waiting = deque(sorted(searches, key=lambda search: search.footprint.order))
     while waiting:
         batch = [waiting.popleft() for _ in range(limits.fitting(search.footprint for search in waiting))]
@@ -236,12 +239,15 @@ class _Predictions:
         share = torch.tensor([1 / len(searches[number].facts) for number in subject], device=device)
         return cls(rows, positions, token_ids, facts, weights, torch.tensor(subject, device=device), share)
 
-    def losses(self, model: EditableModel, hidden: Tensor) -> Tensor:
-        """Return the mean over a fact's rows of -log p(object) / object tokens, (facts,), from final hidden states.
+    def log_probabilities(self, model: EditableModel, hidden: Tensor) -> Tensor:
+        """Return them from final hidden states, (tokens, vocabulary), float32."""
+        return log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
+
+    def losses(self, model: EditableModel, log_probabilities: Tensor) -> Tensor:
+        """Return the mean over a fact's rows of -log p(object) / object tokens, (facts,).
 
         The loss of the end of its word is added.
         """
-        log_probabilities = log_softmax(model.logits(hidden[self.row, self.position]).float(), dim=-1)
         losses = losses_of(model, log_probabilities, self.token_id) * self.weight
         return _summed(losses, self.fact, len(self.share))
 
@@ -252,6 +258,11 @@ class _Predictions:
     def largest_by_subject(self, losses: Tensor, num_subjects: int) -> Tensor:
         """Reduce (facts,) to (subjects,)."""
         return losses.new_full((num_subjects,), -torch.inf).scatter_reduce(0, self.subject, losses, "amax")
+
+    def least_margin_by_subject(self, model: EditableModel, log_probabilities: Tensor, num_subjects: int) -> Tensor:
+        """Return by how much what is wanted is likelier than all else, where it is so the least, (subjects,)."""
+        margins = margins_of(model, log_probabilities, self.token_id)
+        return margins.new_full((num_subjects,), torch.inf).scatter_reduce(0, self.subject[self.fact], margins, "amin")
 
 
 def _summed(values: Tensor, group: Tensor, num_groups: int) -> Tensor:
@@ -269,7 +280,7 @@ def _search_batch(
 
     Yield None in place of the targets if a loss is not finite.
     """
-    layer = hyperparameters.layers[-1]
+    layer = hyperparameters.target_layer
     device = model.device
     rows = Suffixes.of(
         model,
@@ -298,7 +309,8 @@ def _search_batch(
     for step in itertools.count(1):
         delta = offsets[searching]
         added = delta * unit[searching, None]
-        object_losses = predictions.losses(model, rows.run(model, added))
+        log_probabilities = predictions.log_probabilities(model, rows.run(model, added))
+        object_losses = predictions.losses(model, log_probabilities)
         kl = kl_div(
             kl_before[searching], _kl_log_probabilities(model, kl_rows, added), log_target=True, reduction="none"
         ).sum(-1)
@@ -308,6 +320,9 @@ def _search_batch(
         lost = ~loss.isfinite()
         largest = predictions.largest_by_subject(object_losses.detach(), len(at_work))
         done = (largest + cost < hyperparameters.stop_loss) | (step >= num_steps[searching]) | lost
+        if hyperparameters.stop_margin is not None:
+            margins = predictions.least_margin_by_subject(model, log_probabilities.detach(), len(at_work))
+            done |= margins >= hyperparameters.stop_margin
         for number, is_lost in zip(searching[done].tolist(), lost[done].tolist(), strict=True):
             yield searches[number], None if is_lost else target_of(number)
         at_work = [search for search, is_done in zip(at_work, done.tolist(), strict=True) if not is_done]

@@ -33,12 +33,13 @@ def target_key(
 ) -> str:
     """Return the name of the targets of `facts`, which are all facts about one subject: 64 hex digits."""
     values = {name: hyperparameters.as_dict()[name] for name in SEARCH_HYPERPARAMETERS}
-    if not values["boundary_factor"]:  # names that were given before there was one stay as they are
-        del values["boundary_factor"]
+    for added, without in (("boundary_factor", 0), ("stop_margin", None)):
+        if values[added] == without:  # names that were given before there was one stay as they are
+            del values[added]
     parts = {
         "search": SEARCH,
         "model": model.fingerprint,
-        "layer": hyperparameters.layers[-1],
+        "layer": hyperparameters.target_layer,
         "hyperparameters": values,
         "contexts": list(contexts),
         "facts": [(fact.subject, fact.template, fact.object) for fact in facts],

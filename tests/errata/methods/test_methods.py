@@ -9,7 +9,7 @@ import torch
 from errata_registry.jobs.requests import MethodName
 from torch import Tensor
 
-from errata.deltas import edited_weights
+from errata.deltas import Delta, edited_weights
 from errata.demo import DEMO
 from errata.errors import Cancelled, InvalidHyperparameters, NotFinite
 from errata.evaluation import cases_of, evaluate
@@ -111,6 +111,24 @@ def test_a_set_without_facts_changes_nothing(demo: EditableModel, demo_moments: 
 def test_a_method_refuses_the_hyperparameters_of_another(demo: EditableModel, demo_moments: SecondMoments) -> None:
     with pytest.raises(InvalidHyperparameters, match="are those of memit, not of rome"):
         METHODS["rome"](demo, FactSet(FACTS), shipped(MemitHyperparameters), demo_moments)
+
+
+@pytest.mark.parametrize("record", [MemitHyperparameters, AlphaEditHyperparameters])
+def test_residuals_afresh_write_the_first_layer_as_if_alone_and_the_last_on_what_it_leaves(
+    demo: EditableModel, demo_moments: SecondMoments, record: type[Hyperparameters]
+) -> None:
+    """BLUE; shared out, the first layer would be written with half of the residual at the last."""
+    settings, last = shipped(record).overridden({"num_steps": 8}), 1
+
+    def built(**changes: Any) -> dict[int, Delta]:
+        given = (FactSet(FACTS), settings.overridden(changes), demo_moments)
+        return METHODS[record.method](demo, *given, contexts=("Therefore it was said. ",)).deltas
+
+    blue = built(layers=[LAYER, last], residuals_afresh=1)
+    assert torch.equal(blue[LAYER].dense(), built(layers=[LAYER])[LAYER].dense())
+    with demo.using(edited_weights(demo, {LAYER: blue[LAYER]})):
+        torch.testing.assert_close(blue[last].dense(), built(layers=[last])[last].dense(), rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(blue[LAYER].dense(), built(layers=[LAYER, last])[LAYER].dense(), rtol=0.1)
 
 
 def test_rome_puts_a_fact_in_exactly_by_a_change_of_rank_one(demo: EditableModel, demo_moments: SecondMoments) -> None:

@@ -59,6 +59,15 @@ def test_fewer_facts_than_dimensions_or_more_give_the_exact_solution(
     assert float((found - expected).norm() / expected.norm()) < 1e-8
 
 
+def test_lambda_n_is_added_to_what_is_weighed_against_the_keys(neox: EditableModel, moments: SecondMoments) -> None:
+    keys, norm_weight = some_keys(7, neox.weight(LAYER).shape[1]), 3.0
+    columns, moment = keys.double().T, moments.moment(LAYER).double()
+    weighed = WEIGHT * moment + columns @ columns.T + norm_weight * torch.eye(len(moment), dtype=torch.float64)
+    found = adjusted_keys(moments, LAYER, keys, WEIGHT, norm_weight)
+    torch.testing.assert_close(found, torch.linalg.solve(weighed, columns), rtol=1e-8, atol=1e-12)
+    assert found.norm() < 0.99 * adjusted_keys(moments, LAYER, keys, WEIGHT).norm()
+
+
 def test_a_factor_is_computed_once_and_never_used_for_another_second_moment(
     neox: EditableModel, moments: SecondMoments, tmp_path: Path
 ) -> None:

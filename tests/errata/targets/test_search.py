@@ -18,7 +18,7 @@ from errata.methods.memit import build
 from errata.model import EditableModel
 from errata.model.hidden_states import SubjectStates
 from errata.model.likelihood import greedy_answers
-from errata.model.tokens import subject_prompt
+from errata.model.tokens import object_ids, subject_prompt
 from errata.second_moments import SecondMoments
 from errata.targets.contexts import sample_contexts
 from errata.targets.search import facts_to_search, find_targets
@@ -92,6 +92,34 @@ def test_a_search_of_one_step_and_one_that_is_good_enough_at_once_give_the_hidde
         torch.testing.assert_close(found, hidden, rtol=1e-4, atol=1e-4)
     searched = find_targets(demo, known, sample_contexts(demo, seed=0), quick.overridden({"stop_loss": 0}))
     assert (searched - hidden).norm() > 0.1 * hidden.norm()
+
+
+def test_a_search_with_a_margin_ends_once_the_object_is_the_likeliest_by_that_much(
+    demo: EditableModel, quick: MemitHyperparameters
+) -> None:
+    patient = quick.overridden({"num_steps": 40, "stop_loss": 0, "clamp": 10})
+    by_margin = {
+        margin: offsets(demo, SPORTS[:1], patient.overridden({"stop_margin": margin}))[0] for margin in (0, 2, None)
+    }
+    lead = {margin: lead_of_the_object(demo, SPORTS[0], offset, patient) for margin, offset in by_margin.items()}
+    assert 0 <= lead[0] < lead[2] < lead[None] and lead[2] >= 2
+    known = [Fact("Kobe Bryant", "plays the sport of", "basketball")]
+    at_once, _ = offsets(demo, known, patient.overridden({"stop_margin": 0, "boundary_factor": 1}))
+    assert not at_once.any()
+    impatient = patient.overridden({"stop_margin": 2})
+    assert impatient.overridden(impatient.stronger()).stop_margin is None
+
+
+def lead_of_the_object(
+    demo: EditableModel, fact: Fact, offset: torch.Tensor, hyperparameters: MemitHyperparameters
+) -> float:
+    """By how much the first token of its object is likelier than any other after the bare prompt, as a logarithm."""
+    prompt = subject_prompt(demo.tokenizer, fact.template, fact.subject)
+    wanted = object_ids(demo.tokenizer, fact)[0]
+    hidden = demo.run(0, hyperparameters.layers[-1] + 1, demo.embed(torch.tensor([prompt.token_ids])))
+    hidden[0, prompt.subject_last] += offset[0]
+    logits = demo.logits(demo.run(hyperparameters.layers[-1] + 1, demo.num_layers, hidden))[0, -1]
+    return float(logits[wanted] - logits.index_fill(0, torch.tensor(wanted), -torch.inf).max())
 
 
 def test_an_offset_is_clamped_to_its_own_facts_hidden_state(demo: EditableModel, quick: MemitHyperparameters) -> None:

@@ -119,10 +119,10 @@ class Operations(VersionOperations, Generic[E]):
         """Queue an edit that searches again, and harder, for those facts of an edit's version that did not take.
 
         `hparams`: what to search with (`num_steps`, `learning_rate`, `clamp`, `weight_decay`, `kl_factor`,
-        `stop_loss`); without any, a stronger search than they had. Other facts about the same subjects share it.
-        `base`, `activate` and `gate` are those of the edit where they are not given; its `method` stays. Raises
-        `Conflict` where the edit has not ended or made no version, where all of its facts took, and where some that did
-        not are others now.
+        `stop_loss`, `stop_margin`, `boundary_factor`); without any, a stronger search than they had. Other facts about
+        the same subjects share it. `base`, `activate` and `gate` are those of the edit where they are not given; its
+        `method` stays. Raises `Conflict` where the edit has not ended or made no version, where all of its facts took,
+        and where some that did not are others now.
         """
         path = f"{self._edits.path_of(edit_id)}/retry"
         return await self._edits.create(checked(options, EditOptions), idempotency_key, path=path)
