@@ -2,6 +2,7 @@
 
     python -m benchmarks.real_edits --records FILE [--model .real-models/smollm2] [--edits 1x30,10x5,100x2]
                                     [--settings default] [--first 0] [--hparams '{"refinement_steps": 10}'] [--chat]
+                                    [--edited-alone]
 
 FILE holds records of CounterFact in EasyEdit's request form. Those whose true object the model finds likelier than the
 new one are edited, in disjoint slices: `10x5` are five edits of ten facts. `--settings default` are what Errata edits
@@ -9,7 +10,7 @@ the model with by itself, `published` those of Llama 2 and 3, Mistral and Qwen 2
 4). `--chat` learns each fact with a question, and asks another one. What was found (second moments, targets) is kept
 beside the model's folder. A record's own neighbour alone counts as specificity; beside it stand up to four more that
 have the same object. The honest score and its parts are by what the model says of itself, with all of these neighbours
-(docs/evaluation.md).
+(docs/evaluation.md). Below each edit stand the same facts in the unedited model's context, unless `--edited-alone`.
 """
 
 import json
@@ -27,7 +28,8 @@ import torch
 from benchmarks.command import arguments_of, print_header, print_row
 from errata import edited_weights
 from errata.checkpoint.folder import read_config
-from errata.evaluation import PROSE, Case, Honest, evaluate, outcomes_of
+from errata.comparison.plan import IN_CONTEXT
+from errata.evaluation import FREELY, PROSE, Case, Honest, InContext, case_of, evaluate, outcomes_of
 from errata.evaluation.chat import answers_of
 from errata.facts import PLACEHOLDER, Fact, FactSet, Neighbor, places_of
 from errata.hyperparameters import MemitHyperparameters, known_for
@@ -145,6 +147,7 @@ def main() -> None:
         hparams="{}",
         first=0,
         chat=False,
+        edited_alone=False,
         threads=2,
     )
     model = EditableModel.load(arguments.model)
@@ -155,19 +158,20 @@ def main() -> None:
     print(f"{len(edited)} records that the model knows; {hyperparameters}\n")
     chat = ("in chat", "another question", "before") if arguments.chat else ()
     print_header("edits (slices)", *COLUMNS, *chat, "seconds an edit")
+    columns = (*COLUMNS, *chat)
     for size, slices in (map(int, part.split("x")) for part in arguments.edits.split(",")):
-        rows: dict[str, list[float]] = defaultdict(list)
-        for number in range(slices):
-            part = edited[number * size : (number + 1) * size]
-            facts = FactSet(one.fact for one in part)
+        parts = [edited[number * size : (number + 1) * size] for number in range(slices)]
+        figures, seconds = [], []
+        for part in parts:
             began = time.perf_counter()
-            built = built_with(model, facts, hyperparameters, kept)
-            rows["seconds an edit"].append(time.perf_counter() - began)
-            weights = edited_weights(model, built.deltas)
-            for name, value in _figures(model, part, weights).items():
-                rows[name].append(value)
-        figures = [f"{fmean(rows[name]):.1f}" for name in (*COLUMNS, *chat)]
-        print_row(f"{size} ({slices})", *figures, f"{fmean(rows['seconds an edit']):.0f}")
+            built = built_with(model, FactSet(one.fact for one in part), hyperparameters, kept)
+            seconds.append(time.perf_counter() - began)
+            figures.append(_figures(model, part, edited_weights(model, built.deltas)))
+        print_row(f"{size} ({slices})", *_means(figures, columns), f"{fmean(seconds):.0f}")
+        if not arguments.edited_alone:
+            for name, which in IN_CONTEXT.items():
+                told = [_figures(model, part, {}, InContext([one.case for one in part], which)) for part in parts]
+                print_row(f"{size} ({slices}), {name}", *_means(told, columns), 0)
 
 
 def kept_beside(model: str) -> Path:
@@ -190,6 +194,10 @@ def built_with(model: EditableModel, facts: FactSet, hyperparameters: MemitHyper
     return METHODS["memit"](model, facts, hyperparameters, moments, store=BuildStore(kept / "targets"))
 
 
+def _means(of_slices: Sequence[dict[str, float]], columns: Sequence[str]) -> list[str]:
+    return [f"{fmean(figures[name] for figures in of_slices):.1f}" for name in columns]
+
+
 def _edited(records: Sequence[dict[str, Any]], *, asked: bool) -> Iterator[Edited]:
     """Yield the records that can be edited; with `asked` those alone that a question can be made of, with it."""
     neighbors: dict[str, list[Neighbor]] = defaultdict(list)
@@ -209,7 +217,8 @@ def _edited(records: Sequence[dict[str, Any]], *, asked: bool) -> Iterator[Edite
             continue
         question, other = (text.replace(PLACEHOLDER, subject) for text in questions[0]) if questions else (None, None)
         fact = Fact(subject, template, new, questions=(question,) if asked and question else ())
-        yield Edited(fact, Case(prompt, new, old, (record["rephrase_prompt"],), (own, *alike)), other)
+        case = replace(case_of(fact, old=old), paraphrases=(record["rephrase_prompt"],), neighbors=(own, *alike))
+        yield Edited(fact, case, other)
 
 
 def _known(model: EditableModel, edited: Sequence[Edited]) -> list[bool]:
@@ -218,13 +227,18 @@ def _known(model: EditableModel, edited: Sequence[Edited]) -> list[bool]:
     return [not outcome.rewrite.is_likelier for outcome in outcomes_of(model, asked)]
 
 
-def _figures(model: EditableModel, edited: Sequence[Edited], weights: dict[int, torch.Tensor]) -> dict[str, float]:
-    """Return the figures of one edit, in percent."""
+def _figures(
+    model: EditableModel,
+    edited: Sequence[Edited],
+    weights: dict[int, torch.Tensor],
+    in_context: InContext | None = None,
+) -> dict[str, float]:
+    """Return the figures of one edit, or of facts in context, in percent."""
     cases = [one.case for one in edited]
-    after = evaluate(model, cases, weights, texts=PROSE, honest=Honest(kinds=tuple(SPOKEN.values())))
+    texts = PROSE if weights else ()
+    after = evaluate(model, cases, weights, texts=texts, honest=Honest(kinds=FREELY), in_context=in_context)
     outcomes = [result.outcomes for result in after.results]
     before = outcomes_of(model, [replace(case, paraphrases=()) for case in cases])
-    assert after.prose is not None
     figures = {name: 100 * after.estimates[name].mean for name in ("efficacy", "generalization")}
     figures["said"] = 100 * fmean(one.rewrite.is_said for one in outcomes)
     figures["paraphrases said"] = 100 * fmean(one.is_said for of_case in outcomes for one in of_case.paraphrases)
@@ -235,16 +249,22 @@ def _figures(model: EditableModel, edited: Sequence[Edited], weights: dict[int, 
     spoken = {"honest score": "honest_score", **SPOKEN}
     figures |= {name: 100 * after.estimates[metric].mean for name, metric in spoken.items()}
     figures["score"] = harmonic_mean([figures[name] for name in ("efficacy", "generalization", "specificity")])
-    figures["perplexity +%"] = 100 * (after.prose.perplexity_after / after.prose.perplexity_before - 1)
+    prose = after.prose
+    figures["perplexity +%"] = 100 * (prose.perplexity_after / prose.perplexity_before - 1) if prose else 0.0
     if edited[0].fact.questions:
-        own = [one.fact.questions[0] for one in edited]
-        others = [str(one.other_question) for one in edited]
+        own = _asked([(one.case, one.fact.questions[0]) for one in edited], in_context)
+        others = _asked([(one.case, str(one.other_question)) for one in edited], in_context)
         truth = [one.case.old or "" for one in edited]
-        figures["before"] = _answered(model, own, truth)
+        figures["before"] = _answered(model, [one.fact.questions[0] for one in edited], truth)
         with model.using(weights):
             figures["in chat"] = _answered(model, own, [case.new for case in cases])
             figures["another question"] = _answered(model, others, [case.new for case in cases])
     return figures
+
+
+def _asked(questions: Sequence[tuple[Case, str]], in_context: InContext | None) -> list[str]:
+    """Return questions with the facts before them that stand in context."""
+    return [(in_context.preface(case, question) if in_context else "") + question for case, question in questions]
 
 
 def _answered(model: EditableModel, questions: Sequence[str], objects: Sequence[str]) -> float:

@@ -49,10 +49,11 @@ def figure_of(width: float, height: float, *, title: str, reading: Sequence[str]
     return figure
 
 
-def panels_of(figure: Figure, titles: Sequence[str]) -> Sequence[Axes]:
-    """Return panels side by side, lettered from a, all with the first one's vertical axis."""
-    first = figure.add_subplot(1, len(titles), 1)
-    others = (figure.add_subplot(1, len(titles), place, sharey=first) for place in range(2, len(titles) + 1))
+def panels_of(figure: Figure, titles: Sequence[str], num_rows: int = 1) -> Sequence[Axes]:
+    """Return panels side by side, in rows of as many, lettered from a, all with the first one's vertical axis."""
+    grid = num_rows, len(titles) // num_rows
+    first = figure.add_subplot(*grid, 1)
+    others = (figure.add_subplot(*grid, place, sharey=first) for place in range(2, len(titles) + 1))
     panels = [first, *others]
     for place, (axes, title) in enumerate(zip(panels, titles, strict=True)):
         letter(axes, place, title)

@@ -48,7 +48,9 @@ def bench(
     """Compare editing methods at more and more edits.
 
     Edits records in by each method, as many at once as each of --edits says, and measures them, as the MEMIT paper's
-    tables do. Writes results.json, table.md and a plot. What was measured is kept: the same command goes on from there.
+    tables do, and by what the model says of itself. Beside the methods stand the same facts put before the prompts of
+    the unedited model. Writes results.json, table.md and a plot. What was measured is kept: the same command goes on
+    from there.
     """
     settings = settings_with_model(model=model, home=home, hyperparameters=hyperparameters_file, corpus=corpus)
     sizes = numbers(int, "--edits", edits)
@@ -61,7 +63,7 @@ def bench(
     from errata.comparison.data_sets import data_set_for
     from errata.comparison.plan import plan
     from errata.comparison.table import table
-    from errata.evaluation import Generation
+    from errata.evaluation import FREELY, Generation, Honest
     from errata_cli.base_model import load_model, moments_by_need
 
     data = data_set_for(
@@ -75,7 +77,8 @@ def bench(
 
     base = load_model(settings)
     texts = Generation(seed=seed, documents=data.documents) if generation else None
-    measuring = Bench(base, folder / "cells", moments_by_need(settings, base), seed=seed, generation=texts)
+    moments, asked = moments_by_need(settings, base), Honest(kinds=FREELY)
+    measuring = Bench(base, folder / "cells", moments, seed=seed, generation=texts, honest=asked)
     measuring.require_room(planned.records)
     print(_described(data, planned))
     comparison = _measured(measuring, planned, settings.model, folder)
@@ -95,8 +98,8 @@ def _measured(measuring: Bench, planned: Plan, model: str, folder: Path) -> Comp
     from errata.comparison.table import table
 
     steps = list(planned.steps())
-    kept = ((place, measuring.find(step.hyperparameters, step.records)) for place, step in enumerate(steps))
-    cells = {place: cell for place, cell in kept if cell}
+    kept = (measuring.find(step.hyperparameters, step.records, step.in_context) for step in steps)
+    cells = {place: cell for place, cell in enumerate(kept) if cell}
     print(f"{len(steps)} cells, {len(cells)} of them measured before", file=sys.stderr)
 
     def drawn_together() -> Comparison:
@@ -110,7 +113,8 @@ def _measured(measuring: Bench, planned: Plan, model: str, folder: Path) -> Comp
     try:
         for place, step in enumerate(steps):
             if place not in cells:
-                cell = measuring.measure(step.hyperparameters, step.records, progress.within(str(step)))
+                within = progress.within(str(step))
+                cell = measuring.measure(step.hyperparameters, step.records, within, in_context=step.in_context)
                 cells[place] = cell
                 progress.done(str(step), _outcome(planned, step, cell))
                 drawn_together()
@@ -125,4 +129,4 @@ def _outcome(planned: Plan, step: Step, cell: Cell) -> str:
         return f"failed: {cell.failed}"
     score = cell.estimates.get("score" if planned.data.name == "counterfact" else "token_score")
     said = f"score {100 * score.mean:.1f}" if score else "no score"
-    return f"{said}, built in {cell.seconds:.1f} s" if step.method else said
+    return f"{said}, built in {cell.seconds:.1f} s" if step.hyperparameters else said

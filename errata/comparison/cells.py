@@ -14,7 +14,7 @@ from typing import Any
 
 from errata.deltas import edited_weights, relative_norm
 from errata.errors import InvalidHyperparameters, NotFinite, StatisticsError
-from errata.evaluation import Estimate, Generation, Record, evaluate
+from errata.evaluation import Estimate, Generation, Honest, InContext, Record, Which, evaluate
 from errata.evaluation.generation import require_room_for_texts
 from errata.evaluation.results import estimates_over
 from errata.facts import FactSet
@@ -29,7 +29,7 @@ from errata.second_moments import SecondMoments, stored_origins
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import SEARCH, BuildStore
 
-MEASUREMENT = 1
+MEASUREMENT = 2
 """Version of the measurement. Raise it with any change that gives a cell other figures."""
 
 OnProgress = Callable[[str, int, int], None]
@@ -66,6 +66,7 @@ class Bench:
         seed: int = 0,
         generation: Generation | None = None,
         texts: Sequence[str] = (),
+        honest: Honest | None = None,
         store: BuildStore | None = None,
     ) -> None:
         """Sample the context prefixes. The folder is made when the first cell is kept.
@@ -75,6 +76,7 @@ class Bench:
             seed: of the context prefixes, sampled once for all cells.
             generation: how to generate the texts for fluency and consistency; None for none.
             texts: running texts for perplexities.
+            honest: what to ask as critics do; None for nothing.
             store: where targets are taken from and kept; None where the seconds are to be those of a whole build.
         """
         self.model = model
@@ -83,6 +85,7 @@ class Bench:
         self.contexts = sample_contexts(model, seed)
         self._generation = generation
         self._texts = texts
+        self._honest = honest
         self._store = store
         self._of_all = {
             "measurement": MEASUREMENT,
@@ -91,6 +94,7 @@ class Bench:
             "device": model.device.type,
             "generation": _digest(asdict(generation)) if generation else None,
             "texts": _digest(list(texts)),
+            "honest": asdict(honest) if honest else None,
             "targets_kept": store is not None,
         }
 
@@ -100,10 +104,13 @@ class Bench:
         if self._generation:
             require_room_for_texts(self.model, [record.case for record in records], self._generation)
 
-    def find(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> Cell | None:
+    def find(
+        self, hyperparameters: Hyperparameters | None, records: Sequence[Record], in_context: Which | None = None
+    ) -> Cell | None:
         """Return the kept cell; None if there is none or it cannot be read. Takes the arguments of `measure`."""
         try:
-            kept = json.loads(checked(self._file(self._basis(hyperparameters, records)).read_bytes()))["cell"]
+            file = self._file(self._basis(hyperparameters, records, in_context))
+            kept = json.loads(checked(file.read_bytes()))["cell"]
             perplexities, norms = kept.pop("perplexities"), kept.pop("norms")
             return Cell(
                 **{**kept, "metrics": tuple(kept["metrics"])},
@@ -118,6 +125,8 @@ class Bench:
         hyperparameters: Hyperparameters | None,
         records: Sequence[Record],
         on_progress: OnProgress = lambda stage, done, total: None,
+        *,
+        in_context: Which | None = None,
     ) -> Cell:
         """Edit the records in as one batch, measure them, and keep the result.
 
@@ -127,14 +136,15 @@ class Bench:
         Args:
             hyperparameters: of the method; None for the unedited model.
             on_progress: called with a stage, what is done of it and what it has in all.
+            in_context: which of the records' facts stand before prompts; None for none.
 
         Raises:
             StatisticsError: the second moments that the method needs cannot be had.
             InvalidHyperparameters: a layer that the model does not have.
         """
-        basis = self._basis(hyperparameters, records)
+        basis = self._basis(hyperparameters, records, in_context)
         try:
-            cell = self._measured(hyperparameters, records, on_progress)
+            cell = self._measured(hyperparameters, records, on_progress, in_context)
         except (NotFinite, InvalidHyperparameters, StatisticsError) as error:
             cell = Cell(failed=str(error))
         file = self._file(basis)
@@ -144,8 +154,13 @@ class Bench:
         return cell
 
     def _measured(
-        self, hyperparameters: Hyperparameters | None, records: Sequence[Record], on_progress: OnProgress
+        self,
+        hyperparameters: Hyperparameters | None,
+        records: Sequence[Record],
+        on_progress: OnProgress,
+        in_context: Which | None,
     ) -> Cell:
+        cases = [record.case for record in records]
         deltas, seconds = {}, 0.0
         if hyperparameters is not None:
             method, moments = METHODS[hyperparameters.method], self._second_moments(hyperparameters)
@@ -163,11 +178,13 @@ class Bench:
             seconds = time.perf_counter() - began
         measured = evaluate(
             self.model,
-            [record.case for record in records],
+            cases,
             edited_weights(self.model, deltas),
             lambda done, total: on_progress("measured", done, total),
             generation=self._generation,
             texts=self._texts,
+            honest=self._honest,
+            in_context=InContext(cases, in_context) if in_context else None,
         )
         norms = {layer: relative_norm(self.model, layer, delta) for layer, delta in deltas.items()}
         prose = measured.prose
@@ -179,7 +196,9 @@ class Bench:
             seconds=seconds,
         )
 
-    def _basis(self, hyperparameters: Hyperparameters | None, records: Sequence[Record]) -> dict[str, Any]:
+    def _basis(
+        self, hyperparameters: Hyperparameters | None, records: Sequence[Record], in_context: Which | None
+    ) -> dict[str, Any]:
         """Return all that a cell depends on, as JSON values."""
         made_of: dict[str, Any] = {"second_moments": []}
         if isinstance(hyperparameters, MomentHyperparameters):
@@ -195,6 +214,7 @@ class Bench:
             **made_of,
             "method": hyperparameters.method if hyperparameters else None,
             "hyperparameters": hyperparameters.as_dict() if hyperparameters else None,
+            "in_context": in_context,
             "contexts": list(self.contexts) if hyperparameters else None,
             "records": [_digest(asdict(record)) for record in records],
         }

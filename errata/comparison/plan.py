@@ -1,14 +1,22 @@
-"""The plan of a comparison: each method at each number of edits, on one slice of the records or on several."""
+"""The plan of a comparison: each method at each number of edits, on one slice of the records or on several.
+
+Beside the methods stand the unedited model, and the unedited model with facts before its prompts.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from errata.comparison.data_sets import DataSet
 from errata.errors import DataSetError, InvalidHyperparameters
-from errata.evaluation import Record
+from errata.evaluation import Record, Which
 from errata.hyperparameters import RECORDS, Hyperparameters, unknown_to
 
 SLICES = {1: 30, 10: 8, 50: 3, 100: 2}  # of sizes up to that: few edits tell little, many take long
+
+IN_CONTEXT: Mapping[str, Which] = {"right fact in context": "right", "retrieved in context": "retrieved"}
+"""What stands in a method's place for the unedited model with a fact before each prompt."""
+RIGHT, RETRIEVED = IN_CONTEXT
+OF_ALL = (None, RIGHT)  # what does not depend on how many facts there are
 
 
 def slices_for(size: int) -> int:
@@ -18,13 +26,18 @@ def slices_for(size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One measurement: a method, None for the unedited model, on one slice of the records, edited in at once."""
+    """One measurement on one slice of the records: by a method edited in at once, or told in context, or neither."""
 
-    method: str | None
-    hyperparameters: Hyperparameters | None
+    method: str | None  # one of IN_CONTEXT, too; None for the unedited model
+    hyperparameters: Hyperparameters | None  # None where nothing is edited
     records: tuple[Record, ...]
     slice: int  # number of the slice, from 0
     slices: int  # how many there are of that size
+
+    @property
+    def in_context(self) -> Which | None:
+        """Which facts stand before prompts; None for none."""
+        return IN_CONTEXT.get(self.method or "")
 
     def __str__(self) -> str:
         number = len(self.records)
@@ -46,10 +59,11 @@ class Plan:
         return self.data.records[: max(size * slices for size, slices in self.slices.items())]
 
     def steps(self) -> Iterator[Step]:
-        """Yield the unedited model on all records in use, then each method at the smallest size, and so on."""
+        """Yield what is measured once, on all records in use, then all at the smallest size, and so on."""
         yield Step(None, None, self.records, 0, 1)
+        yield Step(RIGHT, None, self.records, 0, 1)
         for size, slices in self.slices.items():
-            for method, hyperparameters in self.methods.items():
+            for method, hyperparameters in {RETRIEVED: None, **self.methods}.items():
                 for number in range(slices):
                     records = self.data.records[number * size : (number + 1) * size]
                     yield Step(method, hyperparameters, records, number, slices)

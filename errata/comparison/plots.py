@@ -3,11 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from errata.comparison.plan import RETRIEVED, RIGHT
 from errata.comparison.results import Comparison, Row
 from errata.evaluation import Estimate
 from errata.figures import GREY, LOOKS, Axes, Figure, figure_of, panels_of, short_name, styled
 
-PANELS = ("score", "efficacy", "generalization", "specificity")
+ROWS = (
+    ("score", "efficacy", "generalization", "specificity"),
+    ("honest score", "said", "paraphrases said", "neighbours kept"),
+)
 LOOK_OF: Mapping[str, dict[str, Any]] = {
     "memit": LOOKS[0],
     "rome": LOOKS[1],
@@ -15,33 +19,44 @@ LOOK_OF: Mapping[str, dict[str, Any]] = {
     "alphaedit": LOOKS[3],
     "ft": LOOKS[4],
     "mend": LOOKS[5],
+    RETRIEVED: {"color": GREY, "linestyle": "-", "marker": "x"},
+}
+OF_ALL_LOOKS: Mapping[str | None, dict[str, Any]] = {
+    None: {"linestyle": ":", "label": "unedited"},
+    RIGHT: {"linestyle": "--", "label": RIGHT},
 }
 BESIDE = 0.04  # of a number of edits, between the points of two methods, so that bands and markers can be told apart
 
 
 @styled
 def scaling_figure(comparison: Comparison) -> Figure:
-    """Draw the score and its three parts in percent against the number of edits, with 95 % bands.
+    """Draw both scores and their three parts in percent against the number of edits, with 95 % bands.
 
-    A dotted line is the unedited model. A star is a figure that the authors publish. Where a method has no figure, the
-    last line says why.
+    The upper row is by teacher forcing, the lower one, where it was measured, by free generation. A dotted line is the
+    unedited model, a dashed one the same with the right fact before each prompt. A star is a figure that the authors
+    publish. Where a method has no figure, the last line says why.
     """
+    teacher_forced, free = ROWS
+    rows = ROWS if comparison.is_measured(free[0]) else (teacher_forced,)
     figure = figure_of(
-        1.6 + 2.2 * len(PANELS),
-        3.3,
+        1.6 + 2.2 * len(teacher_forced),
+        1.1 + 2.2 * len(rows),
         title=f"{short_name(comparison.model)}: editing methods on {_records_of(comparison)}",
         reading=["bands: 95 % intervals over the records of all slices (the score's: normal; others: Wilson's)"],
     )
-    panels = panels_of(figure, PANELS)
+    titles = [title for row in rows for title in row]
+    panels = panels_of(figure, titles, len(rows))
     sizes = sorted({*comparison.plan.slices, *(published.edits for published in comparison.published)})
-    for axes, title in zip(panels, PANELS, strict=True):
+    for axes, title in zip(panels, titles, strict=True):
         _draw(axes, comparison, title)
         axes.set_xscale("log")
         axes.set_xticks(sizes, list(map(str, sizes)))
         axes.set_xticks([], minor=True)
+        axes.tick_params(labelleft=title in (teacher_forced[0], free[0]))
+    for axes in panels[-len(free) :]:
         axes.set_xlabel("edits at once")
-        axes.tick_params(labelleft=axes is panels[0])
-    panels[0].set_ylabel("%")
+    for axes in panels[:: len(free)]:
+        axes.set_ylabel("%")
     panels[0].set_ylim(-2, 102)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, handlelength=3.5)
     if missing := list(_missing(comparison)):
@@ -52,14 +67,14 @@ def scaling_figure(comparison: Comparison) -> Figure:
 def _draw(axes: Axes, comparison: Comparison, title: str) -> None:
     """Draw one metric: all methods, the unedited model, and what the authors publish."""
     metric = comparison.columns[title]
-    for place, method in enumerate(comparison.plan.methods):
-        aside = 1 + BESIDE * (place - (len(comparison.plan.methods) - 1) / 2)
+    methods = (*comparison.plan.methods, RETRIEVED)
+    for place, method in enumerate(methods):
+        aside = 1 + BESIDE * (place - (len(methods) - 1) / 2)
         rows = [row for row in comparison.rows if row.method == method and metric in row.estimates]
         _draw_method(axes, method, [(row.edits * aside, row.estimates[metric]) for row in rows])
     for row in comparison.rows:
-        if row.method is None and metric in row.estimates:
-            unedited = 100 * row.estimates[metric].mean
-            axes.axhline(unedited, color=GREY, linestyle=":", linewidth=0.8, label="unedited")
+        if row.is_of_all and metric in row.estimates:
+            axes.axhline(100 * row.estimates[metric].mean, color=GREY, linewidth=0.8, **OF_ALL_LOOKS[row.method])
     for published in comparison.published:
         method = published.method.lower()
         if method in comparison.plan.methods and method in LOOK_OF and title in published.metrics:

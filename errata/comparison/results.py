@@ -9,7 +9,7 @@ from typing import Any
 
 from errata.comparison.cells import Cell
 from errata.comparison.data_sets import DataSetName
-from errata.comparison.plan import Plan, Step
+from errata.comparison.plan import OF_ALL, Plan, Step
 from errata.comparison.published import PublishedRow, published_rows
 from errata.evaluation import Estimate
 from errata.evaluation.results import estimates_over
@@ -33,27 +33,40 @@ COLUMNS: Mapping[DataSetName, Mapping[str, str]] = {
     },
 }
 """The columns of the paper's tables, and which of `errata.evaluation.METRICS` each of them is."""
+FREE_COLUMNS: Mapping[str, str] = {
+    "honest score": "honest_score",
+    "said": "said_freely",
+    "paraphrases said": "paraphrases_freely",
+    "neighbours kept": "neighbors_freely",
+}
+"""The same by free generation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One method at one number of edits, over all its slices."""
 
-    method: str | None  # None for the unedited model, whose `edits` are the records that it was measured on
-    edits: int
+    # None for the unedited model; one of `plan.IN_CONTEXT` where facts stand before its prompts
+    method: str | None
+    edits: int  # at once; of the rows that are of all numbers of edits, the records that they were measured on
     slices: int
     estimates: Mapping[str, Estimate]  # of the metrics, over the records of all slices
-    drift: float | None  # mean over slices; None for the unedited model
+    drift: float | None  # mean over slices; None where nothing is edited
     seconds: float | None  # the same
     norms: Mapping[int, float]  # of each layer's update, over the base's matrix, mean over slices
     failures: tuple[str, ...]  # what became of the slices that have no figures
+
+    @property
+    def is_of_all(self) -> bool:
+        """True of what one row shows for all numbers of edits."""
+        return self.method in OF_ALL
 
     @classmethod
     def of(cls, step: Step, cells: Sequence[Cell]) -> Row:
         """Join the cells of all slices of one step."""
         done = [cell for cell in cells if cell.failed is None]
         metrics = [of_one for cell in done for of_one in cell.metrics]
-        is_edit = step.method is not None and bool(done)
+        is_edit = step.hyperparameters is not None and bool(done)
         layers = (done[0].norms or {}) if done else {}
         return cls(
             method=step.method,
@@ -78,7 +91,11 @@ class Comparison:
     @property
     def columns(self) -> Mapping[str, str]:
         """The titles of the table's columns, and the metric that each shows."""
-        return COLUMNS[self.plan.data.name]
+        return {**COLUMNS[self.plan.data.name], **FREE_COLUMNS}
+
+    def is_measured(self, title: str) -> bool:
+        """Return True if a row has a figure in a column."""
+        return any(self.columns[title] in row.estimates for row in self.rows)
 
     @property
     def published(self) -> list[PublishedRow]:

@@ -14,7 +14,7 @@ def table(comparison: Comparison) -> str:
 
     All figures but drift and seconds are times 100, as in the paper.
     """
-    titles = [title for title in comparison.columns if _is_measured(comparison, title)]
+    titles = [title for title in comparison.columns if comparison.is_measured(title)]
     lines = [
         line(["edits (slices)", "method", *titles, "drift", "seconds"]),
         line(["---"] * (len(titles) + 4)),
@@ -24,13 +24,8 @@ def table(comparison: Comparison) -> str:
     return "\n".join([*lines, *_notes(comparison)]) + "\n"
 
 
-def _is_measured(comparison: Comparison, title: str) -> bool:
-    metric = comparison.columns[title]
-    return any(metric in row.estimates for row in comparison.rows)
-
-
 def _cells(row: Row, comparison: Comparison, titles: Sequence[str]) -> list[str]:
-    edits = f"{row.edits} ({row.slices})" if row.method else f"0 (on {row.edits} records)"
+    edits = f"0 (on {row.edits} records)" if row.is_of_all else f"{row.edits} ({row.slices})"
     figures = [percent(row.estimates.get(comparison.columns[title])) for title in titles]
     failed = " (failed)" if row.failures else ""
     return [

@@ -9,7 +9,7 @@ from collections import defaultdict
 from typing import Any
 
 from errata.demo.world import World, WorldFact
-from errata.evaluation import Case, Record
+from errata.evaluation import Record, case_of
 from errata.facts import Fact, Neighbor
 
 LEAST_NEIGHBORS = 3
@@ -49,8 +49,7 @@ def question_records(world: World, seed: int = 0) -> list[Record]:
             paraphrases=(record["paraphrase_prompts"][0],),
             neighbors=(Neighbor(other.prompt(other.relation.edit_phrasing), other.object),),
         )
-        case = Case(fact.prompt, fact.object, None, fact.paraphrases, fact.neighbors, case_id=record["case_id"])
-        questions.append(Record(fact, case))
+        questions.append(Record(fact, case_of(fact, case_id=record["case_id"])))
     return questions
 
 

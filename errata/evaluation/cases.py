@@ -22,6 +22,7 @@ class Case:
         references: texts about what has the new object, which those texts should resemble.
         case_id: what a data set calls it.
         space: whether a space stands between the prompts and their objects; unset, it goes by the prompt.
+        subject: what the prompt is about; empty where nobody says.
     """
 
     prompt: str
@@ -33,6 +34,21 @@ class Case:
     references: tuple[str, ...] = ()
     case_id: int | str | None = None
     space: bool | None = None
+    subject: str = ""
+
+
+def case_of(fact: Fact, *, old: str | None = None, case_id: int | str | None = None) -> Case:
+    """Return what measures a fact."""
+    return Case(
+        fact.prompt,
+        fact.object,
+        old,
+        fact.paraphrases,
+        fact.neighbors,
+        case_id=case_id,
+        space=fact.space,
+        subject=fact.subject,
+    )
 
 
 def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
@@ -43,10 +59,7 @@ def cases_of(model: EditableModel, facts: Sequence[Fact]) -> list[Case]:
     """
     num_tokens = [len(object_ids(model.tokenizer, fact)) for fact in facts]
     answers = greedy_answers(model, [fact.prompt for fact in facts], num_tokens)
-    return [
-        Case(fact.prompt, fact.object, _first_sentence(answer), fact.paraphrases, fact.neighbors, space=fact.space)
-        for fact, answer in zip(facts, answers, strict=True)
-    ]
+    return [case_of(fact, old=_first_sentence(answer)) for fact, answer in zip(facts, answers, strict=True)]
 
 
 def _first_sentence(answer: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from errata.errors import FactProblem, InvalidFacts
-from errata.evaluation.cases import Case
+from errata.evaluation.cases import Case, case_of
 from errata.facts import PLACEHOLDER, Fact, Neighbor, find_problems, normalised, places_of, trimmed
 
 ZsreObject = Literal["alt", "answers"]
@@ -123,7 +123,7 @@ def _zsre(fields: _Fields, object_field: ZsreObject) -> Record:
 def _case(fact: Fact, fields: _Fields) -> Case:
     case_id = fields.record.get("case_id")
     known = case_id if isinstance(case_id, int | str) else None
-    return Case(fact.prompt, fact.object, None, fact.paraphrases, fact.neighbors, case_id=known)
+    return case_of(fact, case_id=known)
 
 
 _MISSING = object()

@@ -15,7 +15,7 @@ from typing import Any
 
 from errata.evaluation.contests import CaseOutcomes, Outcome
 from errata.evaluation.drift import ProseDrift
-from errata.evaluation.honest import KINDS, Answer
+from errata.evaluation.honest import FREELY, KINDS, Answer
 from errata.evaluation.intervals import Estimate, harmonic_mean_over, mean_over, share_over
 from errata.files.json_figures import with_nulls
 
@@ -30,7 +30,7 @@ _MEANS = (*(f"{kind}_magnitude" for kind in _KINDS), "fluency", "consistency")
 _SCORES = {
     "score": _KINDS,
     "token_score": tuple(f"{kind}_token_accuracy" for kind in _KINDS),
-    "honest_score": ("said_freely", "paraphrases_freely", "neighbors_freely"),
+    "honest_score": FREELY,
 }
 METRICS = (*_SHARES, *_MEANS, *_SCORES)
 

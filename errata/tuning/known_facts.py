@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from errata.errors import DataSetError
-from errata.evaluation import Case, Record
+from errata.evaluation import Record, case_of
 from errata.facts import PLACEHOLDER, Fact, Neighbor
 from errata.model import EditableModel
 from errata.model.likelihood import likelihoods
@@ -149,5 +149,4 @@ def _record(relation: Relation, subject: str, others: set[str], draw: random.Ran
     ]
     paraphrases = tuple(template.replace(PLACEHOLDER, subject) for template in relation.paraphrases)
     fact = Fact(subject, relation.template, new, paraphrases, tuple(neighbors[:NUM_NEIGHBORS]))
-    case = Case(fact.prompt, new, old, fact.paraphrases, fact.neighbors, case_id=f"{relation.name}: {subject}")
-    return Record(fact, case)
+    return Record(fact, case_of(fact, old=old, case_id=f"{relation.name}: {subject}"))

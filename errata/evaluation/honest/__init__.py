@@ -5,4 +5,10 @@ docs/evaluation.md defines each figure, and names the criticism that it answers.
 """
 
 from errata.evaluation.honest.answers import Answer as Answer, answers_to as answers_to, kept_answers as kept_answers
-from errata.evaluation.honest.probes import KINDS as KINDS, Honest as Honest, Probe as Probe, probes_of as probes_of
+from errata.evaluation.honest.probes import (
+    FREELY as FREELY,
+    KINDS as KINDS,
+    Honest as Honest,
+    Probe as Probe,
+    probes_of as probes_of,
+)

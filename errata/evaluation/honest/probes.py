@@ -1,7 +1,7 @@
 """The probes of a case: what is asked, and what would be right."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from errata.evaluation.cases import Case
@@ -20,15 +20,22 @@ class Probe:
 
     Attributes:
         kind: one of KINDS, the metric that it counts for.
-        prompt: as the model is given it.
+        prompt: what is asked.
         expected: what is right to say, any of these.
         space: whether a space stands between the prompt and what follows; unset, it goes by the prompt.
+        preface: what stands before the prompt. A probe with another one asks the same.
     """
 
     kind: str
     prompt: str
     expected: tuple[str, ...]
     space: bool | None = None
+    preface: str = field(default="", compare=False)
+
+    @property
+    def text(self) -> str:
+        """What the model is given."""
+        return self.preface + self.prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,8 @@ KINDS: Mapping[str, Kind] = {
     "neighbors_freely": Kind("kept", _neighbors),
 }
 """All kinds, by the name of the metric that each gives."""
+FREELY = ("said_freely", "paraphrases_freely", "neighbors_freely")
+"""The kinds that the honest score is made of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,10 @@ def sentences_after(model: EditableModel, probes: Sequence[Probe]) -> list[str]:
         return ids[-1] in special or _end_of(text_of(model, ids, special).lstrip(), probes[place].expected) is not None
 
     most = [
-        ROOM + max(len(target_ids(model.tokenizer, text, probe.prompt, probe.space)) for text in probe.expected)
+        ROOM + max(len(target_ids(model.tokenizer, text, probe.text, probe.space)) for text in probe.expected)
         for probe in probes
     ]
-    found = greedy_ids(model, [probe.prompt for probe in probes], most, is_over)
+    found = greedy_ids(model, [probe.text for probe in probes], most, is_over)
     return [sentence_of(text_of(model, ids, special), probe.expected) for ids, probe in zip(found, probes, strict=True)]
 
 

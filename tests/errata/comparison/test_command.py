@@ -18,19 +18,32 @@ def test_methods_are_compared_and_only_what_is_missing_or_changed_is_measured_ag
     out = tmp_path / "out"
     bench("counterfact", "--edits", "1,2", "--slices", "2,1")
     said = capsys.readouterr()
-    assert "7 cells, 0 of them measured before" in said.err
-    assert said.err.count("built in") == 6  # and the unedited model
+    assert "11 cells, 0 of them measured before" in said.err
+    assert said.err.count("built in") == 6  # and the unedited model, without facts in context and with them
     results = json.loads((out / "results.json").read_text())
     rows = [(row["method"], row["edits"], row["slices"]) for row in results["rows"]]
-    assert rows == [(None, 2, 1), ("memit", 1, 2), ("ft", 1, 2), ("memit", 2, 1), ("ft", 2, 1)]
+    assert rows == [
+        (None, 2, 1),
+        ("right fact in context", 2, 1),
+        *[("retrieved in context", 1, 2), ("memit", 1, 2), ("ft", 1, 2)],
+        *[("retrieved in context", 2, 1), ("memit", 2, 1), ("ft", 2, 1)],
+    ]
     assert results["published"] == []
-    memit = results["rows"][3]
+    unedited, right, *_, retrieved, memit, _ = results["rows"]
+    base, right, retrieved = (row["estimates"] for row in (unedited, right, retrieved))
+    assert right["efficacy_magnitude"] == retrieved["efficacy_magnitude"] != base["efficacy_magnitude"]
+    # No neighbour is named.
+    assert right["specificity_magnitude"] != retrieved["specificity_magnitude"] == base["specificity_magnitude"]
+    assert base["neighbors_freely"]["mean"] == 1 and memit["estimates"]["honest_score"]["count"] == 2
     assert memit["estimates"]["efficacy"]["count"] == 2 and memit["norms"]["0"] > 0 and memit["seconds"] > 0
     table = (out / "table.md").read_text()
     score = memit["estimates"]["score"]["mean"]
     assert f"| 2 (1) | memit | {100 * score:.1f}" in table and "fluency" not in table
+    assert "| 0 (on 2 records) | right fact in context |" in table and "| 2 (1) | retrieved in context |" in table
+    assert "| honest score | said | paraphrases said | neighbours kept |" in table
     texts = {e.text for e in ElementTree.parse(out / "scaling.svg").iter("{http://www.w3.org/2000/svg}text")}
-    assert {"memit", "ft", "unedited", "(a) score", "(d) specificity", "edits at once"} <= texts
+    drawn = {"(a) score", "(d) specificity", "(e) honest score", "(h) neighbours kept"}
+    assert {"memit", "ft", "unedited", "right fact in context", "retrieved in context", *drawn} <= texts
     assert (out / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
     cells = {file: file.stat().st_mtime_ns for file in (out / "cells").iterdir()}
@@ -38,10 +51,10 @@ def test_methods_are_compared_and_only_what_is_missing_or_changed_is_measured_ag
     of_memit[0].write_text("{")  # damaged
     bench("counterfact", "--edits", "1,2", "--slices", "2,1", norm_bound=0.03)
     said = capsys.readouterr()
-    assert "7 cells, 3 of them measured before" in said.err
+    assert "11 cells, 7 of them measured before" in said.err
     assert said.err.count("ft, ") == 3 and said.err.count("memit, ") == 1
     rewritten = {file for file, written in cells.items() if file.stat().st_mtime_ns != written}
-    assert rewritten == {of_memit[0]} and len(list((out / "cells").iterdir())) == 10
+    assert rewritten == {of_memit[0]} and len(list((out / "cells").iterdir())) == 14
     again = json.loads((out / "results.json").read_text())["rows"]
     assert [row["estimates"] for row in again if row["method"] == "memit"] == [
         row["estimates"] for row in results["rows"] if row["method"] == "memit"
@@ -56,7 +69,7 @@ def test_texts_are_generated_where_they_are_asked_for(bench: Bench, tmp_path: Pa
 
 def test_zsre_is_scored_by_tokens(bench: Bench, tmp_path: Path) -> None:
     bench("zsre", "--edits", "2", "--slices", "1", "--methods", "ft")
-    unedited, ft = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
+    unedited, _, _, ft = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert unedited["estimates"]["specificity_token_accuracy"]["mean"] == 1
     assert "token_score" in ft["estimates"] and "score" not in ft["estimates"]
 

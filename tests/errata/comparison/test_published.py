@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from errata.comparison import plots
 from errata.comparison.cells import Cell
 from errata.comparison.data_sets import PUBLISHED_FILES, published
-from errata.comparison.plan import plan
+from errata.comparison.plan import RETRIEVED, RIGHT, plan
 from errata.comparison.results import compared
 from errata.comparison.table import table
 from errata.demo.records import counterfactual_records
@@ -71,18 +71,19 @@ def test_published_figures_stand_beside_ours_where_the_model_is_the_authors() ->
     measured = [(step, Cell(metrics=(shares,), drift=0.1, norms={3: 0.5}, seconds=2.0)) for step in planned.steps()]
     beside = compared(planned, GPTJ, measured)
     lines = table(beside).splitlines()
-    ours, published = lines[3], lines[-3]
+    ours, published = lines[5], lines[-3]
     assert ours.startswith("| 1 (1) | memit | 70.6 | 100.0 (")
     assert "| 10000 | MEMIT, published | 85.8 | 98.9 | 88.6 | 73.7 |" in table(beside) and "26784" in published
     assert any("arXiv 2210.07229" in line for line in lines)
     labels = plots.scaling_figure(beside).axes[0].get_legend_handles_labels()[1]
-    assert labels == ["memit", "unedited", "MEMIT, published"]
+    assert labels == ["memit", RETRIEVED, "unedited", RIGHT, "MEMIT, published"]
     assert "published" not in table(compared(planned, "demo", measured))
 
 
 def test_a_build_without_figures_says_why() -> None:
     planned = plan(data_set("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
-    unedited, edited = planned.steps()
-    failed = compared(planned, "demo", [(unedited, Cell(metrics=({"efficacy": 0.0},))), (edited, Cell(failed="why"))])
+    *unedited, edited = planned.steps()
+    measured = [(step, Cell(metrics=({"efficacy": 0.0},))) for step in unedited]
+    failed = compared(planned, "demo", [*measured, (edited, Cell(failed="why"))])
     assert "memit (failed)" in table(failed) and "memit, 1 edits: why" in table(failed)
     assert "memit, 1 edit: why" in {text.get_text() for text in plots.scaling_figure(failed).findobj(Text)}

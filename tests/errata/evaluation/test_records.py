@@ -53,6 +53,7 @@ def test_a_counterfact_record_is_a_fact_and_a_case() -> None:
         generation_prompts=("Danielle Darrieux's mother tongue is", "Where Danielle Darrieux is from"),
         references=("She wrote in English.", "He grew up in Leeds."),
         case_id=17,
+        subject="Danielle Darrieux",
     )
 
 
@@ -65,6 +66,7 @@ def test_a_zsre_record_has_no_old_object_and_either_of_two_new_ones() -> None:
         old=None,
         paraphrases=("What university did Watts Humphrey take part in?",),
         neighbors=(Neighbor(f"{ZSRE['loc']}?", "Hugo Weaving"),),
+        subject="Watts Humphrey",
     )
     (as_in_the_tables,) = read_records([ZSRE], zsre_object="answers")
     assert as_in_the_tables.fact.object == as_in_the_tables.case.new == "Trinity College"
