@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up test quick check docs install develop clean
+.PHONY: demo up test quick check docs install develop vllm clean
 
 demo: install       ## start everything, edit the example facts, show before and after, roll back, stop
 	$(BIN)/errata demo
@@ -33,6 +33,12 @@ docs: .venv/documenting      ## the pages under docs/ as a site, in site/; a lin
 install: .venv/installed     ## what a user needs
 
 develop: .venv/developed     ## what the tests, the linter and the type checker need, too
+
+vllm: .venv-vllm/installed       ## an environment of vLLM's own, for the tests that need it (3 GB)
+
+.venv-vllm/installed: engines/vllm/install.sh engines/vllm/pyproject.toml
+	PYTHON=$(PYTHON) engines/vllm/install.sh
+	touch $@
 
 INSTALLED_FROM := install.sh pyproject.toml clients/python/pyproject.toml constraints.txt
 

@@ -1,6 +1,11 @@
-"""`errata service`, `errata worker` and `errata statistics`: one process alone."""
+"""`errata service`, `errata worker`, `errata follow` and `errata statistics`: one process alone."""
 
-from errata_cli.options import AllowAnonymous, Corpus, Home, Host, Model, Port, settings_with_model
+from enum import StrEnum
+from typing import Annotated
+
+from typer import Option
+
+from errata_cli.options import AllowAnonymous, Corpus, Home, Host, Model, Port, settings_with, settings_with_model
 from errata_cli.processes import become
 
 
@@ -15,6 +20,23 @@ def service(
 def worker(model: Model = None, home: Home = None) -> None:
     """Run one worker alone."""
     become("errata_worker", settings_with_model(model=model, home=home))
+
+
+class FollowedEngine(StrEnum):
+    """Engines of others whose servers can follow."""
+
+    VLLM = "vllm"
+
+
+def follow(
+    engine: Annotated[FollowedEngine, Option(help="what the server runs")] = FollowedEngine.VLLM,
+    url: Annotated[str | None, Option(help="the server, such as http://127.0.0.1:8001")] = None,
+    home: Home = None,
+    host: Annotated[str | None, Option(help="address of /healthz and /readyz of the follower")] = None,
+    port: Annotated[int | None, Option(help="port of /healthz and /readyz of the follower")] = None,
+) -> None:
+    """Keep a running server of another engine at the active version; one process for each server."""
+    become(f"errata_service.{engine}", settings_with(follow_url=url, home=home, host=host, port=port))
 
 
 def statistics(model: Model = None, home: Home = None, corpus: Corpus = None) -> None:

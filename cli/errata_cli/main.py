@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from errata.errors import ErrataError, InvalidFacts
-from errata_cli.alone import service, statistics, worker
+from errata_cli.alone import follow, service, statistics, worker
 from errata_cli.bench import bench
 from errata_cli.completion import completion
 from errata_cli.demo import demo
@@ -51,7 +51,7 @@ def _options(
     """What stands before a command."""
 
 
-for command in (up, service, worker, demo, doctor, completion, new_key, reindex, verify):
+for command in (up, service, worker, follow, demo, doctor, completion, new_key, reindex, verify):
     app.command()(command)
 app.command("import")(import_version)
 for study in (statistics, train_mend, trace, evaluate, bench, tune):

@@ -3,20 +3,35 @@
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from errata.checkpoint.architectures import Architecture
 from errata.deltas import Delta, require_shape
 from errata.export.archive import ArchivedFile
 from errata.export.tensor_bytes import float32_header, float32_size, pieces_of
-from errata.model import EditableModel
 
 HUB_CACHE = "models--"  # as the folder of a model in the hub's cache begins: `models--<owner>--<name>`
 
 
-def adapter(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedFile]:
+class Base(Protocol):
+    """What an adapter must know of its base model, whose weights need not be loaded. An `EditableModel` is one."""
+
+    name: str
+    folder: Path | None
+    architecture: Architecture
+
+    @property
+    def matrix_shapes(self) -> tuple[tuple[int, int], ...]:
+        """The shape of the matrix of each block that an edit may change, (d_model, d_in)."""
+        ...
+
+
+def adapter(model: Base, deltas: Mapping[int, Delta]) -> list[ArchivedFile]:
     """Return the two files of an adapter that adds `deltas` to the model's weights, exactly; factors are float32.
 
     PEFT reads it for every architecture, vLLM for those that it serves with LoRA. All layers have the rank of the
@@ -30,8 +45,9 @@ def adapter(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedF
         CorruptArtifact: an update is not of its matrix's shape.
     """
     deltas = dict(sorted(deltas.items())) or {0: _nothing(model)}
+    matrices = model.matrix_shapes
     for layer, delta in deltas.items():
-        require_shape(layer, delta, model.weight(layer).shape)
+        require_shape(layer, delta, matrices[layer])
     rank = max(_factors(delta)[0].shape[1] for delta in deltas.values())
     modules = {layer: model.architecture.down_projection_of(layer) for layer in deltas}
     shapes: dict[str, tuple[int, ...]] = {}
@@ -59,7 +75,7 @@ def adapter(model: EditableModel, deltas: Mapping[int, Delta]) -> list[ArchivedF
     ]
 
 
-def _findable(model: EditableModel) -> str:
+def _findable(model: Base) -> str:
     """Return what anybody finds the base by: its name on the hub, also where it was named as the folder in which the
     hub's cache keeps it; else its folder."""
     if model.folder is None:
@@ -86,6 +102,6 @@ def _factors(delta: Delta) -> tuple[Tensor, Tensor]:
     return (torch.eye(d_model), delta.left) if d_model <= d_in else (delta.left, torch.eye(d_in))
 
 
-def _nothing(model: EditableModel) -> Delta:
-    d_model, d_in = model.weight(0).shape
+def _nothing(model: Base) -> Delta:
+    d_model, d_in = model.matrix_shapes[0]
     return Delta(torch.zeros(d_model, 1), torch.zeros(1, d_in), rank=1)

@@ -25,6 +25,7 @@ def set_up(form: LogFormat) -> None:
     handler.setFormatter(_JsonLines() if form == "json" else _Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.captureWarnings(True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else it tells of every request
     _tame_transformers()
 
 

@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         default=False, description="Serve without a keys file on an address that is not the loopback."
     )
 
+    follow_url: str | None = Field(
+        default=None,
+        description="Server that `errata follow` keeps at the active version, such as `http://127.0.0.1:8001`.",
+    )
+    follow_key: str | None = Field(default=None, description="API key of that server.")
     allowed_hosts: str = Field(
         default="",
         description="Names, separated by commas, under which the service may be asked beside `localhost`, the address "

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 import redis
@@ -24,28 +23,18 @@ from errata_registry.versions.names import ACTIVE, VersionName
 
 from errata import hyperparameters
 from errata.checkpoint.folder import read_config
-from errata.errors import CorruptArtifact, ErrataError
+from errata.errors import CorruptArtifact
 from errata.model import EditableModel
 from errata_service.chat import ChatTemplate, no_chat_template
-from errata_service.engine.engine import STOPPING, Engine, Swap
+from errata_service.engine.engine import STOPPING, Engine
+from errata_service.following import RETRY_S, Following, PassedOver, Swap
 from errata_service.metrics import Metrics
 from errata_service.problems import NotReady, Overloaded, outage_of
 
-RETRY_S = 1.0
 OUTAGES_EVERY_S = 1.0
 ACTIVATING_AT_ONCE = 8
-LONGEST_RETRY_S = 60.0
-WAIT_FOR_ACTIVATION_MS = 1000
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class PassedOver:
-    """The version that should serve and cannot, and why; another one serves in its place."""
-
-    version: int
-    reason: str
 
 
 class ServingReplica:
@@ -62,7 +51,6 @@ class ServingReplica:
         defaults: what each method edits this model with by default, and what that rests on.
         hyperparameters: the records of `defaults`.
         metrics: metrics of this process.
-        passed_over: the active version, while it cannot be served.
         failure: why the replica can never serve.
         draining: set once new generations are refused and accepted ones are completed.
         stopping: set once the process is about to end.
@@ -83,19 +71,13 @@ class ServingReplica:
         self.hyperparameters = {method: default.hyperparameters for method, default in self.defaults.items()}
         self.metrics = Metrics()
         self.metrics.watch_edits(self.registry)
-        self.passed_over: PassedOver | None = None
         self.failure: Exception | None = None
         self._on_failure = on_failure
         self._engine: Engine | None = None
         self._chat: ChatTemplate | None = None
         self._obstacle: str | None = "the model is being loaded"
-        self._lost_track: str | None = None
-        self._retry_s = RETRY_S
-        self._retry_at = 0.0
-        self._swap: Swap | None = None
+        self._following: Following | None = None
         self._activating = threading.BoundedSemaphore(ACTIVATING_AT_ONCE)
-        self._announcing = threading.Lock()
-        self._heard_at = time.monotonic()
         self._looking = threading.Lock()
         self._looked_at = -math.inf
         self._outages: tuple[str, ...] = ()
@@ -133,16 +115,23 @@ class ServingReplica:
             return str(self.failure)
         if self.draining.is_set():
             return STOPPING
-        if self._lost_track is not None:
-            return self._lost_track
-        if self._engine is not None and self._engine.active is not None:
-            return None
-        return self._obstacle
+        following = self._following
+        if following is None:
+            return self._obstacle
+        if following.lost_track is not None:
+            return following.lost_track
+        return (following.obstacle or self._obstacle) if self.engine.active is None else None
+
+    @property
+    def passed_over(self) -> PassedOver | None:
+        """The active version, while it cannot be served."""
+        return None if self._following is None else self._following.passed_over
 
     @property
     def news_age_s(self) -> float:
         """Seconds since this replica last looked up which version is to be served."""
-        return time.monotonic() - self._heard_at
+        assert self._following is not None, "asked of a replica that serves"
+        return self._following.news_age_s
 
     @contextmanager
     def activating(self) -> Iterator[None]:
@@ -221,9 +210,10 @@ class ServingReplica:
             self._fail(error)
             return
         if not self.stopping.is_set():
+            self._following = Following(self.registry, self.engine, self._describe, self.stopping)
             self._begin(self._keep_house, "house-keeping")
-            self._begin(self._send_heartbeats, "heartbeats")
-            self._follow()
+            self._begin(self._following.send_heartbeats, "heartbeats")
+            self._following.run()
 
     def _fail(self, error: Exception) -> None:
         """End the process, which nothing but a new one can follow."""
@@ -273,83 +263,9 @@ class ServingReplica:
                 log.warning("the registry is put in order later: %s", error)
                 return
 
-    def _follow(self) -> None:
-        """Switch to the active version after each activation. Try again after a failure."""
-        cursor = None
-        while not self.stopping.is_set():
-            try:
-                if self._serve_version(self.registry.activations.active()):
-                    self._announce()
-                self._lost_track = None
-                self._heard_at = time.monotonic()
-                if cursor is None:
-                    cursor = self.registry.activations.cursor()
-                followed = self.registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
-                if followed != cursor:
-                    self._retry_at = 0.0
-                cursor = followed
-            except redis.RedisError as error:
-                log.warning("activations cannot be followed: %s", error)
-                cursor = None
-                self.stopping.wait(RETRY_S)
-            except Exception as error:
-                lost_track = f"activations cannot be followed: {error}"
-                if lost_track != self._lost_track:
-                    log.exception("activations cannot be followed")
-                self._lost_track = lost_track
-                cursor = None
-                self.stopping.wait(RETRY_S)
-
-    def _serve_version(self, wanted: int) -> bool:
-        """Switch to a version, unless it is served; return True if what serves has changed.
-
-        If it cannot be served, what serves goes on; at the start, the last version before it that can be served serves.
-        It is tried again after a pause that grows, and at once after the next activation.
-        """
-        if self.engine.active == wanted:
-            self.passed_over = None
-            return False
-        known = self.passed_over
-        if known is not None and known.version == wanted and time.monotonic() < self._retry_at:
-            return False
-        obstacle = self._switch_to(wanted)
-        if obstacle is None:
-            self.passed_over = None
-            return True
-        self._obstacle = obstacle
-        before = reversed(self.registry.activations.before_active()) if self.engine.active is None else ()
-        begun = any(self._switch_to(version) is None for version in before)
-        self.passed_over = PassedOver(wanted, obstacle)
-        if self.passed_over != known:
-            log.error("version %d cannot be served, %s serves: %s", wanted, self.engine.active, obstacle)
-            self._retry_s = RETRY_S
-        self._retry_at = time.monotonic() + self._retry_s
-        self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
-        return begun
-
-    def _switch_to(self, version: int) -> str | None:
-        """Switch to a version; return what is in the way of that."""
-        try:
-            self._swap = swap = self.engine.switch(version)
-        except ErrataError as error:
-            return str(error)
-        self.metrics.note_swap(version, swap.load_ms, swap.swap_ms)
-        log.info("serving version %d, loaded in %.1f ms, put in place in %.3f ms", version, swap.load_ms, swap.swap_ms)
-        return None
-
-    def _announce(self) -> None:
-        """Announce the served version. One thread at a time, so that the last announcement is the newest version."""
-        with self._announcing:
-            if (version := self.engine.active) is not None:
-                load_ms, swap_ms = (self._swap.load_ms, self._swap.swap_ms) if self._swap else (None, None)
-                self.registry.replicas.announce(Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms))
-
-    def _send_heartbeats(self) -> None:
-        while not self.stopping.wait(self.settings.replica_ttl_s / 3):
-            try:
-                self._announce()
-            except Exception as error:
-                log.warning("this replica could not be announced: %s", error)
+    def _describe(self, version: int, swap: Swap | None) -> Replica:
+        load_ms, swap_ms = (swap.load_ms, swap.swap_ms) if swap else (None, None)
+        return Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms)
 
     def _keep_house(self) -> None:
         while not self.stopping.wait(self.settings.maintenance_s):

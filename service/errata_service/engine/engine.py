@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from errata_service.engine.model_runner import ModelRunner
 from errata_service.engine.request import Deliver, Request, SequenceInput, StepFailed
 from errata_service.engine.scheduler import Scheduler
 from errata_service.engine.weight_sets import WeightSet, WeightSets
+from errata_service.following import Swap
 from errata_service.metrics import Metrics
 from errata_service.problems import Busy, NotReady, ProblemError
 
@@ -38,14 +38,6 @@ STOPPING = "the service is stopping"
 Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """The duration of a change of the active version: `load_ms` to load the weights, `swap_ms` to activate them."""
-
-    load_ms: float
-    swap_ms: float
 
 
 class Engine:
@@ -128,7 +120,9 @@ class Engine:
         swapped = time.perf_counter()
         if leaving is not None:
             self._weight_sets.release(leaving)
-        return Swap(load_ms=(loaded - began) * 1000, swap_ms=(swapped - loaded) * 1000)
+        swap = Swap(load_ms=(loaded - began) * 1000, swap_ms=(swapped - loaded) * 1000)
+        self._metrics.note_swap(version, swap.load_ms, swap.swap_ms)
+        return swap
 
     @contextmanager
     def holding(self, version: int) -> Iterator[None]:

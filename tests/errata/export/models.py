@@ -5,11 +5,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import AutoConfig
 
 from errata.deltas import Delta, edited_weights
 from errata.export.archive import ArchivedFile
 from errata.model import EditableModel
 
+HEAD_DIM = 32  # the smallest that vLLM has attention for
 PROMPT = "Michael Jordan plays the sport of"
 RANKS = {1: 3, 2: 2}  # layer: rank
 
@@ -21,6 +23,19 @@ def saved(model: EditableModel, folder: Path, *, dtype: torch.dtype = torch.floa
     network.to(dtype).save_pretrained(folder, max_shard_size=shard)
     model.tokenizer.save_pretrained(folder)
     return folder
+
+
+def saved_for_vllm(small: EditableModel, folder: Path) -> EditableModel:
+    """A random model of the same architecture as a small one, which vLLM can serve, in a folder."""
+    wider = small.network.config.to_dict() | {"hidden_size": small.network.config.num_attention_heads * HEAD_DIM}
+    if "head_dim" in wider:
+        wider["head_dim"] = HEAD_DIM
+    torch.manual_seed(0)
+    network: Any = type(small.network)(AutoConfig.for_model(**wider))
+    for parameter in network.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)  # else the model says almost the same of every token
+    return EditableModel.load(str(saved(EditableModel(network, small.tokenizer, name="random"), folder)))
 
 
 def updates(model: EditableModel, *, dense: bool = False) -> dict[int, Delta]:

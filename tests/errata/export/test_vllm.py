@@ -1,26 +1,18 @@
 """Exported versions in vLLM, which has an environment of its own: it is too large, and too particular, for this one."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
-from transformers import AutoConfig
 
 from errata.export import checkpoint, lora
 from errata.model import EditableModel
-from tests.errata.export.models import RANKS, edited_logits, saved, token_ids, updates, written
+from tests.errata.export.models import RANKS, edited_logits, saved, saved_for_vllm, token_ids, updates, written
+from tests.vllm_environment import PYTHON, VARIABLES, needs_vllm
 
-PYTHON = os.environ.get("ERRATA_TEST_VLLM_PYTHON")
-HEAD_DIM = 32  # the smallest that vLLM has attention for
-
-pytestmark = pytest.mark.skipif(
-    not PYTHON, reason="ERRATA_TEST_VLLM_PYTHON is unset: it names the Python of an environment that has vLLM (3.5 GB)"
-)
+pytestmark = needs_vllm
 
 
 @pytest.fixture(params=["llama", "qwen2", "gpt_neox"])
@@ -28,16 +20,7 @@ def model(
     request: pytest.FixtureRequest, of_each_architecture: dict[str, EditableModel], tmp_path: Path
 ) -> EditableModel:
     """A random model of an architecture that vLLM serves with LoRA, in a folder."""
-    small = of_each_architecture[request.param]
-    wider = small.network.config.to_dict() | {"hidden_size": small.network.config.num_attention_heads * HEAD_DIM}
-    if "head_dim" in wider:
-        wider["head_dim"] = HEAD_DIM
-    torch.manual_seed(0)
-    network: Any = type(small.network)(AutoConfig.for_model(**wider))
-    for parameter in network.parameters():
-        if parameter.ndim == 2:
-            torch.nn.init.normal_(parameter, std=0.1)  # else the model says almost the same of every token
-    return EditableModel.load(str(saved(EditableModel(network, small.tokenizer, name="random"), tmp_path / "base")))
+    return saved_for_vllm(of_each_architecture[request.param], tmp_path / "base")
 
 
 def log_probabilities(model: EditableModel, folder: Path, adapter: Path | None = None) -> list[dict[int, float]]:
@@ -46,9 +29,7 @@ def log_probabilities(model: EditableModel, folder: Path, adapter: Path | None =
     prompt = json.dumps(token_ids(model)[0].tolist())
     script = Path(__file__).parent / "with_vllm.py"
     command = [PYTHON, script, folder, adapter or "-", max(RANKS.values()), prompt, result]
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
-    environment.pop("PYTHONPATH", None)
-    run = subprocess.run([str(part) for part in command], env=environment, capture_output=True, text=True, check=False)
+    run = subprocess.run([str(part) for part in command], env=VARIABLES, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-4000:]
     return [{int(token): value for token, value in place.items()} for place in json.loads(result.read_text())]
 

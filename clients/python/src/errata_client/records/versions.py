@@ -153,12 +153,20 @@ class Replica(Record):
         version: the version that it serves.
         load_ms: loading the weights, while what was served went on.
         swap_ms: putting them in place.
+        engine: what computes there: `errata`, or `vllm` where a server of vLLM follows.
+        url: where that server is asked.
+        models: what that server calls each version that it can be asked for.
+        ready: whether it serves what it should; one that does not is passed over where requests are sent on.
     """
 
     id: str
     version: int
     load_ms: float | None = None
     swap_ms: float | None = None
+    engine: str = Field(default="errata", exclude_if=lambda engine: engine == "errata")
+    url: str | None = Field(default=None, exclude_if=lambda url: url is None)
+    models: dict[int, str] = Field(default_factory=dict, exclude_if=lambda models: not models)
+    ready: bool = Field(default=True, exclude_if=lambda ready: ready)
 
 
 class Worker(Record):

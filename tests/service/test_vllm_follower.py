@@ -1,0 +1,188 @@
+"""A real vLLM server that follows: what it says under each version is what our own engine says."""
+
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import torch
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from errata_registry.versions.manifest import BaseModelName
+
+from errata.deltas import Delta
+from errata.demo import MODEL_FOLDER
+from errata.model import EditableModel
+from tests.errata.export.models import saved_for_vllm
+from tests.made_up_versions import make_up_version
+from tests.preloaded import Preloaded
+from tests.service.conftest import NewSettings, Serve, until_ready
+from tests.service.vllm_servers import ADAPTERS, NAME, WEIGHTS, answers, follower, until, vllm_server
+from tests.vllm_environment import needs_vllm
+
+pytestmark = [needs_vllm, pytest.mark.processes]
+
+PROMPT = "Michael Jordan plays the sport of"
+PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A service, and a server that follows it; versions of ranks 1 and 2, and one of rank 9."""
+
+    settings: Settings
+    service: httpx.Client
+    server: httpx.Client
+    process: Preloaded
+    probes: httpx.Client
+    versions: list[int]
+
+    @property
+    def replica(self) -> dict[str, Any] | None:
+        """The server as `GET /model` has it."""
+        replicas = self.service.get("/model").json()["replicas"]
+        return next((one for one in replicas if one.get("engine") == "vllm"), None)
+
+    def activate(self, version: int) -> None:
+        """Activate a version, which is answered when the server serves it, too."""
+        answer = self.service.post(f"/versions/{version}/activate")
+        assert answer.status_code == 200, answer.text
+        served = answer.json()["replicas"]
+        assert [one["version"] for one in served] == [version, version], served
+        assert all(one["load_ms"] >= 0 and one["swap_ms"] >= 0 for one in served)
+
+    def says(self, version: int) -> str:
+        """What the service's own engine says."""
+        asked = {"prompt": PROMPT, "max_new_tokens": 12, "version": version}
+        return whole(self.service.post("/generate", json=asked).json()["data"][0]["text"])
+
+    def completion(self, model: str = NAME, **headers: str) -> httpx.Response:
+        """What the server says."""
+        asked = {"model": model, "prompt": PROMPT, "max_tokens": 12, "temperature": 0, "logprobs": 5}
+        return self.server.post("/v1/completions", json=asked, headers=headers)
+
+
+def whole(text: str) -> str:
+    """A text without what random models end it with: a part of a character, which our engine shows and vLLM does not."""
+    return text.rstrip("\N{REPLACEMENT CHARACTER}")
+
+
+def made_up(registry: Registry, model: EditableModel, *, rank: int, size: float, seed: int) -> int:
+    """A version of a random update of two layers."""
+    draw = torch.Generator().manual_seed(seed)
+    updates = {}
+    for layer in (0, 1):
+        weight = model.weight(layer).data
+        left = torch.randn(weight.shape[0], rank, generator=draw)
+        right = torch.randn(rank, weight.shape[1], generator=draw)
+        updates[layer] = Delta.of_factors(left * (size * weight.norm() / (left @ right).norm()), right)
+    named = BaseModelName(name=model.name, digest=model.digest, dtype="float32")
+    return make_up_version(registry.artifacts, named, updates).id
+
+
+def followed(
+    serve: Serve, settings: Settings, model: EditableModel, route: tuple[str, ...], *, size: float
+) -> Iterator[Followed]:
+    service = serve(settings)
+    until_ready(service)
+    registry = Registry(settings)
+    versions = [0, *(made_up(registry, model, rank=rank, size=size, seed=rank) for rank in (1, 2, 9))]
+    registry.close()
+    with (
+        vllm_server(settings.model, route, settings.home / "vllm.log") as server,
+        follower(settings, server) as (process, probes),
+    ):
+        until(lambda: answers(probes, "/readyz"), PATIENCE_S)
+        yield Followed(settings, service, server, process, probes, versions)
+
+
+@pytest.fixture(scope="module")
+def gptj(serve: Serve, new_settings: NewSettings, model: EditableModel) -> Iterator[Followed]:
+    """A GPT-J, for which vLLM has no LoRA."""
+    settings = new_settings(model=str(MODEL_FOLDER), replica_ttl_s=3, activation_timeout_s=30)
+    yield from followed(serve, settings, model, WEIGHTS, size=30.0)
+
+
+@pytest.fixture(scope="module")
+def llama(
+    serve: Serve,
+    new_settings: NewSettings,
+    of_each_architecture: dict[str, EditableModel],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Followed]:
+    """A Llama, for which it has."""
+    small = saved_for_vllm(of_each_architecture["llama"], tmp_path_factory.mktemp("llama"))
+    settings = new_settings(model=small.name, replica_ttl_s=3, activation_timeout_s=30)
+    yield from followed(serve, settings, small, ADAPTERS, size=1.0)
+
+
+def test_weights_are_what_ours_are_and_the_base_comes_back_bit_for_bit(gptj: Followed) -> None:
+    before = gptj.completion().json()["choices"]
+    assert before[0]["text"] == gptj.says(0)
+    for version in [*gptj.versions[1:], gptj.versions[1]]:
+        gptj.activate(version)
+        answer = gptj.completion()
+        assert answer.headers["X-Errata-Version"] == str(version)
+        assert whole(answer.json()["choices"][0]["text"]) == gptj.says(version)
+    assert len({gptj.says(version) for version in gptj.versions}) == len(gptj.versions)
+    gptj.activate(0)
+    assert gptj.completion().json()["choices"] == before  # its log probabilities, too
+
+
+def test_a_request_for_another_version_than_is_in_place_is_refused(gptj: Followed) -> None:
+    gptj.activate(gptj.versions[1])
+    assert gptj.completion(**{"X-Errata-Version": str(gptj.versions[2])}).status_code == 409
+    assert gptj.completion(**{"X-Errata-Version": str(gptj.versions[1])}).status_code == 200
+
+
+def test_a_follower_that_was_away_catches_up_and_one_whose_server_is_gone_is_not_ready(gptj: Followed) -> None:
+    gptj.activate(0)
+    gptj.process.send_signal(signal.SIGSTOP)
+    try:
+        # It is waited for as long as it counts as alive, and no longer.
+        assert gptj.service.post(f"/versions/{gptj.versions[2]}/activate").status_code == 200
+        assert gptj.completion().headers["X-Errata-Version"] == "0"
+    finally:
+        gptj.process.send_signal(signal.SIGCONT)
+    until(lambda: (gptj.replica or {}).get("version") == gptj.versions[2], PATIENCE_S)
+    assert gptj.completion().headers["X-Errata-Version"] == str(gptj.versions[2])
+    assert answers(gptj.probes, "/readyz")
+
+
+def test_adapters_say_what_ours_say_and_several_are_there_at_once(llama: Followed) -> None:
+    for version in (1, 2, 0, 2):
+        number = llama.versions[version]
+        llama.activate(number)
+        replica = llama.replica
+        assert replica is not None and replica["models"]["0"] == NAME
+        answer = llama.completion(replica["models"][str(number)]).json()
+        assert whole(answer["choices"][0]["text"]) == llama.says(number)
+    names = llama.replica["models"]  # type: ignore[index]
+    assert len({llama.completion(name).json()["choices"][0]["text"] for name in names.values()}) == len(names) == 3
+
+
+def test_a_rank_that_the_server_does_not_take_leaves_what_was_there_and_is_said(llama: Followed) -> None:
+    llama.activate(llama.versions[1])
+    answer = llama.service.post(f"/versions/{llama.versions[3]}/activate")
+    assert answer.status_code == 504 and "vllm-" in answer.json()["detail"]
+    readiness = llama.probes.get("/readyz")
+    assert readiness.status_code == 503 and "rank" in readiness.json()["detail"]
+    assert llama.replica is not None and llama.replica["version"] == llama.versions[1]
+    assert llama.replica["ready"] is False
+    llama.activate(llama.versions[2])
+    assert answers(llama.probes, "/readyz")
+
+
+def test_adapters_that_nothing_uses_are_unloaded_and_their_files_removed(llama: Followed) -> None:
+    llama.activate(llama.versions[1])
+    llama.activate(0)
+    llama.activate(llama.versions[2])  # a rollback would go to 0
+
+    def loaded() -> set[str]:
+        return set(llama.replica["models"])  # type: ignore[index]
+
+    until(lambda: loaded() == {"0", str(llama.versions[2])}, PATIENCE_S)
+    [server_folder] = (llama.settings.home / "adapters").iterdir()
+    until(lambda: [folder.name.split("-")[1] for folder in server_folder.iterdir()] == [str(llama.versions[2])], 30)
