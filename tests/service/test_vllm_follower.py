@@ -65,7 +65,7 @@ class Followed:
 
 
 def whole(text: str) -> str:
-    """A text without what random models end it with: a part of a character, which our engine shows and vLLM does not."""
+    """A text without a part of a character at its end, which our engine shows and vLLM does not."""
     return text.rstrip("\N{REPLACEMENT CHARACTER}")
 
 

@@ -120,8 +120,8 @@ class Follower:
         return Replica(
             id=self.id,
             version=version,
-            load_ms=swap and swap.load_ms,
-            swap_ms=swap and swap.swap_ms,
+            load_ms=None if swap is None else swap.load_ms,
+            swap_ms=None if swap is None else swap.swap_ms,
             engine="vllm",
             url=self.server.url,
             models=self._route.models(),
