@@ -8,7 +8,6 @@ take turns, for `--minutes` each, so that both meet the same machine. Every answ
 it names says when it is asked alone.
 """
 
-import argparse
 import asyncio
 import json
 import os
@@ -61,22 +60,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="errata-soak-") as home:
         settings = Settings(home=Path(home), port=free_port(), weight_sets_bytes=ByteSize(1))
         with Supervisor(settings) as stack, Errata(stack.url) as client:
-            versions = _make_versions(client)
-            prompts = _prompts()
-            answers = _answers_alone(client, prompts, versions)
-            seen = {True: Seen(), False: Seen()}
+            versions = make_versions(client)
+            prompts = prompts_to_ask()
+            answers = answers_alone(client, prompts, versions)
+            with_activations, without = "an activation every 2 s", "none"
+            seen = {with_activations: Seen(), without: Seen()}
             for phase in range(2 * max(1, round(arguments.minutes * 60 / PHASE_S))):
-                swapping = phase % 2 == 0
+                kind = without if phase % 2 else with_activations
                 asyncio.run(
-                    _Load(stack.url, prompts, versions, answers, seen[swapping]).run(arguments.clients, swapping)
+                    Load(stack.url, prompts, versions, answers, seen[kind]).run(
+                        arguments.clients, kind == with_activations
+                    )
                 )
             step_ms = _mean_step_ms(stack.url)
-    _report(seen, arguments, step_ms)
+    conditions = f"{arguments.clients} clients, {arguments.minutes:g} minutes each"
+    report(seen, f"{conditions}, a decode step takes {step_ms:.1f} ms on average")
 
 
-def _report(seen: dict[bool, Seen], arguments: argparse.Namespace, step_ms: float) -> None:
-    print(f"\n{arguments.clients} clients, {arguments.minutes:g} minutes each, {os.cpu_count()} cores, ", end="")
-    print(f"a decode step takes {step_ms:.1f} ms on average\n")
+def report(seen: dict[str, Seen], conditions: str) -> None:
+    """Print what was seen in phases of each kind, and the first of what was wrong."""
+    print(f"\n{conditions}, {os.cpu_count()} cores\n")
     rows: dict[str, list[str]] = {}
     for found in seen.values():
         figures = {
@@ -94,9 +97,9 @@ def _report(seen: dict[bool, Seen], arguments: argparse.Namespace, step_ms: floa
             figures["of it put in place, ms (p50 / p99)"] = _quantiles(found.swap_ms, digits=3)
         for name, figure in figures.items():
             rows.setdefault(name, []).append(figure)
-    print_header("", "an activation every 2 s", "none")
+    print_header("", *seen)
     for name, values in rows.items():
-        print_row(name, *[*values, ""][:2])
+        print_row(name, *values, *[""] * (len(seen) - len(values)))
     for found in seen.values():
         for problem in (*found.failed[:5], *found.mixed[:5]):
             print(problem)
@@ -107,7 +110,8 @@ def _quantiles(values: Sequence[float], digits: int = 1) -> str:
     return f"{cuts[49]:.{digits}f} / {cuts[98]:.{digits}f}"
 
 
-def _prompts() -> list[str]:
+def prompts_to_ask() -> list[str]:
+    """Return prompts of the demo world."""
     return [record.fact.prompt for record in demo_records(NUM_PROMPTS)]
 
 
@@ -116,7 +120,7 @@ def _num_tokens(prompt: str) -> int:
     return 8 + 4 * (len(prompt) % 11)
 
 
-def _make_versions(client: Errata) -> list[int]:
+def make_versions(client: Errata) -> list[int]:
     """Return the base, and two versions that real edits made."""
     edited = [record.fact for record in demo_records(2 * EDITED_FACTS)]
     facts = [(fact.subject, fact.relation, fact.object) for fact in edited]
@@ -128,7 +132,8 @@ def _make_versions(client: Errata) -> list[int]:
     return versions
 
 
-def _answers_alone(client: Errata, prompts: Sequence[str], versions: Sequence[int]) -> Answers:
+def answers_alone(client: Errata, prompts: Sequence[str], versions: Sequence[int]) -> Answers:
+    """Return what each version says of each prompt, with nothing else to do."""
     return {
         (prompt, version): client.generate(prompt, max_new_tokens=_num_tokens(prompt), version=version).text
         for prompt in prompts
@@ -144,7 +149,7 @@ def _mean_step_ms(url: str) -> float:
     return 1000 * float(figures[f"{name}_sum"]) / float(figures[f"{name}_count"])
 
 
-class _Load:
+class Load:
     """Clients that ask until the phase is over."""
 
     def __init__(self, url: str, prompts: Sequence[str], versions: Sequence[int], answers: Answers, seen: Seen) -> None:
@@ -154,10 +159,11 @@ class _Load:
         self._answers = answers
         self._seen = seen
 
-    async def run(self, clients: int, swapping: bool) -> None:
+    async def run(self, clients: int, swapping: bool, seconds: float = PHASE_S) -> None:
+        """Ask for a while, and activate meanwhile if `swapping`."""
         limits = httpx.Limits(max_connections=clients + 1)
         async with httpx.AsyncClient(base_url=self._url, timeout=PATIENCE_S, limits=limits, trust_env=False) as http:
-            over = time.monotonic() + PHASE_S
+            over = time.monotonic() + seconds
             work = [self._ask(http, number, over) for number in range(clients)]
             if swapping:
                 work.append(self._activate(http, over))

@@ -64,7 +64,14 @@ class Settings(BaseSettings):
         default=None,
         description="Server that `errata follow` keeps at the active version, such as `http://127.0.0.1:8001`.",
     )
-    follow_key: str | None = Field(default=None, description="API key of that server.")
+    follow_key: str | None = Field(
+        default=None, description="API key of that server, which a gateway sends along with what it passes on."
+    )
+    gateway: bool = Field(
+        default=False,
+        description="Pass generations on to servers that follow and serve the version asked for; else the service "
+        "computes them itself.",
+    )
     allowed_hosts: str = Field(
         default="",
         description="Names, separated by commas, under which the service may be asked beside `localhost`, the address "

@@ -15,12 +15,12 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.sse import KEEPALIVE_COMMENT
 from pydantic import BaseModel
 
-from errata_service.engine.engine import Engine
 from errata_service.engine.events import Event, Finished
 from errata_service.engine.request import SequenceInput
+from errata_service.gateway import Gateway
 from errata_service.openai_api import MODEL, OpenAIRequest, TokenUsage
 from errata_service.problems import openai_error, problem_of
-from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
+from errata_service.streaming import EventStreamResponse, KeepAlive, Stream, finished_unless_gone, sse_event
 
 
 class OpenAIAnswers(ABC):
@@ -43,10 +43,12 @@ class OpenAIAnswers(ABC):
     def additions(self, event: Event) -> Iterator[Any]:
         """Yield what an event adds to a choice, each thing by itself."""
 
-    async def respond(self, engine: Engine, inputs: Sequence[SequenceInput], version: int | None, http: Request) -> Any:
-        """Generate, and return the answer or the response that streams it. Raises as `RequestStream.open`."""
+    async def respond(
+        self, gateway: Gateway, inputs: Sequence[SequenceInput], version: int | None, http: Request
+    ) -> Any:
+        """Generate, and return the answer or the response that streams it. Raises as `Gateway.open`."""
         is_streamed = bool(self._request.stream)
-        stream = await RequestStream.open(engine, inputs, version, streamed=is_streamed)
+        stream = await gateway.open(inputs, version, streamed=is_streamed)
         self._shared = {
             "id": f"{self.id_prefix}-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -61,7 +63,7 @@ class OpenAIAnswers(ABC):
     def _whole(self, finished: Sequence[Finished]) -> BaseModel:
         return self.answer(**self._shared, choices=self.whole_choices(finished), usage=self._usage(finished))
 
-    async def _events(self, stream: RequestStream) -> AsyncIterator[bytes]:
+    async def _events(self, stream: Stream) -> AsyncIterator[bytes]:
         """Yield the events as clients of OpenAI's interface read them, an error if there is one, and `[DONE]`."""
         finished = []
         try:

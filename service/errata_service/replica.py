@@ -28,6 +28,7 @@ from errata.model import EditableModel
 from errata_service.chat import ChatTemplate, no_chat_template
 from errata_service.engine.engine import STOPPING, Engine
 from errata_service.following import RETRY_S, Following, PassedOver, Swap
+from errata_service.gateway import Gateway
 from errata_service.metrics import Metrics
 from errata_service.problems import NotReady, Overloaded, outage_of
 
@@ -74,6 +75,7 @@ class ServingReplica:
         self.failure: Exception | None = None
         self._on_failure = on_failure
         self._engine: Engine | None = None
+        self._gateway: Gateway | None = None
         self._chat: ChatTemplate | None = None
         self._obstacle: str | None = "the model is being loaded"
         self._following: Following | None = None
@@ -91,6 +93,13 @@ class ServingReplica:
         if self._engine is None:
             raise NotReady(self._obstacle or "the service is starting")
         return self._engine
+
+    @property
+    def gateway(self) -> Gateway:
+        """Return what decides where generations are computed. Raises `NotReady` as `engine`."""
+        if self._gateway is None:
+            raise NotReady(self._obstacle or "the service is starting")
+        return self._gateway
 
     @property
     def chat(self) -> ChatTemplate:
@@ -244,6 +253,7 @@ class ServingReplica:
             self.metrics,
             self._fail,
         )
+        self._gateway = Gateway(registry, self._engine, settings)
 
     def _recover_once(self) -> None:
         """Put the registry in order as soon as Redis answers. Raises `Conflict`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing, suppress
 
@@ -23,48 +24,38 @@ class KeepAlive:
     """Comes every `KEEP_ALIVE_S` seconds, so that nobody takes a long silence for a lost connection."""
 
 
-class RequestStream:
-    """The events of one request to the engine, in order."""
+class Stream(ABC):
+    """The events of one request, in order, wherever it is computed."""
 
-    def __init__(self, engine: Engine, inputs: Sequence[SequenceInput], version: int | None, *, streamed: bool) -> None:
-        """Submit a request. Raises as `Engine.submit`."""
-        self._engine = engine
+    def __init__(self, num_sequences: int, *, streamed: bool) -> None:
+        self._num_sequences = num_sequences
+        self._streamed = streamed
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event | KeepAlive] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
-        self._request = engine.submit(inputs, version, self._deliver, streamed=streamed)
-
-    @classmethod
-    async def open(
-        cls, engine: Engine, inputs: Sequence[SequenceInput], version: int | None, *, streamed: bool
-    ) -> RequestStream:
-        """Submit a request and wait until it is accepted. The caller closes the stream.
-
-        Raises what `Engine.submit` raises, and what the request fails with, for example an unknown version.
-        """
-        stream = cls(engine, inputs, version, streamed=streamed)
-        try:
-            await stream._next()
-        except BaseException:
-            stream.close()
-            raise
-        return stream
 
     @property
+    @abstractmethod
     def version(self) -> int:
-        """The version under which the request is computed."""
-        return self._request.version
+        """The version under which the request is computed, known once it is accepted."""
 
     def close(self) -> None:
         """Cancel what has not finished."""
-        self._engine.cancel(self._request)
         if self._timer is not None:
             self._timer.cancel()
 
+    async def accepted(self) -> None:
+        """Wait until the request is accepted. Raises what it fails with; it is closed then."""
+        try:
+            await self._next()
+        except BaseException:
+            self.close()
+            raise
+
     async def events(self) -> AsyncIterator[Event | KeepAlive]:
         """Yield events until all sequences have finished. Raises what the request fails with."""
-        num_unfinished = len(self._request.inputs)
-        if self._request.streamed:
+        num_unfinished = self._num_sequences
+        if self._streamed:
             self._start_timer()
         while num_unfinished:
             event = await self._next()
@@ -89,16 +80,46 @@ class RequestStream:
             raise event.error
         return event
 
-    def _deliver(self, events: Sequence[Event]) -> None:
-        with suppress(RuntimeError):  # the event loop has ended, and nobody is left to tell
-            self._loop.call_soon_threadsafe(self._put, events)
-
     def _put(self, events: Sequence[Event]) -> None:
         for event in events:
             self._events.put_nowait(event)
 
 
-async def finished_unless_gone(stream: RequestStream, http: Request) -> list[Finished] | Response:
+class RequestStream(Stream):
+    """The events of one request to the engine of this process."""
+
+    def __init__(self, engine: Engine, inputs: Sequence[SequenceInput], version: int | None, *, streamed: bool) -> None:
+        """Submit a request. Raises as `Engine.submit`."""
+        super().__init__(len(inputs), streamed=streamed)
+        self._engine = engine
+        self._request = engine.submit(inputs, version, self._deliver, streamed=streamed)
+
+    @classmethod
+    async def open(
+        cls, engine: Engine, inputs: Sequence[SequenceInput], version: int | None, *, streamed: bool
+    ) -> RequestStream:
+        """Submit a request and wait until it is accepted. The caller closes the stream.
+
+        Raises what `Engine.submit` raises, and what the request fails with, for example an unknown version.
+        """
+        stream = cls(engine, inputs, version, streamed=streamed)
+        await stream.accepted()
+        return stream
+
+    @property
+    def version(self) -> int:
+        return self._request.version
+
+    def close(self) -> None:
+        self._engine.cancel(self._request)
+        super().close()
+
+    def _deliver(self, events: Sequence[Event]) -> None:
+        with suppress(RuntimeError):  # the event loop has ended, and nobody is left to tell
+            self._loop.call_soon_threadsafe(self._put, events)
+
+
+async def finished_unless_gone(stream: Stream, http: Request) -> list[Finished] | Response:
     """Wait for all sequences; return a response that nobody will read if the client disconnects before."""
     work = asyncio.ensure_future(stream.finished())
     gone = asyncio.ensure_future(_disconnect(http))
@@ -128,7 +149,7 @@ class ServerSentEvents(StreamingResponse):
 class EventStreamResponse(ServerSentEvents):
     """Server-sent events made from a request's stream, which is closed at the end or when the client disconnects."""
 
-    def __init__(self, events: AsyncIterator[bytes], stream: RequestStream) -> None:
+    def __init__(self, events: AsyncIterator[bytes], stream: Stream) -> None:
         super().__init__(events)
         self._stream = stream
 

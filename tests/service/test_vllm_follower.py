@@ -1,25 +1,28 @@
 """A real vLLM server that follows: what it says under each version is what our own engine says."""
 
+import json
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
 import torch
+from errata_cli.processes import free_port
+from errata_client.records import Replica
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_registry.versions.manifest import BaseModelName
 
 from errata.deltas import Delta
-from errata.demo import MODEL_FOLDER
 from errata.model import EditableModel
 from tests.errata.export.models import saved_for_vllm
 from tests.made_up_versions import make_up_version
 from tests.preloaded import Preloaded
 from tests.service.conftest import NewSettings, Serve, until_ready
-from tests.service.vllm_servers import ADAPTERS, NAME, WEIGHTS, answers, follower, until, vllm_server
+from tests.service.vllm_servers import ADAPTERS, NAME, WEIGHTS, answers, follower, num_computed, until, vllm_server
 from tests.vllm_environment import needs_vllm
 
 pytestmark = [needs_vllm, pytest.mark.processes]
@@ -30,10 +33,11 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Followed:
-    """A service, and a server that follows it; versions of ranks 1 and 2, and one of rank 9."""
+    """A service, a gateway, and a server that follows; versions of ranks 1 and 2, and one of rank 9."""
 
     settings: Settings
     service: httpx.Client
+    gateway: httpx.Client
     server: httpx.Client
     process: Preloaded
     probes: httpx.Client
@@ -50,7 +54,7 @@ class Followed:
         answer = self.service.post(f"/versions/{version}/activate")
         assert answer.status_code == 200, answer.text
         served = answer.json()["replicas"]
-        assert [one["version"] for one in served] == [version, version], served
+        assert [one["version"] for one in served] == [version] * 3, served
         assert all(one["load_ms"] >= 0 and one["swap_ms"] >= 0 for one in served)
 
     def says(self, version: int) -> "Said":
@@ -70,6 +74,24 @@ class Said:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Said) and other.logprobs == pytest.approx(self.logprobs, abs=1e-3)
+
+
+def answered(client: httpx.Client, version: int) -> list[tuple[int, str]]:
+    """The version that answers and what it says, by each route on which text is continued, whole and streamed."""
+    asked: dict[str, Any] = {"prompt": PROMPT, "max_new_tokens": 12, "version": version}
+    whole_answer = client.post("/generate", json=asked).json()
+    heard = [(whole_answer["version"], whole_answer["data"][0]["text"])]
+    events = [
+        json.loads(line.removeprefix("data: "))
+        for line in client.post("/generate", json={**asked, "stream": True}).text.splitlines()
+        if line.startswith("data: ")
+    ]
+    assert {event["version"] for event in events} == {version}
+    heard.append((version, "".join(event["text"] for event in events)))
+    openai = {"model": f"errata@{version or 'base'}", "prompt": PROMPT, "max_tokens": 12, "temperature": 0}
+    completion = client.post("/v1/completions", json=openai).json()
+    heard.append((0 if completion["model"] == "errata@base" else version, completion["choices"][0]["text"]))
+    return heard
 
 
 def asked_for(model: str) -> dict[str, Any]:
@@ -98,6 +120,8 @@ def followed(
 ) -> Iterator[Followed]:
     service = serve(settings)
     until_ready(service)
+    gateway = serve(settings.model_copy(update={"gateway": True, "port": free_port()}))
+    until_ready(gateway)
     registry = Registry(settings)
     versions = [0, *(made_up(registry, model, rank=rank, size=size, seed=rank) for rank in (1, 2, 9))]
     registry.close()
@@ -106,14 +130,14 @@ def followed(
         follower(settings, server) as (process, probes),
     ):
         until(lambda: answers(probes, "/readyz"), PATIENCE_S)
-        yield Followed(settings, service, server, process, probes, versions)
+        yield Followed(settings, service, gateway, server, process, probes, versions)
 
 
 @pytest.fixture(scope="module")
-def gptj(serve: Serve, new_settings: NewSettings, model: EditableModel) -> Iterator[Followed]:
-    """A GPT-J, for which vLLM has no LoRA."""
-    settings = new_settings(model=str(MODEL_FOLDER), replica_ttl_s=3, activation_timeout_s=10)
-    yield from followed(serve, settings, model, WEIGHTS, size=30.0)
+def gptj(serve: Serve, new_settings: NewSettings, chat_model: EditableModel) -> Iterator[Followed]:
+    """A GPT-J, for which vLLM has no LoRA; it has a chat template."""
+    settings = new_settings(model=chat_model.name, replica_ttl_s=3, activation_timeout_s=10)
+    yield from followed(serve, settings, chat_model, WEIGHTS, size=30.0)
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +219,59 @@ def test_adapters_that_nothing_uses_are_unloaded_and_their_files_removed(llama: 
     until(lambda: loaded() == {"0", str(llama.versions[2])}, PATIENCE_S)
     [server_folder] = (llama.settings.home / "adapters").iterdir()
     until(lambda: [folder.name.split("-")[1] for folder in server_folder.iterdir()] == [str(llama.versions[2])], 30)
+
+
+@pytest.mark.parametrize("place", ["gptj", "llama"])
+def test_a_gateway_passes_on_what_the_server_serves_and_computes_the_rest(
+    place: str, request: pytest.FixtureRequest
+) -> None:
+    there: Followed = request.getfixturevalue(place)
+    active, other = there.versions[1], there.versions[2]
+    there.activate(active)
+    before = num_computed(there.server)
+    assert answered(there.gateway, active) == answered(there.service, active)
+    assert num_computed(there.server) - before == 3
+    assert answered(there.gateway, other) == answered(there.service, other)
+    asked = {"prompt": PROMPT, "max_new_tokens": 12}
+    answers_now = [client.post("/generate", json=asked).json() for client in (there.gateway, there.service)]
+    assert answers_now[0] == answers_now[1] and answers_now[0]["version"] == active
+
+
+def test_log_probabilities_stops_and_several_prompts_are_passed_on(gptj: Followed) -> None:
+    gptj.activate(0)
+    before = num_computed(gptj.server)
+    asked = {"model": "errata", "prompt": [PROMPT, "The capital of France is"], "max_tokens": 8, "temperature": 0}
+    theirs, ours = (
+        client.post("/v1/completions", json={**asked, "logprobs": 3, "stop": [" The", "."]}).json()
+        for client in (gptj.gateway, gptj.service)
+    )
+    assert num_computed(gptj.server) - before == 2
+    for one, other in zip(theirs["choices"], ours["choices"], strict=True):
+        assert one["text"] == other["text"] and one["finish_reason"] == other["finish_reason"]
+        assert one["logprobs"]["tokens"] == other["logprobs"]["tokens"]
+        assert one["logprobs"]["token_logprobs"] == pytest.approx(other["logprobs"]["token_logprobs"], abs=1e-3)
+    assert theirs["usage"] == ours["usage"]
+
+
+def test_chat_is_passed_on(gptj: Followed) -> None:
+    gptj.activate(0)
+    before = num_computed(gptj.server)
+    asked = {"model": "errata", "messages": [{"role": "user", "content": PROMPT}], "temperature": 0}
+    theirs, ours = (client.post("/v1/chat/completions", json=asked).json() for client in (gptj.gateway, gptj.service))
+    assert num_computed(gptj.server) - before == 1
+    assert (
+        theirs["choices"] == ours["choices"] and theirs["usage"] == ours["usage"] and theirs["model"] == "errata@base"
+    )
+
+
+def test_what_a_lost_server_does_not_take_goes_to_another(gptj: Followed) -> None:
+    gptj.activate(0)
+    with closing(Registry(gptj.settings)) as registry:
+        url = f"http://127.0.0.1:{free_port()}"
+        registry.replicas.announce(Replica(id="lost", version=0, engine="vllm", url=url, models={0: NAME}))
+        before = num_computed(gptj.server)
+        for _ in range(6):
+            asked = {"prompt": PROMPT, "max_new_tokens": 4}
+            assert gptj.gateway.post("/generate", json=asked).json()["version"] == 0
+        registry.replicas.withdraw("lost")
+    assert num_computed(gptj.server) - before == 6

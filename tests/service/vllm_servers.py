@@ -53,6 +53,12 @@ def follower(settings: Settings, server: httpx.Client) -> Iterator[tuple[Preload
         stop(process, 20)
 
 
+def num_computed(server: httpx.Client) -> int:
+    """Return how many completions a server has brought to their end."""
+    figures = server.get("/metrics").text.splitlines()
+    return sum(int(float(line.split()[-1])) for line in figures if line.startswith("vllm:request_success_total{"))
+
+
 def until(is_so: Callable[[], bool], within_s: float, check: Callable[[], object] = lambda: None) -> None:
     """Wait until something is so; `check` raises where it never will be."""
     deadline = time.monotonic() + within_s

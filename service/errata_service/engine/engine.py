@@ -19,12 +19,12 @@ from errata.model import EditableModel
 from errata.model.likelihood import gives_finite_numbers, require_device
 from errata_service.engine.events import Accepted, Failed
 from errata_service.engine.model_runner import ModelRunner
-from errata_service.engine.request import Deliver, Request, SequenceInput, StepFailed
+from errata_service.engine.request import Deliver, Request, SequenceInput, StepFailed, timed_out
 from errata_service.engine.scheduler import Scheduler
 from errata_service.engine.weight_sets import WeightSet, WeightSets
 from errata_service.following import Swap
 from errata_service.metrics import Metrics
-from errata_service.problems import Busy, NotReady, ProblemError
+from errata_service.problems import Busy, NotReady
 
 # How often deadlines are checked while there is nothing to compute, for example while a version is loaded.
 DEADLINE_CHECK_S = 0.1
@@ -305,7 +305,7 @@ class Engine:
                 step_failed |= isinstance(request.error, StepFailed)
                 self._end(request, "failed", request.error)
             elif now > request.deadline:
-                self._end(request, "timed-out", _timed_out(self._settings.generation_timeout_s))
+                self._end(request, "timed-out", timed_out(self._settings.generation_timeout_s))
         if step_failed:
             with suppress(DeviceFailed):
                 self._run_token()
@@ -378,7 +378,3 @@ class Engine:
         self._scheduler.clear()
         for request in list(self._open):
             request.error = StepFailed(error)
-
-
-def _timed_out(limit_s: float) -> ProblemError:
-    return ProblemError(504, "timed-out", f"the generation did not end within {limit_s:g} s")

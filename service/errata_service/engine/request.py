@@ -89,3 +89,8 @@ class StepFailed(ProblemError):
         super().__init__(
             500, "step-failed", f"computing this failed ({type(error).__name__}); the service's log says more"
         )
+
+
+def timed_out(limit_s: float) -> ProblemError:
+    """Return the problem of a request that took too long."""
+    return ProblemError(504, "timed-out", f"the generation did not end within {limit_s:g} s")

@@ -19,7 +19,7 @@ from errata_service.generation import ONE_KIND_OF_PROMPT, GenerateQuery, Generat
 from errata_service.problems import problem_of
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
-from errata_service.streaming import EventStreamResponse, KeepAlive, RequestStream, finished_unless_gone, sse_event
+from errata_service.streaming import EventStreamResponse, KeepAlive, Stream, finished_unless_gone, sse_event
 
 router = APIRouter(
     route_class=BoundedRoute,
@@ -52,7 +52,7 @@ async def generate_from_query(request: Annotated[GenerateQuery, Query()], replic
 
 async def _generated(request: GenerateRequest, replica: ServingReplica, http: Request) -> Generation | Response:
     asked = await run_in_threadpool(_Asked.of, request, replica)
-    stream = await RequestStream.open(replica.engine, asked.inputs, asked.version, streamed=request.stream)
+    stream = await replica.gateway.open(asked.inputs, asked.version, streamed=request.stream)
     if request.stream:
         return EventStreamResponse(_events(stream), stream)
     with closing(stream):
@@ -95,7 +95,7 @@ class _Asked:
         return cls(version, inputs, prompts)
 
 
-async def _events(stream: RequestStream) -> AsyncIterator[bytes]:
+async def _events(stream: Stream) -> AsyncIterator[bytes]:
     version = stream.version
     try:
         async for event in stream.events():

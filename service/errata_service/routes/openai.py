@@ -54,7 +54,7 @@ async def create_completion(request: CompletionRequest, replica: ReplicaDep, htt
     """Continue a prompt, or several, `n` times each. The version is settled when the request is accepted."""
     asked = await run_in_threadpool(_Asked.of, request, replica)
     inputs = request.sequence_inputs(asked.prompt_ids, asked.offsets)
-    return await _Answers(asked).respond(replica.engine, inputs, asked.version, http)
+    return await _Answers(asked).respond(replica.gateway, inputs, asked.version, http)
 
 
 @dataclass(frozen=True, slots=True)

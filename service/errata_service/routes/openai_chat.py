@@ -48,7 +48,7 @@ async def create_chat_completion(request: ChatRequest, replica: ReplicaDep, http
     """
     asked = await run_in_threadpool(_Asked.of, request, replica)
     inputs = request.sequence_inputs(asked.prompt_ids, asked.chat.end_ids)
-    return await _Answers(asked).respond(replica.engine, inputs, asked.version, http)
+    return await _Answers(asked).respond(replica.gateway, inputs, asked.version, http)
 
 
 @dataclass(frozen=True, slots=True)
