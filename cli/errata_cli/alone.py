@@ -35,7 +35,7 @@ def follow(
     host: Annotated[str | None, Option(help="address of /healthz and /readyz of the follower")] = None,
     port: Annotated[int | None, Option(help="port of /healthz and /readyz of the follower")] = None,
 ) -> None:
-    """Keep a running server of another engine at the active version; one process for each server."""
+    """Keep a running vLLM server at the active version."""
     become(f"errata_service.{engine}", settings_with(follow_url=url, home=home, host=host, port=port))
 
 

@@ -17,7 +17,7 @@ from errata.files.checksums import checked, with_checksum
 from tests.made_up_versions import make_up_version
 
 COMMANDS = [
-    *("up", "service", "worker", "demo", "doctor", "completion", "new-key", "reindex", "verify", "import"),
+    *("up", "service", "worker", "follow", "demo", "doctor", "completion", "new-key", "reindex", "verify", "import"),
     *("statistics", "train-mend", "trace", "evaluate", "bench", "tune"),
 ]
 SLOW = {"torch", "transformers", "matplotlib", "redis", "httpx"}
