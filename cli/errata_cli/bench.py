@@ -12,7 +12,17 @@ from typer import Argument, Option
 from errata import hyperparameters
 from errata.files import durable
 from errata.files.json_figures import with_nulls
-from errata_cli.options import Home, HyperparametersFile, Model, MomentsCorpus, Seed, numbers, settings_with_model
+from errata_cli.options import (
+    Home,
+    HyperparametersFile,
+    Model,
+    MomentsCorpus,
+    RelationsFile,
+    Seed,
+    honest_with,
+    numbers,
+    settings_with_model,
+)
 from errata_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -43,6 +53,8 @@ def bench(
     ] = None,
     references: Annotated[Path | None, Option(help="file like attribute_snippets.json, for consistency")] = None,
     generation: Annotated[bool, Option("--generation", help="measure fluency and consistency; takes longer")] = False,
+    honest: Annotated[bool, Option("--honest", help="ask all that critics ask; takes several times as long")] = False,
+    relations: RelationsFile = None,
     out: Annotated[Path | None, Option(help="folder for the results (default: bench-DATA_SET)")] = None,
 ) -> None:
     """Compare editing methods at more and more edits.
@@ -66,6 +78,7 @@ def bench(
     from errata.evaluation import FREELY, Generation, Honest
     from errata_cli.base_model import load_model, moments_by_need
 
+    asked = honest_with(relations, seed) if honest else Honest(kinds=FREELY)
     data = data_set_for(
         data_set, settings.model, file=records, references=references, home=settings.home, with_references=generation
     )
@@ -77,7 +90,7 @@ def bench(
 
     base = load_model(settings)
     texts = Generation(seed=seed, documents=data.documents) if generation else None
-    moments, asked = moments_by_need(settings, base), Honest(kinds=FREELY)
+    moments = moments_by_need(settings, base)
     measuring = Bench(base, folder / "cells", moments, seed=seed, generation=texts, honest=asked)
     measuring.require_room(planned.records)
     print(_described(data, planned))

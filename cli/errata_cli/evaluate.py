@@ -10,7 +10,7 @@ from typer import Argument, Option
 
 from errata.errors import InvalidRecords, UnknownVersion
 from errata.files import durable
-from errata_cli.options import Home, Model, settings_with_model
+from errata_cli.options import Home, Model, RelationsFile, honest_with, settings_with_model
 from errata_cli.progress import count_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def evaluate(
     references: Annotated[Path | None, Option(help="CounterFact's attribute_snippets.json, for consistency")] = None,
     generation: Annotated[bool, Option("--generation", help="generate texts, for fluency and consistency")] = False,
     honest: Annotated[bool, Option("--honest", help="ask as critics do, too; takes several times as long")] = False,
-    seed: Annotated[int, Option(help="of the generated texts")] = 0,
+    relations: RelationsFile = None,
+    seed: Annotated[int, Option(help="of the generated texts, prefixes and choices")] = 0,
     no_prose: Annotated[bool, Option("--no-prose", help="leave the perplexity out")] = False,
     summary_file: Annotated[Path | None, Option("--json", help="write the summary there")] = None,
     cases_file: Annotated[
@@ -53,12 +54,13 @@ def evaluate(
     given = None if records is None else _read(records)
     texts = None if references is None else _read(references)
 
-    from errata.evaluation import PROSE, Generation, Honest, cases_of, evaluate, read_records, reference_texts
+    from errata.evaluation import PROSE, Generation, cases_of, evaluate, read_records, reference_texts
     from errata.model.room import require_room
     from errata_cli.base_model import load_model
 
     snippets = None if texts is None else reference_texts(texts)
     read = None if given is None else read_records(given, zsre_object=zsre_object, references=snippets)
+    asked = honest_with(relations, seed) if honest else None
     base = load_model(settings)
     weights = _weights(number, base, settings.home) if number else {}
     facts = _facts(number, settings.home) if read is None else [record.fact for record in read]
@@ -71,7 +73,7 @@ def evaluate(
         count_of("records"),
         generation=Generation(seed=seed) if generation else None,
         texts=() if no_prose else PROSE,
-        honest=Honest() if honest else None,
+        honest=asked,
     )
     print(f"version {number}: {len(cases)} records")
     print(_table(measured))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -12,6 +13,8 @@ from errata_cli.errors import CommandError
 
 if TYPE_CHECKING:
     from errata_registry.settings import Settings
+
+    from errata.evaluation import Honest
 
 Model = Annotated[str | None, Option(help="`demo`, a hub name or a local folder")]
 Home = Annotated[Path | None, Option(help="folder of versions, edits and second moments")]
@@ -28,6 +31,10 @@ Corpus = Annotated[Path | None, Option(help="text file, or folder of .txt files"
 MomentsCorpus = Annotated[Path | None, Option("--corpus", help="text that second moments are collected from")]
 Seed = Annotated[int, Option(help="of context prefixes and generated texts")]
 
+RelationsFile = Annotated[
+    Path | None, Option("--relations", help="file of templates that questions are made from, beside those shipped")
+]
+
 Number = TypeVar("Number", int, float)
 
 
@@ -41,6 +48,24 @@ def numbers(kind: Callable[[str], Number], option: str, text: str) -> list[Numbe
         return [kind(part) for part in text.split(",")]
     except ValueError as error:
         raise BadParameter(f"{text!r} is not a list of numbers such as 1,10,100", param_hint=option) from error
+
+
+def honest_with(relations: Path | None, seed: int) -> Honest:
+    """Return what critics ask, with the relations of a file before those that ship.
+
+    Raises:
+        InvalidRecords: the file cannot be read, or a relation in it is wrong.
+    """
+    from errata.errors import InvalidRecords
+    from errata.evaluation import Honest, read_relations
+
+    if relations is None:
+        return Honest(seed=seed)
+    try:
+        own = read_relations(json.loads(relations.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise InvalidRecords(f"{relations} cannot be read: {error}") from error
+    return Honest(seed=seed, relations=(*own, *Honest().relations))
 
 
 def settings_with(**given: Any) -> Settings:

@@ -94,7 +94,7 @@ class Bench:
             "device": model.device.type,
             "generation": _digest(asdict(generation)) if generation else None,
             "texts": _digest(list(texts)),
-            "honest": asdict(honest) if honest else None,
+            "honest": _digest(asdict(honest)) if honest else None,
             "targets_kept": store is not None,
         }
 

@@ -40,6 +40,21 @@ FREE_COLUMNS: Mapping[str, str] = {
     "neighbours kept": "neighbors_freely",
 }
 """The same by free generation."""
+FURTHER_COLUMNS: Mapping[str, str] = {
+    "after a prefix": "said_after_prefix",
+    "in chat": "in_chat",
+    "yes to new": "yes_to_new",
+    "no to old": "no_to_old",
+    "no to negated": "no_to_negated",
+    'unsaid after "not"': "unsaid_after_not",
+    "choice of new": "choice_of_new",
+    "choice of old": "choice_of_old",
+    "two hops": "two_hops",
+    "reversal": "reversal",
+    "aliases": "aliases",
+    "logic": "logic",
+}
+"""What else critics ask, in a table of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,7 @@ class Comparison:
     @property
     def columns(self) -> Mapping[str, str]:
         """The titles of the table's columns, and the metric that each shows."""
-        return {**COLUMNS[self.plan.data.name], **FREE_COLUMNS}
+        return {**COLUMNS[self.plan.data.name], **FREE_COLUMNS, **FURTHER_COLUMNS}
 
     def is_measured(self, title: str) -> bool:
         """Return True if a row has a figure in a column."""

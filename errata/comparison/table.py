@@ -3,35 +3,43 @@
 from collections.abc import Iterator, Sequence
 
 from errata.comparison.published import PublishedRow
-from errata.comparison.results import Comparison, Row
+from errata.comparison.results import FURTHER_COLUMNS, Comparison, Row
 from errata.evaluation import Estimate
 
 NONE = "–"  # noqa: RUF001 - as tables have it
 
 
 def table(comparison: Comparison) -> str:
-    """Return the table: our rows, then the published ones.
+    """Return the table: our rows, then the published ones; below it another one of what else was asked.
 
     All figures but drift and seconds are times 100, as in the paper.
     """
-    titles = [title for title in comparison.columns if comparison.is_measured(title)]
+    measured = [title for title in comparison.columns if comparison.is_measured(title)]
+    titles = [title for title in measured if title not in FURTHER_COLUMNS]
     lines = [
-        line(["edits (slices)", "method", *titles, "drift", "seconds"]),
-        line(["---"] * (len(titles) + 4)),
-        *(line(_cells(row, comparison, titles)) for row in comparison.rows),
+        *_header([*titles, "drift", "seconds"]),
+        *(line([*_cells(row, comparison, titles), *_costs(row)]) for row in comparison.rows),
         *(line(_published_cells(row, titles)) for row in comparison.published),
     ]
+    if further := [title for title in measured if title in FURTHER_COLUMNS]:
+        rows = (line(_cells(row, comparison, further)) for row in comparison.rows)
+        lines += ["", *_header(further), *rows]
     return "\n".join([*lines, *_notes(comparison)]) + "\n"
+
+
+def _header(titles: Sequence[str]) -> list[str]:
+    return [line(["edits (slices)", "method", *titles]), line(["---"] * (len(titles) + 2))]
 
 
 def _cells(row: Row, comparison: Comparison, titles: Sequence[str]) -> list[str]:
     edits = f"0 (on {row.edits} records)" if row.is_of_all else f"{row.edits} ({row.slices})"
     figures = [percent(row.estimates.get(comparison.columns[title])) for title in titles]
     failed = " (failed)" if row.failures else ""
+    return [edits, (row.method or "unedited") + failed, *figures]
+
+
+def _costs(row: Row) -> list[str]:
     return [
-        edits,
-        (row.method or "unedited") + failed,
-        *figures,
         NONE if row.drift is None else f"{row.drift:.4f}",
         NONE if row.seconds is None else f"{row.seconds:.2f}",
     ]

@@ -4,12 +4,12 @@
 defines each of them.
 """
 
-from errata.evaluation.cases import Case as Case, case_of as case_of, cases_of as cases_of
+from errata.evaluation.cases import Case as Case, Further as Further, case_of as case_of, cases_of as cases_of
 from errata.evaluation.chat import said_in_chat as said_in_chat
 from errata.evaluation.contests import outcomes_of as outcomes_of
 from errata.evaluation.drift import PROSE as PROSE, ProseDrift as ProseDrift, drift as drift, prose_drift as prose_drift
 from errata.evaluation.generation import Generation as Generation
-from errata.evaluation.honest import FREELY as FREELY, Honest as Honest
+from errata.evaluation.honest import FREELY as FREELY, Honest as Honest, read_relations as read_relations
 from errata.evaluation.in_context import InContext as InContext, Which as Which
 from errata.evaluation.intervals import Estimate as Estimate
 from errata.evaluation.measuring import evaluate as evaluate

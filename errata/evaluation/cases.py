@@ -11,6 +11,20 @@ from errata.model.tokens import object_ids
 
 
 @dataclass(frozen=True, slots=True)
+class Further:
+    """A question whose answer follows from the fact.
+
+    Attributes:
+        kind: a kind of `errata.evaluation.honest.KINDS`, such as "two_hops".
+        answers: any of these is right.
+    """
+
+    kind: str
+    prompt: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """One edited fact with the prompts that measure it.
 
@@ -23,6 +37,9 @@ class Case:
         case_id: what a data set calls it.
         space: whether a space stands between the prompts and their objects; unset, it goes by the prompt.
         subject: what the prompt is about; empty where nobody says.
+        relation: what a data set calls the relation; None where it does not say.
+        questions: what a user asks about the fact in chat.
+        further: what a data set asks beside.
     """
 
     prompt: str
@@ -35,6 +52,9 @@ class Case:
     case_id: int | str | None = None
     space: bool | None = None
     subject: str = ""
+    relation: str | None = None
+    questions: tuple[str, ...] = ()
+    further: tuple[Further, ...] = ()
 
 
 def case_of(fact: Fact, *, old: str | None = None, case_id: int | str | None = None) -> Case:
@@ -48,6 +68,7 @@ def case_of(fact: Fact, *, old: str | None = None, case_id: int | str | None = N
         case_id=case_id,
         space=fact.space,
         subject=fact.subject,
+        questions=fact.questions,
     )
 
 

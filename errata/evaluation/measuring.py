@@ -10,7 +10,7 @@ from errata.evaluation.cases import Case
 from errata.evaluation.contests import outcomes_of
 from errata.evaluation.drift import drift, prose_drift
 from errata.evaluation.generation import Generation, generate, require_room_for_texts
-from errata.evaluation.honest import Answer, Honest, Probe, answers_to, kept_answers, probes_of
+from errata.evaluation.honest import Answer, Honest, Probe, answers_to, askable, kept_answers, probes_of
 from errata.evaluation.in_context import InContext
 from errata.evaluation.results import CaseResult, Evaluation, estimates_of
 from errata.model import EditableModel
@@ -47,7 +47,7 @@ def evaluate(
     if generation:
         require_room_for_texts(model, asked, generation)
         words = generation.weights_of_words(cases)
-    probes = [probes_of(case, honest) if honest else [] for case in cases]
+    probes = askable(model, probes_of(model, cases, honest)) if honest else [[] for _ in cases]
     kept = kept_answers(model, chain.from_iterable(probes))
     if in_context:
         probes = [

@@ -106,7 +106,13 @@ def _counterfact(fields: _Fields, references: References | None) -> Record:
     case = _case(fact, fields)
     return Record(
         fact,
-        replace(case, old=old, generation_prompts=fields.texts("generation_prompts"), references=tuple(texts)),
+        replace(
+            case,
+            old=old,
+            relation=fields.optional_text(rewrite, "relation_id"),
+            generation_prompts=fields.texts("generation_prompts"),
+            references=tuple(texts),
+        ),
     )
 
 
@@ -146,6 +152,12 @@ class _Fields:
     def text(self, *path: str) -> str:
         """Return a required text, stripped."""
         return self.prompt(*path).strip()
+
+    def optional_text(self, *path: str) -> str | None:
+        """Return a text; None where there is none."""
+        *parents, name = path
+        parent = self._value(parents)
+        return self.text(*path) if isinstance(parent, Mapping) and parent.get(name) is not None else None
 
     def prompt(self, *path: str) -> str:
         """Return a required text, trimmed as prompts are."""

@@ -70,7 +70,8 @@ class CaseResult:
         for kind, answers in groupby(self.answers, lambda answer: answer.kind):
             of_kind = list(answers)
             metrics[kind] = fmean(answer.is_right for answer in of_kind)
-            metrics[kind + EXACT] = fmean(answer.is_exact for answer in of_kind)
+            if exact := [answer.is_exact for answer in of_kind if answer.is_exact is not None]:
+                metrics[kind + EXACT] = fmean(exact)
         return metrics
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,21 +1,20 @@
 """Records for a model that comes without any: facts that it knows, found by asking it.
 
-`known_facts.json` has well-known facts by relation, each relation with prompts. A fact is known if the model finds its
+A well-known fact is known if the model finds its
 object likelier after its prompt than other objects of the relation. One of those is what is edited in. Neighbours are
 known facts about other subjects, none of which is edited in any record.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from errata.errors import DataSetError
 from errata.evaluation import Record, case_of
+from errata.evaluation.well_known import Relation, well_known
 from errata.facts import PLACEHOLDER, Fact, Neighbor
 from errata.model import EditableModel
 from errata.model.likelihood import likelihoods
@@ -26,26 +25,6 @@ LEAST_NEIGHBORS = 2
 # To ask a fact takes about as long as to measure one. A model knows two thirds of them, and half of these are edited.
 LEAST_ASKED = 10  # of each relation
 ASKED_PER_RECORD = 3
-_FILE = Path(__file__).with_name("known_facts.json")
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """Well-known facts of one kind, and the prompts that ask for them."""
-
-    name: str
-    template: str
-    paraphrases: tuple[str, ...]
-    facts: dict[str, str]  # the object of each subject
-
-    def prompt(self, subject: str) -> str:
-        """Return what the object should follow."""
-        return self.template.replace(PLACEHOLDER, subject)
-
-
-def well_known() -> list[Relation]:
-    """Return the relations of `known_facts.json`."""
-    return [Relation(**{**one, "paraphrases": tuple(one["paraphrases"])}) for one in json.loads(_FILE.read_text())]
 
 
 def known_records(

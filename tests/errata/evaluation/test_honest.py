@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from errata.evaluation import Case, Honest, evaluate
+from errata.evaluation import FREELY, Case, Honest, evaluate
 from errata.evaluation.honest.sentences import ROOM, begins_with, is_all_of, opening_of, sentence_of
 from errata.facts import Neighbor
 from errata.model import EditableModel
@@ -39,7 +39,7 @@ def test_free_answers_are_those_of_a_plain_loop_and_neighbours_are_held_to_the_u
     with demo.using(weights):
         expected = [said(demo, prompt, "basketball") for prompt in (KOBE, *case.paraphrases)]
         now = [said(demo, neighbor.prompt, neighbor.object) for neighbor in neighbors]
-    measured = evaluate(demo, [case], weights, honest=Honest())
+    measured = evaluate(demo, [case], weights, honest=Honest(FREELY))
     answers = measured.results[0].answers
     assert [answer.said for answer in answers] == [*expected, *now]
     right = [re.match(r"basketball(?!\w)", text) is not None for text in expected]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from errata.evaluation import Case, Honest, InContext, case_of, evaluate
+from errata.evaluation import FREELY, Case, Honest, InContext, case_of, evaluate
 from errata.facts import Fact, Neighbor
 from errata.model import EditableModel
 
@@ -44,9 +44,9 @@ def test_what_is_told_in_context_is_measured_and_neighbours_are_held_to_what_is_
     neighbor = Neighbor("Roger Federer plays the sport of", "tennis")
     fact = Fact("Kobe Bryant", "plays the sport of", "tennis", neighbors=(neighbor,))
     case = case_of(fact, old="basketball")
-    before = evaluate(demo, [case], {}, honest=Honest())
-    told = evaluate(demo, [case], {}, honest=Honest(), in_context=InContext([case], "right"))
-    found = evaluate(demo, [case], {}, honest=Honest(), in_context=InContext([case], "retrieved"))
+    before = evaluate(demo, [case], {}, honest=Honest(FREELY))
+    told = evaluate(demo, [case], {}, honest=Honest(FREELY), in_context=InContext([case], "right"))
+    found = evaluate(demo, [case], {}, honest=Honest(FREELY), in_context=InContext([case], "retrieved"))
     preface = "Kobe Bryant plays the sport of tennis.\n"
     assert told.results[0].outcomes.rewrite.prompt == preface + fact.prompt
     assert told.results[0].outcomes.rewrite.probability != before.results[0].outcomes.rewrite.probability

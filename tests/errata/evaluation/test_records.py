@@ -54,6 +54,7 @@ def test_a_counterfact_record_is_a_fact_and_a_case() -> None:
         references=("She wrote in English.", "He grew up in Leeds."),
         case_id=17,
         subject="Danielle Darrieux",
+        relation="P103",
     )
 
 
