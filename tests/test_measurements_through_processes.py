@@ -27,7 +27,7 @@ from errata_registry.versions.store import Artifacts
 from errata import deltas
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.evaluation import PROSE, Generation, evaluate, read_records
+from errata.evaluation import PROSE, Generation, Honest, evaluate, read_records
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.tracing.fact_trace import trace_facts
@@ -74,7 +74,7 @@ def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: dict[str, Any] = {"version": version, "generation": True, "seed": 3, "note": "from a test"}
+    asked: dict[str, Any] = {"version": version, "generation": True, "honest": True, "seed": 3, "note": "from a test"}
     evaluation = client.evaluations.create(EDITED, **asked, idempotency_key="once")
     assert client.evaluations.create(EDITED, **asked, idempotency_key="once").id == evaluation.id
     with pytest.raises(Unprocessable, match="another body"):
@@ -88,7 +88,9 @@ def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
         deltas.edited_weights(demo, deltas.read(file)),
         generation=Generation(seed=3),
         texts=PROSE,
+        honest=Honest(seed=3),
     )
+    assert "honest_score" in expected.estimates and "said_after_prefix" in expected.estimates
     assert done.result is not None and (done.records, done.note, done.attempts) == (len(EDITED), "from a test", 1)
     assert {"num_cases": len(EDITED), **done.result.model_dump()} == expected.as_dict()
     cases = client.evaluations.cases(evaluation.id, tmp_path / "cases.jsonl")
@@ -97,7 +99,8 @@ def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
     local = tmp_path / "summary.json"
     (tmp_path / "records.json").write_text(json.dumps(EDITED), encoding="utf-8")
     command = ["evaluate", str(tmp_path / "records.json"), "--home", str(stack.log_folder.parent), "--no-prose"]
-    monkeypatch.setattr("sys.argv", ["errata", *command, "--version", str(version), "--json", str(local)])
+    flags = ["--honest", "--seed", "3", "--version", str(version), "--json", str(local)]
+    monkeypatch.setattr("sys.argv", ["errata", *command, *flags])
     errata_command()
     without_texts = {name: found for name, found in expected.as_dict()["estimates"].items() if name != "fluency"}
     assert json.loads(local.read_text())["estimates"] == without_texts

@@ -95,6 +95,7 @@ EXAMPLES: Mapping[str, Any] = {
     "zsre_object": "alt",
     "generation": False,
     "prose": True,
+    "honest": False,
     "seed": 0,
     "figure": "min_said",
     "value": 0.9,

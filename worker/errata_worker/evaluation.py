@@ -5,7 +5,7 @@ from errata_registry.jobs.requests import EvaluationRequest
 from errata_registry.versions.facts import fact_of
 
 from errata import deltas
-from errata.evaluation import PROSE, Generation, cases_of, evaluate
+from errata.evaluation import PROSE, Generation, Honest, cases_of, evaluate
 from errata.files import durable
 from errata.model.room import require_room
 from errata_worker.running import Turn
@@ -37,6 +37,7 @@ def carry_out(turn: Turn[EvaluationRequest, Evaluation]) -> None:
         lambda done, total: turn.report(Stage.EVALUATE, done, total),
         generation=Generation(seed=request.seed) if request.generation else None,
         texts=PROSE if request.prose else (),
+        honest=Honest(seed=request.seed) if request.honest else None,
     )
     durable.write(turn.folder / CASES, "".join(line + "\n" for line in measured.json_lines()))
     turn.end(result=EvaluationResult.model_validate(measured.as_dict()))

@@ -211,6 +211,7 @@ class EvaluationRequest(MeasurementRequest):
         zsre_object: which answer of a zsRE record is its object.
         generation: whether to generate texts and measure them.
         prose: whether to measure running text.
+        honest: whether to ask as critics do, by what the version says of itself and in other forms.
     """
 
     model_config = ConfigDict(json_schema_extra=rules(f"`references` {USE_OF_REFERENCES}"))
@@ -221,6 +222,7 @@ class EvaluationRequest(MeasurementRequest):
     zsre_object: Literal["alt", "answers"] = "alt"
     generation: bool = False
     prose: bool = True
+    honest: bool = False
 
     @model_validator(mode="after")
     def _references_have_a_use(self) -> Self:

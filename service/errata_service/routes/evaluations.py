@@ -41,7 +41,7 @@ def create_evaluation(
         detail = f"version {version} has no facts of its own to be measured on: give records"
         raise ProblemError.of(InvalidRecords, detail, [Place("/records", detail)])
     shown = {
-        **request.model_dump(include={"zsre_object", "generation", "prose", "seed", "note"}),
+        **request.model_dump(include={"zsre_object", "generation", "prose", "honest", "seed", "note"}),
         "version": version,
         "records": count,
         "own_facts": request.records is None,

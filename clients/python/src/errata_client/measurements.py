@@ -66,8 +66,9 @@ class EvaluationOperations(MeasurementOperations[J]):
 
         `records`: CounterFact's or zsRE's; without them the version's own facts are measured. `references`: entries of
         CounterFact's `attribute_snippets.json`, for consistency. `options`: any of `version`, `zsre_object`,
-        `generation`, `prose`, `seed` and `note`, as `EvaluationOptions` tells. Raises `Unprocessable` naming each bad
-        record, `Conflict` where the version's weights are not there, `TooManyRequests` where the queue stays full.
+        `generation`, `prose`, `honest`, `seed` and `note`, as `EvaluationOptions` tells. Raises `Unprocessable` naming
+        each bad record, `Conflict` where the version's weights are not there, `TooManyRequests` where the queue stays
+        full.
         """
         body = {
             "records": None if records is None else list(records),

@@ -45,6 +45,7 @@ class EvaluationOptions(TypedDict, total=False):
         zsre_object: what zsRE's records are edited in with ("alt").
         generation: generate texts, for fluency and consistency, with `seed`.
         prose: measure the perplexity on running text (true).
+        honest: ask as critics do, by what the version says of itself and in other forms (false).
         note: what is to be remembered of it.
     """
 
@@ -52,6 +53,7 @@ class EvaluationOptions(TypedDict, total=False):
     zsre_object: ZsreObject | None
     generation: bool | None
     prose: bool | None
+    honest: bool | None
     seed: int | None
     note: str | None
 

@@ -29,6 +29,7 @@ SEED = argument("--seed", type=int, default=0, help="of what is drawn at random"
         "--zsre-object", choices=get_args(ZsreObject), default="alt", help="what zsRE's records are edited in with"
     ),
     argument("--generation", action="store_true", help="generate texts, for fluency and consistency"),
+    argument("--honest", action="store_true", help="ask as critics do, too; takes several times as long"),
     argument("--no-prose", dest="prose", action="store_false", help="leave the perplexity out"),
     CASES,
     SEED,

@@ -302,6 +302,7 @@ class Evaluation(Measurement):
         zsre_object: which answer of a zsRE record is its object: `alt` or the first of `answers`.
         generation: whether texts are generated and measured.
         prose: whether running text is measured.
+        honest: whether it is asked as critics do; absent where it is not.
         result: what was found; null until it has succeeded.
     """
 
@@ -312,6 +313,7 @@ class Evaluation(Measurement):
     zsre_object: str = "alt"
     generation: bool = False
     prose: bool = True
+    honest: bool = Field(default=False, exclude_if=lambda honest: not honest)
     result: EvaluationResult | None = None
 
     def summary(self) -> VersionEvaluation:

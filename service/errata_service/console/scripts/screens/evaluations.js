@@ -26,7 +26,7 @@ export function Evaluations({ query }) {
 
 function New({ version }) {
   const { may, why } = useScope("edit");
-  const [options, setOptions] = useState({ version: String(version), own: true, prose: true, generation: false, note: "" });
+  const [options, setOptions] = useState({ version: String(version), own: true, prose: true, generation: false, honest: false, note: "" });
   const [records, setRecords] = useState(/** @type {any[]} */ ([]));
   const [fault, setFault] = useState("");
   const sending = useAction(api.evaluate);
@@ -55,7 +55,7 @@ function New({ version }) {
       <label class="row"><input type="radio" name="records" checked=${!options.own} onChange=${() => set({ own: false })} /> about records of CounterFact or zsRE</label>
       ${!options.own && html`<label class="row"><span class="hidden-text">A file of records</span><input type="file" accept=".json,.jsonl" onChange=${(event) => read(event.target.files)} /></label>${records.length > 0 && html`<span class="small">${many(records.length, "record")}</span>`}`}
     </div>
-    <div class="row">${box("prose", "also running text (KL and perplexity)")} ${box("generation", "also generated texts (slow)")}</div>
+    <div class="row">${box("prose", "also running text (KL and perplexity)")} ${box("generation", "also generated texts (slow)")} ${box("honest", "also as critics ask (slow)")}</div>
     ${fault && html`<p class="fault" role="alert">${fault}</p>`}<${Fault} problem=${sending.problem} />
   </form>`;
 }
