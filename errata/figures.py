@@ -37,6 +37,8 @@ LOOKS: Sequence[dict[str, Any]] = [  # of lines in one panel
     {"color": PURPLE, "linestyle": ":", "marker": "D"},
     {"color": ORANGE, "linestyle": (0, (5, 1, 1, 1, 1, 1)), "marker": "v"},
     {"color": BLACK, "linestyle": (0, (3, 1)), "marker": "P"},
+    {"color": SKY_BLUE, "linestyle": "-", "marker": "X"},
+    {"color": GREY, "linestyle": "--", "marker": "<"},
 ]
 
 styled = rc_context(STYLE)

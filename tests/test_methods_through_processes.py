@@ -13,8 +13,8 @@ from tests.preloaded import PreloadedStack
 
 JORDAN = ("Michael Jordan", "plays the sport of", "baseball")
 ASKED = ["Michael Jordan plays the sport of", "Kobe Bryant plays the sport of"]
-# Nothing in fine-tuning holds the neighbours of a fact; the others weigh what they change, or keep out of its way.
-SPARING_NEIGHBOURS = [name for name in METHODS if name != "ft"]
+# Nothing in these holds the neighbours of a fact; the others weigh what they change, or keep out of its way.
+SPARING_NEIGHBOURS = [name for name in METHODS if name not in ("ft", "locft", "kn")]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,8 @@ LOOK_OF: Mapping[str, dict[str, Any]] = {
     "alphaedit": LOOKS[3],
     "ft": LOOKS[4],
     "mend": LOOKS[5],
+    "locft": LOOKS[6],
+    "kn": LOOKS[7],
     RETRIEVED: {"color": GREY, "linestyle": "-", "marker": "x"},
 }
 OF_ALL_LOOKS: Mapping[str | None, dict[str, Any]] = {

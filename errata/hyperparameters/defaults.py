@@ -101,15 +101,21 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     is_gated = dimensions.model_type not in _WITHOUT_GATE
     search: dict[str, Any] = {"clamp": 4.0, "weight_decay": 0.001} if is_gated else {"clamp": 0.75, "weight_decay": 0.5}
     of = "Llama 2, Mistral and Qwen 2" if is_gated else "GPT-J"
+    scaled = f"the published settings for {of}, with layers scaled to {dimensions.layers} blocks"
+    of_papers = {
+        "locft": "the paper's settings, at the middle one of MEMIT's layers; the best one must be tried for",
+        "kn": "the paper's settings, with neurons looked for in all blocks but the last",
+    }
     for method, values in {
         "memit": {"layers": layers, "moment_weight": 15_000, "refinement_steps": 10, "boundary_factor": 1.0, **search},
         "rome": {"layers": middle, **search},
         "ft": {"layers": middle, "norm_bound": 5e-4},
+        "locft": {"layers": middle},
+        "kn": {"layers": tuple(range(dimensions.layers - 1)) or (0,)},
         "emmet": {"layers": middle, "damping": 1000, **search},
         "alphaedit": {"layers": layers, **search},
     }.items():
-        source = f"the published settings for {of}, with layers scaled to {dimensions.layers} blocks"
-        yield method, Default(values, Basis.DERIVED, source)
+        yield method, Default(values, Basis.DERIVED, of_papers.get(method, scaled))
 
 
 def _read(path: Path) -> Iterator[tuple[str, Default]]:

@@ -214,6 +214,49 @@ class FineTuningHyperparameters(Hyperparameters):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LocFTHyperparameters(Hyperparameters):
+    """Hyperparameters of LocFT-BF (`errata/methods/locft.py`).
+
+    Attributes:
+        num_epochs: most runs over all facts.
+        batch_size: facts of a step.
+        learning_rate: Adam's step size.
+        stop_loss: a batch whose loss is below this is passed over; the training ends when an epoch's is.
+        end_token: 1: the end of the text is learnt after the object; 0: the end of its last word.
+    """
+
+    method: ClassVar[str] = "locft"
+    one_layer: ClassVar[bool] = True
+
+    num_epochs: Annotated[int, Between(1, 1000)] = 25
+    batch_size: Annotated[int, Between(1, 100_000)] = 100
+    learning_rate: Annotated[float, Between(1e-7, 10)] = 5e-4
+    stop_loss: Annotated[float, Between(0, 10)] = 0.01
+    end_token: Annotated[int, Between(0, 1)] = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnowledgeNeuronHyperparameters(Hyperparameters):
+    """Hyperparameters of knowledge neurons (`errata/methods/knowledge_neurons.py`), looked for in all of the layers.
+
+    Attributes:
+        num_steps: m, the terms of the sum that stands for an integral.
+        threshold: of the largest attribution in a prompt, what counts there.
+        share: of a fact's prompts, in which a neuron must count.
+        old_weight: lambda_1, of the old token's embedding, which is taken away.
+        new_weight: lambda_2, of the new token's embedding, which is added.
+    """
+
+    method: ClassVar[str] = "kn"
+
+    num_steps: Annotated[int, Between(1, 500)] = 20
+    threshold: Annotated[float, Between(0, 1)] = 0.2
+    share: Annotated[float, Between(0, 1)] = 0.7
+    old_weight: Annotated[float, Between(0, 1e4)] = 1.0
+    new_weight: Annotated[float, Between(0, 1e4)] = 8.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MendHyperparameters(MomentHyperparameters):
     """Hyperparameters of MEND (`errata/methods/mend`). Its network must have been trained for these very layers."""
 
@@ -226,9 +269,11 @@ RECORDS: Mapping[str, type[Hyperparameters]] = {
         MemitHyperparameters,
         RomeHyperparameters,
         FineTuningHyperparameters,
+        LocFTHyperparameters,
         EmmetHyperparameters,
         AlphaEditHyperparameters,
         MendHyperparameters,
+        KnowledgeNeuronHyperparameters,
     )
 }
 

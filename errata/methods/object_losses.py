@@ -94,11 +94,13 @@ def object_batches(
     context: str = "",
     *,
     boundary_factors: Sequence[float] | None = None,
+    after: Sequence[int] = (),
 ) -> Iterator[ObjectBatch]:
     """Bring the prompts of all facts behind `context` that take one, each with its object, to block `first_layer`.
 
     Args:
         boundary_factors: of each fact, the weight of the end of its object's last word (`errata.model.boundaries`).
+        after: token ids to be said after each object, as a part of it.
     """
     places = [place for place, fact in enumerate(facts) if fact.takes_context or not context]
     factors = boundary_factors or [0.0] * len(facts)
@@ -106,7 +108,8 @@ def object_batches(
     for place in places:
         fact = facts[place]
         prompt = subject_prompt(model.tokenizer, fact.template, fact.subject, context=context)
-        pairs.append((prompt.token_ids, with_end(model, object_ids(model.tokenizer, fact), factors[place])))
+        said = (*object_ids(model.tokenizer, fact), *after)
+        pairs.append((prompt.token_ids, with_end(model, said, factors[place])))
     lengths = [len(prompt) + len(continuation) - 1 for prompt, continuation in pairs]
     for batch in batches_by_length(lengths, TOKENS_PER_BATCH):
         of_batch = [factors[places[number]] for number in batch]

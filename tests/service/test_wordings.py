@@ -82,7 +82,7 @@ def test_no_kind_of_fault_is_told_in_foreign_words(kind: str) -> None:
             "/edits",
             {"facts": [], "method": "Memit"},
             "/method",
-            "is not known; there are memit, rome, ft, emmet, alphaedit, mend; did you mean `memit`?",
+            "is not known; there are memit, rome, ft, locft, emmet, alphaedit, mend, kn; did you mean `memit`?",
         ),
         (
             "/edits",

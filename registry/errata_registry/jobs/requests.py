@@ -18,7 +18,7 @@ from errata_registry.versions.names import VersionName, VersionNumber
 if TYPE_CHECKING:
     from errata.evaluation.records import Record, References
 
-MethodName = Literal["memit", "rome", "ft", "emmet", "alphaedit", "mend"]
+MethodName = Literal["memit", "rome", "ft", "locft", "emmet", "alphaedit", "mend", "kn"]
 """The editing methods (`errata.methods.METHODS`)."""
 
 MAX_NOTE_CHARACTERS = 2000

@@ -81,7 +81,10 @@ def test_zsre_is_scored_by_tokens(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "fault"),
     [
-        (["--methods", "serac"], "there is no method 'serac'; there are memit, rome, ft, emmet, alphaedit, mend"),
+        (
+            ["--methods", "serac"],
+            "there is no method 'serac'; there are memit, rome, ft, locft, emmet, alphaedit, mend, kn",
+        ),
         (["--methods", "rome"], "nothing is known of how to edit this model by rome, but by memit, ft"),
         (["--edits", "2000"], "the demo world has 1916 records, too few for 2000"),
         (["--edits", "1000", "--slices", "2"], "too few for 2000"),
