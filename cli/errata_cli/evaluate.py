@@ -42,7 +42,8 @@ def evaluate(
 ) -> None:
     """Measure a version, or the base, on records, without a service.
 
-    The records are CounterFact's or zsRE's, or a version's own facts where none are given. Every metric is printed
+    The records are those of CounterFact, zsRE, EasyEdit, KnowEdit, QAEdit, WikiBigEdit or MQuAKE, or a version's own
+    facts where none are given. Every metric is printed
     with its 95 % interval.
     """
     settings = settings_with_model(model=model, home=home)

@@ -1,12 +1,17 @@
 """The table of a comparison, in Markdown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from errata.comparison.data_sets import DataSetName
 from errata.comparison.published import PublishedRow
 from errata.comparison.results import FURTHER_COLUMNS, Comparison, Row
 from errata.evaluation import Estimate
 
 NONE = "–"  # noqa: RUF001 - as tables have it
+TEACHER_FORCED: Mapping[DataSetName, str] = {
+    "counterfact": "Score, efficacy, generalization, specificity are by teacher forcing: the likelier of two objects.",
+    "zsre": "Score, efficacy, generalization, specificity are by teacher forcing: token accuracies.",
+}
 
 
 def table(comparison: Comparison) -> str:
@@ -62,6 +67,7 @@ def percent(estimate: Estimate | None) -> str:
 
 
 def _notes(comparison: Comparison) -> Iterator[str]:
+    yield f"\n{TEACHER_FORCED[comparison.plan.data.name]}"
     for row in comparison.rows:
         for failure in row.failures:
             yield f"\n{row.method}, {row.edits} edits: {failure}"

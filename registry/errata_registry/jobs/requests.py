@@ -201,12 +201,13 @@ class EvaluationRequest(MeasurementRequest):
     """The body of `POST /evaluations`.
 
     `version` null is the one that is active when this is accepted. `records` null are the version's own facts with
-    their paraphrases and neighbours; else they are CounterFact's or zsRE's, which `errata.evaluation.read_records`
+    their paraphrases and neighbours; else they have one of the forms that `errata.evaluation.read_records`
     reads. `references` are the entries of CounterFact's `attribute_snippets.json`, for consistency.
 
     Attributes:
         version: the version to measure, by its number or a name of it; the active one where none is given.
-        records: records of CounterFact or zsRE; the version's own facts where there are none.
+        records: records of CounterFact, zsRE, EasyEdit, QAEdit, WikiBigEdit or MQuAKE; the version's own facts where
+            there are none.
         references: entries of CounterFact's `attribute_snippets.json`, for consistency.
         zsre_object: which answer of a zsRE record is its object.
         generation: whether to generate texts and measure them.

@@ -65,10 +65,10 @@ def test_texts_are_generated_and_all_is_asked_where_that_is_wanted(bench: Bench,
     bench("counterfact", "--edits", "1", "--slices", "1", "--methods", "ft", "--generation", "--honest")
     rows = json.loads((tmp_path / "out" / "results.json").read_text())["rows"]
     assert all({"fluency", "consistency"} <= row["estimates"].keys() for row in rows)
-    first, further = (tmp_path / "out" / "table.md").read_text().split("\n\n")
+    first, further, note = (tmp_path / "out" / "table.md").read_text().split("\n\n")
     assert "honest score" in first and "after a prefix" not in first
     assert further.startswith("| edits (slices) | method | after a prefix | yes to new | no to old |")
-    assert "| 1 (1) | ft | " in further
+    assert "| 1 (1) | ft | " in further and "by teacher forcing" in note
 
 
 def test_zsre_is_scored_by_tokens(bench: Bench, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from errata_client.dataset_formats import facts_of_records
 
 from errata.errors import FactProblem, InvalidFacts
-from errata.evaluation import Case, read_records, reference_texts
+from errata.evaluation import Case, Further, read_records, reference_texts
 from errata.facts import Fact, Neighbor
 
 COUNTERFACT: dict[str, Any] = {
@@ -73,6 +73,114 @@ def test_a_zsre_record_has_no_old_object_and_either_of_two_new_ones() -> None:
     assert as_in_the_tables.fact.object == as_in_the_tables.case.new == "Trinity College"
 
 
+def test_easyedits_requests_and_knowedits_records_ask_what_they_bring() -> None:
+    request = {
+        "prompt": "Who founded the Selm Gazette?",
+        "subject": "Selm Gazette",
+        "target_new": "Oda Renn",
+        "ground_truth": "Piet Harl",
+        "rephrase_prompt": "The Selm Gazette was founded by",
+        "locality_prompt": "Thorne is in",
+        "locality_ground_truth": "Wick",
+        "portability_prompt": "The founder of the Selm Gazette was born in",
+        "portability_ground_truth": "Ghent",
+    }
+    (record,) = read_records([request])
+    assert record.fact == Fact("Selm Gazette", "Who founded the {}?", "Oda Renn")
+    assert (record.case.old, record.case.paraphrases) == ("Piet Harl", ("The Selm Gazette was founded by",))
+    assert record.case.neighbors == (Neighbor("Thorne is in", "Wick"),)
+    assert record.case.further == (Further("two_hops", "The founder of the Selm Gazette was born in", ("Ghent",)),)
+    knowedit = {
+        **{name: request[name] for name in ("prompt", "subject", "target_new")},
+        "ground_truth": [["Piet Harl", "P. Harl"]],
+        "locality": {
+            "Relation_Specificity": [
+                {"prompt": "Thorne is in", "ground_truth": [["Wick", "County Wick"]]},
+                {"prompt": "Thorne has twins in", "ground_truth": []},
+            ],
+        },
+        "portability": {
+            "Subject_Aliasing": [{"prompt": "The Gazette was founded by", "ground_truth": [["Oda Renn", "Renn"]]}],
+            "Reasoning": [{"prompt": ["Its founder speaks", "Its founder eats"], "ground_truth": ["Dutch", ["rye"]]}],
+            "Logical_Generalization": [{"prompt": "Oda Renn founded", "ground_truth": "Selm Gazette"}],
+        },
+    }
+    (record,) = read_records([knowedit])
+    assert (record.case.old, record.case.neighbors) == ("Piet Harl", (Neighbor("Thorne is in", "Wick"),))
+    assert record.case.further == (
+        Further("aliases", "The Gazette was founded by", ("Oda Renn", "Renn")),
+        Further("two_hops", "Its founder speaks", ("Dutch",)),
+        Further("two_hops", "Its founder eats", ("rye",)),
+        Further("logic", "Oda Renn founded", ("Selm Gazette",)),
+    )
+
+
+def test_qaedits_and_wikibigedits_records_are_questions() -> None:
+    qaedit: dict[str, Any] = {
+        "id": 7,
+        "prompt": "who founded the Selm Gazette?",
+        "target": "Oda Renn",
+        "subject": "Selm Gazette",
+        "rephrase": "Who is the founder of the Selm Gazette?",
+        "locality": [{"loc": "where is Thorne", "loc_ans": "Wick"}, {"loc": "who ate rye", "loc_ans": "Oda"}],
+    }
+    wikibigedit = {
+        "subject": "Selm Gazette",
+        "update": "Who founded the Selm Gazette?",
+        "ans": "Oda Renn",
+        "rephrase": "Who is the founder of the Selm Gazette?",
+        "personas": "Arr, who be the founder of the Selm Gazette?",
+        "loc": "Where is Thorne?",
+        "loc_ans": "Wick",
+        "mhop": "Where was the founder of the Selm Gazette born?",
+        "mhop_ans": "Ghent",
+    }
+    asked, update = (record.case for record in read_records([qaedit, wikibigedit]))
+    assert (asked.new, asked.old, asked.case_id, len(asked.neighbors)) == ("Oda Renn", None, 7, 2)
+    assert (update.new, len(update.paraphrases), update.neighbors) == (
+        "Oda Renn",
+        2,
+        (Neighbor("Where is Thorne?", "Wick"),),
+    )
+    assert update.further == (Further("two_hops", wikibigedit["mhop"], ("Ghent",)),)
+    with pytest.raises(InvalidFacts, match=r"fact 0, locality\[1\].loc_ans: is missing"):
+        read_records([{**qaedit, "locality": [qaedit["locality"][0], {"loc": "who"}]}])
+
+
+def test_mquakes_records_have_several_facts_and_questions_that_need_them_all() -> None:
+    rewrites = [
+        {
+            "prompt": f"{{}} {relation}",
+            "relation_id": ident,
+            "target_new": {"str": new},
+            "target_true": {"str": old},
+            "subject": subject,
+            "question": f"Of what {subject}?",
+        }
+        for subject, relation, ident, new, old in (
+            ("Oda Renn", "is a citizen of", "P27", "Peru", "Chad"),
+            ("Peru", "has the capital", "P36", "Cusco", "Lima"),
+        )
+    ]
+    record: dict[str, Any] = {
+        "case_id": 3,
+        "requested_rewrite": rewrites,
+        "questions": ["What is the capital of Oda Renn's country?", "Where is her government?"],
+        "new_answer": "Cusco",
+        "new_answer_alias": ["Cuzco"],
+    }
+    first, second = read_records([record])
+    assert (first.fact, second.fact) == (
+        Fact("Oda Renn", "{} is a citizen of", "Peru"),
+        Fact("Peru", "{} has the capital", "Cusco"),
+    )
+    assert (second.case.old, second.case.relation, second.case.paraphrases) == ("Lima", "P36", ("Of what Peru?",))
+    assert first.case.further == tuple(
+        Further("two_hops", question, ("Cusco", "Cuzco")) for question in record["questions"]
+    )
+    assert second.case.further == () and first.case.case_id == second.case.case_id == 3
+
+
 def test_the_client_reads_the_same_facts() -> None:
     for ours, theirs in zip(read_records([COUNTERFACT, ZSRE]), facts_of_records([COUNTERFACT, ZSRE]), strict=True):
         fact = ours.fact
@@ -100,7 +208,12 @@ def test_all_that_is_wrong_is_named_by_record_and_field() -> None:
         ),
         FactProblem(2, "answers", "is empty"),
         FactProblem(2, "loc", "is missing"),
-        FactProblem(3, "record", "has neither requested_rewrite, as CounterFact, nor src, as zsRE"),
+        FactProblem(
+            3,
+            "record",
+            "has none of requested_rewrite (CounterFact or MQuAKE), src (zsRE), target_new (EasyEdit), "
+            "target (QAEdit), update (WikiBigEdit)",
+        ),
         FactProblem(4, "record", "is a string, not an object"),
     )
 

@@ -64,11 +64,11 @@ class EvaluationOperations(MeasurementOperations[J]):
     ) -> J:
         """Queue an evaluation; `.wait()` on what is returned follows it to its end.
 
-        `records`: CounterFact's or zsRE's; without them the version's own facts are measured. `references`: entries of
-        CounterFact's `attribute_snippets.json`, for consistency. `options`: any of `version`, `zsre_object`,
-        `generation`, `prose`, `honest`, `seed` and `note`, as `EvaluationOptions` tells. Raises `Unprocessable` naming
-        each bad record, `Conflict` where the version's weights are not there, `TooManyRequests` where the queue stays
-        full.
+        `records`: those of CounterFact, zsRE, EasyEdit, QAEdit, WikiBigEdit or MQuAKE; without them the version's own
+        facts are measured. `references`: entries of CounterFact's `attribute_snippets.json`, for consistency.
+        `options`: any of `version`, `zsre_object`, `generation`, `prose`, `honest`, `seed` and `note`, as
+        `EvaluationOptions` tells. Raises `Unprocessable` naming each bad record, `Conflict` where the version's weights
+        are not there, `TooManyRequests` where the queue stays full.
         """
         body = {
             "records": None if records is None else list(records),

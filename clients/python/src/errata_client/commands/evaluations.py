@@ -22,7 +22,7 @@ SEED = argument("--seed", type=int, default=0, help="of what is drawn at random"
 
 @command(
     "measure a version on records, or on its own facts",
-    argument("file", nargs="?", metavar="FILE", help="CounterFact's or zsRE's records; - for stdin"),
+    argument("file", nargs="?", metavar="FILE", help="records of CounterFact, zsRE, EasyEdit, …; - for stdin"),
     version_option("measure this version, not the active one"),
     argument("--references", metavar="FILE", help="CounterFact's attribute_snippets.json"),
     argument(
