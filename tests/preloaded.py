@@ -1,9 +1,9 @@
-"""Services and workers for tests, forked from a process that has imported the libraries already.
+"""Services and workers for tests, forked from a process that has imported what they import.
 
-Importing torch and transformers takes a process seven seconds of a core, and the tests start some eighty. What is
-forked runs `python -m MODULE` as it is, in a session of its own, with the environment and the log that it is given;
-only the libraries are there before it. What the commands `errata up` and `errata demo` start, starts from nothing in
-tests, too (`tests/test_way_through.py`).
+Importing torch and transformers takes a process seven seconds of a core, building the service's routes and records two
+more, and the tests start some eighty. What is forked runs `python -m MODULE` as it is, in a session of its own, with
+the environment and the log that it is given; only what it imports is there before it. What the commands `errata up` and
+`errata demo` start, starts from nothing in tests, too (`tests/test_way_through.py`).
 """
 
 import multiprocessing
@@ -20,7 +20,11 @@ import torch
 from errata_cli.processes import environment
 from errata_cli.supervisor import Supervisor
 
-LIBRARIES = [
+IMPORTED = [
+    "errata_service.app",
+    "errata_worker.edit",
+    "errata_worker.evaluation",
+    "errata_worker.trace",
     "fastapi",
     "httpx",
     "redis",
@@ -33,7 +37,7 @@ LIBRARIES = [
     "uvicorn",
 ]
 _FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(LIBRARIES)
+_FORKING.set_forkserver_preload(IMPORTED)
 
 
 class Preloaded:

@@ -46,7 +46,7 @@ def client(stack: PreloadedStack) -> Iterator[Errata]:
 
 @pytest.fixture
 def many_facts() -> ManyFacts:
-    """Counterfactual facts of the demo world, others each time: enough of them keep a worker busy for a while."""
+    """Counterfactual facts of the demo world, others each time: each keeps a worker busy for most of a second."""
     return lambda count: [next(COUNTERFACTS) for _ in range(count)]
 
 
@@ -122,7 +122,7 @@ def test_an_edit_that_changes_nothing_says_so_and_makes_no_version(client: Errat
 
 
 def test_the_same_facts_in_another_order_give_the_same_weights(client: Errata, many_facts: ManyFacts) -> None:
-    facts = many_facts(5)
+    facts = many_facts(3)
     versions = [
         client.edit(ordered, base=0, activate=False, partial=True, tries=1).wait(progress=False).version
         for ordered in (facts, facts[::-1])
@@ -158,12 +158,12 @@ def test_an_edit_that_is_overtaken_while_it_is_built_is_built_anew(client: Errat
     other = client.edit([JORDAN]).wait(progress=False).version
     assert other is not None
     client.activate(0)
-    edit = client.edit(many_facts(60), partial=True, tries=1)
+    edit = client.edit(many_facts(10), partial=True, tries=1)
     wait_until_running(client, edit.id)
     client.activate(other)
     done = edit.wait(progress=False)
     assert (done.status, done.base) == ("succeeded", other)
-    assert len(list(client.facts())) == 61 and answer(client, JORDAN_ASKED) == "baseball"
+    assert len(list(client.facts())) == 11 and answer(client, JORDAN_ASKED) == "baseball"
 
 
 def test_a_cancelled_edit_leaves_no_version_and_the_worker_goes_on(client: Errata, many_facts: ManyFacts) -> None:
@@ -217,7 +217,7 @@ def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
 ) -> None:
     store = stack.log_folder.parent / "targets"
     before, deadline = found_in(store), time.monotonic() + 60
-    edit = client.edit(many_facts(60), partial=True, tries=1)
+    edit = client.edit(many_facts(16), partial=True, tries=1)
     while len(found_in(store) - before) < 3:
         assert time.monotonic() < deadline, "no targets were found"
         time.sleep(0.01)
@@ -232,15 +232,15 @@ def test_a_killed_workers_edit_goes_on_from_its_targets_and_makes_one_version(
     ended = edit.wait(progress=False)
     assert ended.status == "succeeded"
     said = [event.message for event in client.events(edit.id) if event.kind == "log"]
-    known = [int(match[1]) for message in said if (match := re.match(r"(\d+) of 60 targets are known", message))]
-    assert len(known) == 1 and 0 < known[0] < 60
+    known = [int(match[1]) for message in said if (match := re.match(r"(\d+) of 16 targets are known", message))]
+    assert len(known) == 1 and 0 < known[0] < 16
     assert [version.id for version in client.versions() if version.edit == edit.id] == [ended.version]
 
 
 def test_a_worker_that_is_told_to_stop_puts_its_edit_back_and_that_was_no_attempt(
     client: Errata, stack: PreloadedStack, many_facts: ManyFacts
 ) -> None:
-    edit = client.edit(many_facts(60), activate=False, partial=True, tries=1)
+    edit = client.edit(many_facts(10), activate=False, partial=True, tries=1)
     wait_until_running(client, edit.id)
     pid, deadline = stack.pid("worker"), time.monotonic() + 30
     while not stack.has_ended("worker"):  # told again, it does not finish its edit first
@@ -276,7 +276,7 @@ def test_a_wiped_redis_is_rebuilt_and_nothing_is_lost(
 ) -> None:
     edit = client.edit([JORDAN, SONY]).wait(progress=False)
     versions, facts = list(client.versions()), list(client.facts())
-    waiting = client.edit(many_facts(60), activate=False, partial=True, tries=1)
+    waiting = client.edit(many_facts(10), activate=False, partial=True, tries=1)
     wait_until_running(client, waiting.id)
 
     with redis.Redis.from_url(stack.redis_url) as connection:

@@ -140,30 +140,6 @@ with errata_client.Errata(sys.argv[1]) as errata:
 
 
 @on_linux
-def test_what_is_installed_serves_edits_and_ends_when_told_to(installed: Path, elsewhere: Path) -> None:
-    with up(elsewhere, errata=[str(installed / "errata")]) as (process, url):
-        command = [str(installed / "python"), "-c", SDK, url]
-        ran = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=PATIENCE_S)
-        module, answer = ran.stdout.split()
-        assert module.startswith(str(installed.parent)) and answer == "baseball"
-        assert len(processes_of(elsewhere)) == 4
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
-        assert not processes_of(elsewhere)
-
-
-@on_linux
-def test_a_second_ctrl_c_does_not_break_the_end_off(tmp_path: Path) -> None:
-    with up(tmp_path) as (process, _):
-        assert len(processes_of(tmp_path)) == 4  # itself, Redis, the worker and the service
-        process.send_signal(signal.SIGINT)
-        wait_until(lambda: process.poll() is not None or ignores(process.pid, signal.SIGINT), PATIENCE_S)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_S) == 0
-        assert not processes_of(tmp_path)
-
-
-@on_linux
 def test_nothing_outlives_an_up_that_is_killed_with_its_hands_full(tmp_path: Path) -> None:
     with up(tmp_path) as (process, url), Errata(url) as client:
         facts = [(f"Subject {number}", "is from", "Paris") for number in range(200)]
@@ -175,12 +151,19 @@ def test_nothing_outlives_an_up_that_is_killed_with_its_hands_full(tmp_path: Pat
         wait_until(lambda: not processes_of(tmp_path), GONE_WITHIN_S)
 
 
-def test_up_behind_a_proxy_and_on_ipv6(tmp_path: Path) -> None:
+def test_up_behind_a_proxy_and_on_ipv6_ends_whole_though_ctrl_c_comes_twice(tmp_path: Path) -> None:
     if not has_ipv6():
         pytest.skip("needs ::1")
     nowhere = f"http://127.0.0.1:{free_port()}"
-    with up(tmp_path, "--host", "::1", http_proxy=nowhere, HTTP_PROXY=nowhere, ALL_PROXY=nowhere) as (_, url):
+    proxies = {"http_proxy": nowhere, "HTTP_PROXY": nowhere, "ALL_PROXY": nowhere}
+    with up(tmp_path, "--host", "::1", **proxies) as (process, url):
         assert url.startswith("http://[::1]:")
+        assert len(processes_of(tmp_path)) == 4  # itself, Redis, the worker and the service
+        process.send_signal(signal.SIGINT)
+        wait_until(lambda: process.poll() is not None or ignores(process.pid, signal.SIGINT), PATIENCE_S)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+        assert not processes_of(tmp_path)
 
 
 def test_up_on_any_port_is_refused(tmp_path: Path) -> None:
@@ -204,25 +187,38 @@ def test_up_for_other_machines_needs_keys_or_a_word(tmp_path: Path) -> None:
 
 
 @on_linux
-def test_up_for_all_has_a_home_and_a_password_of_its_own(tmp_path: Path) -> None:
-    with up(tmp_path, "--host", "0.0.0.0", "--allow-anonymous") as (process, url):
+def test_what_is_installed_serves_all_from_a_home_and_a_password_of_its_own_and_ends_when_told_to(
+    installed: Path, elsewhere: Path
+) -> None:
+    for_all = up(elsewhere, "--host", "0.0.0.0", "--allow-anonymous", errata=[str(installed / "errata")])
+    with for_all as (process, url):
         assert url.startswith("http://0.0.0.0:")
+        command = [str(installed / "python"), "-c", SDK, url]
+        ran = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, timeout=PATIENCE_S)
+        module, answer = ran.stdout.split()
+        assert module.startswith(str(installed.parent)) and answer == "baseball"
 
-        second = run("up", "--home", str(tmp_path / "home"), "--port", str(free_port()))
+        second = run("up", "--home", str(elsewhere / "home"), "--port", str(free_port()))
         assert second.returncode == 1
         assert "up.lock is held" in second.stderr
         assert process.poll() is None
 
-        file = tmp_path / "home" / "redis" / "password.conf"
+        file = elsewhere / "home" / "redis" / "password.conf"
         password = file.read_text().split()[1]
         assert file.stat().st_mode & 0o777 == 0o600
         assert len(password) >= 32
-        arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(tmp_path)]
+        pids = processes_of(elsewhere)
+        assert len(pids) == 4
+        arguments = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids]
         assert not any(password.encode() in words for words in arguments)
         [title] = [words for words in arguments if b"valkey-server" in words]
         port = int(title.strip(b"\0 ").rpartition(b":")[2])
         with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+        assert not processes_of(elsewhere)
 
 
 def test_a_file_of_facts_that_cannot_be_read_is_named_and_nothing_starts(tmp_path: Path) -> None:

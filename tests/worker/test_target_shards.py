@@ -19,7 +19,7 @@ from errata.methods import memit
 from tests.worker.conftest import Crew
 
 QUICK = {"num_steps": 3}
-SLOW = {"num_steps": 20, "stop_loss": 0.0}
+SLOW = {"num_steps": 12, "stop_loss": 0.0}
 ROUNDING = 1e-3
 
 

@@ -162,6 +162,7 @@ def test_facts_about_one_subject_share_their_offset_and_leave_others_alone(
 def test_facts_about_one_subject_may_be_long_before_it_and_behind_it(
     demo: EditableModel, quick: MemitHyperparameters
 ) -> None:
+    quick = quick.overridden({"num_steps": 2})
     long = "x1" * 150  # 300 tokens, and the model has room for 512
     before, behind = Fact("Oslo", f"{long} {{}} is in", "Rome"), Fact("Oslo", f"{{}} {long}", "Rome")
     found = find_targets(demo, [before, behind], (), quick)
@@ -271,32 +272,35 @@ model = EditableModel.load("demo")
 hyperparameters = MemitHyperparameters.for_model("demo").overridden({"num_steps": 2})
 contexts = sample_contexts(model, 0)
 facts = [Fact(f"Person {number}", "plays the sport of", "tennis") for number in range(80)]
+
+def search():
+    reports = []
+    found = find_targets(model, facts, contexts, hyperparameters, on_progress=lambda done, _: reports.append(done))
+    print(*reports)
+    return found
+
 find_targets(model, facts[:2], contexts, hyperparameters)
 status = dict(line.split(":", 1) for line in open("/proc/self/status"))
 limit = int(status["VmSize"].split()[0]) * 2**10 + int(sys.argv[1]) * 2**20
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-reports = []
-targets = find_targets(model, facts, contexts, hyperparameters, on_progress=lambda done, total: reports.append(done))
-print(*reports)
-save_file({"targets": targets}, sys.argv[2])
+_, most = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+scarce = search()
+resource.setrlimit(resource.RLIMIT_AS, (most, most))
+save_file({"scarce": scarce, "ample": search()}, sys.argv[2])
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not refuse a process memory beyond a limit")
 def test_a_batch_that_memory_runs_out_for_is_halved_and_done_again(tmp_path: Path) -> None:
-    def search(spare_mib: int) -> tuple[list[int], torch.Tensor]:
-        file = tmp_path / "targets.safetensors"
-        command = [sys.executable, "-c", SHORT_OF_MEMORY, str(spare_mib), str(file)]
-        process = subprocess.run(command, capture_output=True, text=True)
-        assert process.returncode == 0, process.stderr
-        return [int(done) for done in process.stdout.split()], load_file(file)["targets"]
-
-    reports, ample = search(spare_mib=8192)
-    assert reports == [0, 40, 80, 80]  # one batch: half done after one of two steps
-    reports, scarce = search(spare_mib=64)
-    assert any(0 < done < 40 for done in reports)  # batches of 40 at the most
-    assert reports[-1] == 80
-    torch.testing.assert_close(scarce, ample, rtol=1e-4, atol=1e-4)
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, "64", str(tmp_path / "targets.safetensors")]
+    process = subprocess.run(command, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    scarce, ample = ([int(done) for done in line.split()] for line in process.stdout.splitlines())
+    assert ample == [0, 40, 80, 80]  # one batch: half done after one of two steps
+    assert any(0 < done < 40 for done in scarce)  # batches of 40 at the most
+    assert scarce[-1] == 80
+    found = load_file(tmp_path / "targets.safetensors")
+    torch.testing.assert_close(found["scarce"], found["ample"], rtol=1e-4, atol=1e-4)
 
 
 def test_a_fact_that_brings_its_own_search_is_searched_for_with_that(

@@ -27,6 +27,7 @@ MODULES = {
     "opt": ("model.decoder.layers", "self_attn", "fc2"),
 }
 TEMPLATE, SUBJECT, ANSWER = "The capital of {} is", "South Korea", "Seoul"
+SHORT_TEMPLATE = "In {} is"  # likewise with tokens before the subject and behind it: each costs runs of every layer
 NUM_SAMPLES = 2
 
 
@@ -102,8 +103,8 @@ class Plain:
         return total / NUM_SAMPLES
 
 
-def traced(model: EditableModel, **settings: Any) -> PromptTrace:
-    prompt = TracedPrompt.of(model, TEMPLATE, SUBJECT, ANSWER)
+def traced(model: EditableModel, template: str = TEMPLATE, **settings: Any) -> PromptTrace:
+    prompt = TracedPrompt.of(model, template, SUBJECT, ANSWER)
     noise = Noise.for_subjects(model, [SUBJECT, "Japan"], num_samples=NUM_SAMPLES)
     return trace_prompt(model, prompt, noise, **settings)
 
@@ -113,7 +114,7 @@ def test_what_is_traced_is_what_one_run_at_a_time_gives(
     of_each_architecture: dict[str, EditableModel], architecture: str
 ) -> None:
     model = of_each_architecture[architecture]
-    trace = traced(model, window=3)
+    trace = traced(model, SHORT_TEMPLATE, window=3)
     plain = Plain(model, trace.prompt, trace.noise)
     assert trace.clean == pytest.approx(plain.clean.probability, rel=1e-5)
     assert trace.corrupted == pytest.approx(sum(run.probability for run in plain.corrupted) / NUM_SAMPLES, rel=1e-5)

@@ -51,7 +51,7 @@ def before_call(context: HookContext, case: Case[Any], kwargs: dict[str, Any]) -
     """Ask for a little where much is asked for, and follow no job that nobody works on: its events have no end."""
     if re.search(r"_[0-9a-f]+/events$", case.formatted_path):
         cancel = f"{str(case.operation.base_url).rstrip('/')}{case.formatted_path.removesuffix('events')}cancel"
-        httpx.post(cancel, headers={"Authorization": os.environ["AUTHORIZATION"]})
+        httpx.post(cancel, headers={"Authorization": os.environ["AUTHORIZATION"]}, verify=False)
     for given in (case.body, case.query):
         if isinstance(given, MutableMapping):
             for name, (little, most) in LITTLE.items():
