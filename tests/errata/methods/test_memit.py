@@ -23,6 +23,7 @@ from errata.targets.search import find_targets
 from tests.conftest import NEOX_RELATION
 from tests.errata.conftest import NEOX_HYPERPARAMETERS, SPREAD_LAYERS
 
+FEW_STEPS = {"num_steps": 3}  # of a search, where it does not matter what it finds
 JORDAN = Fact("Michael Jordan", "plays the sport of", "baseball")
 EDITS = FactSet(
     [
@@ -61,7 +62,7 @@ def test_an_edit_takes_on_gpt_neox(neox: EditableModel, neox_moments: SecondMome
 def test_the_same_facts_in_another_order_give_the_same_weights(
     demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
-    spread = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS})
+    spread = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS, **FEW_STEPS})
     forwards, backwards = (
         build(demo, FactSet(facts), spread, demo_moments) for facts in (list(EDITS), list(EDITS)[::-1])
     )
@@ -91,7 +92,8 @@ def test_the_base_is_bit_for_bit_as_it_was_when_a_build_succeeds_or_is_cancelled
             raise Cancelled("enough")
 
     before = weights_digest(demo)
-    settings = demo_hyperparameters.overridden({"layers": SPREAD_LAYERS, "refinement_steps": refinement_steps})
+    spread_layers = {"layers": SPREAD_LAYERS, "refinement_steps": refinement_steps, **FEW_STEPS}
+    settings = demo_hyperparameters.overridden(spread_layers)
     with pytest.raises(Cancelled) if stage else contextlib.nullcontext():
         build(demo, EDITS, settings, demo_moments, on_progress=cancel)
     assert weights_digest(demo) == before
@@ -102,7 +104,8 @@ def test_a_build_agrees_with_an_earlier_ones_contexts(
     demo: EditableModel, demo_hyperparameters: MemitHyperparameters, demo_moments: SecondMoments
 ) -> None:
     given = ("Once upon a time. ", "In the end. ")
-    built = build(demo, FactSet([JORDAN]), demo_hyperparameters, demo_moments, contexts=given)
+    few = demo_hyperparameters.overridden(FEW_STEPS)
+    built = build(demo, FactSet([JORDAN]), few, demo_moments, contexts=given)
     assert built.contexts == given
 
 

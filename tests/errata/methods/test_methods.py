@@ -51,6 +51,11 @@ def shipped(record: type[Hyperparameters]) -> Any:
     return hyperparameters
 
 
+def searching_little(record: type[Hyperparameters]) -> Any:
+    """The same with few steps of the search, for what holds of whatever targets there are."""
+    return shipped(record).overridden({"num_steps": 4})
+
+
 def keys_of(model: EditableModel, facts: Sequence[Fact], contexts: Sequence[str]) -> Tensor:
     """k of each fact, (facts, d_in), float64."""
     return SubjectStates(model, facts, contexts).read(LAYER, LAYER)[0].double()
@@ -132,7 +137,7 @@ def test_residuals_afresh_write_the_first_layer_as_if_alone_and_the_last_on_what
 
 
 def test_rome_puts_a_fact_in_exactly_by_a_change_of_rank_one(demo: EditableModel, demo_moments: SecondMoments) -> None:
-    settings = shipped(RomeHyperparameters)
+    settings = searching_little(RomeHyperparameters)
     contexts = sample_contexts(demo, settings.seed)
     update = METHODS["rome"](demo, FactSet([JORDAN]), settings, demo_moments).deltas[LAYER].dense()
     key, offset = keys_of(demo, [JORDAN], contexts), offsets_of(demo, [JORDAN], contexts, settings)
@@ -143,7 +148,7 @@ def test_rome_puts_a_fact_in_exactly_by_a_change_of_rank_one(demo: EditableModel
 
 
 def test_rome_puts_each_fact_into_the_model_as_edited_so_far(demo: EditableModel, demo_moments: SecondMoments) -> None:
-    settings = shipped(RomeHyperparameters)
+    settings = searching_little(RomeHyperparameters)
     contexts = sample_contexts(demo, settings.seed)
     first, second = FactSet([JORDAN, SONY])
     deltas = METHODS["rome"](demo, FactSet([first, second]), settings, demo_moments).deltas
@@ -165,7 +170,7 @@ def test_romes_facts_about_one_subject_do_not_undo_each_other(demo: EditableMode
 def test_emmet_meets_the_constraints_of_all_facts_where_memit_only_comes_near(
     demo: EditableModel, demo_moments: SecondMoments
 ) -> None:
-    emmet, memit = shipped(EmmetHyperparameters), shipped(MemitHyperparameters)
+    emmet, memit = searching_little(EmmetHyperparameters), searching_little(MemitHyperparameters)
     contexts = sample_contexts(demo, emmet.seed)
     facts = FactSet(FACTS)
     keys, offsets = keys_of(demo, list(facts), contexts), offsets_of(demo, list(facts), contexts, emmet)
@@ -179,7 +184,7 @@ def test_emmet_meets_the_constraints_of_all_facts_where_memit_only_comes_near(
 
 def test_emmet_is_romes_update_for_one_fact(demo: EditableModel, demo_moments: SecondMoments) -> None:
     updates = [
-        METHODS[record.method](demo, FactSet([JORDAN]), shipped(record), demo_moments).deltas[LAYER].dense()
+        METHODS[record.method](demo, FactSet([JORDAN]), searching_little(record), demo_moments).deltas[LAYER].dense()
         for record in (RomeHyperparameters, EmmetHyperparameters)
     ]
     torch.testing.assert_close(*updates, rtol=1e-4, atol=1e-6)
@@ -201,7 +206,7 @@ def test_emmet_says_when_equal_keys_make_the_constraints_unsolvable(
 
 
 def test_alphaedit_changes_nothing_outside_of_the_null_space(demo: EditableModel, demo_moments: SecondMoments) -> None:
-    alphaedit, memit = shipped(AlphaEditHyperparameters), shipped(MemitHyperparameters)
+    alphaedit, memit = searching_little(AlphaEditHyperparameters), searching_little(MemitHyperparameters)
     values, vectors = demo_moments.eigenvectors(LAYER)
     outside = vectors[:, values >= alphaedit.null_threshold]
     assert 0 < outside.shape[1] < len(values)
