@@ -36,15 +36,15 @@ def main() -> None:
     arguments = arguments_of(__doc__, minutes=3.0, clients=6)
     seen = Seen()
     with tempfile.TemporaryDirectory(prefix="errata-growing-") as home, ExitStack() as running:
-        settings = Settings(home=Path(home), model=str(MODEL_FOLDER), weight_sets_bytes=ByteSize(1), replica_ttl_s=3)
+        settings = Settings(home=Path(home), weight_sets_bytes=ByteSize(1), replica_ttl_s=3)
         gateway = settings.model_copy(update={"port": free_port(), "gateway": True})
         stack = running.enter_context(Supervisor(gateway))
         settings = settings.model_copy(update={"redis_url": stack.redis_url})
         alone = running.enter_context(_service(settings.model_copy(update={"port": free_port()})))
-        server = running.enter_context(vllm_server(settings.model, WEIGHTS, settings.home / "vllm.log"))
         client = running.enter_context(Errata(alone))
         versions, prompts = make_versions(client), prompts_to_ask()
         expected = answers_alone(client, prompts, versions)
+        server = running.enter_context(vllm_server(str(MODEL_FOLDER), WEIGHTS, settings.home / "vllm.log"))
         loads = [Load(url, prompts, versions, expected, seen) for url in (stack.url, alone)]
         minding = threading.Thread(
             target=_follow, args=(settings, server, over := threading.Event(), arguments.minutes)

@@ -23,7 +23,7 @@ NAME = "base-model"
 def vllm_server(model: str, route: tuple[str, ...], log: Path, port: int | None = None) -> Iterator[httpx.Client]:
     """A server of a model in float32, ready."""
     port = port or free_port()
-    options = {"--model": model, "--served-model-name": NAME, "--dtype": "float32", "--max-model-len": "128"}
+    options = {"--model": model, "--served-model-name": NAME, "--dtype": "float32"}
     more = {"--max-num-seqs": "8", "--port": str(port), "--host": "127.0.0.1"}
     command = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--enforce-eager", *route]
     for option, value in (options | more).items():
