@@ -46,16 +46,17 @@ def main() -> None:
         expected = answers_alone(client, prompts, versions)
         server = running.enter_context(vllm_server(str(MODEL_FOLDER), WEIGHTS, settings.home / "vllm.log"))
         loads = [Load(url, prompts, versions, expected, seen) for url in (stack.url, alone)]
-        minding = threading.Thread(
-            target=_follow, args=(settings, server, over := threading.Event(), arguments.minutes)
-        )
+        over = threading.Event()
+        minding = threading.Thread(target=_follow, args=(settings, server, over, arguments.minutes))
         minding.start()
-        until(lambda: len(client.model().replicas) == 3, PATIENCE_S)
-        before = num_computed(server)
-        asyncio.run(_run(loads, arguments.clients, 60 * arguments.minutes))
-        by_vllm = num_computed(server) - before
-        over.set()
-        minding.join()
+        try:
+            until(lambda: len(client.model().replicas) == 3, PATIENCE_S)
+            before = num_computed(server)
+            asyncio.run(_run(loads, arguments.clients, 60 * arguments.minutes))
+            by_vllm = num_computed(server) - before
+        finally:
+            over.set()
+            minding.join()
     report({"over all": seen}, f"{arguments.clients} clients, {arguments.minutes:g} minutes, of it by vLLM: {by_vllm}")
 
 

@@ -126,7 +126,9 @@ def make_versions(client: Errata) -> list[int]:
     facts = [(fact.subject, fact.relation, fact.object) for fact in edited]
     versions = [0]
     for start in (0, EDITED_FACTS):
-        edit = client.edit(facts[start : start + EDITED_FACTS], base=0, partial=True, tries=1).wait(progress=False)
+        edit = client.edit(facts[start : start + EDITED_FACTS], base=0, activate=False, partial=True, tries=1).wait(
+            progress=False
+        )
         assert edit.version is not None
         versions.append(edit.version)
     return versions
