@@ -23,6 +23,9 @@ _D_MODEL = ("hidden_size", "n_embd", "d_model", "word_embed_proj_dim")
 _D_IN = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size")
 # MLPs of these have no gate, and the papers' models are of these; all others are taken for relatives of Llama.
 _WITHOUT_GATE = ("gpt2", "gptj", "gpt_neo", "gpt_neox", "opt", "falcon", "phi")
+# Families of which the first blocks alone have keys that tell subjects apart, so that later ones cost neighbours more
+# (benchmarks/key_separation.py, and docs/real-models.md for what was measured of edits).
+_EDITED_FIRST = ("gemma3", "gemma3_text")
 
 
 class Basis(StrEnum):
@@ -91,10 +94,12 @@ def defaults_for(model: str, file: Path | None = None, config: Mapping[str, Any]
 def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     """Yield each method with what suits such a model.
 
-    The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth. Clamp and decay
+    The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth, or as many from
+    the first one on, with a refinement that ordinary text costs more, as was measured on Gemma 3 270M. Clamp and decay
     are those that were published for Llama 2, Mistral and Qwen 2 where MLPs have a gate, and else MEMIT's for GPT-J.
     """
-    first = round(dimensions.layers / 8)
+    is_edited_first = dimensions.model_type in _EDITED_FIRST
+    first = 0 if is_edited_first else round(dimensions.layers / 8)
     number = min(5, max(1, round(dimensions.layers * 5 / 32)))
     layers = tuple(range(first, min(first + number, max(dimensions.layers - 1, first + 1))))
     middle = layers[len(layers) // 2 :][:1]
@@ -102,12 +107,18 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     search: dict[str, Any] = {"clamp": 4.0, "weight_decay": 0.001} if is_gated else {"clamp": 0.75, "weight_decay": 0.5}
     of = "Llama 2, Mistral and Qwen 2" if is_gated else "GPT-J"
     scaled = f"the published settings for {of}, with layers scaled to {dimensions.layers} blocks"
+    refinement: dict[str, Any] = {"refinement_steps": 10, "boundary_factor": 1.0}
+    if is_edited_first:
+        refinement["refinement_cost"] = 20.0
+        scaled = (
+            f"the published settings for {of}, at the first of {dimensions.layers} blocks, as measured on Gemma 3 270M"
+        )
     of_papers = {
         "locft": "the paper's settings, at the middle one of MEMIT's layers; the best one must be tried for",
         "kn": "the paper's settings, with neurons looked for in all blocks but the last",
     }
     for method, values in {
-        "memit": {"layers": layers, "moment_weight": 15_000, "refinement_steps": 10, "boundary_factor": 1.0, **search},
+        "memit": {"layers": layers, "moment_weight": 15_000, **refinement, **search},
         "rome": {"layers": middle, **search},
         "ft": {"layers": middle, "norm_bound": 5e-4},
         "locft": {"layers": middle},

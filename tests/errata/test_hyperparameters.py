@@ -127,13 +127,16 @@ def test_what_a_model_is_decides_and_not_its_name() -> None:
     assert known["memit"].hyperparameters.overridden({"clamp": 0.75}) == known["memit"].hyperparameters
     assert known["emmet"].basis is Basis.DERIVED
     assert known_for("demo")["memit"].basis is Basis.MEASURED
+    gemma = {"model_type": "gemma3_text", "num_hidden_layers": 18, "hidden_size": 640, "intermediate_size": 2048}
+    assert known_for("a/fine-tuned/folder", None, gemma)["memit"].basis is Basis.MEASURED
 
 
 @pytest.mark.parametrize(
     ("config", "layers", "clamp"),
     [
         ({**LLAMA, "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536}, (4, 5, 6, 7, 8), 4),
-        ({"model_type": "gemma3", "text_config": {**LLAMA, "num_hidden_layers": 18}}, (2, 3, 4), 4),
+        ({**LLAMA, "model_type": "gemma2", "num_hidden_layers": 18}, (2, 3, 4), 4),
+        ({"model_type": "gemma3", "text_config": {**LLAMA, "model_type": "gemma3_text"}}, (0, 1, 2, 3, 4), 4),
         ({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_inner": None}, (2, 3), 0.75),
         ({"model_type": "opt", "num_hidden_layers": 2, "hidden_size": 64, "ffn_dim": 256}, (0,), 0.75),
     ],
