@@ -59,6 +59,7 @@ class Following:
         passed_over: the active version, while it cannot be served.
         obstacle: why the last version that was tried cannot be served.
         lost_track: why activations cannot be followed; None while they can.
+        has_announced: True once a served version was announced.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Following:
         self.passed_over: PassedOver | None = None
         self.obstacle: str | None = None
         self.lost_track: str | None = None
+        self.has_announced = False
         self._registry = registry
         self._engine = engine
         self._describe = describe
@@ -92,7 +94,7 @@ class Following:
         cursor = None
         while not self._stopping.is_set():
             try:
-                if self._serve_version(self._registry.activations.active()):
+                if self._serve_version(self._registry.activations.active()) or not self.has_announced:
                     self.announce()
                 self.lost_track = None
                 self._heard_at = time.monotonic()
@@ -119,6 +121,7 @@ class Following:
         with self._announcing:
             if (version := self._engine.active) is not None:
                 self._registry.replicas.announce(self._describe(version, self._swap))
+                self.has_announced = True
 
     def send_heartbeats(self) -> None:
         """Announce the served version at intervals, even while another one is loaded, until told to stop."""

@@ -55,6 +55,8 @@ class Follower:
             return f"waiting for {self._waiting_for}"
         if following.lost_track is not None:
             return following.lost_track
+        if not following.has_announced:
+            return following.obstacle or "the active version is being put in place"
         if following.news_age_s > STALE_S:
             return f"nothing was heard of activations for {following.news_age_s:.0f} s"
         if following.passed_over is not None:
