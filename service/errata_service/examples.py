@@ -161,6 +161,7 @@ EXAMPLES: Mapping[str, Any] = {
     "KeyScopes.name": "wiki-team",
     "scopes": ["read", "edit"],
     "outages": ["the disk of the home folder is full"],
+    "workers": 2,
     "news_age_s": 0.4,
     "should_serve": 3,
     "reason": "version 3 does not fit the base model",

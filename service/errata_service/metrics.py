@@ -1,9 +1,10 @@
 """Prometheus metrics of this process and of the edits in its registry."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from errata_registry import keys
 from errata_registry.registry import Registry
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -56,9 +57,9 @@ class Metrics:
         """Call this for the number of followers at each scrape."""
         self._followers.set_function(count)
 
-    def watch_edits(self, registry: Registry) -> None:
-        """Count the edits of a registry at each scrape."""
-        self._registry.register(_Edits(registry))
+    def watch_work(self, registry: Registry) -> None:
+        """Count the jobs of a registry, its workers and what waits for one at each scrape."""
+        self._registry.register(_Work(registry))
 
     def count_request(self, method: str, route: str, status: int) -> None:
         """Count an answered HTTP request."""
@@ -94,8 +95,8 @@ class Metrics:
         return generate_latest(self._registry)
 
 
-class _Edits(Collector):
-    """Edits by state, and running edits by stage; nothing while Redis does not answer."""
+class _Work(Collector):
+    """Jobs by state, running edits by stage, workers, and the tasks that wait; nothing while Redis does not answer."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -106,14 +107,27 @@ class _Edits(Collector):
 
     def collect(self) -> Iterator[Metric]:
         try:
-            by_status, by_stage = self._registry.edits.count(), self._registry.edits.count_stages()
+            by_status = {store.kind.name: store.count() for store in self._registry.stores}
+            by_stage = self._registry.edits.count_stages()
+            work, waits_s = self._registry.queue.workforce(), self._registry.queue.waits_s()
         except RedisError:
             return
-        states = GaugeMetricFamily("errata_edits", "Edits by state.", labels=["status"])
-        for status, count in by_status.items():
-            states.add_metric([status], count)
-        yield states
-        stages = GaugeMetricFamily("errata_edits_running", "Running edits by stage.", labels=["stage"])
-        for stage, count in by_stage.items():
-            stages.add_metric([stage], count)
-        yield stages
+        for kind, counts in by_status.items():
+            yield _gauges(f"errata_{kind}s", f"Jobs of the kind {kind} by state.", "status", counts)
+        yield _gauges("errata_edits_running", "Running edits by stage.", "stage", by_stage)
+        busy = sum(worker.job is not None for worker in work.data)
+        yield _gauges("errata_workers", "Live workers.", "state", {"busy": busy, "idle": len(work.data) - busy})
+        waiting = {
+            keys.EDIT_QUEUE: work.waiting_edits,
+            keys.SHARD_QUEUE: work.waiting_shards,
+            keys.MEASUREMENT_QUEUE: work.waiting_measurements,
+        }
+        yield _gauges("errata_tasks_waiting", "Tasks that wait for a worker.", "queue", waiting)
+        yield _gauges("errata_wait_seconds", "How long the task that is next in a queue has waited.", "queue", waits_s)
+
+
+def _gauges(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, told, labels=[label])
+    for of, value in values.items():
+        family.add_metric([of], value)
+    return family

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import redis
@@ -32,10 +33,18 @@ from errata_service.gateway import Gateway
 from errata_service.metrics import Metrics
 from errata_service.problems import NotReady, Overloaded, outage_of
 
-OUTAGES_EVERY_S = 1.0
+LOOK_EVERY_S = 1.0
 ACTIVATING_AT_ONCE = 8
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a replica finds around it: what takes no edit and no activation now, and how many workers take edits."""
+
+    outages: tuple[str, ...]
+    num_workers: int
 
 
 class ServingReplica:
@@ -71,7 +80,7 @@ class ServingReplica:
         self.defaults = hyperparameters.known_for(settings.model, settings.hyperparameters, read_config(settings.model))
         self.hyperparameters = {method: default.hyperparameters for method, default in self.defaults.items()}
         self.metrics = Metrics()
-        self.metrics.watch_edits(self.registry)
+        self.metrics.watch_work(self.registry)
         self.failure: Exception | None = None
         self._on_failure = on_failure
         self._engine: Engine | None = None
@@ -82,7 +91,7 @@ class ServingReplica:
         self._activating = threading.BoundedSemaphore(ACTIVATING_AT_ONCE)
         self._looking = threading.Lock()
         self._looked_at = -math.inf
-        self._outages: tuple[str, ...] = ()
+        self._surroundings = Surroundings(outages=(), num_workers=0)
         self.draining = threading.Event()
         self.stopping = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -155,20 +164,21 @@ class ServingReplica:
         finally:
             self._activating.release()
 
-    def outages(self) -> tuple[str, ...]:
-        """Say what changes nothing of what is served, but takes no edit and no activation now.
+    def surroundings(self) -> Surroundings:
+        """Look at what changes nothing of what is served, but whether edits are taken and made.
 
-        Whoever asks often is told what was found less than `OUTAGES_EVERY_S` seconds ago.
+        Whoever asks often is told what was found less than `LOOK_EVERY_S` seconds ago.
 
         Raises:
             redis.ConnectionError, redis.TimeoutError: Redis does not answer.
         """
         with self._looking:
-            if time.monotonic() - self._looked_at >= OUTAGES_EVERY_S:
+            if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
                 require = self.registry.activations.require_redis, partial(require_writable, self.settings.home)
-                self._outages = tuple(outage for asked in require if (outage := _outage_in(asked)))
+                outages = tuple(outage for asked in require if (outage := _outage_in(asked)))
+                self._surroundings = Surroundings(outages, self.registry.queue.num_workers())
                 self._looked_at = time.monotonic()
-            return self._outages
+            return self._surroundings
 
     def version_asked(self, version: VersionName | None) -> int | None:
         """Resolve a version's name to its number. None stands for the active version and stays None.

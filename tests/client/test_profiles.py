@@ -7,7 +7,7 @@ from errata_client.cli import main
 
 from tests.client.peer import Answer, Peer
 
-READY = Answer(200, {"status": "ready", "version": 3, "outages": [], "news_age_s": 0.1})
+READY = Answer(200, {"status": "ready", "version": 3, "outages": [], "workers": 1, "news_age_s": 0.1})
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from errata_worker.resident_worker import ResidentWorker
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, until_ready
@@ -162,6 +164,29 @@ def test_metrics_tell_what_happened(client: httpx.Client) -> None:
         edit["status"] == "queued" for edit in client.get("/edits?limit=1000").json()["data"]
     )
     assert "errata_edits_running,targets" in after
+    assert after["errata_evaluations,running"] == after["errata_traces,running"] == 0
+    assert (after["errata_workers,busy"], after["errata_workers,idle"]) == (0, 0)
+
+
+def test_what_waits_without_a_worker_is_counted_and_the_worker_once_it_is_there(
+    client: httpx.Client, settings: Settings
+) -> None:
+    fact = {"subject": "Ada", "relation": "was born in", "object": "London"}
+    edit = client.post("/edits", json={"facts": [fact]}).json()["id"]
+    until(lambda: figures(client)["errata_wait_seconds,errata-edits"] > 0)
+    assert figures(client)["errata_tasks_waiting,errata-edits"] >= 1
+    assert figures(client)["errata_tasks_waiting,errata-measurements"] == 0
+    until(lambda: client.get("/readyz").json()["workers"] == 0)
+    client.post(f"/edits/{edit}/cancel")
+    worker = ResidentWorker(settings)
+    worker.register_birth()
+    try:
+        until(lambda: client.get("/readyz").json()["workers"] == 1)
+        assert figures(client)["errata_workers,idle"] == 1
+    finally:
+        worker.register_death()  # type: ignore[no-untyped-call]
+        worker.connection.close()
+    until(lambda: client.get("/readyz").json()["workers"] == 0)
 
 
 def test_a_full_queue_is_answered_429_and_is_no_failure_of_those_in_it(

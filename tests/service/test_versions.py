@@ -40,9 +40,9 @@ def answer_of(client: httpx.Client, **request: Any) -> tuple[int, str]:
 
 
 def readiness_of(client: httpx.Client) -> dict[str, Any]:
-    """What readiness says, but for the age of its news and outages, of which there are none."""
+    """What readiness says, but for the age of its news, and outages and workers, of which there are none."""
     ready: dict[str, Any] = client.get("/readyz").json()
-    assert ready.pop("news_age_s") < 60 and ready.pop("outages") == []
+    assert ready.pop("news_age_s") < 60 and ready.pop("outages") == [] and ready.pop("workers") == 0
     return ready
 
 

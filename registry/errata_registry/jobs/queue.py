@@ -14,12 +14,14 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC
 from typing import Any, Literal, NamedTuple, cast
 
 from errata_client.records import Worker, Workforce
 from redis import Redis
 from rq import Queue
+from rq.exceptions import NoSuchJobError
 from rq.executions import ExecutionRegistry
 from rq.job import Dependency, Job
 from rq.serializers import JSONSerializer
@@ -191,6 +193,17 @@ class TaskQueue:
     def num_waiting(self, queue: str) -> int:
         """Return how many jobs wait in a queue to be begun."""
         return sum(task == job_of(task) for task in self._queues[queue].get_job_ids())
+
+    def waits_s(self) -> dict[str, float]:
+        """Return for each queue how many seconds the task that is next has waited, 0 where none waits."""
+        return {name: self._wait_s(queue) for name, queue in self._queues.items()}
+
+    def _wait_s(self, queue: Queue) -> float:
+        with suppress(NoSuchJobError):  # it was taken meanwhile
+            for task in queue.get_job_ids(0, 1):
+                if since := Job.fetch(task, self._connection, JSONSerializer).enqueued_at:
+                    return max(0.0, time.time() - since.timestamp())
+        return 0.0
 
     def num_workers(self) -> int:
         """Return how many live workers have their model loaded and take tasks."""

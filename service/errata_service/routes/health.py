@@ -36,14 +36,20 @@ async def get_liveness() -> Alive:
 
 @router.get("/readyz", summary="Able to serve", response_model_exclude_none=True, responses=problem_responses(503))
 def get_readiness(replica: ReplicaDep) -> Ready:
-    """503 says what is missing. A service is ready, too, while another version serves than should."""
+    """503 says what is missing. A service is ready, too, while another version serves than should, and without workers:
+    edits wait for one then, and generation goes on."""
     if replica.obstacle is not None:
         raise NotReady(replica.obstacle)
     replica.engine.require_working()
-    outages = replica.outages()
+    surroundings = replica.surroundings()
     version = replica.engine.active
     assert version is not None
-    ready = Ready(version=version, outages=outages, news_age_s=round(replica.news_age_s, 3))
+    ready = Ready(
+        version=version,
+        outages=surroundings.outages,
+        workers=surroundings.num_workers,
+        news_age_s=round(replica.news_age_s, 3),
+    )
     if (passed_over := replica.passed_over) is None:
         return ready
     return ready.model_copy(update={"should_serve": passed_over.version, "reason": passed_over.reason})

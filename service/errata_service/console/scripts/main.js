@@ -86,6 +86,7 @@ function Head() {
       ${notReady ? html`<span class="tag warn">${notReady}</span>` : ready && html`<span>serves <${VersionLink} of=${ready.version} /></span>`}
       ${ready?.should_serve !== undefined && html`<span class="tag bad">should serve version ${ready.should_serve}: ${ready.reason}</span>`}
       ${ready?.outages?.map((outage) => html`<span class="tag warn">${outage}</span>`)}
+      ${ready?.workers === 0 && html`<span class="tag warn">no worker: edits wait</span>`}
       ${running.length > 0 && html`<a href=${to("edits", running[0].id)}>${running.length === 1 ? "one edit" : `${running.length} edits`} under way</a>`}
       ${who?.name && html`<span>key “${who.name}”: ${who.scopes.join(", ")} <button type="button" class="plain" onClick=${() => key.forget()}>forget it</button></span>`}
     </div>

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def format_ready(ready: records.Ready, look: Look) -> str:
-    """Show what serves, and what takes no edits now."""
+    """Show what serves, what takes no edits now, and how many workers do them."""
     values: dict[str, object] = {"status": ready.status, "version": ready.version}
     if ready.should_serve is not None:
         values["should serve"] = f"{ready.should_serve}: {ready.reason}"
     values |= {f"out of order {number}": outage for number, outage in enumerate(ready.outages, start=1)}
+    values["workers"] = ready.workers or "none: edits wait until there is one"
     return pairs(values | {"looked up": f"{ready.news_age_s:.1f} s ago"}, look)
 
 

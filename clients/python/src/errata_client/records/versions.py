@@ -250,6 +250,7 @@ class Ready(Record):
         status: always `ready`.
         version: the version that serves.
         outages: what takes no edits and no activations now, such as a full disk; generation goes on.
+        workers: how many live workers have their model loaded. While there is none, jobs are accepted and wait.
         news_age_s: seconds since this process last looked up which version is to serve.
     """
 
@@ -258,6 +259,7 @@ class Ready(Record):
     status: Literal["ready"] = "ready"
     version: int
     outages: tuple[str, ...] = ()
+    workers: int
     news_age_s: float
     should_serve: int | None = Field(
         default=None,
