@@ -16,7 +16,7 @@ from errata_client.commands.spelling import spelled
 ROOT = Path(__file__).parents[1]
 PAGES = [*map(ROOT.joinpath, ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), ROOT / "clients/python/README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-FOLDERS = "errata|tests|benchmarks|registry|service|worker|cli|clients|docs|docker|examples"
+FOLDERS = "errata|tests|benchmarks|registry|service|worker|cli|clients|docs|docker|kubernetes|monitoring|examples"
 PATH = re.compile(rf"(?<![\w./-])((?:{FOLDERS})/[\w./*-]*[\w/*])(?![\w{{<])")
 MODULE = re.compile(r"python -m (benchmarks[\w.]*)")
 LINK = re.compile(r"```.*?```|\]\((?P<file>[\w./-]*)(?P<anchor>#[\w-]+)?\)", re.DOTALL)
