@@ -1,0 +1,76 @@
+"""The alert rules and the dashboard: every figure that they name is one that the service gives."""
+
+import json
+import re
+import shutil
+import subprocess
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from errata_service.metrics import Metrics
+from prometheus_client.parser import text_string_to_metric_families
+
+MONITORING = Path(__file__).parents[2] / "monitoring"
+ALERTS = MONITORING / "alerts.yml"
+NAME = re.compile(r"\b(?:errata|process)_\w+")
+LABELS = re.compile(r"\bby \(([^)]*)\)|(\w+)(?:=~|!~|!=|=)\"")
+OF_PROMETHEUS = {"job", "instance", "le"}
+
+
+def rules() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load(ALERTS.read_text(encoding="utf-8"))["groups"]
+    return list(group["rules"])
+
+
+def panels() -> list[dict[str, Any]]:
+    return list(json.loads((MONITORING / "grafana" / "errata.json").read_text(encoding="utf-8"))["panels"])
+
+
+EXPRESSIONS = [rule["expr"] for rule in rules()]
+EXPRESSIONS += [target["expr"] for panel in panels() for target in panel.get("targets", ())]
+
+
+@pytest.fixture(scope="module")
+def figures(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The labels of each figure that a service gives which has answered a request and continued a prompt."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"), redis_url=f"{redis_server}/0")
+    with closing(Registry(settings)) as registry:
+        metrics = Metrics()
+        metrics.watch_work(registry)
+        metrics.count_request("GET", "/versions", "200")
+        metrics.count_ended("length", 1)
+        given = text_string_to_metric_families(metrics.exposition().decode())
+        return {sample.name: set(sample.labels) for family in given for sample in family.samples}
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_a_figure_that_is_asked_for_is_given_with_its_labels(expression: str, figures: dict[str, set[str]]) -> None:
+    named = set(NAME.findall(expression))
+    assert named <= figures.keys()
+    of_these = set().union(OF_PROMETHEUS, *(figures[name] for name in named))
+    asked = {label.strip() for by, one in LABELS.findall(expression) for label in (by or one).split(",")}
+    assert asked <= of_these
+
+
+def test_each_alert_says_what_is_wrong_and_how_bad_that_is() -> None:
+    assert len({rule["alert"] for rule in rules()}) == len(rules())
+    for rule in rules():
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert rule["annotations"]["summary"].endswith(".")
+
+
+def test_each_panel_has_a_place_of_its_own_and_something_to_show() -> None:
+    places = [(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels()]
+    assert len(set(places)) == len(places)
+    assert len({panel["id"] for panel in panels()}) == len(places)
+    assert all(panel["targets"] for panel in panels() if panel["type"] != "row")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
+def test_prometheus_reads_the_rules() -> None:
+    subprocess.run(["promtool", "check", "rules", str(ALERTS)], check=True)
