@@ -1,7 +1,7 @@
 """Prometheus metrics of this process and of the edits in its registry."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from errata_registry import keys
@@ -113,21 +113,23 @@ class _Work(Collector):
         except RedisError:
             return
         for kind, counts in by_status.items():
-            yield _gauges(f"errata_{kind}s", f"Jobs of the kind {kind} by state.", "status", counts)
-        yield _gauges("errata_edits_running", "Running edits by stage.", "stage", by_stage)
+            yield _gauges(f"errata_{kind}s", f"Jobs of the kind {kind} by state.", "status", counts.items())
+        yield _gauges("errata_edits_running", "Running edits by stage.", "stage", by_stage.items())
         busy = sum(worker.job is not None for worker in work.data)
-        yield _gauges("errata_workers", "Live workers.", "state", {"busy": busy, "idle": len(work.data) - busy})
+        yield _gauges("errata_workers", "Live workers.", "state", [("busy", busy), ("idle", len(work.data) - busy)])
         waiting = {
             keys.EDIT_QUEUE: work.waiting_edits,
             keys.SHARD_QUEUE: work.waiting_shards,
             keys.MEASUREMENT_QUEUE: work.waiting_measurements,
         }
-        yield _gauges("errata_tasks_waiting", "Tasks that wait for a worker.", "queue", waiting)
-        yield _gauges("errata_wait_seconds", "How long the task that is next in a queue has waited.", "queue", waits_s)
+        yield _gauges("errata_tasks_waiting", "Tasks that wait for a worker.", "queue", waiting.items())
+        yield _gauges(
+            "errata_wait_seconds", "How long the task that is next in a queue has waited.", "queue", waits_s.items()
+        )
 
 
-def _gauges(name: str, told: str, label: str, values: Mapping[str, float]) -> Metric:
+def _gauges(name: str, told: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:
     family = GaugeMetricFamily(name, told, labels=[label])
-    for of, value in values.items():
+    for of, value in values:
         family.add_metric([of], value)
     return family

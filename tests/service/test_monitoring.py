@@ -42,7 +42,7 @@ def figures(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict
     with closing(Registry(settings)) as registry:
         metrics = Metrics()
         metrics.watch_work(registry)
-        metrics.count_request("GET", "/versions", "200")
+        metrics.count_request("GET", "/versions", 200)
         metrics.count_ended("length", 1)
         given = text_string_to_metric_families(metrics.exposition().decode())
         return {sample.name: set(sample.labels) for family in given for sample in family.samples}
