@@ -4,6 +4,7 @@ These are the demo GPT-J, a small GPT-NeoX trained here on a few sentences, and 
 is random says nothing, but says it to the last digit: it shows whether two ways of computing agree.
 """
 
+import os
 import random
 import shutil
 import time
@@ -21,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXConfig, GPTNeoXForCausalLM
 
 from errata.demo import DEMO, MODEL_FOLDER
+from errata.files.lock import Lock
 from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.model.tokens import padded
@@ -46,6 +48,7 @@ NEOX_STEPS = 200
 
 NewRedisServer = Callable[[], str]
 NewHome = Callable[[], Path]
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 # The fixtures that start processes of their own; all others of that kind are made of these.
 STARTING_PROCESSES = {"new_redis_server", "stack", "served"}
 # Files that start processes in their tests, and files whose tests search, build or decode for many seconds.
@@ -128,12 +131,31 @@ def _answers(connection: redis.Redis) -> bool:
 
 
 @pytest.fixture(scope="session")
-def new_home(demo: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> NewHome:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Gives the folder of a name, which the first of the processes that share out a run of tests makes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def give(name: str, make: Callable[[Path], object]) -> Path:
+        with Lock(shared / f"{name}.lock").held():
+            if not (shared / name).exists():
+                make(draft := tmp_path_factory.mktemp(name))
+                draft.rename(shared / name)
+        return shared / name
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def new_home(demo: EditableModel, made_once: MadeOnce, tmp_path_factory: pytest.TempPathFactory) -> NewHome:
     """Makes a home folder in which a worker finds the demo model's second moments, as at every start but its first."""
     hyperparameters = MemitHyperparameters.for_model("demo")
     assert hyperparameters is not None
-    collected = tmp_path_factory.mktemp("collected")
-    home_moments(collected, demo, hyperparameters, corpus=None, published=None)
+
+    def collect(home: Path) -> None:
+        home_moments(home, demo, hyperparameters, corpus=None, published=None)
+
+    collected = made_once("collected", collect)
 
     def make() -> Path:
         home = tmp_path_factory.mktemp("home")
@@ -183,8 +205,12 @@ def of_each_architecture(demo: EditableModel) -> dict[str, EditableModel]:
 
 
 @pytest.fixture(scope="session")
-def neox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def neox_folder(made_once: MadeOnce) -> Path:
     """A GPT-NeoX of four blocks that has learnt its sentences by heart, saved as a hub model would be."""
+    return made_once("neox", _train_neox)
+
+
+def _train_neox(folder: Path) -> None:
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(MODEL_FOLDER)
     network = GPTNeoXForCausalLM(
@@ -208,10 +234,8 @@ def neox_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         optimizer.zero_grad()
         torch.autograd.backward(loss)
         optimizer.step()
-    folder = tmp_path_factory.mktemp("neox")
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
