@@ -17,8 +17,9 @@ import json
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, harmonic_mean
 from typing import Any
@@ -42,6 +43,7 @@ from errata.targets.store import BuildStore
 PUBLISHED = {"layers": (4, 5, 6, 7, 8), "moment_weight": 15_000, "clamp": 4, "weight_decay": 0.001}
 MOST_NEIGHBORS = 5
 ANSWER_TOKENS = 30
+ASKED_AT_ONCE = 50  # records
 COLUMNS = (
     "score",
     "efficacy",
@@ -153,13 +155,19 @@ def main() -> None:
     model = EditableModel.load(arguments.model)
     kept = kept_beside(arguments.model)
     hyperparameters = settings_of(arguments.model, arguments.settings).overridden(json.loads(arguments.hparams))
-    edited = list(_edited(json.loads(Path(arguments.records).read_text()), asked=arguments.chat))
-    edited = [one for one, knows in zip(edited, _known(model, edited), strict=True) if knows][arguments.first :]
+    sizes = [tuple(map(int, part.split("x"))) for part in arguments.edits.split(",")]
+    most = max(size * slices for size, slices in sizes)
+    records = _edited(json.loads(Path(arguments.records).read_text()), asked=arguments.chat)
+    edited = list(islice(_known(model, records), arguments.first, arguments.first + most))
+    if len(edited) < most:
+        raise SystemExit(
+            f"{most} records are needed from number {arguments.first} on; {len(edited)} that the model knows are there"
+        )
     print(f"{len(edited)} records that the model knows; {hyperparameters}\n")
     chat = ("in chat", "another question", "before") if arguments.chat else ()
     print_header("edits (slices)", *COLUMNS, *chat, "seconds an edit")
     columns = (*COLUMNS, *chat)
-    for size, slices in (map(int, part.split("x")) for part in arguments.edits.split(",")):
+    for size, slices in sizes:
         parts = [edited[number * size : (number + 1) * size] for number in range(slices)]
         figures, seconds = [], []
         for part in parts:
@@ -221,10 +229,14 @@ def _edited(records: Sequence[dict[str, Any]], *, asked: bool) -> Iterator[Edite
         yield Edited(fact, case, other)
 
 
-def _known(model: EditableModel, edited: Sequence[Edited]) -> list[bool]:
-    """Return for each record whether the model finds the true object likelier than the new one."""
-    asked = [replace(one.case, paraphrases=(), neighbors=()) for one in edited]
-    return [not outcome.rewrite.is_likelier for outcome in outcomes_of(model, asked)]
+def _known(model: EditableModel, edited: Iterable[Edited]) -> Iterator[Edited]:
+    """Yield the records whose true object the model finds likelier than the new one."""
+    remaining = iter(edited)
+    while some := list(islice(remaining, ASKED_AT_ONCE)):
+        asked = [replace(one.case, paraphrases=(), neighbors=()) for one in some]
+        for one, outcome in zip(some, outcomes_of(model, asked), strict=True):
+            if not outcome.rewrite.is_likelier:
+                yield one
 
 
 def _figures(
