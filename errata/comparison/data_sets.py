@@ -65,11 +65,17 @@ def from_file(name: DataSetName | None, file: Path, references: Path | None = No
         references: file in the form of `attribute_snippets.json`; without one, consistency is not measured.
 
     Raises:
-        DataSetError: a file cannot be read, or its records are of another form.
+        DataSetError: a file cannot be read, or its records are of another form, or of several facts each.
         InvalidFacts: records are wrong; each is named.
     """
     texts = reference_texts(_items(references)) if references else None
-    records = read_records(_items(file), zsre_object="answers", references=texts)
+    items = _items(file)
+    records = read_records(items, zsre_object="answers", references=texts)
+    if len(records) > len(items):
+        raise DataSetError(
+            f"{file} has records of several facts, which are asked about together, as MQuAKE's are: a comparison takes "
+            "its slices fact by fact; `errata evaluate` measures them"
+        )
     documents = [text for group in (texts or {}).values() for text in group]
     return DataSet.of(name, str(file), records, documents)
 

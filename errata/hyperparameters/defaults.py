@@ -94,12 +94,12 @@ def defaults_for(model: str, file: Path | None = None, config: Mapping[str, Any]
 def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     """Yield each method with what suits such a model.
 
-    The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth, or as many from
-    the first one on, with a refinement that ordinary text costs more, as was measured on Gemma 3 270M. Clamp and decay
-    are those that were published for Llama 2, Mistral and Qwen 2 where MLPs have a gate, and else MEMIT's for GPT-J.
+    The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth. MEMIT's may be as
+    many from the first one on, with a refinement that ordinary text costs more, as was measured on Gemma 3 270M.
+    Clamp and decay are those that were published for Llama 2, Mistral and Qwen 2 where MLPs have a gate, and else
+    MEMIT's for GPT-J.
     """
-    is_edited_first = dimensions.model_type in _EDITED_FIRST
-    first = 0 if is_edited_first else round(dimensions.layers / 8)
+    first = round(dimensions.layers / 8)
     number = min(5, max(1, round(dimensions.layers * 5 / 32)))
     layers = tuple(range(first, min(first + number, max(dimensions.layers - 1, first + 1))))
     middle = layers[len(layers) // 2 :][:1]
@@ -107,18 +107,16 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     search: dict[str, Any] = {"clamp": 4.0, "weight_decay": 0.001} if is_gated else {"clamp": 0.75, "weight_decay": 0.5}
     of = "Llama 2, Mistral and Qwen 2" if is_gated else "GPT-J"
     scaled = f"the published settings for {of}, with layers scaled to {dimensions.layers} blocks"
-    refinement: dict[str, Any] = {"refinement_steps": 10, "boundary_factor": 1.0}
-    if is_edited_first:
-        refinement["refinement_cost"] = 20.0
-        scaled = (
-            f"the published settings for {of}, at the first of {dimensions.layers} blocks, as measured on Gemma 3 270M"
-        )
-    of_papers = {
+    memit: dict[str, Any] = {"layers": layers, "refinement_steps": 10, "boundary_factor": 1.0}
+    sources = {
         "locft": "the paper's settings, at the middle one of MEMIT's layers; the best one must be tried for",
         "kn": "the paper's settings, with neurons looked for in all blocks but the last",
     }
+    if dimensions.model_type in _EDITED_FIRST:
+        memit |= {"layers": tuple(range(len(layers))), "refinement_cost": 20.0}
+        sources["memit"] = f"the published settings for {of}, at the first layers, as measured on Gemma 3 270M"
     for method, values in {
-        "memit": {"layers": layers, "moment_weight": 15_000, **refinement, **search},
+        "memit": {"moment_weight": 15_000, **memit, **search},
         "rome": {"layers": middle, **search},
         "ft": {"layers": middle, "norm_bound": 5e-4},
         "locft": {"layers": middle},
@@ -126,7 +124,7 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
         "emmet": {"layers": middle, "damping": 1000, **search},
         "alphaedit": {"layers": layers, **search},
     }.items():
-        yield method, Default(values, Basis.DERIVED, of_papers.get(method, scaled))
+        yield method, Default(values, Basis.DERIVED, sources.get(method, scaled))
 
 
 def _read(path: Path) -> Iterator[tuple[str, Default]]:

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 
 from errata.comparison import plots
 from errata.comparison.cells import Cell
-from errata.comparison.data_sets import PUBLISHED_FILES, published
+from errata.comparison.data_sets import PUBLISHED_FILES, from_file, published
 from errata.comparison.plan import RETRIEVED, RIGHT, plan
 from errata.comparison.results import compared
 from errata.comparison.table import table
@@ -87,3 +87,22 @@ def test_a_build_without_figures_says_why() -> None:
     failed = compared(planned, "demo", [*measured, (edited, Cell(failed="why"))])
     assert "memit (failed)" in table(failed) and "memit, 1 edits: why" in table(failed)
     assert "memit, 1 edit: why" in {text.get_text() for text in plots.scaling_figure(failed).findobj(Text)}
+
+
+def test_cases_of_several_facts_are_not_cut_into_slices(tmp_path: Path) -> None:
+    rewrites = [
+        {
+            "prompt": "{} is in",
+            "subject": subject,
+            "target_new": {"str": "Peru"},
+            "target_true": {"str": "Chad"},
+            "question": "Where?",
+        }
+        for subject in ("Oda", "Renn")
+    ]
+    file = tmp_path / "mquake.json"
+    file.write_text(json.dumps([{"case_id": 1, "requested_rewrite": rewrites, "questions": [], "new_answer": "Peru"}]))
+    with pytest.raises(
+        DataSetError, match=r"mquake.json has records of several facts.*`errata evaluate` measures them"
+    ):
+        from_file(None, file)
