@@ -2,7 +2,8 @@
 
 A request is computed as a whole under the version that was in place when it passed the gate. A change of version is
 prepared while requests go on. Then the gate lets no more requests in, waits for those that are inside, puts the
-version in place and opens again.
+version in place and opens again. Where they do not end in time (`ERRATA_DRAIN_S`), it opens again under the version
+before, and who asked for the next one is told to try again (503).
 
     GET  /errata/version     {"version": 3, "sha256": …, "arriving": null}
     PUT  /errata/version     {"version": 4, "update": …, "sha256": …, "modules": …, "transposed": …}; {"version": 0}
@@ -15,6 +16,7 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager
@@ -26,6 +28,7 @@ BASE_VERSION = 0
 HEADER = b"x-errata-version"
 PATH = "/errata/version"
 LONGEST_BODY = 1 << 20
+DRAIN_S = float(os.environ.get("ERRATA_DRAIN_S") or 60)  # a client that reads no further must not shut out all others
 NEEDED = ("collective_rpc", "pause_generation", "resume_generation")
 
 Message = MutableMapping[str, Any]
@@ -128,7 +131,7 @@ class Gate:
             self._arriving = version
             self._open.clear()
             try:
-                await self._empty.wait()
+                await self._wait_until_empty(version)
                 alone = time.perf_counter()
                 await self._put_in_place(engine, version, wanted.get("sha256"))
             finally:
@@ -140,6 +143,14 @@ class Gate:
             "drain_ms": 1000 * (alone - prepared),
             "swap_ms": 1000 * (swapped - alone),
         }
+
+    async def _wait_until_empty(self, version: int) -> None:
+        """Wait for those inside. Raises `Refused` where they do not end in time."""
+        try:
+            await asyncio.wait_for(self._empty.wait(), DRAIN_S)
+        except TimeoutError as error:
+            inside = f"{self._inside} requests had not ended {DRAIN_S:.0f} s after they were waited for"
+            raise Refused(503, f"{inside}; version {self._version} stays, try {version} again") from error
 
     async def _put_in_place(self, engine: Any, version: int, sha256: str | None) -> None:
         """Nobody is inside. What fails leaves the base in place, or a closed gate."""

@@ -102,11 +102,11 @@ class _Edits:
         self, version: int, updates: Mapping[int, Mapping[str, Tensor]], modules: Mapping[str, str], transposed: bool
     ) -> list[int]:
         self._prepared = (BASE_VERSION, {})  # make room first
-        found = {layer: module for layer in updates if (module := self._module(modules[str(layer)])) is not None}
+        found = {at: module for at in sorted(updates) if (module := self._module(modules[str(at)])) is not None}
         if unknown := {layer: module for layer, module in found.items() if layer not in self._matrices}:
             self._keep_base(unknown, modules, transposed)
         self._prepared = (version, {layer: self._matrices[layer].edited(updates[layer]) for layer in found})
-        return sorted(found)
+        return list(found)
 
     @torch.inference_mode()
     def put_in_place(self, version: int) -> None:
@@ -117,6 +117,7 @@ class _Edits:
             shards = {}
         for layer in self._in_place - shards.keys():
             self._matrices[layer].put(self._matrices[layer].base)
+        self._in_place |= shards.keys()  # first, so that the base comes back whole where a put fails halfway
         for layer, shard in shards.items():
             self._matrices[layer].put(shard)
         self._in_place = set(shards)

@@ -5,6 +5,7 @@ from the versions' updates and can be made again.
 """
 
 import hashlib
+import json
 import logging
 import re
 import shutil
@@ -18,10 +19,14 @@ from errata_registry.versions.folder import DELTA
 
 from errata.errors import ErrataError
 from errata.export import lora
+from errata.export.archive import ArchivedFile
+from errata.files import durable
+from errata.files.checksums import checked, with_checksum
 from errata_service.following import Swap
 from errata_service.vllm.base import Base
 from errata_service.vllm.server import VllmServer
 
+CHECKSUMS = "checksums.json"  # in an adapter's folder: the SHA-256 of each other file
 OURS = re.compile(r"errata-(\d+)-[0-9a-f]{8}")
 
 log = logging.getLogger(__name__)
@@ -41,7 +46,6 @@ class Adapters:
         self._folder = registry.settings.home / "adapters" / hashlib.sha256(server.url.encode()).hexdigest()[:12]
         self._active: int | None = None
         self._lock = threading.Lock()  # one changes the adapters at a time
-        self._refused: set[str] = set()
 
     @property
     def active(self) -> int | None:
@@ -60,14 +64,14 @@ class Adapters:
         began = time.perf_counter()
         with self._lock:
             self._load(version)
-        loaded = time.perf_counter()
-        self._active = version
+            loaded = time.perf_counter()
+            self._active = version
         return Swap(load_ms=1000 * (loaded - began), swap_ms=1000 * (time.perf_counter() - loaded))
 
     def tidy(self) -> None:
         """Load ahead what may become active next, and unload what nothing uses any more."""
-        wanted = self._wanted()
         with self._lock:
+            wanted = self._wanted()
             for version in wanted:
                 try:
                     self._load(version)
@@ -115,15 +119,36 @@ class Adapters:
             return False
 
     def _written(self, version: int, name: str) -> Path:
-        """Return the folder of a version's adapter, which is made where it is missing."""
+        """Return the folder of a version's adapter, which is made where it is missing or damaged."""
         folder = self._folder / name
-        if not folder.exists():
+        if not _is_whole(folder):
+            shutil.rmtree(folder, ignore_errors=True)
             deltas = self._registry.versions.load_deltas(version, self._base.digest)
             draft = self._folder / f".{name}"
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(parents=True)
-            for file in lora.adapter(self._base, deltas):
-                with (draft / file.name).open("wb") as written:
-                    written.writelines(file.pieces())
+            _write(draft, lora.adapter(self._base, deltas))
             draft.rename(folder)
+            durable.sync(self._folder)
         return folder
+
+
+def _write(folder: Path, files: list[ArchivedFile]) -> None:
+    """Write files and a record of their checksums, and wait until all is on the disk."""
+    record = {}
+    for file in files:
+        path = folder / file.name
+        with path.open("wb") as written:
+            written.writelines(file.pieces())
+        durable.sync(path)
+        record[file.name] = durable.sha256(path)
+    durable.write(folder / CHECKSUMS, with_checksum(json.dumps(record)))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return True if the folder is there and its files are as they were written."""
+    try:
+        record = json.loads(checked((folder / CHECKSUMS).read_bytes()))
+        return all(durable.sha256(folder / name) == sha256 for name, sha256 in record.items())
+    except (OSError, ValueError):
+        return False

@@ -17,6 +17,7 @@ from errata_service.vllm.server import Unreachable, VllmServer
 from errata_service.vllm.weights import Weights
 
 TIDY_S = 5.0
+READINESS_S = 0.5
 STALE_S = 5.0  # without news of activations, a server may serve what it should not
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Follower:
         self._route: Adapters | Weights | None = None
         self._following: Following | None = None
         self._waiting_for = "the server"
+        self._announced_ready: bool | None = None
 
     @property
     def obstacle(self) -> str | None:
@@ -53,15 +55,9 @@ class Follower:
         following = self._following
         if following is None:
             return f"waiting for {self._waiting_for}"
-        if following.lost_track is not None:
-            return following.lost_track
-        if not following.has_announced:
+        if following.lost_track is None and not following.has_announced:
             return following.obstacle or "the active version is being put in place"
-        if following.news_age_s > STALE_S:
-            return f"nothing was heard of activations for {following.news_age_s:.0f} s"
-        if following.passed_over is not None:
-            return f"version {following.passed_over.version} cannot be served: {following.passed_over.reason}"
-        return None
+        return _lag(following)
 
     def run(self) -> None:
         """Follow until told to stop. Raises `NotFollowing`, and `ErrataError` where the home cannot be read."""
@@ -73,6 +69,7 @@ class Follower:
         self._following = following = Following(self.registry, route, self._describe, self.stopping)
         threads = [
             threading.Thread(target=following.send_heartbeats, name="heartbeats"),
+            threading.Thread(target=self._announce_readiness, name="readiness"),
             threading.Thread(target=self._tidy, name="tidying"),
         ]
         for thread in threads:
@@ -119,6 +116,8 @@ class Follower:
 
     def _describe(self, version: int, swap: Swap | None) -> Replica:
         assert self._route is not None and self._following is not None
+        models = self._route.models()
+        self._announced_ready = ready = _lag(self._following) is None
         return Replica(
             id=self.id,
             version=version,
@@ -126,9 +125,21 @@ class Follower:
             swap_ms=None if swap is None else swap.swap_ms,
             engine="vllm",
             url=self.server.url,
-            models=self._route.models(),
-            ready=self._following.passed_over is None,
+            models=models,
+            ready=ready,
         )
+
+    def _announce_readiness(self) -> None:
+        """Announce at each change whether the server serves what it should: heartbeats are far apart."""
+        assert self._following is not None
+        while not self.stopping.wait(READINESS_S):
+            ready = _lag(self._following) is None
+            if self._announced_ready not in (None, ready):
+                self._announced_ready = ready  # whatever comes of it: heartbeats say it again
+                try:
+                    self._following.announce()
+                except Exception as error:
+                    log.warning("this replica's readiness could not be announced: %s", error)
 
     def _tidy(self) -> None:
         assert self._route is not None
@@ -137,3 +148,14 @@ class Follower:
                 self._route.tidy()
             except (Unreachable, ErrataError, redis.RedisError, OSError) as error:
                 log.warning("adapters were not tidied up: %s", error)
+
+
+def _lag(following: Following) -> str | None:
+    """Return why what is announced is not what should serve; None if it is."""
+    if following.lost_track is not None:
+        return following.lost_track
+    if following.news_age_s > STALE_S:
+        return f"nothing was heard of activations for {following.news_age_s:.0f} s"
+    if following.passed_over is not None:
+        return f"version {following.passed_over.version} cannot be served: {following.passed_over.reason}"
+    return None
