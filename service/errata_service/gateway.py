@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import httpx
 import redis
@@ -15,12 +17,15 @@ from errata_registry.settings import Settings
 from fastapi.concurrency import run_in_threadpool
 
 from errata.model.chat import end_ids_of
-from errata_service.engine.engine import Engine
+from errata_service.engine.engine import STOPPING, Engine
 from errata_service.engine.request import SequenceInput
-from errata_service.remote import NobodyComputes, Place, RemoteStream
+from errata_service.problems import NotReady
+from errata_service.remote import Place, RemoteStream
 from errata_service.streaming import RequestStream, Stream
 
 LOOK_EVERY_S = 0.25
+LOOK_AGAIN_S = 5.0  # after Redis did not answer
+PATIENCE_S = 0.5  # with a look, after which those that were there before will do
 CONNECT_S = 2.0
 MOST_LOGPROBS = 20  # that vLLM gives by default
 
@@ -43,8 +48,12 @@ class Gateway:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._http = httpx.AsyncClient(headers=key, timeout=timeout, limits=limits, trust_env=False)
         self._servers: tuple[Replica, ...] = ()
-        self._looked_at = -LOOK_EVERY_S
+        self._looking: asyncio.Task[None] | None = None
+        self._look_at = self._looked_at = time.monotonic()
         self._num_sent: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._open: set[RemoteStream] = set()
+        self._is_closing = False
 
     async def open(self, inputs: Sequence[SequenceInput], version: int | None, *, streamed: bool) -> Stream:
         """Generate under a version, the active one if it is None, and wait until the request is accepted.
@@ -53,44 +62,79 @@ class Gateway:
         """
         model = self._engine.model
         max_tokens = _max_tokens_of_all(inputs, model.max_length) if self._is_open else None
-        if max_tokens is not None and (places := await self._places(version)):
-            stream = RemoteStream(
-                self._http,
-                places,
-                inputs,
-                model.tokenizer,
-                self._end_ids,
-                max_tokens=max_tokens,
-                streamed=streamed,
-                timeout_s=self._timeout_s,
-                num_sent=self._num_sent,
-            )
-            try:
-                await stream.accepted()
-                return stream
-            except NobodyComputes:
-                pass
-        return await RequestStream.open(self._engine, inputs, version, streamed=streamed)
+        places = [] if max_tokens is None else await self._places(version)
+
+        def compute_here(begun_with: int | None = None) -> Awaitable[Stream]:
+            asked = version if begun_with is None else begun_with
+            return RequestStream.open(self._engine, inputs, asked, streamed=streamed)
+
+        with self._changed:
+            if self._is_closing:
+                raise NotReady(STOPPING)
+            if max_tokens is not None and places:
+                stream = RemoteStream(
+                    self._http,
+                    places,
+                    compute_here,
+                    inputs,
+                    model.tokenizer,
+                    self._end_ids,
+                    max_tokens=max_tokens,
+                    streamed=streamed,
+                    timeout_s=self._timeout_s,
+                    num_sent=self._num_sent,
+                )
+                self._open.add(stream)
+                stream.on_end(self._note_end)
+        if not places:
+            return await compute_here()
+        await stream.accepted()
+        return stream
+
+    def close(self, patience_s: float) -> None:
+        """Accept no more requests. Those at servers that do not end within `patience_s` seconds fail as `NotReady`.
+
+        Called from another thread than the event loop's. The engine must go on meanwhile: it may have to take over.
+        """
+        with self._changed:
+            self._is_closing = True
+            self._changed.wait_for(lambda: not self._open, patience_s)
+            for stream in self._open:
+                stream.stop()
+
+    def _note_end(self, stream: RemoteStream) -> None:
+        with self._changed:
+            self._open.discard(stream)
+            self._changed.notify_all()
 
     async def _places(self, version: int | None) -> list[Place]:
         """Return where a request may be sent, the best place first."""
-        if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
-            self._looked_at = time.monotonic()
-            self._servers = await run_in_threadpool(self._live_servers)
-        active = self._engine.active
-        found = []
-        for server in self._servers:
-            asked = version if version is not None else active if active in server.models else server.version
-            if asked in server.models and server.url is not None:
-                found.append(Place(server.url, server.models[asked], asked, pinned=version is not None))
-        return sorted(found, key=lambda place: (place.version != active, self._num_sent[place.url], random.random()))
+        await self._look()
+        asked = self._engine.active if version is None else version
+        found = [
+            Place(server.url, server.models[asked], asked, pinned=version is not None)
+            for server in self._servers
+            if asked is not None and asked in server.models and server.url is not None
+        ]
+        return sorted(found, key=lambda place: (self._num_sent[place.url], random.random()))
 
-    def _live_servers(self) -> tuple[Replica, ...]:
+    async def _look(self) -> None:
+        """See which servers there are, where that is some time ago. One look at a time: without Redis it takes long."""
+        now = time.monotonic()
+        if (self._looking is None or self._looking.done()) and now >= self._look_at:
+            self._looked_at = now
+            self._looking = asyncio.create_task(self._find_servers())
+        if self._looking is not None and (rest_s := self._looked_at + PATIENCE_S - now) > 0:
+            await asyncio.wait({self._looking}, timeout=rest_s)
+
+    async def _find_servers(self) -> None:
         try:
-            replicas = self._registry.replicas.live()
+            replicas = await run_in_threadpool(self._registry.replicas.live)
         except redis.RedisError:  # those that were there may still be
-            return self._servers
-        return tuple(replica for replica in replicas if replica.url is not None and replica.ready)
+            self._look_at = time.monotonic() + LOOK_AGAIN_S
+            return
+        self._servers = tuple(replica for replica in replicas if replica.url is not None and replica.ready)
+        self._look_at = time.monotonic() + LOOK_EVERY_S
 
 
 def _max_tokens_of_all(inputs: Sequence[SequenceInput], max_length: int) -> int | None:

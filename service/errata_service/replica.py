@@ -201,8 +201,11 @@ class ServingReplica:
     def drain(self) -> None:
         """Refuse new generations, and wait for accepted ones. Those that take over `settings.drain_s` seconds fail."""
         self.draining.set()
+        deadline = time.monotonic() + self.settings.drain_s
+        if self._gateway is not None:
+            self._gateway.close(self.settings.drain_s)
         if self._engine is not None:
-            self._engine.close(self.settings.drain_s)
+            self._engine.close(max(0.0, deadline - time.monotonic()))
 
     def stop(self) -> None:
         """End the threads, fail what is being generated, and withdraw from the registry."""
