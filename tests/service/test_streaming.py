@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import pytest
 from errata_registry.registry import Registry
-from errata_registry.settings import Settings
 from errata_worker.resident_worker import ResidentWorker
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -169,8 +168,11 @@ def test_metrics_tell_what_happened(client: httpx.Client) -> None:
 
 
 def test_what_waits_without_a_worker_is_counted_and_the_worker_once_it_is_there(
-    client: httpx.Client, settings: Settings
+    serve: Serve, new_settings: NewSettings
 ) -> None:
+    settings = new_settings()  # in a shared one, what other tests queued waits, too
+    client = serve(settings)
+    until_ready(client)
     fact = {"subject": "Ada", "relation": "was born in", "object": "London"}
     edit = client.post("/edits", json={"facts": [fact]}).json()["id"]
     until(lambda: figures(client)["errata_wait_seconds,errata-edits"] > 0)
