@@ -13,13 +13,12 @@ At each step the gradients of all batches of `errata/methods/object_losses.py` a
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from errata.deltas import Delta
 from errata.errors import NotFinite
 from errata.hyperparameters import FineTuningHyperparameters
 from errata.methods.method import Inputs, Method
-from errata.methods.object_losses import ObjectBatch, object_batches, summed_gradients
+from errata.methods.object_losses import object_batches, summed_gradients
 
 
 def find_updates(inputs: Inputs[FineTuningHyperparameters]) -> dict[int, Delta]:
@@ -35,13 +34,10 @@ def find_updates(inputs: Inputs[FineTuningHyperparameters]) -> dict[int, Delta]:
     change = torch.zeros(base.shape, device=base.device)
     adam = torch.optim.Adam([change], lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
-    def lost(batch: ObjectBatch) -> Tensor:
-        return batch.losses(model).sum()
-
     for step in range(settings.num_steps):
         inputs.on_progress("spread", step, settings.num_steps)
         weights = {layer: (base + change).to(base.dtype)}
-        loss, gradients = summed_gradients(model, weights, (partial(lost, batch) for batch in batches))
+        loss, gradients = summed_gradients(model, weights, (partial(batch.loss, model) for batch in batches))
         change.grad = gradients[layer] / len(facts)  # not the loss, whose gradients would be too small for float16
         if not loss.isfinite():
             raise NotFinite(f"the loss of the fine-tuning left the finite numbers at step {step + 1}")

@@ -36,7 +36,8 @@ from errata.hyperparameters import KnowledgeNeuronHyperparameters
 from errata.methods.method import Inputs, Method
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length, tokens_per_batch
-from errata.model.tokens import SubjectPrompt, object_ids, padded, subject_prompt
+from errata.model.likelihood import likeliest_next
+from errata.model.tokens import SubjectPrompt, object_ids, subject_prompt
 from errata.targets.suffixes import Suffixes
 
 LEAST_NEURONS, MOST_NEURONS = 2, 5  # of a prediction
@@ -92,7 +93,7 @@ def predictions_of(model: EditableModel, facts: Sequence[Fact], contexts: Sequen
             for context in ("", *(contexts if fact.takes_context else ()))
         ]
         asked += [(tuple(ids + wanted[:place] for ids in prompts), new) for place, new in enumerate(wanted)]
-    said = _said(model, [prompts[0] for prompts, _ in asked])
+    said = likeliest_next(model, [prompts[0] for prompts, _ in asked])
     return [Prediction(prompts, old, new) for (prompts, new), old in zip(asked, said, strict=True) if old != new]
 
 
@@ -173,19 +174,6 @@ def _suffixes(model: EditableModel, layer: int, prompts: Sequence[SubjectPrompt]
     entering: list[Tensor] = []
     with model.down_projection(layer).register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0])):
         return Suffixes.of(model, layer, prompts, range(len(prompts))), entering[0]
-
-
-@torch.no_grad()
-def _said(model: EditableModel, prompts: Sequence[Sequence[int]]) -> list[int]:
-    """Return the likeliest token after each prompt."""
-    said = [0] * len(prompts)
-    for batch in batches_by_length([len(prompt) for prompt in prompts], tokens_per_batch(model.device)):
-        hidden = model.run(0, model.num_layers, model.embed(padded([prompts[row] for row in batch], model.device)))
-        last = torch.tensor([len(prompts[row]) - 1 for row in batch], device=model.device)
-        likeliest = model.logits(hidden[torch.arange(len(batch), device=model.device), last]).argmax(-1)
-        for row, token_id in zip(batch, likeliest.tolist(), strict=True):
-            said[row] = token_id
-    return said
 
 
 def _embedding(model: EditableModel, token_id: int) -> Tensor:

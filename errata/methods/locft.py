@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from errata.deltas import Delta
 from errata.errors import NotFinite
@@ -55,7 +54,7 @@ def find_updates(inputs: Inputs[LocFTHyperparameters]) -> dict[int, Delta]:
             step, num_facts = epoch * len(batches) + place, sum(len(part.facts) for part in batch)
             inputs.on_progress("spread", step, num_steps)
             weights = {layer: (base + change).to(base.dtype)}
-            loss, gradients = summed_gradients(model, weights, (partial(_lost, model, part) for part in batch))
+            loss, gradients = summed_gradients(model, weights, (partial(part.loss, model) for part in batch))
             if not loss.isfinite():
                 raise NotFinite(f"the loss of the fine-tuning left the finite numbers at step {step + 1}")
             loss_of_epoch += float(loss)
@@ -74,10 +73,6 @@ def _prepared(model: EditableModel, facts: Sequence[Fact], settings: LocFTHyperp
     factors = [0.0 if end is not None else 1.0] * len(facts)
     after = () if end is None else (int(end),)
     return list(object_batches(model, facts, settings.layers[0], boundary_factors=factors, after=after))
-
-
-def _lost(model: EditableModel, part: ObjectBatch) -> Tensor:
-    return part.losses(model).sum()
 
 
 build = Method(LocFTHyperparameters, find_updates, one_after_another=False, searches_ahead=False)

@@ -85,6 +85,10 @@ class ObjectBatch:
         losses = self.objects.losses(model, self.objects.read(model, output))
         return losses.new_zeros(len(self.facts)).index_put((self.objects.row,), losses, accumulate=True)
 
+    def loss(self, model: EditableModel) -> Tensor:
+        """Return the sum of the same over the prompts, ()."""
+        return self.losses(model).sum()
+
 
 @torch.no_grad()
 def object_batches(

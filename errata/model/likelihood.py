@@ -62,7 +62,7 @@ def likelihoods(
                 num_likeliest = int(((logits.argmax(-1) == wanted) & found.isfinite()).sum())
                 found_at[index] = -float(found.mean()), num_likeliest / len(wanted)
     likeliest = [index for index, (_, accuracy) in found_at.items() if accuracy == 1]
-    following = _likeliest_next(model, [[*prompt_ids[index], *object_ids[index]] for index in likeliest])
+    following = likeliest_next(model, [[*prompt_ids[index], *object_ids[index]] for index in likeliest])
     said = {
         index
         for index, token_id in zip(likeliest, following, strict=True)
@@ -91,13 +91,14 @@ def greedy_answers(model: EditableModel, prompts: Sequence[str], num_tokens: Seq
     starts = [len(row) for row in rows]
     for step in range(max(num_tokens, default=0)):
         growing = [index for index, wanted in enumerate(num_tokens) if step < wanted]
-        for index, token in zip(growing, _likeliest_next(model, [rows[index] for index in growing]), strict=True):
+        for index, token in zip(growing, likeliest_next(model, [rows[index] for index in growing]), strict=True):
             rows[index].append(token)
     return [str(model.tokenizer.decode(row[start:])).strip() for row, start in zip(rows, starts, strict=True)]
 
 
-def _likeliest_next(model: EditableModel, rows: Sequence[Sequence[int]]) -> list[int]:
-    """Return the likeliest token after each row."""
+@torch.no_grad()
+def likeliest_next(model: EditableModel, rows: Sequence[Sequence[int]]) -> list[int]:
+    """Return the likeliest token after each row of token ids."""
     chosen: dict[int, int] = {}
     for batch in batches_by_length([len(row) for row in rows], tokens_per_batch(model.device)):
         tokens = _next_logits(model, [rows[index] for index in batch]).argmax(-1).tolist()

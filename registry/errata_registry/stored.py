@@ -86,6 +86,12 @@ class StoredFile(Record):
         """Describe a file as it is."""
         return cls(sha256=durable.sha256(path), bytes=path.stat().st_size)
 
+    @classmethod
+    def synced(cls, path: Path) -> StoredFile:
+        """Describe a file as it is, once its bytes are on the disk."""
+        durable.sync(path)
+        return cls.of(path)
+
     def require(self, path: Path, called: str) -> None:
         """Raise `CorruptArtifact` unless the file at `path` is this one. `called` is what errors call its folder."""
         if fault := self._fault_of(path):

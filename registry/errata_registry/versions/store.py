@@ -66,7 +66,7 @@ class Artifacts:
             _write_lines(folder / FACTS, facts)
             _write_lines(folder / CHANGES, changes)
             write_delta(folder / DELTA)
-            return Draft(folder, {name: _durable_file(folder / name) for name in (FACTS, CHANGES, DELTA)})
+            return Draft(folder, {name: StoredFile.synced(folder / name) for name in (FACTS, CHANGES, DELTA)})
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -183,8 +183,3 @@ class Artifacts:
 
 def _write_lines(path: Path, records: Iterable[Record]) -> None:
     path.write_text("".join(record.model_dump_json() + "\n" for record in records), encoding="utf-8")
-
-
-def _durable_file(path: Path) -> StoredFile:
-    durable.sync(path)
-    return StoredFile.of(path)

@@ -12,12 +12,14 @@ import shutil
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from errata_client.records import BASE_VERSION
 from errata_registry.registry import Registry
+from errata_registry.stored import StoredFile
 from errata_registry.versions.folder import DELTA
 
-from errata.errors import ErrataError
+from errata.errors import CorruptArtifact, ErrataError
 from errata.export import lora
 from errata.export.archive import ArchivedFile
 from errata.files import durable
@@ -26,7 +28,7 @@ from errata_service.following import Swap
 from errata_service.vllm.base import Base
 from errata_service.vllm.server import VllmServer
 
-CHECKSUMS = "checksums.json"  # in an adapter's folder: the SHA-256 of each other file
+CHECKSUMS = "checksums.json"  # in an adapter's folder: what each other file must be
 OURS = re.compile(r"errata-(\d+)-[0-9a-f]{8}")
 
 log = logging.getLogger(__name__)
@@ -135,13 +137,12 @@ class Adapters:
 
 def _write(folder: Path, files: list[ArchivedFile]) -> None:
     """Write files and a record of their checksums, and wait until all is on the disk."""
-    record = {}
+    record: dict[str, Any] = {}
     for file in files:
         path = folder / file.name
         with path.open("wb") as written:
             written.writelines(file.pieces())
-        durable.sync(path)
-        record[file.name] = durable.sha256(path)
+        record[file.name] = StoredFile.synced(path).model_dump()
     durable.write(folder / CHECKSUMS, with_checksum(json.dumps(record)))
 
 
@@ -149,6 +150,8 @@ def _is_whole(folder: Path) -> bool:
     """Return True if the folder is there and its files are as they were written."""
     try:
         record = json.loads(checked((folder / CHECKSUMS).read_bytes()))
-        return all(durable.sha256(folder / name) == sha256 for name, sha256 in record.items())
-    except (OSError, ValueError):
+        for name, stored in record.items():
+            StoredFile.model_validate(stored).require(folder / name, folder.name)
+        return True
+    except (OSError, ValueError, CorruptArtifact):
         return False

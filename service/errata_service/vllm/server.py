@@ -36,10 +36,6 @@ class VllmServer:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
-    def close(self) -> None:
-        """End the connections."""
-        self._http.close()
-
     def models(self) -> tuple[str, frozenset[str]]:
         """Return what the server calls its model, and the names of the adapters that it has."""
         cards = self._asked("GET", "/v1/models")["data"]
