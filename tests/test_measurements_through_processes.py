@@ -27,7 +27,7 @@ from errata_registry.versions.store import Artifacts
 from errata import deltas
 from errata.demo.records import counterfactual_records
 from errata.demo.world import load_world
-from errata.evaluation import PROSE, Generation, Honest, evaluate, read_records
+from errata.evaluation import PROSE, Generation, Honest, InContext, evaluate, read_records
 from errata.facts import Fact
 from errata.model import EditableModel
 from errata.tracing.fact_trace import trace_facts
@@ -104,6 +104,11 @@ def test_an_evaluation_gives_what_the_library_gives_and_its_version_shows_it(
     errata_command()
     without_texts = {name: found for name, found in expected.as_dict()["estimates"].items() if name != "fluency"}
     assert json.loads(local.read_text())["estimates"] == without_texts
+    monkeypatch.setattr("sys.argv", ["errata", *command, "--in-context", "retrieved", "--json", str(local)])
+    errata_command()
+    cases_of_records = [record.case for record in read_records(EDITED)]
+    told = evaluate(demo, cases_of_records, {}, in_context=InContext(cases_of_records, "retrieved"))
+    assert json.loads(local.read_text()) == {"version": version, "in_context": "retrieved", **told.as_dict()}
 
     shown = client.version(version).evaluation
     assert shown is not None and (shown.id, shown.records) == (evaluation.id, len(EDITED))

@@ -33,6 +33,10 @@ def evaluate(
     generation: Annotated[bool, Option("--generation", help="generate texts, for fluency and consistency")] = False,
     honest: Annotated[bool, Option("--honest", help="ask as critics do, too; takes several times as long")] = False,
     relations: RelationsFile = None,
+    in_context: Annotated[
+        Literal["right", "retrieved"] | None,
+        Option(help="measure the base with facts before its prompts instead: each record's own, or the retrieved one"),
+    ] = None,
     seed: Annotated[int, Option(help="of the generated texts, prefixes and choices")] = 0,
     no_prose: Annotated[bool, Option("--no-prose", help="leave the perplexity out")] = False,
     summary_file: Annotated[Path | None, Option("--json", help="write the summary there")] = None,
@@ -43,8 +47,8 @@ def evaluate(
     """Measure a version, or the base, on records, without a service.
 
     The records are those of CounterFact, zsRE, EasyEdit, KnowEdit, QAEdit, WikiBigEdit or MQuAKE, or a version's own
-    facts where none are given. Every metric is printed
-    with its 95 % interval.
+    facts where none are given. Every metric is printed with its 95 % interval. With --in-context nothing is edited:
+    what a version gains over its facts in the prompt is the difference of the two.
     """
     settings = settings_with_model(model=model, home=home)
     for file in filter(None, (summary_file, cases_file)):
@@ -55,7 +59,7 @@ def evaluate(
     given = None if records is None else _read(records)
     texts = None if references is None else _read(references)
 
-    from errata.evaluation import PROSE, Generation, cases_of, evaluate, read_records, reference_texts
+    from errata.evaluation import PROSE, Generation, InContext, cases_of, evaluate, read_records, reference_texts
     from errata.model.room import require_room
     from errata_cli.base_model import load_model
 
@@ -63,7 +67,7 @@ def evaluate(
     read = None if given is None else read_records(given, zsre_object=zsre_object, references=snippets)
     asked = honest_with(relations, seed) if honest else None
     base = load_model(settings)
-    weights = _weights(number, base, settings.home) if number else {}
+    weights = _weights(number, base, settings.home) if number and not in_context else {}
     facts = _facts(number, settings.home) if read is None else [record.fact for record in read]
     cases = cases_of(base, facts) if read is None else [record.case for record in read]
     require_room(base, facts, ())
@@ -73,13 +77,16 @@ def evaluate(
         weights,
         count_of("records"),
         generation=Generation(seed=seed) if generation else None,
-        texts=() if no_prose else PROSE,
+        texts=() if no_prose or in_context else PROSE,  # without weights, running text is as it was
         honest=asked,
+        in_context=InContext(cases, in_context) if in_context else None,
     )
-    print(f"version {number}: {len(cases)} records")
+    what = f"the base, {in_context} fact in context" if in_context else f"version {number}"
+    print(f"{what}: {len(cases)} records")
     print(_table(measured))
     if summary_file:
-        durable.write(summary_file, json.dumps({"version": number, **measured.as_dict()}, indent=1) + "\n")
+        summary = {"version": number, "in_context": in_context, **measured.as_dict()}
+        durable.write(summary_file, json.dumps(summary, indent=1) + "\n")
     if cases_file:
         durable.write(cases_file, "".join(line + "\n" for line in measured.json_lines()))
 
