@@ -96,8 +96,9 @@ def bench(
     print(_described(data, planned))
     comparison = _measured(measuring, planned, settings.model, folder)
     figures.save(plots.scaling_figure(comparison), folder, "scaling")
+    figures.save(plots.hidden_figure(comparison), folder, "hidden")
     print(table(comparison))
-    print(f"results.json, table.md and scaling.png and .svg are in {folder}")
+    print(f"results.json, table.md, and scaling and hidden as .png and .svg are in {folder}")
 
 
 def _described(data: DataSet, planned: Plan) -> str:

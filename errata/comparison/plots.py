@@ -1,4 +1,4 @@
-"""The scaling plot: how each method does as the number of edits grows."""
+"""Two figures of a comparison: how each method does as edits grow, and what teacher forcing hides of it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -63,6 +63,42 @@ def scaling_figure(comparison: Comparison) -> Figure:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, handlelength=3.5)
     if missing := list(_missing(comparison)):
         figure.supxlabel("\n".join(missing), fontsize=7)
+    return figure
+
+
+@styled
+def hidden_figure(comparison: Comparison) -> Figure:
+    """Draw each figure by free generation against the same one by teacher forcing, in percent.
+
+    A point is a method at one number of edits, larger where these are more. What lies below the diagonal is what
+    teacher forcing promises and the model does not say.
+    """
+    figure = figure_of(
+        9.4,
+        3.6,
+        title=f"{short_name(comparison.model)}: what teacher forcing hides, on {_records_of(comparison)}",
+        reading=["each point: one method at one number of edits, the larger the more; lines join a method's numbers"],
+    )
+    pairs = list(zip(*ROWS, strict=True))[1:]
+    sizes = sorted(comparison.plan.slices)
+    panels = panels_of(figure, [free for _, free in pairs])
+    for axes, (teacher_forced, free) in zip(panels, pairs, strict=True):
+        axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, label="as much as teacher forcing says")
+        for method in (*comparison.plan.methods, RETRIEVED):
+            rows = [row for row in comparison.rows if row.method == method and row.estimates]
+            across, up = (
+                [100 * row.estimates[comparison.columns[title]].mean for row in rows]
+                for title in (teacher_forced, free)
+            )
+            axes.plot(across, up, label=method, linewidth=0.6, markersize=0, **LOOK_OF[method])
+            look = LOOK_OF[method]
+            areas = [12 * (1 + 2 * sizes.index(row.edits)) for row in rows]
+            axes.scatter(across, up, s=areas, c=look["color"], marker=look["marker"], alpha=0.6, linewidths=0.8)
+        axes.set_xlabel(f"{teacher_forced} by teacher forcing, %")
+        axes.set_xlim(-2, 102)
+    panels[0].set_ylabel("by free generation, %")
+    panels[0].set_ylim(-2, 102)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False, handlelength=3.5)
     return figure
 
 

@@ -41,9 +41,13 @@ def test_methods_are_compared_and_only_what_is_missing_or_changed_is_measured_ag
     assert f"| 2 (1) | memit | {100 * score:.1f}" in table and "fluency" not in table
     assert "| 0 (on 2 records) | right fact in context |" in table and "| 2 (1) | retrieved in context |" in table
     assert "| honest score | said | paraphrases said | neighbours kept |" in table
-    texts = {e.text for e in ElementTree.parse(out / "scaling.svg").iter("{http://www.w3.org/2000/svg}text")}
+    texts, of_hidden = (
+        {e.text for e in ElementTree.parse(out / f"{name}.svg").iter("{http://www.w3.org/2000/svg}text")}
+        for name in ("scaling", "hidden")
+    )
     drawn = {"(a) score", "(d) specificity", "(e) honest score", "(h) neighbours kept"}
     assert {"memit", "ft", "unedited", "right fact in context", "retrieved in context", *drawn} <= texts
+    assert {"memit", "ft", "(c) neighbours kept", "specificity by teacher forcing, %"} <= of_hidden
     assert (out / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
     cells = {file: file.stat().st_mtime_ns for file in (out / "cells").iterdir()}
