@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from errata_client.records import JobStatus
 from errata_registry import keys
+from errata_registry.jobs.folder import Taken
 from errata_registry.registry import Registry
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 from redis import RedisError
 
@@ -109,7 +111,8 @@ class _Work(Collector):
         try:
             by_status = {store.kind.name: store.count() for store in self._registry.stores}
             by_stage = self._registry.edits.count_stages()
-            work, waits_s = self._registry.queue.workforce(), self._registry.queue.waits_s()
+            queue = self._registry.queue
+            work, waits_s, ages_s = queue.workforce(), queue.waits_s(), queue.ages_s()
         except RedisError:
             return
         for kind, counts in by_status.items():
@@ -126,6 +129,19 @@ class _Work(Collector):
         yield _gauges(
             "errata_wait_seconds", "How long the task that is next in a queue has waited.", "queue", waits_s.items()
         )
+        told = "How long ago the oldest job was accepted of which a task waits in a queue."
+        yield _gauges("errata_oldest_waiting_seconds", told, "queue", ages_s.items())
+        yield self._seconds_of_jobs()
+
+    def _seconds_of_jobs(self) -> Metric:
+        told = "From the beginning of a job to its end, of jobs that ended since this process began."
+        family = SummaryMetricFamily("errata_job_seconds", told, labels=["kind", "status"])
+        for store in self._registry.stores:
+            taken = store.folder.taken()
+            for status in filter(lambda one: one.final, JobStatus):
+                jobs, seconds = taken.get(status, Taken())
+                family.add_metric([store.kind.name, status], jobs, seconds)
+        return family
 
 
 def _gauges(name: str, told: str, label: str, values: Iterable[tuple[str, float]]) -> Metric:

@@ -1,6 +1,7 @@
 """Evaluations in a registry without a worker: what Redis loses comes back, and what workers lose is queued again."""
 
 import shutil
+import time
 from contextlib import closing
 
 import pytest
@@ -87,6 +88,21 @@ def test_a_lost_one_that_cannot_be_read_ends_and_keeps_nothing_waiting(
         ended = registry.evaluations.record(evaluation.id)
         assert ended.status is JobStatus.FAILED and ended.error is not None and words in ended.error.detail
     assert registry.activations.active() == 1
+
+
+def test_what_ended_ones_took_and_how_long_others_wait_is_told(registry: Registry) -> None:
+    assert registry.queue.ages_s() == dict.fromkeys(keys.QUEUES, 0)
+    done, waiting = create(registry), create(registry)
+    registry.queue.put_begun(waiting.id)  # it waits anew from now on, and was accepted before
+    began = claim(registry.evaluations, done.id).started_at
+    ended = registry.evaluations.update(done.id, status=JobStatus.FAILED).finished_at
+    assert began is not None and ended is not None
+    registry.evaluations.count()
+    assert registry.evaluations.folder.taken() == {JobStatus.FAILED: (1, (ended - began).total_seconds())}
+    accepted = registry.evaluations.kind.created_at(waiting.id).timestamp()
+    assert 0 < registry.queue.ages_s()[keys.MEASUREMENT_QUEUE] <= time.time() - accepted
+    registry.evaluations.cancel(waiting.id)
+    assert registry.queue.ages_s()[keys.MEASUREMENT_QUEUE] == 0
 
 
 def test_no_more_wait_than_may(registry: Registry, settings: Settings) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, NamedTuple
 
 from errata_client.records import Edit, JobStatus, Record
 from pydantic import BaseModel, Field, model_validator
@@ -23,7 +23,7 @@ from errata.errors import CorruptArtifact
 from errata.files import durable
 from errata.files.checksums import with_checksum
 from errata_registry.jobs.kinds import Asked, JobKind, Shown
-from errata_registry.stored import StoredFile, StoredRecord, read_record, text_of
+from errata_registry.stored import StoredFile, StoredRecord, now, read_record, text_of
 
 REQUEST = "request.json"
 OUTCOME = "outcome.json"
@@ -82,6 +82,15 @@ class _Outcome(Record):
 
     status: JobStatus
     version: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Taken(NamedTuple):
+    """How many jobs have ended, and how many seconds they had taken from their beginning, all together."""
+
+    jobs: int = 0
+    seconds: float = 0.0
 
 
 class _Left(Record):
@@ -116,6 +125,8 @@ class JobFolder(Generic[Asked, Shown]):
         self._outcomes: dict[str, _Outcome] = {}
         self._of_version: dict[int, list[str]] = defaultdict(list)
         self._listed: tuple[float, list[str]] = 0.0, []
+        self._looks_since = now()
+        self._taken: dict[JobStatus, Taken] = defaultdict(Taken)
 
     def of(self, job_id: str) -> Path:
         """Return the folder of a job. Raises `UnknownJob` for what is no id of this kind."""
@@ -227,6 +238,10 @@ class JobFolder(Generic[Asked, Shown]):
         except CorruptArtifact:
             outcome = _Outcome(status=JobStatus.FAILED)
         self._outcomes[job_id] = outcome
+        began, ended = outcome.started_at, outcome.finished_at
+        if began is not None and ended is not None and ended >= self._looks_since:
+            jobs, seconds = self._taken[outcome.status]
+            self._taken[outcome.status] = Taken(jobs + 1, seconds + (ended - began).total_seconds())
         if outcome.version is not None:
             self._of_version[outcome.version].append(job_id)
         return True
@@ -239,6 +254,12 @@ class JobFolder(Generic[Asked, Shown]):
         """Return how many jobs had ended with each status when `unfinished` was last asked."""
         with self._lock:
             return Counter(outcome.status for outcome in self._outcomes.values())
+
+    def taken(self) -> dict[JobStatus, Taken]:
+        """Return what jobs have taken that ended since this process began, by how they ended, up to when `unfinished`
+        was last asked. It only grows, also where jobs are forgotten."""
+        with self._lock:
+            return dict(self._taken)
 
     def of_version(self, version: int) -> list[str]:
         """Return the ids of the jobs about a version, and of all that have not ended, oldest first."""

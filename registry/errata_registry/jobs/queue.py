@@ -205,6 +205,16 @@ class TaskQueue:
                     return max(0.0, time.time() - since.timestamp())
         return 0.0
 
+    def ages_s(self) -> dict[str, float]:
+        """Return for each queue how many seconds ago the oldest job was accepted of which a task waits, 0 where none
+        does. It may be older than what is next: one that a worker lost waits before others, and began its wait anew."""
+        return {name: self._age_s(queue) for name, queue in self._queues.items()}
+
+    def _age_s(self, queue: Queue) -> float:
+        jobs = {job_of(task) for task in queue.get_job_ids()}
+        accepted = [kind.created_at(job_id).timestamp() for job_id in jobs if (kind := kind_of(job_id))]
+        return max(0.0, time.time() - min(accepted)) if accepted else 0.0
+
     def num_workers(self) -> int:
         """Return how many live workers have their model loaded and take tasks."""
         return len(self._workers())
