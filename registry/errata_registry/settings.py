@@ -72,6 +72,13 @@ class Settings(BaseSettings):
         description="Pass generations on to servers that follow and serve the version asked for; else the service "
         "computes them itself.",
     )
+    server_silence_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds that a server to which a gateway passed a generation may be silent, before its first "
+        "token and between two. Then the next one is asked, or the service computes it, where nothing of it was sent "
+        "yet.",
+    )
     allowed_hosts: str = Field(
         default="",
         description="Names, separated by commas, under which the service may be asked beside `localhost`, the address "
@@ -204,7 +211,10 @@ class Settings(BaseSettings):
         description="Tokens of waiting prompts that are read between two tokens of those that are being continued.",
     )
     max_queued_generations: int = Field(
-        default=512, ge=1, description="Prompts that may wait to be continued; a request beyond that is answered 429."
+        default=512,
+        ge=1,
+        description="Prompts that may wait to be continued, and prompts that a gateway may have at one server; a "
+        "request beyond that is answered 429.",
     )
     generation_timeout_s: float = Field(
         default=300.0, gt=0, description="Seconds that a generation may take, its wait included."

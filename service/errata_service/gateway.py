@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import threading
-import time
-from collections import Counter
 from collections.abc import Awaitable, Sequence
 
 import httpx
-import redis
-from errata_client.records import Replica
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
-from fastapi.concurrency import run_in_threadpool
 
 from errata.model.chat import end_ids_of
 from errata_service.engine.engine import STOPPING, Engine
 from errata_service.engine.request import SequenceInput
+from errata_service.metrics import Metrics
 from errata_service.problems import NotReady
-from errata_service.remote import Place, RemoteStream
+from errata_service.remote import Asked, RemoteStream
+from errata_service.servers import Servers
 from errata_service.streaming import RequestStream, Stream
 
-LOOK_EVERY_S = 0.25
-LOOK_AGAIN_S = 5.0  # after Redis did not answer
-PATIENCE_S = 0.5  # with a look, after which those that were there before will do
 CONNECT_S = 2.0
 MOST_LOGPROBS = 20  # that vLLM gives by default
 
@@ -33,24 +25,23 @@ MOST_LOGPROBS = 20  # that vLLM gives by default
 class Gateway:
     """Decides where each generation is computed.
 
-    A request is sent on to the server that has the fewest of this process's requests; where it does not take it, to the
+    A request is sent on to the server that has the fewest of this process's prompts; where it does not take it, to the
     next, and in the end to the process's own engine. What no server could compute as our engine does stays here.
     """
 
-    def __init__(self, registry: Registry, engine: Engine, settings: Settings) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, engine: Engine, settings: Settings, metrics: Metrics) -> None:
         self._engine = engine
+        self._metrics = metrics
         self._is_open = settings.gateway
         self._timeout_s = settings.generation_timeout_s
         self._end_ids = end_ids_of(engine.model)
+        self._servers = Servers(registry, settings.max_queued_generations)
+        if self._is_open:
+            metrics.watch_servers(lambda: self._servers.num_prompts)
         key = {"Authorization": f"Bearer {settings.follow_key}"} if settings.follow_key else {}
-        timeout = httpx.Timeout(settings.generation_timeout_s, connect=CONNECT_S)
+        timeout = httpx.Timeout(settings.server_silence_s, connect=CONNECT_S)
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._http = httpx.AsyncClient(headers=key, timeout=timeout, limits=limits, trust_env=False)
-        self._servers: tuple[Replica, ...] = ()
-        self._looking: asyncio.Task[None] | None = None
-        self._look_at = self._looked_at = time.monotonic()
-        self._num_sent: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._open: set[RemoteStream] = set()
         self._is_closing = False
@@ -58,11 +49,14 @@ class Gateway:
     async def open(self, inputs: Sequence[SequenceInput], version: int | None, *, streamed: bool) -> Stream:
         """Generate under a version, the active one if it is None, and wait until the request is accepted.
 
-        The caller closes the stream. Raises as `RequestStream.open`.
+        The caller closes the stream. Raises as `RequestStream.open`, and `Busy` where all servers have enough to do.
         """
         model = self._engine.model
+        wanted = self._engine.active if version is None else version
         max_tokens = _max_tokens_of_all(inputs, model.max_length) if self._is_open else None
-        places = [] if max_tokens is None else await self._places(version)
+        places = []
+        if max_tokens is not None and wanted is not None:
+            places = await self._servers.places(wanted, len(inputs), pinned=version is not None)
 
         def compute_here(begun_with: int | None = None) -> Awaitable[Stream]:
             asked = version if begun_with is None else begun_with
@@ -72,17 +66,9 @@ class Gateway:
             if self._is_closing:
                 raise NotReady(STOPPING)
             if max_tokens is not None and places:
+                asked = Asked(inputs, model.tokenizer, self._end_ids, max_tokens, self._timeout_s)
                 stream = RemoteStream(
-                    self._http,
-                    places,
-                    compute_here,
-                    inputs,
-                    model.tokenizer,
-                    self._end_ids,
-                    max_tokens=max_tokens,
-                    streamed=streamed,
-                    timeout_s=self._timeout_s,
-                    num_sent=self._num_sent,
+                    self._http, self._servers, places, compute_here, asked, self._metrics, streamed=streamed
                 )
                 self._open.add(stream)
                 stream.on_end(self._note_end)
@@ -106,35 +92,6 @@ class Gateway:
         with self._changed:
             self._open.discard(stream)
             self._changed.notify_all()
-
-    async def _places(self, version: int | None) -> list[Place]:
-        """Return where a request may be sent, the best place first."""
-        await self._look()
-        asked = self._engine.active if version is None else version
-        found = [
-            Place(server.url, server.models[asked], asked, pinned=version is not None)
-            for server in self._servers
-            if asked is not None and asked in server.models and server.url is not None
-        ]
-        return sorted(found, key=lambda place: (self._num_sent[place.url], random.random()))
-
-    async def _look(self) -> None:
-        """See which servers there are, where that is some time ago. One look at a time: without Redis it takes long."""
-        now = time.monotonic()
-        if (self._looking is None or self._looking.done()) and now >= self._look_at:
-            self._looked_at = now
-            self._looking = asyncio.create_task(self._find_servers())
-        if self._looking is not None and (rest_s := self._looked_at + PATIENCE_S - now) > 0:
-            await asyncio.wait({self._looking}, timeout=rest_s)
-
-    async def _find_servers(self) -> None:
-        try:
-            replicas = await run_in_threadpool(self._registry.replicas.live)
-        except redis.RedisError:  # those that were there may still be
-            self._look_at = time.monotonic() + LOOK_AGAIN_S
-            return
-        self._servers = tuple(replica for replica in replicas if replica.url is not None and replica.ready)
-        self._look_at = time.monotonic() + LOOK_EVERY_S
 
 
 def _max_tokens_of_all(inputs: Sequence[SequenceInput], max_length: int) -> int | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import Literal
 
 from errata_client.records import JobStatus
 from errata_registry import keys
@@ -13,9 +14,13 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric, SummaryMet
 from prometheus_client.registry import Collector
 from redis import RedisError
 
+Computed = Literal["here", "server"]
+"""Where a prompt is continued: by this process's engine, or by a server that its gateway passes it on to."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 SHORT_SECONDS = (0.00001, 0.0001, *SECONDS)
+COMPUTED = ["computed"]
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -29,16 +34,20 @@ class Metrics:
         histogram = partial(Histogram, buckets=SECONDS, registry=registry)
         self._requests = counter("errata_http_requests", "HTTP requests answered.", ["method", "route", "status"])
         self._waiting = gauge("errata_completions_waiting", "Prompts that wait to be continued.")
-        self._running = gauge("errata_completions_running", "Prompts that are being continued.")
+        self._running = gauge("errata_completions_running", "Prompts that are being continued.", COMPUTED)
         self._connections = gauge("errata_connections", "Connections of clients that are open.")
         self._followers = gauge("errata_followers", "Clients that follow jobs or wait for their end.")
-        self._ended = counter("errata_completions", "Prompts that were continued, by how that ended.", ["ended"])
-        self._prompt_tokens = counter("errata_prompt_tokens", "Tokens of prompts that were read.")
-        self._tokens = counter("errata_generated_tokens", "Tokens that were chosen.")
+        told = "Prompts that were continued, by how that ended."
+        self._ended = counter("errata_completions", told, ["ended", *COMPUTED])
+        self._prompt_tokens = counter("errata_prompt_tokens", "Tokens of prompts that were read.", COMPUTED)
+        self._tokens = counter("errata_generated_tokens", "Tokens that were chosen.", COMPUTED)
         self._batch = histogram("errata_batch_size", "Rows that a decode step lets go on.", buckets=ROWS)
         self._step = histogram("errata_decode_step_seconds", "One decode step.")
-        self._first = histogram("errata_time_to_first_token_seconds", "From a request's acceptance to its first token.")
-        self._gap = histogram("errata_inter_token_seconds", "Between two tokens of a continuation.")
+        told = "From a request's acceptance to its first token."
+        self._first = histogram("errata_time_to_first_token_seconds", told, COMPUTED)
+        self._gap = histogram("errata_inter_token_seconds", "Between two tokens of a continuation.", COMPUTED)
+        told = "Requests that a server refused, began and lost, or was silent about for too long."
+        self._server_failures = counter("errata_server_failures", told, ["how"])
         self._load = histogram("errata_swap_load_seconds", "Loading the weights of a version that was made active.")
         self._swap = histogram(
             "errata_swap_seconds", "Putting loaded weights in the place of others.", buckets=SHORT_SECONDS
@@ -49,7 +58,11 @@ class Metrics:
     def watch(self, *, waiting: Callable[[], float], running: Callable[[], float]) -> None:
         """Call these for the number of waiting and running sequences at each scrape."""
         self._waiting.set_function(waiting)
-        self._running.set_function(running)
+        self._running.labels("here").set_function(running)
+
+    def watch_servers(self, running: Callable[[], float]) -> None:
+        """Call this for the number of prompts that servers continue at each scrape."""
+        self._running.labels("server").set_function(running)
 
     def watch_connections(self, count: Callable[[], float]) -> None:
         """Call this for the number of open connections at each scrape."""
@@ -71,20 +84,28 @@ class Metrics:
         """Note a decode step, and for each sequence in it the time since its last token."""
         self._step.observe(seconds)
         self._batch.observe(len(gaps_s))
-        self._tokens.inc(len(gaps_s))
+        self.note_gaps(gaps_s, "here")
+
+    def note_gaps(self, gaps_s: Sequence[float], computed: Computed) -> None:
+        """Note tokens by the time since the one before each in its sequence."""
+        self._tokens.labels(computed).inc(len(gaps_s))
         for gap_s in gaps_s:
-            self._gap.observe(gap_s)
+            self._gap.labels(computed).observe(gap_s)
 
-    def note_prefill(self, num_tokens: int, first_tokens_s: Sequence[float]) -> None:
+    def note_prefill(self, num_tokens: int, first_tokens_s: Sequence[float], computed: Computed = "here") -> None:
         """Note computed prompt tokens, and the time to the first token of each sequence that got one."""
-        self._prompt_tokens.inc(num_tokens)
-        self._tokens.inc(len(first_tokens_s))
+        self._prompt_tokens.labels(computed).inc(num_tokens)
+        self._tokens.labels(computed).inc(len(first_tokens_s))
         for first_token_s in first_tokens_s:
-            self._first.observe(first_token_s)
+            self._first.labels(computed).observe(first_token_s)
 
-    def count_ended(self, how: str, count: int) -> None:
+    def count_ended(self, how: str, count: int, computed: Computed = "here") -> None:
         """Count completions that ended by `stop`, `length`, `cancelled`, `timed-out` or `failed`."""
-        self._ended.labels(how).inc(count)
+        self._ended.labels(how, computed).inc(count)
+
+    def count_server_failure(self, how: Literal["refused", "lost", "silent"]) -> None:
+        """Count a request that a server did not bring to its end; another one, or the engine, may have."""
+        self._server_failures.labels(how).inc()
 
     def note_swap(self, version: int, load_ms: float, swap_ms: float) -> None:
         """Note that another version is served."""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,45 +17,45 @@ from errata_service.engine.detokenizer import Detokenizer
 from errata_service.engine.engine import STOPPING
 from errata_service.engine.events import Accepted, Event, Failed, Finished, FinishReason, NewToken, Prefilled, Token
 from errata_service.engine.request import SequenceInput, timed_out
+from errata_service.metrics import Metrics
 from errata_service.problems import NotReady
+from errata_service.servers import Place, Servers
 from errata_service.streaming import KeepAlive, Stream
+from errata_service.vllm.completions import Lost, Refused, body_of, choices_of, logprobs_at, require_taken
 
 VERSION_HEADER = "X-Errata-Version"
-COLDEST = 1e-4  # below it a draw is greedy, as our own engine's
-DATA = b"data: "
-DONE = b"[DONE]"
-LONGEST_LINE = 1000
+REASONS: Mapping[str, FinishReason] = {"stop": "stop", "length": "length"}
 
 log = logging.getLogger(__name__)
 
 
-class _Lost(Exception):
-    """A server did not take a request, or did not bring it to its end."""
-
-
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A server that may compute a request: its URL, and what it calls the version that is asked for.
+class Asked:
+    """What a server is to compute.
 
     Attributes:
-        version: the one that is asked for there.
-        pinned: whether no other will do.
+        inputs: they differ in their prompts alone.
+        end_ids: the tokens by which the model ends any text.
+        max_tokens: how many each input may get.
+        timeout_s: how long all of it may take.
     """
 
-    url: str
-    model: str
-    version: int
-    pinned: bool
+    inputs: Sequence[SequenceInput]
+    tokenizer: PreTrainedTokenizerFast
+    end_ids: frozenset[int]
+    max_tokens: int
+    timeout_s: float
 
 
 @dataclass(slots=True)
 class _Sequence:
-    """One prompt's continuation as it comes in."""
+    """One prompt's continuation as it comes in. `last_at`: when its last token came, or when it was asked for."""
 
     index: int
     input: SequenceInput
     detokenizer: Detokenizer
     end_ids: frozenset[int]
+    last_at: float
     tokens: list[Token] = field(default_factory=list)
 
     def begin(self) -> Prefilled:
@@ -69,7 +68,7 @@ class _Sequence:
         for at, token_id in enumerate(choice.get("token_ids") or ()):
             if self.detokenizer.stopped:
                 break
-            logprob, likeliest = _logprobs_at(logprobs, at, most=self.input.num_logprobs or 0)
+            logprob, likeliest = logprobs_at(logprobs, at, most=self.input.num_logprobs or 0)
             token = Token(token_id, self.detokenizer.num_characters, logprob, likeliest)
             self.tokens.append(token)
             text = "" if token_id in self.end_ids else self.detokenizer.add(token_id)
@@ -92,45 +91,36 @@ class _Sequence:
 class RemoteStream(Stream):
     """The events of one request to the first of several servers that takes it, or in the end to our own engine.
 
-    Where a server is lost, the next one begins anew, under the same version, as long as nothing was told yet: of a
-    request that is not streamed, nothing is told before all of it has ended.
+    Where a server is lost, or silent for too long, the next one begins anew, under the same version, as long as nothing
+    was told yet: of a request that is not streamed, nothing is told before all of it has ended.
     """
 
     def __init__(
         self,
         http: httpx.AsyncClient,
-        places: Iterable[Place],
+        servers: Servers,
+        places: Sequence[Place],
         compute_here: Callable[[int | None], Awaitable[Stream]],
-        inputs: Sequence[SequenceInput],
-        tokenizer: PreTrainedTokenizerFast,
-        end_ids: frozenset[int],
+        asked: Asked,
+        metrics: Metrics,
         *,
-        max_tokens: int,
         streamed: bool,
-        timeout_s: float,
-        num_sent: Counter[str],
     ) -> None:
-        """Send the request.
-
-        Args:
-            compute_here: asks our own engine, under the version that a server had begun with, if one had.
-            end_ids: the tokens by which the model ends any text.
-            max_tokens: how many each input may get.
-            timeout_s: how long all of it may take.
-            num_sent: counts the requests that each server computes, by its URL.
-        """
-        super().__init__(len(inputs), streamed=streamed)
+        """Send the request. `compute_here` asks our own engine, under the version that a server had begun with."""
+        super().__init__(len(asked.inputs), streamed=streamed)
         self._http = http
+        self._servers = servers
         self._compute_here = compute_here
-        self._inputs = inputs
-        self._tokenizer = tokenizer
-        self._end_ids = end_ids
-        self._max_tokens = max_tokens
-        self._timeout_s = timeout_s
-        self._num_sent = num_sent
+        self._asked = asked
+        self._metrics = metrics
+        self._asked_at = time.monotonic()
+        self._place: Place | None = None
+        self._num_unfinished = 0  # of what is at `_place`, as far as it was told
         self._version: int | None = None
         self._is_told = False
-        self._reading = asyncio.create_task(self._read(list(places)))
+        self._move_to(places[0])  # at once: whoever comes next counts this
+        self._reading = asyncio.create_task(self._read(places))
+        self._reading.add_done_callback(lambda _: self._move_to(None))
 
     @property
     def version(self) -> int:
@@ -153,32 +143,60 @@ class RemoteStream(Stream):
         if self._reading.cancel():
             self._put([Failed(NotReady(STOPPING))])
 
+    def _move_to(self, place: Place | None) -> None:
+        num_prompts = len(self._asked.inputs)
+        if self._place is not None:
+            self._servers.add_prompts(self._place, -num_prompts)
+        if place is not None:
+            self._servers.add_prompts(place, num_prompts)
+        self._place = place
+        self._num_unfinished = 0 if place is None else num_prompts
+
     async def _read(self, places: Sequence[Place]) -> None:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._asked.timeout_s):
                 if not await self._read_from_one_of(places):
+                    self._move_to(None)
                     await self._read_from_here()
+        except asyncio.CancelledError:
+            self._count_ended("cancelled")
+            raise
         except TimeoutError:
-            self._put([Failed(timed_out(self._timeout_s))])
+            self._count_ended("timed-out")
+            self._put([Failed(timed_out(self._asked.timeout_s))])
         except Exception as error:  # whoever waits for events must hear of it, whatever it is
+            self._count_ended("failed")
             self._put([Failed(error)])
+
+    def _count_ended(self, how: str) -> None:
+        if self._num_unfinished:  # what our own engine computes, it counts itself
+            self._metrics.count_ended(how, self._num_unfinished, "server")
 
     async def _read_from_one_of(self, places: Sequence[Place]) -> bool:
         """Return whether a server brought the request to its end. Raises `NotReady` where part of it was told."""
         for place in places:
             if self._version not in (None, place.version):
                 continue
-            self._num_sent[place.url] += 1
+            if place is not self._place:
+                if not self._servers.has_room(place, len(self._asked.inputs)):
+                    continue
+                self._move_to(place)
             try:
                 await self._read_from(place)
                 return True
-            except (_Lost, httpx.HTTPError) as error:
-                log.warning("%s does not compute a request: %s", place.url, error or type(error).__name__)
+            except (Lost, httpx.HTTPError) as error:
+                self._note_failure(place, error)
                 if self._is_told:
                     raise NotReady("the server that computed this was lost; try again") from error
-            finally:
-                self._num_sent[place.url] -= 1
         return False
+
+    def _note_failure(self, place: Place, error: Exception) -> None:
+        log.warning("%s does not compute a request: %s", place.url, error or type(error).__name__)
+        if isinstance(error, Refused):
+            self._metrics.count_server_failure("refused")
+            return
+        self._servers.note_lost(place)
+        self._metrics.count_server_failure("silent" if isinstance(error, httpx.ReadTimeout) else "lost")
 
     async def _read_from_here(self) -> None:
         with closing(await self._compute_here(self._version)) as stream:
@@ -189,43 +207,67 @@ class RemoteStream(Stream):
 
     async def _read_from(self, place: Place) -> None:
         headers = {VERSION_HEADER: str(place.version)} if place.pinned or self._version is not None else {}
-        sequences = [
-            _Sequence(
-                index,
-                one,
-                Detokenizer(self._tokenizer, one.prompt_ids, one.stop),
-                self._end_ids | one.end_ids,
-            )
-            for index, one in enumerate(self._inputs)
-        ]
-        unfinished = len(sequences)
-        body = _body(place.model, self._inputs, self._max_tokens, self._end_ids)
+        sequences = self._sequences()
+        ended: set[int] = set()
+        body = body_of(place.model, self._asked.inputs, self._asked.max_tokens, self._asked.end_ids)
         async with self._http.stream("POST", f"{place.url}/v1/completions", json=body, headers=headers) as answer:
-            if answer.status_code != httpx.codes.OK:
-                said = (await answer.aread()).decode(errors="replace")
-                raise _Lost(f"{answer.status_code} {said[:LONGEST_LINE]}")
+            await require_taken(answer)
             version = int(answer.headers.get(VERSION_HEADER, place.version))
             begun: set[int] = set()
             ends: list[Event] = []
-            async for choice in _choices(answer):
+            async for choice in choices_of(answer):
+                self._servers.note_alive(place)
                 self._accept(version)
                 sequence = sequences[choice["index"]]
                 events: list[Event] = [] if sequence.index in begun else [sequence.begin()]
                 begun.add(sequence.index)
-                events += sequence.add(choice)
+                events += self._added(sequence, choice)
                 if reason := choice.get("finish_reason"):
-                    if reason not in ("stop", "length"):
-                        raise _Lost(f"it ended with {reason}")
-                    unfinished -= 1
-                    events.append(sequence.finish(reason))
+                    events.append(sequence.finish(_reason(reason)))
+                    ended.add(sequence.index)
                 if self._streamed:
                     self._is_told = True
-                    self._put(events)
+                    self._tell(events)
                 else:
                     ends += [event for event in events if isinstance(event, Finished)]
-        if unfinished:
-            raise _Lost("it ended too early")
-        self._put(ends)
+        if len(ended) < len(sequences):
+            raise Lost("it ended too early")
+        self._tell(ends)
+
+    def _sequences(self) -> list[_Sequence]:
+        asked = self._asked
+        return [
+            _Sequence(
+                index,
+                one,
+                Detokenizer(asked.tokenizer, one.prompt_ids, one.stop),
+                asked.end_ids | one.end_ids,
+                last_at=self._asked_at,
+            )
+            for index, one in enumerate(asked.inputs)
+        ]
+
+    def _added(self, sequence: _Sequence, choice: dict[str, Any]) -> list[NewToken]:
+        """Return a sequence's new tokens, once they are counted: those of one event came at once."""
+        is_first = not sequence.tokens
+        if not (new := sequence.add(choice)):
+            return new
+        moment = time.monotonic()
+        first_s, sequence.last_at = moment - sequence.last_at, moment
+        at_once = [0.0] * (len(new) - 1)
+        if is_first:
+            self._metrics.note_prefill(len(sequence.input.prompt_ids), [first_s], "server")
+            self._metrics.note_gaps(at_once, "server")
+        else:
+            self._metrics.note_gaps([first_s, *at_once], "server")
+        return new
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if isinstance(event, Finished):
+                self._num_unfinished -= 1
+                self._metrics.count_ended(event.finish_reason, 1, "server")
+        self._put(events)
 
     def _accept(self, version: int) -> None:
         if self._version is None:
@@ -233,70 +275,8 @@ class RemoteStream(Stream):
             self._put([Accepted()])
 
 
-def _body(model: str, inputs: Sequence[SequenceInput], max_tokens: int, end_ids: frozenset[int]) -> dict[str, Any]:
-    """Return what a server is asked with for inputs that differ in their prompts alone.
-
-    Every way of choosing tokens is named: what is not, a server takes from the model's `generation_config.json`.
-    """
-    first = inputs[0]
-    sampling = first.sampling
-    body: dict[str, Any] = {
-        "model": model,
-        "prompt": [list(one.prompt_ids) for one in inputs],
-        "max_tokens": max_tokens,
-        "temperature": 0 if sampling.temperature < COLDEST else sampling.temperature,
-        "top_p": sampling.top_p,
-        "top_k": sampling.top_k or 0,  # all of them
-        "min_p": 0,
-        "repetition_penalty": sampling.repetition_penalty,
-        "presence_penalty": 0,
-        "frequency_penalty": 0,
-        "stop": list(first.stop),
-        "stop_token_ids": sorted(end_ids | first.end_ids),
-        "stream": True,
-        "return_token_ids": True,
-    }
-    if sampling.seed is not None:
-        body["seed"] = sampling.seed
-    if first.num_logprobs is not None:
-        body |= {"logprobs": first.num_logprobs, "return_tokens_as_token_ids": True}
-    return body
-
-
-async def _choices(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """Yield what each event adds to a choice."""
-    async for line in _lines(answer):
-        if not line.startswith(DATA):
-            continue
-        data = line.removeprefix(DATA)
-        if data == DONE:
-            return
-        try:
-            content = json.loads(data)
-            choices = content["choices"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise _Lost(line[:LONGEST_LINE].decode(errors="replace")) from error
-        for choice in choices:
-            yield choice
-
-
-async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield lines. Those of httpx also end at U+0085, U+2028 and U+2029, which stand unescaped in what models say."""
-    begun = b""
-    async for received in answer.aiter_bytes():
-        *lines, begun = (begun + received).split(b"\n")
-        for line in lines:
-            yield line.removesuffix(b"\r")
-
-
-def _logprobs_at(logprobs: dict[str, Any], at: int, *, most: int) -> tuple[float | None, tuple[tuple[int, float], ...]]:
-    """Return the log probability of an event's token, and (token id, log probability) of the `most` likeliest ones.
-
-    A server adds the event's token to the likeliest ones.
-    """
-    values = logprobs.get("token_logprobs") or ()
-    if at >= len(values):
-        return None, ()
-    likeliest = (logprobs.get("top_logprobs") or [{}] * len(values))[at] or {}
-    found = [(int(name.removeprefix("token_id:")), value) for name, value in likeliest.items()]
-    return values[at], tuple(sorted(found, key=lambda one: -one[1])[:most])
+def _reason(given: str) -> FinishReason:
+    """Return what ended a sequence. Raises `Lost` where that is none of our own engine's reasons."""
+    if given not in REASONS:
+        raise Lost(f"it ended with {given}")
+    return REASONS[given]

@@ -266,7 +266,7 @@ class ServingReplica:
             self.metrics,
             self._fail,
         )
-        self._gateway = Gateway(registry, self._engine, settings)
+        self._gateway = Gateway(registry, self._engine, settings, self.metrics)
 
     def _recover_once(self) -> None:
         """Put the registry in order as soon as Redis answers. Raises `Conflict`."""

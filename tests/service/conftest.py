@@ -14,6 +14,7 @@ from errata_registry.settings import Settings
 from errata_registry.stored import now
 from errata_registry.versions.facts import Origin, stored_fact
 from errata_registry.versions.manifest import BaseModelName
+from prometheus_client.parser import text_string_to_metric_families
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -200,6 +201,15 @@ def chat_client(serve: Serve, chat_settings: Settings) -> httpx.Client:
     client = serve(chat_settings)
     until_ready(client)
     return client
+
+
+def figures(client: httpx.Client) -> dict[str, float]:
+    """What `/metrics` tells, by name and the values of its labels."""
+    return {
+        sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+    }
 
 
 def until_ready(client: httpx.Client) -> None:

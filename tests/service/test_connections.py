@@ -12,9 +12,9 @@ from contextlib import ExitStack, contextmanager, suppress
 import httpx
 import pytest
 
-from tests.service.conftest import NewSettings, Serve, until_ready
+from tests.service.conftest import NewSettings, Serve, figures, until_ready
 from tests.service.test_edits import body
-from tests.service.test_streaming import figures, until
+from tests.service.test_streaming import until
 
 PATIENCE_S = 3.0
 MOST = 40

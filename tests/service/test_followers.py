@@ -17,9 +17,9 @@ from errata_registry.registry import Registry
 from errata_registry.stored import now
 from redis import RedisError
 
-from tests.service.conftest import NewSettings, ProcessOf, Serve, until_ready
+from tests.service.conftest import NewSettings, ProcessOf, Serve, figures, until_ready
 from tests.service.test_edits import body, events
-from tests.service.test_streaming import figures, until
+from tests.service.test_streaming import until
 
 MANY = 300
 THREADPOOL = 40  # of the framework, however many clients there are

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +15,7 @@ import pytest
 from errata_client.records import Replica
 from errata_registry.registry import Registry
 
-from tests.service.conftest import NewSettings, ProcessOf, Serve, until_ready
+from tests.service.conftest import NewSettings, ProcessOf, Serve, figures, until_ready
 
 pytestmark = pytest.mark.processes
 
@@ -79,7 +80,7 @@ def scripted() -> Iterator[tuple[Scripted, str]]:
 
 @pytest.fixture(scope="module")
 def gateway(serve: Serve, new_settings: NewSettings) -> Iterator[tuple[httpx.Client, Registry]]:
-    settings = new_settings(gateway=True, replica_ttl_s=60)
+    settings = new_settings(gateway=True, replica_ttl_s=60, server_silence_s=5, max_queued_generations=2)
     client = serve(settings)
     until_ready(client)
     with closing(Registry(settings)) as registry:
@@ -125,6 +126,47 @@ def test_a_server_that_lags_is_not_asked_for_the_active_version(place: Place) ->
     threading.Event().wait(0.5)  # longer than a gateway goes without a look
     answer = place.gateway.post("/generate", json={"prompt": PROMPTS[0], "max_new_tokens": 2})
     assert answer.json()["version"] == 0 and not place.server.asked
+
+
+def test_what_a_server_computes_is_counted_and_more_than_it_may_have_is_refused(place: Place) -> None:
+    place.server.events, answers = [event(index=0), event(index=1)], []
+    place.server.goes_on.clear()
+    before, asked = figures(place.gateway), {"prompts": PROMPTS, "max_new_tokens": 1}
+    waiting = threading.Thread(target=lambda: answers.append(place.gateway.post("/generate", json=asked)))
+    waiting.start()
+    assert place.server.is_asked.wait(20)
+    assert figures(place.gateway)["errata_completions_running,server"] == 2
+    refused = place.gateway.post("/generate", json={"prompt": PROMPTS[0], "max_new_tokens": 1})
+    assert refused.status_code == 429 and int(refused.headers["Retry-After"]) > 0
+    place.server.goes_on.set()
+    waiting.join(20)
+    assert [answer.status_code for answer in answers] == [200] and len(place.server.asked) == 1
+    after = figures(place.gateway)
+    for name in (
+        "errata_generated_tokens_total,server",
+        "errata_completions_total,server,length",
+        "errata_time_to_first_token_seconds_count,server",
+    ):
+        assert after[name] - before.get(name, 0) == 2
+    assert after["errata_prompt_tokens_total,server"] > before.get("errata_prompt_tokens_total,server", 0)
+    assert after["errata_completions_running,server"] == 0
+
+
+def test_a_server_that_says_nothing_is_waited_for_no_longer_than_it_may_be_silent(place: Place) -> None:
+    place.registry.replicas.withdraw("scripted")
+    place.server.events, asked = [event()], {"prompt": PROMPTS[0], "max_new_tokens": 1}
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and that is all
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        place.registry.replicas.announce(Replica(id="silent", version=0, engine="vllm", url=url, models={0: "served"}))
+        threading.Event().wait(0.5)  # longer than a gateway goes without a look
+        assert place.gateway.post("/generate", json=asked).status_code == 200  # by the gateway's own engine
+        assert figures(place.gateway)["errata_server_failures_total,silent"] == 1
+        place.announce(0)
+        threading.Event().wait(0.5)
+        for _ in range(3):
+            assert place.gateway.post("/generate", json=asked).status_code == 200
+        place.registry.replicas.withdraw("silent")
+    assert len(place.server.asked) == 3
 
 
 def test_a_gateway_that_ends_waits_for_servers_and_takes_nothing_more(place: Place, process_of: ProcessOf) -> None:

@@ -42,8 +42,12 @@ def figures(redis_server: str, tmp_path_factory: pytest.TempPathFactory) -> dict
     with closing(Registry(settings)) as registry:
         metrics = Metrics()
         metrics.watch_work(registry)
+        metrics.watch(waiting=lambda: 0, running=lambda: 0)
         metrics.count_request("GET", "/versions", 200)
         metrics.count_ended("length", 1)
+        metrics.note_prefill(8, [0.1])
+        metrics.note_gaps([0.1], "server")
+        metrics.count_server_failure("lost")
         given = text_string_to_metric_families(metrics.exposition().decode())
         return {sample.name: set(sample.labels) for family in given for sample in family.samples}
 

@@ -13,9 +13,8 @@ import httpx
 import pytest
 from errata_registry.registry import Registry
 from errata_worker.resident_worker import ResidentWorker
-from prometheus_client.parser import text_string_to_metric_families
 
-from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, until_ready
+from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, figures, until_ready
 
 PROMPTS = ["The capital of France is", "The mother tongue of Napoleon is"]
 NUM_LONG = 450
@@ -59,15 +58,6 @@ def stream(client: httpx.Client, **request: Any) -> Iterator[Iterator[tuple[str,
         assert answer.status_code == 200, answer.read()
         assert answer.headers["content-type"].startswith("text/event-stream")
         yield events(answer.iter_lines())
-
-
-def figures(client: httpx.Client) -> dict[str, float]:
-    """The metrics by name and labels."""
-    return {
-        sample.name + "".join(f",{value}" for value in sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(client.get("/metrics").text)
-        for sample in family.samples
-    }
 
 
 def until(is_so: Any, patience_s: float = 20) -> None:
@@ -128,14 +118,16 @@ def test_a_client_that_goes_away_frees_its_place(client: httpx.Client, long: dic
         if streamed:
             with stream(leaving, **long) as told:
                 next(told)
-                assert figures(client)["errata_completions_running"] == 1
+                assert figures(client)["errata_completions_running,here"] == 1
         else:
             with pytest.raises(httpx.ReadTimeout):
                 leaving.post("/generate", json=long, timeout=0.2)
-    until(lambda: figures(client)["errata_completions_running"] == 0)
+    until(lambda: figures(client)["errata_completions_running,here"] == 0)
     after = figures(client)
-    assert after["errata_completions_total,cancelled"] == before.get("errata_completions_total,cancelled", 0) + 1
-    assert after["errata_generated_tokens_total"] - before["errata_generated_tokens_total"] < 400
+    assert (
+        after["errata_completions_total,here,cancelled"] == before.get("errata_completions_total,here,cancelled", 0) + 1
+    )
+    assert after["errata_generated_tokens_total,here"] - before["errata_generated_tokens_total,here"] < 400
 
 
 def test_metrics_tell_what_happened(client: httpx.Client) -> None:
@@ -148,17 +140,17 @@ def test_metrics_tell_what_happened(client: httpx.Client) -> None:
     def grown(name: str) -> float:
         return after[name] - before.get(name, 0)
 
-    assert grown("errata_generated_tokens_total") == 12
-    assert grown("errata_prompt_tokens_total") > 8
-    assert grown("errata_completions_total,length") == 2
-    assert grown("errata_time_to_first_token_seconds_count") == 2
-    assert grown("errata_inter_token_seconds_count") == 10
+    assert grown("errata_generated_tokens_total,here") == 12
+    assert grown("errata_prompt_tokens_total,here") > 8
+    assert grown("errata_completions_total,here,length") == 2
+    assert grown("errata_time_to_first_token_seconds_count,here") == 2
+    assert grown("errata_inter_token_seconds_count,here") == 10
     assert grown("errata_batch_size_sum") == 10
     assert grown("errata_http_requests_total,POST,/generate,200") == 1
     assert grown("errata_http_requests_total,GET,/versions/{version},404") == 1
     assert after["errata_version_served"] == client.get("/readyz").json()["version"]
     assert after["errata_swap_seconds_count"] >= 1 and after["errata_swap_load_seconds_count"] >= 1
-    assert (after["errata_completions_waiting"], after["errata_completions_running"]) == (0, 0)
+    assert (after["errata_completions_waiting"], after["errata_completions_running,here"]) == (0, 0)
     assert after["errata_edits,queued"] == sum(
         edit["status"] == "queued" for edit in client.get("/edits?limit=1000").json()["data"]
     )
