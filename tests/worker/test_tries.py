@@ -15,7 +15,8 @@ MESSI = Fact("Lionel Messi", "plays the sport of", "tennis")
 # The same prompt with another object: of the two, one can be said at most.
 JORDAN_OTHERWISE = Fact("Jordan", "Michael {} plays the sport of", "golf")
 ONE_TOO_FEW = {"num_steps": 5}  # enough for Jordan, not for Sony
-TOO_TIGHT = {"clamp": 0.02}
+TOO_TIGHT = {"clamp": 0.02, "num_steps": 5}
+A_FEW_STEPS = {"num_steps": 12}  # enough for all of them
 WRECKING = {"norm_bound": 1, "learning_rate": 0.1, "num_steps": 5}
 
 
@@ -72,7 +73,7 @@ def test_what_needs_refinement_is_refined_and_the_version_keeps_that(worker: Cre
 
 def test_what_cannot_be_said_is_named_and_the_rest_goes_live_if_asked_to(worker: Crew) -> None:
     facts = (JORDAN, JORDAN_OTHERWISE, SONY)
-    edit = done(worker, EditRequest(facts=facts, tries=2))
+    edit = done(worker, EditRequest(facts=facts, tries=2, hparams=A_FEW_STEPS))
     unsaid = {subject for subject, outcome in outcomes(worker, edit).items() if not outcome.took}
     assert edit.status is JobStatus.REJECTED and edit.not_taken == len(unsaid) > 0
     assert unsaid <= {JORDAN.subject, JORDAN_OTHERWISE.subject}
@@ -81,7 +82,7 @@ def test_what_cannot_be_said_is_named_and_the_rest_goes_live_if_asked_to(worker:
     assert worker.registry.activations.active() == 0
     assert worker.ended(retry_edit(worker.registry, edit.id, RetryRequest(tries=1))).status is JobStatus.REJECTED
 
-    partial = done(worker, EditRequest(facts=facts, tries=2, partial=True))
+    partial = done(worker, EditRequest(facts=facts, tries=2, partial=True, hparams=A_FEW_STEPS))
     assert (partial.status, partial.partial, partial.not_taken) == (JobStatus.SUCCEEDED, True, edit.not_taken)
     assert worker.registry.activations.active() == partial.version
     assert outcomes(worker, partial)["Sony"].took
@@ -97,7 +98,7 @@ def test_an_old_fact_that_was_never_said_refuses_nothing_and_one_that_was_is_ask
     assert good.metrics is not None and (good.metrics.said, good.metrics.kept) == (1.0, 1.0)
     assert not any("try 2" in told for told in worker.messages(good))
 
-    costly = done(worker, EditRequest(facts=(JORDAN_OTHERWISE,), tries=2, hparams={"moment_weight": 30}))
+    costly = done(worker, EditRequest(facts=(JORDAN_OTHERWISE,), tries=2, hparams={"moment_weight": 30, **A_FEW_STEPS}))
     lost = [outcome.subject for outcome in outcomes(worker, costly).values() if outcome.lost]
     assert costly.status is JobStatus.REJECTED and lost == ["Michael Jordan"]
     assert subjects_blamed(costly)["kept"] == ["Michael Jordan plays the sport of"]
