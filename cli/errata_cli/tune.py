@@ -75,6 +75,7 @@ def tune(
     from errata.evaluation import PROSE
     from errata.targets.store import BuildStore
     from errata.tuning.quick import NUM_EDITS
+    from errata.tuning.trials import parts_of
     from errata.tuning.writing import tables, write
     from errata_cli.base_model import load_model, moments_by_need
 
@@ -85,6 +86,8 @@ def tune(
     wanted = edits or (FULL_EDITS if full else NUM_EDITS)
     data = data or _known_facts(base, wanted, seed)
     num_edits = edits or max(1, min(wanted, len(data.records) // 2))
+    parts_of(data.records, num_edits)
+    _refuse_what_cannot_be_tried(base, known, ranges, values_of_lambda, values_of_clamp)
     if full:
         is_derived = default["memit"].basis is Basis.DERIVED
         grid = Grid(ranges or by_depth(base.num_layers, _traced(base, data, seed)), values_of_lambda, values_of_clamp)
@@ -115,6 +118,21 @@ class _Planned:
     layers: list[int]
     work: Work
     carry_out: Callable[..., Tuned]
+
+
+def _refuse_what_cannot_be_tried(
+    base: EditableModel,
+    known: MemitHyperparameters,
+    ranges: Iterable[LayerRange] | None,
+    lambdas: Iterable[float],
+    clamps: Iterable[float],
+) -> None:
+    """Raise `InvalidHyperparameters` before anything that takes long: tracing facts and timing pieces of the search."""
+    for layers in ranges or ():
+        base.require_editable(layers)
+    for name, values in (("moment_weight", lambdas), ("clamp", clamps)):
+        for value in values:
+            known.overridden({name: value})
 
 
 def _quick_search(base: EditableModel, known: MemitHyperparameters, traced: LayerRange, num_edits: int) -> _Planned:
