@@ -29,6 +29,7 @@ from tests.conftest import GOLDEN, GOLDEN_ARCHITECTURES
 from tests.errata.plain_memit import in_contexts, plain_keys, plain_moments, plain_spread, plain_target
 
 TOLERANCE = 1e-4
+FEW_STEPS = 5
 MOMENT_TOKENS = 12_288  # that the second moments were computed from
 MOMENT_ROW_TOKENS = 128
 
@@ -123,9 +124,11 @@ def test_tokens_and_the_subjects_place_are_the_authors(golden: Golden) -> None:
 
 def test_targets_are_the_authors(golden: Golden) -> None:
     model, facts, contexts, settings = golden.model, golden.facts, golden.contexts, golden.hyperparameters
-    together = find_targets(model, facts, contexts, settings)
-    for fact, found, expected in zip(facts, together, golden.tensors["z"], strict=True):
+    together, theirs = find_targets(model, facts, contexts, settings), golden.tensors["z"]
+    for fact, found, expected in zip(facts, together, theirs, strict=True):
         assert relative_error(found, expected) < TOLERANCE, fact
+    # The plain search is the same for all models; it takes seconds for a fact where it takes many steps.
+    for fact, expected in list(zip(facts, theirs, strict=True))[: 2 if settings.num_steps > FEW_STEPS else None]:
         assert relative_error(plain_target(model, fact, contexts, settings), expected) < TOLERANCE, fact
 
 
