@@ -9,6 +9,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ NewRedisServer = Callable[[], str]
 NewHome = Callable[[], Path]
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 # The fixtures that start processes of their own; all others of that kind are made of these.
-STARTING_PROCESSES = {"new_redis_server", "stack", "served"}
+STARTING_PROCESSES = {"redis_server", "settings", "new_settings", "chat_settings", "stack", "served"}
 # Files that start processes in their tests, and files whose tests search, build or decode for many seconds.
 PROCESSES = (
     "test_way_through",
@@ -96,9 +97,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.get_closest_marker("real") is None, item.path not in long))
 
 
-@pytest.fixture(scope="session")
-def new_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewRedisServer]:
-    """Starts a Redis server of the tests' own, and gives its URL without the number of a database. Ends them all."""
+@contextmanager
+def redis_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewRedisServer]:
+    """Starts Redis servers of the tests' own, and gives their URLs without the number of a database. Ends them all."""
     processes = []
 
     def begin() -> str:
@@ -112,15 +113,18 @@ def new_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewRe
                 time.sleep(0.02)
         return url
 
-    yield begin
-    for process in processes:
-        stop(process, PATIENCE_S)
+    try:
+        yield begin
+    finally:
+        for process in processes:
+            stop(process, PATIENCE_S)
 
 
 @pytest.fixture(scope="session")
-def redis_server(new_redis_server: NewRedisServer) -> str:
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a server that tests share which empty their database before they begin."""
-    return new_redis_server()
+    with redis_servers(tmp_path_factory) as begin:
+        yield begin()
 
 
 def _answers(connection: redis.Redis) -> bool:

@@ -1,7 +1,12 @@
-"""A real service process over TCP, and versions made for it without a worker."""
+"""A real service process over TCP, and versions made for it without a worker.
+
+Two services are shared by all tests, and one of each file's own ends with the file: idle ones would take their part of
+a core, with their Redis servers, until the last test.
+"""
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +27,7 @@ from errata.deltas import Delta
 from errata.demo import MODEL_FOLDER
 from errata.facts import Fact
 from errata.model import EditableModel
-from tests.conftest import NewRedisServer
+from tests.conftest import redis_servers
 from tests.made_up_versions import make_up_version
 from tests.preloaded import Preloaded
 
@@ -31,6 +36,7 @@ EDITED_LAYERS = (0, 1)
 
 NewSettings = Callable[..., Settings]
 Serve = Callable[[Settings], httpx.Client]
+Refused = Callable[..., str]
 ProcessOf = Callable[[httpx.Client], Preloaded]
 Publish = Callable[..., int]
 
@@ -41,15 +47,23 @@ def model() -> EditableModel:
     return EditableModel.load(Settings().model)
 
 
-@pytest.fixture(scope="session")
-def new_settings(new_redis_server: NewRedisServer, tmp_path_factory: pytest.TempPathFactory) -> NewSettings:
+@contextmanager
+def settings_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewSettings]:
+    """Makes settings with a home, a Redis server and a port of their own. Ends the servers."""
+    with redis_servers(tmp_path_factory) as new_redis_server:
+
+        def make(**changes: Any) -> Settings:
+            home = tmp_path_factory.mktemp("home")
+            return Settings(home=home, redis_url=f"{new_redis_server()}/0", port=free_port(), **changes)
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def new_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewSettings]:
     """Makes settings with a home, a Redis server and a port of their own."""
-
-    def make(**changes: Any) -> Settings:
-        home = tmp_path_factory.mktemp("home")
-        return Settings(home=home, redis_url=f"{new_redis_server()}/0", port=free_port(), **changes)
-
-    return make
+    with settings_of_their_own(tmp_path_factory) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")
@@ -63,36 +77,62 @@ def process_of(_processes: dict[httpx.Client, Preloaded]) -> ProcessOf:
     return _processes.__getitem__
 
 
-@pytest.fixture(scope="session")
-def serve(_processes: dict[httpx.Client, Preloaded]) -> Iterator[Serve]:
-    """Starts a service process, which need not be ready when it is returned. Ends them all."""
+@contextmanager
+def services(processes: dict[httpx.Client, Preloaded]) -> Iterator[Serve]:
+    """Starts service processes, which need not be ready when they are returned. Ends them all."""
+    begun: list[httpx.Client] = []
 
     def begin(settings: Settings) -> httpx.Client:
         log = settings.home / "logs" / "service.log"
         process = Preloaded("errata_service", environment=environment(settings), log=log)
         client = httpx.Client(base_url=f"http://{settings.host}:{settings.port}", timeout=30)
-        _processes[client] = process
+        processes[client] = process
+        begun.append(client)
         _wait_until(lambda: _answers(client), process, log)
         return client
 
-    yield begin
-    for client, process in _processes.items():
-        client.close()
-        stop(process, 10)
+    try:
+        yield begin
+    finally:
+        for client in begun:
+            client.close()
+            stop(processes.pop(client), 10)
+
+
+@pytest.fixture(scope="module")
+def serve(new_settings: NewSettings, _processes: dict[httpx.Client, Preloaded]) -> Iterator[Serve]:
+    """Starts a service process, which need not be ready when it is returned. It ends before its Redis server does."""
+    with services(_processes) as begin:
+        yield begin
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Refused:
+    """Starts a service that does not come to serve, with variables beside its settings; gives all that it said."""
+
+    def start(settings: Settings, **variables: str) -> str:
+        log = tmp_path / "refused.log"
+        process = Preloaded("errata_service", environment={**environment(settings), **variables}, log=log)
+        assert process.wait(2 * PATIENCE_S) == 1
+        return log.read_text().strip()
+
+    return start
 
 
 @pytest.fixture(scope="session")
-def settings(new_settings: NewSettings) -> Settings:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of the service that most tests share."""
-    return new_settings()
+    with settings_of_their_own(tmp_path_factory) as make:
+        yield make()
 
 
 @pytest.fixture(scope="session")
-def client(serve: Serve, settings: Settings) -> httpx.Client:
+def client(settings: Settings, _processes: dict[httpx.Client, Preloaded]) -> Iterator[httpx.Client]:
     """A client of the service that most tests share; it is ready, and no worker is at its side."""
-    client = serve(settings)
-    until_ready(client)
-    return client
+    with services(_processes) as begin:
+        client = begin(settings)
+        until_ready(client)
+        yield client
 
 
 @pytest.fixture(scope="session")
@@ -190,17 +230,19 @@ def chat_model(save_chat_model: SaveChatModel) -> EditableModel:
 
 
 @pytest.fixture(scope="session")
-def chat_settings(new_settings: NewSettings, chat_model: EditableModel) -> Settings:
+def chat_settings(chat_model: EditableModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a service whose model has a chat template, and whose log is JSON."""
-    return new_settings(model=chat_model.name, log_format="json")
+    with settings_of_their_own(tmp_path_factory) as make:
+        yield make(model=chat_model.name, log_format="json")
 
 
 @pytest.fixture(scope="session")
-def chat_client(serve: Serve, chat_settings: Settings) -> httpx.Client:
+def chat_client(chat_settings: Settings, _processes: dict[httpx.Client, Preloaded]) -> Iterator[httpx.Client]:
     """A client of a service whose model has a chat template."""
-    client = serve(chat_settings)
-    until_ready(client)
-    return client
+    with services(_processes) as begin:
+        client = begin(chat_settings)
+        until_ready(client)
+        yield client
 
 
 def figures(client: httpx.Client) -> dict[str, float]:

@@ -9,10 +9,11 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_cli.processes import environment
 from errata_registry.api_keys import ApiKey, KeysFileError, OpenToOthers, Scope, new_key, read_keys, refuse_open_address
 from errata_registry.settings import Settings
 from errata_service.routes import console
+
+from tests.service.conftest import Refused
 
 GENERATE = ("POST", "/generate", {"prompt": "Paris", "max_new_tokens": 1})
 EDIT = ("POST", "/edits", {"facts": [{"subject": "Ada", "relation": "was born in", "object": "London"}]})
@@ -315,13 +316,9 @@ def test_the_loopback_needs_no_keys(host: str) -> None:
     refuse_open_address(Settings(host=host))
 
 
-def test_the_service_ends_with_a_sentence(new_settings: Any) -> None:
-    settings = new_settings(host="0.0.0.0")
-    command = [sys.executable, "-m", "errata_service"]
-    environ = environment(settings)
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
-    assert ended.returncode == 1
-    assert ended.stderr.strip().splitlines()[-1].startswith("error: refusing to listen on 0.0.0.0 without API keys")
+def test_the_service_ends_with_a_sentence(new_settings: Any, refused: Refused) -> None:
+    said = refused(new_settings(host="0.0.0.0"))
+    assert said.splitlines()[-1].startswith("error: refusing to listen on 0.0.0.0 without API keys")
 
 
 def test_a_key_is_made_on_the_command_line() -> None:

@@ -3,7 +3,6 @@
 import errno
 import math
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
-from errata_cli.processes import environment, free_port, stop
+from errata_cli.processes import free_port, stop
 from errata_cli.supervisor import Supervisor
 from errata_client import Version
 from errata_client.records import EvaluationResult, JobStatus, Replica
@@ -28,7 +27,7 @@ from errata.evaluation.intervals import mean_over
 from errata.facts import Fact
 from errata.model import EditableModel
 from tests.full_disk import full_disk
-from tests.service.conftest import NewSettings, ProcessOf, Publish, Serve, publish_without_numbers
+from tests.service.conftest import NewSettings, ProcessOf, Publish, Refused, Serve, publish_without_numbers
 
 PROMPT = "The capital of France is"
 
@@ -394,16 +393,12 @@ def test_a_replica_counts_while_it_loads_a_version(serve: Any, new_settings: Any
     registry.close()
 
 
-def test_a_home_of_another_model_is_refused(new_settings: Any) -> None:
+def test_a_home_of_another_model_is_refused(new_settings: Any, refused: Refused) -> None:
     settings = new_settings()
     registry = Registry(settings)
     registry.bind_base("another model", "0" * 64, ((8, 16),))
     registry.close()
-    command = [sys.executable, "-m", "errata_service"]
-    environ = environment(settings)
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 1
-    assert "give it a home folder of its own" in ended.stderr.strip().splitlines()[-1]
+    assert "give it a home folder of its own" in refused(settings).splitlines()[-1]
 
 
 def _until(is_so: Callable[[], bool]) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -12,7 +10,6 @@ import errata_client.records
 import errata_registry.jobs.requests
 import httpx
 import pytest
-from errata_cli.processes import environment
 from errata_client.records import ActivationEntry
 from errata_client.records.wordings import UNKNOWN_FORM, fault_of
 from errata_registry.jobs.requests import EditRequest
@@ -20,7 +17,7 @@ from errata_registry.stored import read_record
 from pydantic_core import core_schema
 
 from errata.errors import CorruptArtifact
-from tests.service.conftest import NewSettings, Serve, until_ready
+from tests.service.conftest import NewSettings, Refused, Serve, until_ready
 
 FOREIGN = re.compile(
     r"pydantic|[Ii]nput|instance|validat|valid |[Ee]xtra|dictionar|should|pars|argument|[Pp]ython|None|True|False|"
@@ -117,7 +114,9 @@ def test_a_body_that_is_not_sent_as_json(client: httpx.Client) -> None:
         ]
 
 
-def test_a_file_and_a_setting_are_told_of_in_the_same_words(tmp_path: Path, new_settings: NewSettings) -> None:
+def test_a_file_and_a_setting_are_told_of_in_the_same_words(
+    tmp_path: Path, new_settings: NewSettings, refused: Refused
+) -> None:
     (tmp_path / "entry.json").write_text('{"active": "x", "previous": null, "at": "then"}')
     with pytest.raises(CorruptArtifact) as caught:
         read_record(tmp_path / "entry.json", ActivationEntry, "the entry")
@@ -126,10 +125,7 @@ def test_a_file_and_a_setting_are_told_of_in_the_same_words(tmp_path: Path, new_
         "previous: must be a whole number, not null; "
         "at: must be a time such as 2026-01-31T12:00:00Z; by: is required"
     )
-    environ = {**environment(new_settings()), "ERRATA_PORT": "none", "ERRATA_DTYPE": "bfloat"}
-    ended = subprocess.run([sys.executable, "-m", "errata_service"], env=environ, capture_output=True, text=True)
-    assert ended.returncode == 1
-    assert ended.stderr.strip() == (
+    assert refused(new_settings(), ERRATA_PORT="none", ERRATA_DTYPE="bfloat") == (
         "error: a setting is wrong: dtype: is not known; there are float32, bfloat16, float16; "
         "did you mean `bfloat16`?; port: must be a whole number"
     )
