@@ -185,7 +185,7 @@ def sigterm(stack: Stack) -> Iterator[str]:
             if not any(stack.processes[name].poll() is not None for _ in tries(60)):
                 yield f"i {name} was told to stop, and did not in a minute"
                 stack.kill(name)
-            elif code := stack.processes[name].returncode:
+            elif code := stack.processes[name].poll():
                 yield f"i {name} was told to stop, and ended with {code}"
             stack.revive()
             time.sleep(10)

@@ -8,15 +8,14 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from random import Random
-from subprocess import Popen
 from typing import Any, Self
 
 from errata_cli.embedded_redis import start_embedded_redis
-from errata_cli.processes import environment, free_port, last_lines, start, stop
+from errata_cli.processes import Running, environment, free_port, last_lines, start, stop
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from redis import RedisError
@@ -61,7 +60,7 @@ class Stack:
         self._ports = {name: free_port() for name in ("redis", *self.services)}
         self._password = secrets.token_hex(32)
         self.proxies = {kind: Proxy(self._ports["redis"]) for kind in ("service", "worker")}
-        self.processes: dict[str, Popen[bytes]] = {}
+        self.processes: dict[str, Running] = {}
         self.api = Api(self._ports)
         self.registry = Registry(self._settings(self._ports["redis"]))
         self.redis = self.registry.redis
@@ -106,7 +105,11 @@ class Stack:
         settings = self._settings(self.proxies[kind].port, port=self._ports.get(name, 0))
         its_clock = own_clock or self.clock
         told = {**environment(settings), "OMP_NUM_THREADS": "1", **(its_clock.environment if its_clock else {})}
-        self.processes[name] = start([sys.executable, "-m", f"errata_{kind}"], environment=told, log=log)
+        self.processes[name] = self.start_module(f"errata_{kind}", told, log)
+
+    def start_module(self, module: str, told: Mapping[str, str], log: Path) -> Running:
+        """Start a worker or a service, which is told all by its environment."""
+        return start([sys.executable, "-m", module], environment=told, log=log)
 
     def _settings(self, port_of_redis: int, **more: Any) -> Settings:
         return Settings(home=self.home, redis_url=f"redis://:{self._password}@127.0.0.1:{port_of_redis}/0", **more)
