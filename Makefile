@@ -10,9 +10,10 @@ demo: install       ## start everything, edit the example facts, show before and
 up: install         ## start everything and serve at 127.0.0.1:8000 until Ctrl-C
 	$(BIN)/errata up
 
-# Three files of tests at a time, one thread each, keep two cores busy: tests also wait.
+# Three files of tests at a time, one thread each, keep two cores busy: tests also wait. The suite starts dozens of
+# processes, so what Python compiles of the clone is kept, wherever else it may not be.
 test: develop       ## the whole suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # The inner loop: no process is started beside the two that run the tests.
 quick: develop      ## the tests that take seconds and start nothing
