@@ -55,6 +55,7 @@ STARTING_PROCESSES = {"redis_server", "settings", "new_settings", "chat_settings
 # Files that start processes in their tests, and files whose tests search, build or decode for many seconds.
 PROCESSES = (
     "test_way_through",
+    "test_bucket_through_processes",
     "test_facts_through_processes",
     "test_faults",
     "test_methods_through_processes",

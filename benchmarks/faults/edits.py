@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from errata_registry.bucket.commits import UNKNOWN
+
 from benchmarks.demo_edits import demo_records
 from benchmarks.faults.api import Answer, Api
 from errata.facts import Fact
@@ -44,7 +46,7 @@ class SentEdit:
         ids: the ids that it was accepted with, one for each time.
         errors: the errors that it was answered with.
         times: how often it was sent.
-        unanswered: whether there was no answer, at least once: then nobody knows.
+        unanswered: whether there was no answer, or the service had none, at least once: then nobody knows.
     """
 
     note: str
@@ -65,8 +67,8 @@ class SentEdit:
         self.times += 1
         if answer.ok:
             self.ids.append(answer["id"])
-        elif answer.status >= 400:
-            self.errors.append(str(answer))
-        else:
+        elif answer.status == 0 or UNKNOWN in str(answer["detail"]):
             self.unanswered = True
+        else:
+            self.errors.append(str(answer))
         return answer

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 
 import torch
 from errata_client.records import BASE_VERSION, Edit
@@ -49,6 +50,7 @@ class Invariants:
 
     def violated(self, sent: Sequence[SentEdit], generated: Sequence[Generated]) -> Iterator[str]:
         """Yield a line for each thing that is wrong. Given are the edits and generations since the last look."""
+        self.stack.registry.commits.catch_up()
         self._kept = _Kept(self.stack.registry)
         yield from self._edits_end_once()
         yield from self._services_tell_how_edits_ended(sent)
@@ -56,8 +58,11 @@ class Invariants:
         yield from self._activations_follow_one_another()
         yield from self._services_show_what_is_kept()
         yield from self._texts_are_those_alone(generated)
-        yield from (f"e errata verify: {fault[:200]}" for fault in verify(self.stack.home).faults)
+        yield from (f"e errata verify: {fault[:200]}" for fault in self._faults())
         yield from self._base_is_untouched("errata@base")
+
+    def _faults(self) -> Sequence[str]:
+        return verify(self.stack.home, self.stack.registry.commits).faults
 
     def _edits_end_once(self) -> Iterator[str]:
         kept = self._kept
@@ -160,7 +165,8 @@ class Invariants:
 
     def _generated_alone(self, version: int, prompt: str, tokens: int) -> str:
         """Return what transformers generates greedily from the base and the update on disk."""
-        path, model = self.stack.registry.artifacts.folder(version).path / DELTA if version else None, self._model
+        model, artifacts = self._model, self.stack.registry.artifacts
+        path = artifacts.fetched(artifacts.folder(version)).path / DELTA if version else None
         edited = deltas.edited_weights(model, deltas.read(path)) if path else {}
         ids = model.tokenizer(prompt, return_tensors="pt")["input_ids"]
         with model.using(edited), torch.no_grad():
@@ -212,18 +218,20 @@ class Invariants:
 
 def canary(stack: Stack) -> str:
     """Edit the same few facts as ever; return the digest of the weights, or what came in their place."""
-    targets = stack.home / "targets"  # a cache, which would hide what the worker computes
-    aside = targets.with_name("targets-aside")
-    if targets.exists():
-        targets.rename(aside)
+    homes = [stack.home, *stack.root.glob("home-of-worker*")]
+    caches = [home / "targets" for home in homes]  # they would hide what the worker computes
+    for targets in filter(Path.exists, caches):
+        targets.rename(targets.with_name("targets-aside"))
     edit = stack.new_edit(CANARY, **ANYHOW, base=BASE_VERSION, activate=False)
     answer = edit.send(stack.api, stack.services[0])
     ended = stack.outcome(answer["id"], 2 * stack.limit_s) if answer.ok else answer
-    if aside.exists():
-        shutil.rmtree(targets, ignore_errors=True)
-        aside.rename(targets)
+    for targets in caches:
+        if (aside := targets.with_name("targets-aside")).exists():
+            shutil.rmtree(targets, ignore_errors=True)
+            aside.rename(targets)
     if not ended.ok or ended["status"] != "succeeded":
         return f"{ended} {ended['error']}"
+    stack.registry.commits.catch_up()
     return stack.registry.artifacts.folder(ended["version"]).manifest.files[DELTA].sha256[:12]
 
 

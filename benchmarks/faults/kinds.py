@@ -123,6 +123,15 @@ def slow_network(stack: Stack, rng: Random) -> str:
     return f"{1000 * DELAY_S:.0f} ms between {kind}s and Redis {held}"
 
 
+def bucket(stack: Stack, rng: Random, fault: str) -> str:
+    """An object store that is slow, or too busy, or whose answers are lost."""
+    assert stack.bucket is not None
+    setattr(stack.bucket.network, fault, DELAY_S if fault == "delay_s" else True)
+    held = _hold(rng, 2, 25)
+    stack.bucket.network.heal()
+    return f"{fault} between all processes and the bucket {held}"
+
+
 def disk_full(stack: Stack, rng: Random) -> str:
     """A disk that takes nothing."""
     bytes_left = rng.choice([0, 4096, 32768])
@@ -180,4 +189,10 @@ KINDS: Mapping[str, Callable[[Stack, Random], str]] = {
     "enospc": disk_full,
     "readonly": disk_read_only,
     "clock-jump": clock_jump,
+}
+KINDS_WITH_BUCKET: Mapping[str, Callable[[Stack, Random], str]] = {
+    "slow-bucket": partial(bucket, fault="delay_s"),
+    "busy-bucket": partial(bucket, fault="is_busy"),
+    "lost-answers": partial(bucket, fault="loses_answers"),
+    **{name: KINDS[name] for name in ("race", "kill-worker", "kill-service", "kill-all", "flushall")},
 }

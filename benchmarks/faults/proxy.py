@@ -1,8 +1,11 @@
-"""A network that fails: a proxy on the loopback that holds back, severs, delays or silently loses what it carries."""
+"""A network that fails: a proxy on the loopback that holds back, severs, delays or silently loses what it carries, or
+the answers alone, and a server of HTTP behind it that is too busy to answer."""
 
 import asyncio
 import random
 import threading
+
+BUSY = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Proxy:
@@ -11,10 +14,15 @@ class Proxy:
     Attributes:
         port: where it listens.
         delay_s: the time that a piece of data takes on average.
+        loses_answers: whether what is asked goes through, and the connection is cut where the answer comes.
+        is_busy: whether what is asked is answered by 503 and goes no further.
+        replaces: what stands in questions, and what is to stand there instead, as long.
     """
 
     def __init__(self, target: int) -> None:
         self.delay_s = 0.0
+        self.loses_answers = self.is_busy = False
+        self.replaces = b"", b""
         self._target = target
         self._age = 0  # connections of an earlier age are forgotten
         self._writers: set[asyncio.StreamWriter] = set()
@@ -45,6 +53,8 @@ class Proxy:
     def heal(self, sever: bool = False) -> None:
         """Carry everything again at once: deliver what was held back, or sever the connections that wait for it."""
         self.delay_s = 0.0
+        self.loses_answers = self.is_busy = False
+        self.replaces = b"", b""
         if sever:
             self._loop.call_soon_threadsafe(self._sever)
         self._loop.call_soon_threadsafe(self._open.set)
@@ -66,7 +76,9 @@ class Proxy:
             other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._target)
             ends.append(other_writer)
             self._writers.add(other_writer)
-            await asyncio.gather(self._pump(reader, other_writer, age), self._pump(other_reader, writer, age))
+            await asyncio.gather(
+                self._pump(reader, other_writer, age, asking=writer), self._pump(other_reader, writer, age)
+            )
         except (OSError, asyncio.CancelledError):  # severed, or closed
             pass
         finally:
@@ -74,8 +86,23 @@ class Proxy:
             for end in ends:
                 end.transport.abort()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, age: int) -> None:
+    async def _pump(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        age: int,
+        asking: asyncio.StreamWriter | None = None,
+    ) -> None:
+        """Carry data one way; `asking` leads back to the client where these are questions."""
         while data := await reader.read(65536):
+            if asking and self.is_busy:
+                asking.write(BUSY)
+                await asking.drain()
+                raise ConnectionResetError
+            if not asking and self.loses_answers:
+                raise ConnectionResetError
+            if asking and self.replaces[0]:
+                data = data.replace(*self.replaces)
             if self.delay_s:
                 await asyncio.sleep(self.delay_s * random.uniform(0.5, 1.5))
             await self._open.wait()

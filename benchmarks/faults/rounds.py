@@ -9,7 +9,7 @@ from random import Random
 from benchmarks.command import print_header, print_row
 from benchmarks.faults.api import HUNG_AFTER_S, faults_of
 from benchmarks.faults.invariants import Invariants
-from benchmarks.faults.kinds import KINDS
+from benchmarks.faults.kinds import KINDS, KINDS_WITH_BUCKET
 from benchmarks.faults.load import Generated, Load
 from benchmarks.faults.probes import PROBES
 from benchmarks.faults.stack import START_PATIENCE_S
@@ -48,11 +48,12 @@ def run(invariants: Invariants, name: str, seed: int = 0, number: int = 0) -> Ro
     generated, said = list[Generated](), ""
     stack.seen.clear()
     stack.api.answers.clear()
-    if name in KINDS:
+    kinds = {**KINDS, **KINDS_WITH_BUCKET}
+    if name in kinds:
         with Load(stack, rng) as load:
             time.sleep(rng.uniform(1.5, 5))
             stack.wait_until_busy(rng)
-            said, generated = KINDS[name](stack, rng), load.generated
+            said, generated = kinds[name](stack, rng), load.generated
             healed_at = time.monotonic()
             time.sleep(LOAD_AFTER_S)
     else:

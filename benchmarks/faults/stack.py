@@ -1,8 +1,9 @@
-"""The processes of the campaign: a Redis behind proxies, workers and services, on one home folder.
+"""The processes of the campaign: a Redis behind proxies, workers and services, on one home folder, or on one bucket.
 
 Each can be killed, stopped and started again. What they keep is read past the proxies, through a registry.
 """
 
+import os
 import secrets
 import shutil
 import signal
@@ -22,6 +23,7 @@ from redis import RedisError
 
 from benchmarks.faults import clock, disk
 from benchmarks.faults.api import Answer, Api
+from benchmarks.faults.bucket import BucketServer
 from benchmarks.faults.clock import Clock
 from benchmarks.faults.edits import Facts, SentEdit
 from benchmarks.faults.proxy import Proxy
@@ -38,6 +40,7 @@ class Stack:
     """Starts everything on entry, and ends it on exit. The processes are `redis`, `worker1`, `service1` and so on.
 
     Attributes:
+        bucket: the server of the bucket that the processes share in place of a home folder.
         limit_s: the time that it has to recover in.
         has_small_disk: whether the home is on a disk that can be filled and made read-only.
         clock: the clock of workers and services, where it can be moved.
@@ -49,8 +52,19 @@ class Stack:
         seen: what was seen to be wrong in between, for whoever tells of it.
     """
 
-    def __init__(self, root: Path, workers: int = 2, limit_s: float = 60.0, *, with_machine: bool = False) -> None:
+    def __init__(
+        self,
+        root: Path,
+        workers: int = 2,
+        limit_s: float = 60.0,
+        *,
+        with_machine: bool = False,
+        bucket: BucketServer | None = None,
+    ) -> None:
         """`with_machine` gives it a small disk and a clock, where this machine can."""
+        self.bucket = bucket
+        if bucket:
+            os.environ.update(bucket.past_the_network)  # for the registry
         self.root, self.home, self.redis_folder, self.limit_s = root, root / "home", root / "redis", limit_s
         self.home.mkdir(parents=True)
         self.has_small_disk = with_machine and disk.mount(self.home)
@@ -103,8 +117,11 @@ class Stack:
             return
         kind = name.rstrip("0123456789")
         settings = self._settings(self.proxies[kind].port, port=self._ports.get(name, 0))
+        if self.bucket:
+            settings = settings.model_copy(update={"home": self.root / f"home-of-{name}"})
         its_clock = own_clock or self.clock
         told = {**environment(settings), "OMP_NUM_THREADS": "1", **(its_clock.environment if its_clock else {})}
+        told |= self.bucket.environment if self.bucket else {}
         self.processes[name] = self.start_module(f"errata_{kind}", told, log)
 
     def start_module(self, module: str, told: Mapping[str, str], log: Path) -> Running:
@@ -112,7 +129,9 @@ class Stack:
         return start([sys.executable, "-m", module], environment=told, log=log)
 
     def _settings(self, port_of_redis: int, **more: Any) -> Settings:
-        return Settings(home=self.home, redis_url=f"redis://:{self._password}@127.0.0.1:{port_of_redis}/0", **more)
+        url = f"redis://:{self._password}@127.0.0.1:{port_of_redis}/0"
+        bucket = "s3://errata/home" if self.bucket else None
+        return Settings(home=self.home, redis_url=url, bucket=bucket, **more)
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a process a signal, unless it has ended."""
@@ -154,6 +173,7 @@ class Stack:
 
     def active(self) -> int:
         """Return the version that the journal says is active."""
+        self.registry.commits.catch_up()
         return self.registry.activations.active()
 
     # Recovery

@@ -14,6 +14,7 @@ from errata_cli.options import Home, Model, RelationsFile, honest_with, settings
 from errata_cli.progress import count_of
 
 if TYPE_CHECKING:
+    from errata_registry.versions.store import Artifacts
     from torch import Tensor
 
     from errata.evaluation import Estimate, Evaluation
@@ -53,6 +54,11 @@ def evaluate(
     settings = settings_with_model(model=model, home=home)
     for file in filter(None, (summary_file, cases_file)):
         file.parent.mkdir(parents=True, exist_ok=True)  # found out before hours of measuring
+
+    from errata_registry.bucket.commits import commits_of
+    from errata_registry.versions.store import Artifacts
+
+    commits = commits_of(settings)
     number = _version(version, settings.home)
     if records is None and not number:
         raise InvalidRecords("version 0 has no facts of its own to be measured on: give records")
@@ -67,7 +73,7 @@ def evaluate(
     read = None if given is None else read_records(given, zsre_object=zsre_object, references=snippets)
     asked = honest_with(relations, seed) if honest else None
     base = load_model(settings)
-    weights = _weights(number, base, settings.home) if number and not in_context else {}
+    weights = _weights(number, base, Artifacts(settings.home, commits)) if number and not in_context else {}
     facts = _facts(number, settings.home) if read is None else [record.fact for record in read]
     cases = cases_of(base, facts) if read is None else [record.case for record in read]
     require_room(base, facts, ())
@@ -115,12 +121,10 @@ def _read(file: Path) -> list[Any]:
         raise InvalidRecords(f"{file} cannot be read: {error.strerror}") from error
 
 
-def _weights(version: int, model: EditableModel, home: Path) -> dict[int, Tensor]:
-    from errata_registry.versions.store import Artifacts
-
+def _weights(version: int, model: EditableModel, artifacts: Artifacts) -> dict[int, Tensor]:
     from errata import deltas
 
-    return deltas.edited_weights(model, deltas.read(Artifacts(home).delta_file(version, model.digest)))
+    return deltas.edited_weights(model, deltas.read(artifacts.delta_file(version, model.digest)))
 
 
 def _facts(version: int, home: Path) -> list[Fact]:

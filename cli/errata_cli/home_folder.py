@@ -21,11 +21,12 @@ def import_version(
     settings = settings_with(model=model, home=home)
 
     from errata_client.tables import escaped
+    from errata_registry.bucket.commits import commits_of
     from errata_registry.home import keep_private
     from errata_registry.versions.transfer import import_version
 
     keep_private(settings.home)
-    version = import_version(settings.home, archive)
+    version = import_version(settings.home, archive, commits_of(settings))
     print(escaped(f"version {version.id}: {version.facts} facts, was {version.imported_from}"))
 
 
@@ -58,8 +59,9 @@ def verify(model: Model = None, home: Home = None) -> None:
     settings = settings_with(model=model, home=home)
 
     from errata_client.tables import escaped
+    from errata_registry.bucket.commits import commits_of
     from errata_registry.verification import verify
 
-    verified = verify(settings.home)
+    verified = verify(settings.home, commits_of(settings))
     print("\n".join(map(escaped, verified.lines)))
     raise typer.Exit(1 if verified.faults else 0)

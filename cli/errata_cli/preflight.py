@@ -152,6 +152,19 @@ def _home(settings: Settings) -> str:
     return f"{home} holds {counted} of {bound.name}, in form {bound.format}"
 
 
+def _bucket(settings: Settings) -> str:
+    if settings.bucket is None:
+        return "none: the home folder is shared"
+
+    from errata_registry.bucket.objects import Bucket
+
+    try:
+        Bucket(settings.bucket).require_conditional_puts()
+    except (ValueError, OSError) as error:
+        raise _Stop(getattr(error, "strerror", None) or str(error)) from None
+    return f"{settings.bucket} answers, and keeps to conditional puts"
+
+
 def _is_another(bound: BoundBase, model: str) -> bool:
     """Return True where a home's model is another one for sure: of another depth or width.
 
@@ -314,6 +327,7 @@ def in_gib(number_of_bytes: float) -> str:
 CHECKS: Mapping[str, Callable[[Settings], str]] = {
     "model": _model,
     "home": _home,
+    "bucket": _bucket,
     "hyperparameters": _hyperparameters,
     "corpus": _corpus,
     "keys": _keys,

@@ -11,8 +11,14 @@ _REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, err
 _NUMBER_IN_WORDS = re.compile(r"\(os error (\d+)\)")  # safetensors has it in its message alone
 
 
+class Refused(OSError):
+    """What decides in a disk's place took nothing; the second argument says why."""
+
+
 def refusal_of(error: BaseException) -> str | None:
     """Return why a disk took nothing, such as "No space left on device"; None if `error` is about something else."""
+    if isinstance(error, Refused):
+        return error.strerror
     number = None
     if isinstance(error, OSError):
         number = error.errno

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from errata.errors import CorruptArtifact, NewerHome, UnknownVersion, WrongBaseModel
 from errata.files import durable
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.stored import StoredRecord, now, read_record, text_of
 
 BASE = "base.json"
@@ -86,7 +87,7 @@ def is_bound(home: Path) -> bool:
     return (home / BASE).exists()
 
 
-def bind(home: Path, name: str, digest: str, matrices: MatrixShapes) -> BoundBase:
+def bind(home: Path, name: str, digest: str, matrices: MatrixShapes, commits: Commits = FOLDER) -> BoundBase:
     """Tie a home folder to its base model at the first start; return what it is tied to.
 
     A folder that lacks `matrices` has them from now on.
@@ -95,7 +96,7 @@ def bind(home: Path, name: str, digest: str, matrices: MatrixShapes) -> BoundBas
     """
     identity = secrets.token_hex(8)
     new = BoundBase(format=FORM, name=name, digest=digest, home=identity, bound_at=now(), matrices=matrices)
-    if not is_bound(home) and durable.write_once(home / BASE, text_of(new, indent=1)):
+    if not is_bound(home) and commits.write_once(home / BASE, text_of(new, indent=1)):
         return new
     bound = BoundBase.of(home)
     if bound.digest != digest:
@@ -106,7 +107,7 @@ def bind(home: Path, name: str, digest: str, matrices: MatrixShapes) -> BoundBas
     if bound.matrices is None:
         bound = bound.model_copy(update={"matrices": matrices})
         with suppress(OSError):  # a folder that cannot be written to now is served all the same
-            durable.write(home / BASE, text_of(bound, indent=1))
+            commits.write(home / BASE, text_of(bound, indent=1))
     return bound
 
 

@@ -12,6 +12,7 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 
 from errata_registry import home, keys
+from errata_registry.bucket.commits import commits_of
 from errata_registry.home import BoundBase, MatrixShapes
 from errata_registry.jobs.edits import Edits
 from errata_registry.jobs.kinds import EDIT, EVALUATION, KINDS, TRACE, Asked, JobKind, Shown, kind_of
@@ -35,6 +36,7 @@ class Registry:
     """The parts of a home folder and of its Redis. Safe to use from several threads.
 
     Attributes:
+        commits: how what counts gets into the home folder.
         edits, evaluations, traces: jobs; `store` gives those of any kind.
         live, queue: the live state of all jobs, and the tasks that wait or are held by a worker.
         artifacts: the folders of versions; `versions` shows them as they stand.
@@ -48,11 +50,13 @@ class Registry:
         """Make the home folder; nothing is asked of Redis yet.
 
         Raises:
-            ValueError: no Redis is named.
+            ValueError: no Redis is named, or a bucket that cannot be used.
+            OSError: the bucket does not answer.
             NewerHome: the home folder was written by a newer program.
         """
         if settings.redis_url is None:
             raise ValueError("no Redis is named: set ERRATA_REDIS_URL, or use `errata up`, which starts its own")
+        self.commits = commits = commits_of(settings)
         if home.is_bound(settings.home):
             BoundBase.of(settings.home)
         self.settings = settings
@@ -60,21 +64,21 @@ class Registry:
         self._queue_redis = _connect(settings.redis_url)
         self.live = LiveJobs(self.redis)
         self.queue = TaskQueue(self._queue_redis, settings.job_timeout_s)
-        self.artifacts = Artifacts(settings.home)
-        self.activations = Activations(settings.home, self.artifacts, self.redis)
-        self.aliases = Aliases(settings.home)
-        self.probes = Probes(settings.home)
+        self.artifacts = Artifacts(settings.home, commits)
+        self.activations = Activations(settings.home, self.artifacts, self.redis, commits)
+        self.aliases = Aliases(settings.home, commits)
+        self.probes = Probes(settings.home, commits)
         self.replicas = Replicas(self.redis, settings.replica_ttl_s)
-        self.contexts = ContextFiles(settings.home / "contexts")
+        self.contexts = ContextFiles(settings.home / "contexts", commits)
         self._stores: dict[str, JobStore[Any, Any]] = {
-            kind.name: JobStore(kind, settings.home, self.live, self.queue, settings.max_queued_measurements)
+            kind.name: JobStore(kind, settings.home, self.live, self.queue, settings.max_queued_measurements, commits)
             for kind in KINDS
             if kind is not EDIT
         }
         self.evaluations = self.store(EVALUATION)
         self.traces = self.store(TRACE)
         self.versions = Versions(settings.home, self.artifacts, self.activations, self.aliases, self.evaluations.folder)
-        self.edits = Edits(settings, self.live, self.queue, self.versions)
+        self.edits = Edits(settings, self.live, self.queue, self.versions, commits)
         self._stores[EDIT.name] = self.edits
 
     @property
@@ -108,7 +112,7 @@ class Registry:
 
         Raises `WrongBaseModel` where the folder belongs to a model with another digest.
         """
-        bound = home.bind(self.settings.home, name, digest, matrices)
+        bound = home.bind(self.settings.home, name, digest, matrices, self.commits)
         if bound.format < home.FORM:
             for store in self.stores:
                 store.keys.remember_those_of_form_1()

@@ -37,6 +37,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ERRATA_", frozen=True, env_ignore_empty=True)
 
     home: Path = Field(default_factory=default_home, description="Folder of versions, edits and second moments.")
+    bucket: str | None = Field(
+        default=None,
+        description="Bucket of an object store, such as `s3://bucket/prefix`, that machines without a shared file "
+        "system share; the home folder is then each machine's copy of it. Unset, the home folder itself is shared.",
+    )
     model: str = Field(default="demo", description="Base model: `demo`, a hub name or a local folder.")
     redis_url: str | None = Field(
         default=None,

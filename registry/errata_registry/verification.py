@@ -13,6 +13,7 @@ from errata.deltas import LARGEST_NUMBER, Delta
 from errata.errors import ArtifactError, ErrataError, InvalidFacts, InvalidHyperparameters, ModelError, UnknownJob
 from errata.facts import FactSet
 from errata_registry.checksums import check_files
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.home import BoundBase, MatrixShapes
 from errata_registry.jobs.folder import JobFolder
 from errata_registry.jobs.kinds import KINDS
@@ -46,13 +47,13 @@ class Verified:
         return "\n".join(self.lines)
 
 
-def verify(home: Path) -> Verified:
+def verify(home: Path, commits: Commits = FOLDER) -> Verified:
     """Look at every manifest, fact set, update, name, edit, measurement and activation of a home folder, and at every
     other file that has a checksum.
 
     Raises as `BoundBase.of`.
     """
-    base, journal, artifacts = BoundBase.of(home), Journal(home), Artifacts(home)
+    base, journal, artifacts = BoundBase.of(home), Journal(home, commits), Artifacts(home, commits)
     faults = [] if (home / "versions").is_dir() else ["the folder of versions is not there"]
     shapes, not_compared = None, ""
     try:
@@ -62,7 +63,7 @@ def verify(home: Path) -> Verified:
     folders = []
     for number in artifacts.all_numbers():
         with journal.locked():  # nobody drops, restores or deletes it meanwhile
-            folders.append(folder := artifacts.folder(number))
+            folders.append(folder := artifacts.fetched(artifacts.folder(number)))
             of_version = _told(_faults_of_version(artifacts, number, base, shapes), folder.called)
             faults += [f"{folder.called}: {fault}" for fault in of_version]
     activations: tuple[ActivationEntry, ...] = ()
@@ -143,7 +144,7 @@ def _faults_of_facts(folder: VersionFolder) -> Iterator[str]:
 
 def _faults_of_update(folder: VersionFolder, shapes: MatrixShapes | None) -> Iterator[str]:
     if folder.is_deleted or folder.is_dropped:
-        if folder.delta_bytes:
+        if (folder.path / DELTA).exists():
             yield f"its weights are to be gone, and {DELTA} is still there"
         return
     updates = deltas.read(folder.checked(DELTA))

@@ -15,6 +15,7 @@ from errata_client.records import Replica
 from errata_registry.registry import Registry
 
 from errata.errors import ErrataError
+from errata.files.disk import Refused
 
 RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
@@ -59,6 +60,7 @@ class Following:
         passed_over: the active version, while it cannot be served.
         obstacle: why the last version that was tried cannot be served.
         lost_track: why activations cannot be followed; None while they can.
+        outage: why what other machines commit is not heard of; None while it is.
         has_announced: True once a served version was announced.
     """
 
@@ -73,6 +75,7 @@ class Following:
         self.passed_over: PassedOver | None = None
         self.obstacle: str | None = None
         self.lost_track: str | None = None
+        self.outage: str | None = None
         self.has_announced = False
         self._registry = registry
         self._engine = engine
@@ -94,10 +97,12 @@ class Following:
         cursor = None
         while not self._stopping.is_set():
             try:
+                is_up_to_date = self._catch_up()
                 if self._serve_version(self._registry.activations.active()) or not self.has_announced:
                     self.announce()
                 self.lost_track = None
-                self._heard_at = time.monotonic()
+                if is_up_to_date:
+                    self._heard_at = time.monotonic()
                 if cursor is None:
                     cursor = self._registry.activations.cursor()
                 followed = self._registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
@@ -115,6 +120,18 @@ class Following:
                 self.lost_track = lost_track
                 cursor = None
                 self._stopping.wait(RETRY_S)
+
+    def _catch_up(self) -> bool:
+        """Take in what other machines committed; return False where the bucket does not tell: what is known goes on."""
+        try:
+            self._registry.commits.catch_up()
+        except Refused as error:
+            if self.outage is None:
+                log.warning("activations on other machines are not heard of: %s", error.strerror)
+            self.outage = error.strerror
+            return False
+        self.outage = None
+        return True
 
     def announce(self) -> None:
         """Announce the served version. One thread at a time, so that the last announcement is the newest version."""
@@ -162,7 +179,7 @@ class Following:
         """Switch to a version; return what is in the way of that."""
         try:
             self._swap = swap = self._engine.switch(version)
-        except ErrataError as error:
+        except (ErrataError, Refused) as error:
             return str(error)
         log.info("serving version %d, loaded in %.1f ms, put in place in %.3f ms", version, swap.load_ms, swap.swap_ms)
         return None

@@ -164,6 +164,8 @@ def outage_of(error: Exception) -> str | None:
         return "Redis takes nothing, since it cannot write to its disk"
     if isinstance(error, redis.ReadOnlyError):
         return "Redis takes nothing, since it is a replica of another one"
+    if isinstance(error, disk.Refused):
+        return error.strerror
     if why := disk.refusal_of(error):
         return f"the home folder's disk takes nothing ({why})"
     return None

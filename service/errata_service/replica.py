@@ -174,8 +174,12 @@ class ServingReplica:
         """
         with self._looking:
             if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
-                require = self.registry.activations.require_redis, partial(require_writable, self.settings.home)
-                outages = tuple(outage for asked in require if (outage := _outage_in(asked)))
+                require: tuple[Callable[[], None], ...] = (
+                    self.registry.activations.require_redis,
+                    partial(require_writable, self.settings.home),
+                )
+                found = [*map(_outage_in, require), self._following.outage if self._following else None]
+                outages = tuple(filter(None, found))
                 self._surroundings = Surroundings(outages, self.registry.queue.num_workers())
                 self._looked_at = time.monotonic()
             return self._surroundings

@@ -114,7 +114,7 @@ class Builder:
     def share_out(self, blueprint: Blueprint) -> bool:
         """Let all workers search for the targets where they are many; return False where this task is to find them."""
         limit = self._resident.settings.shard_facts
-        if len(blueprint.to_search) <= limit:
+        if len(blueprint.to_search) <= limit or not self._registry.commits.shares_a_folder:
             return False
         shards = cut(blueprint.to_search, limit)
         self._turn.log(f"{len(blueprint.to_search)} targets are searched for in {len(shards)} shards")

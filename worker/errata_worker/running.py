@@ -143,6 +143,7 @@ def _take_turn(store: JobStore[Any, Any], job_id: str, resources: Resources) -> 
     registry = resources.registry
     limit_s = registry.settings.job_timeout_s
     with ending_with_what_goes_wrong(store, job_id, limit_s, resources.resident.is_device_lost):
+        registry.commits.catch_up()  # which has its request, that another machine may have accepted
         if store.let_older_go_first(job_id):
             logger.info("%s: what was accepted before it goes first", job_id)
             return

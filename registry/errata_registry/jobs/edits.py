@@ -7,6 +7,7 @@ from errata_client.records import BASE_VERSION, Edit, FactOutcome, Gate
 
 from errata.errors import Conflict, CorruptArtifact, UnknownFacts, UnknownJob, UnknownVersion
 from errata.files import durable
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.jobs.folder import AcceptedJob, body_sha256, shown_of
 from errata_registry.jobs.kinds import EDIT
 from errata_registry.jobs.live import LiveJobs
@@ -28,8 +29,10 @@ AcceptedEdit = AcceptedJob[EditRequest | RebuildRequest]
 class Edits(JobStore[EditRequest | RebuildRequest, Edit]):
     """All edits. Safe to use from several threads; methods may raise `redis.RedisError`."""
 
-    def __init__(self, settings: Settings, live: LiveJobs, queue: TaskQueue, versions: Versions) -> None:
-        super().__init__(EDIT, settings.home, live, queue, settings.max_queued_edits)
+    def __init__(
+        self, settings: Settings, live: LiveJobs, queue: TaskQueue, versions: Versions, commits: Commits = FOLDER
+    ) -> None:
+        super().__init__(EDIT, settings.home, live, queue, settings.max_queued_edits, commits)
         self.shards = ShardOrders(self.folder.path)
         self._settings = settings
         self._versions = versions

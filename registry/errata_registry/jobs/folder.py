@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, model_validator
 from errata.errors import CorruptArtifact
 from errata.files import durable
 from errata.files.checksums import with_checksum
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.jobs.kinds import Asked, JobKind, Shown
 from errata_registry.stored import StoredFile, StoredRecord, now, read_record, text_of
 
@@ -116,8 +117,9 @@ class JobFolder(Generic[Asked, Shown]):
     fills it from their outcomes, which never change.
     """
 
-    def __init__(self, kind: JobKind[Asked, Shown], home: Path) -> None:
+    def __init__(self, kind: JobKind[Asked, Shown], home: Path, commits: Commits = FOLDER) -> None:
         self.kind = kind
+        self.commits = commits
         self.path = home / f"{kind.name}s"
         self.path.mkdir(parents=True, exist_ok=True)
         self.form: type[AcceptedJob[Asked]] = AcceptedJob[kind.request]  # type: ignore[name-defined]
@@ -163,7 +165,7 @@ class JobFolder(Generic[Asked, Shown]):
         folder = self.of(accepted.id)
         folder.mkdir()
         try:
-            durable.write(folder / REQUEST, text_of(accepted))
+            self.commits.write(folder / REQUEST, text_of(accepted))
         except OSError:
             folder.rmdir()
             raise
@@ -173,10 +175,7 @@ class JobFolder(Generic[Asked, Shown]):
         """Let a file be the request of a job, unless it has one; from now on the job is accepted."""
         folder = self.of(job_id)
         folder.mkdir(exist_ok=True)
-        with suppress(FileExistsError):
-            os.link(source, folder / REQUEST)
-        durable.sync(folder)
-        durable.sync(self.path)
+        self.commits.link(source, folder / REQUEST)
 
     def accepted(self, job_id: str) -> AcceptedJob[Asked]:
         """Return the request of a job. Raises `UnknownJob`, `CorruptArtifact`."""
@@ -194,8 +193,9 @@ class JobFolder(Generic[Asked, Shown]):
         """Keep how a job ended. What ended stays as it ended: return the outcome that counts."""
         folder = self.of(record.id)
         folder.mkdir(exist_ok=True)  # it ends visibly even where somebody removed it
-        left, ended = _Left.of(folder).model_dump_json(), record.model_dump_json(indent=1)
-        if durable.write_once(folder / OUTCOME, with_checksum(left.removesuffix("}") + "," + ended.removeprefix("{"))):
+        left, ended = _Left.of(folder), record.model_dump_json(indent=1)
+        outcome_text = with_checksum(left.model_dump_json().removesuffix("}") + "," + ended.removeprefix("{"))
+        if self.commits.write_once(folder / OUTCOME, outcome_text, [folder / name for name in left.files]):
             return record
         outcome = self.outcome(record.id)
         assert outcome is not None

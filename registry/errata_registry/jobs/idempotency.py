@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Generic
 
 from errata.errors import CorruptArtifact, IdempotencyMismatch, UnknownJob
-from errata.files import durable
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.jobs.folder import REQUEST, AcceptedJob, JobFolder
 from errata_registry.jobs.kinds import Asked, Shown
 from errata_registry.stored import read_record, text_of
@@ -24,6 +24,7 @@ class IdempotencyKeys(Generic[Asked, Shown]):
     """The keys of one kind of jobs. Each client, by the name of its API key, has keys of its own for each route."""
 
     def __init__(self, folder: JobFolder[Asked, Shown], home: Path) -> None:
+        self._commits = folder.commits
         self._folder = folder
         self._path = home / "idempotency"
         self._path.mkdir(parents=True, exist_ok=True)
@@ -42,7 +43,7 @@ class IdempotencyKeys(Generic[Asked, Shown]):
     def _job_in(self, path: Path, key: str, body_sha256: str) -> str:
         """Return the id of the job that the file of a key stands for. Raises `FileNotFoundError`, and as `job_of`."""
         if _is_past(path):
-            _forget(path)
+            self._commits.remove_if(path, _is_past)
         accepted = read_record(path, self._folder.form, f"the request of the idempotency key {key!r}")
         # In form 1 bodies were told apart by another hash: the key counts all the same.
         if accepted.format > 1 and accepted.body_sha256 != body_sha256:
@@ -58,7 +59,7 @@ class IdempotencyKeys(Generic[Asked, Shown]):
         assert accepted.idempotency_key is not None
         key, by, route = accepted.idempotency_key, accepted.by, accepted.route
         path = self._file(key, by, route)
-        if durable.write_once(path, text_of(accepted)):
+        if self._commits.write_once(path, text_of(accepted)):
             self._folder.accept_from(path, accepted.id)
             return accepted.id
         return self.job_of(key, by, accepted.body_sha256, route) or self.accept(accepted)
@@ -82,20 +83,9 @@ def _is_past(path: Path) -> bool:
     return path.stat().st_mtime < time.time() - LIFETIME_S
 
 
-def forget_old_keys(home: Path) -> None:
+def forget_old_keys(home: Path, commits: Commits = FOLDER) -> None:
     """Remove the keys that have had their day, and what a killed process left half written."""
     for path in (home / "idempotency").iterdir():
         with suppress(FileNotFoundError):
             if _is_past(path):
-                _forget(path)
-
-
-def _forget(path: Path) -> None:
-    """Remove the file of a key, unless a new one has just taken its place."""
-    scratch = durable.scratch_beside(path)
-    with suppress(FileNotFoundError):
-        path.rename(scratch)
-        if not _is_past(scratch):
-            with suppress(FileExistsError):
-                os.link(scratch, path)
-        scratch.unlink()
+                commits.remove_if(path, _is_past)

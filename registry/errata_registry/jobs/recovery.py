@@ -59,6 +59,7 @@ def recover(registry: Registry, *, wait: bool = False) -> None:
     failures: list[Exception] = []
     try:
         where = registry.queue.whereabouts()
+        registry.commits.catch_up()  # behind it: what has ended since is in nobody's hand
         for part in (
             *(partial(_take_up_lost_jobs, registry, store, where, is_new) for store in registry.stores),
             partial(_forget_ended, registry, where),
@@ -139,7 +140,7 @@ def _sweep(registry: Registry) -> None:
     if not registry.redis.set(keys.SWEPT, 1, nx=True, ex=3600):
         return
     settings = registry.settings
-    forget_old_keys(settings.home)
+    forget_old_keys(settings.home, registry.commits)
     remove_leftovers(settings.home)
     if settings.keep_jobs_days is not None and (removed := forget_old_jobs(registry, settings.keep_jobs_days)):
         logger.info("forgot %d jobs that ended over %d days ago", removed, settings.keep_jobs_days)
@@ -152,6 +153,7 @@ def _sweep(registry: Registry) -> None:
 def _forget_ended(registry: Registry, where: Whereabouts) -> None:
     """Forget the live state and the tasks of jobs that have ended, and end those whose request is gone."""
     live = registry.live.ids()  # first: what is accepted after this look is nobody's to forget
+    registry.commits.catch_up()
     unfinished = {job_id for store in registry.stores for job_id in store.folder.unfinished()}
     for job_id in set(live) - unfinished:
         store = registry.store_of(job_id)

@@ -3,7 +3,6 @@
 Those stay that a version was made by, and the newest evaluation of each version: both are told of with the version.
 """
 
-import shutil
 from datetime import timedelta
 
 from errata.errors import CorruptArtifact, UnknownVersion
@@ -26,8 +25,7 @@ def forget_old_jobs(registry: Registry, keep_days: int) -> int:
             if outcome and outcome.finished_at and outcome.finished_at < before:
                 # At once for those who look: a folder without its outcome would be of a job that has yet to be done.
                 gone = registry.settings.home / "tmp" / job_id
-                store.folder.of(job_id).rename(gone)
-                shutil.rmtree(gone)
+                registry.commits.remove_folder(store.folder.of(job_id), gone)
                 removed += 1
     return removed
 

@@ -14,6 +14,7 @@ from errata_client.records import JobStatus, Page, Stage
 from redis import RedisError
 
 from errata.errors import Conflict, CorruptArtifact, ErrataError, QueueFull, UnknownJob
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.jobs.folder import AcceptedJob, JobFolder, body_sha256
 from errata_registry.jobs.idempotency import IdempotencyKeys
 from errata_registry.jobs.kinds import KINDS, Asked, JobKind, Shown
@@ -30,10 +31,16 @@ class JobStore(Generic[Asked, Shown]):
     """The jobs of one kind. Safe to use from several threads; methods may raise `redis.RedisError`."""
 
     def __init__(
-        self, kind: JobKind[Asked, Shown], home: Path, live: LiveJobs, queue: TaskQueue, max_queued: int
+        self,
+        kind: JobKind[Asked, Shown],
+        home: Path,
+        live: LiveJobs,
+        queue: TaskQueue,
+        max_queued: int,
+        commits: Commits = FOLDER,
     ) -> None:
         self.kind = kind
-        self.folder = JobFolder(kind, home)
+        self.folder = JobFolder(kind, home, commits)
         self.live = live
         self.queue = queue
         self.keys = IdempotencyKeys(self.folder, home)
@@ -151,6 +158,11 @@ class JobStore(Generic[Asked, Shown]):
 
         Raises `UnknownJob`, and `CorruptArtifact` where nothing can be read of it.
         """
+        if outcome := self.outcome(job_id):
+            return outcome
+        if live := self.live.record(job_id, self.kind.record):
+            return live
+        self.folder.commits.catch_up()  # on another machine, it may have ended since
         return self.outcome(job_id) or self._without_outcome(job_id)
 
     def outcome(self, job_id: str) -> Shown | None:

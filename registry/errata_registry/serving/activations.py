@@ -11,6 +11,7 @@ from redis import Redis, RedisError
 
 from errata.errors import Conflict, UnknownVersion
 from errata_registry import keys
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.home import BoundBase
 from errata_registry.serving.journal import ROLLBACK, Journal
 from errata_registry.versions.store import Artifacts
@@ -23,8 +24,8 @@ logger = logging.getLogger(__name__)
 class Activations:
     """The journal of activations, and a stream in Redis that wakes those who follow it."""
 
-    def __init__(self, home: Path, artifacts: Artifacts, redis: Redis) -> None:
-        self.journal = Journal(home)
+    def __init__(self, home: Path, artifacts: Artifacts, redis: Redis, commits: Commits = FOLDER) -> None:
+        self.journal = Journal(home, commits)
         self._home = home
         self._artifacts = artifacts
         self._redis = redis

@@ -7,8 +7,8 @@ from typing import Any
 from errata_client.records import Alias, Protection
 
 from errata.errors import CorruptArtifact, ProtectedAlias, UnknownAlias
-from errata.files import durable
 from errata.files.checksums import checked, with_checksum
+from errata_registry.commits import FOLDER, Commits
 
 MOST_LISTED = 10
 
@@ -19,7 +19,8 @@ class Aliases:
     It has the version of each name, and for a protected name a version and its protection.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, commits: Commits = FOLDER) -> None:
+        self._commits = commits
         self._path = home / "aliases.json"
 
     def records(self) -> dict[str, Alias]:
@@ -75,7 +76,7 @@ class Aliases:
 
     def _write(self, aliases: dict[str, Alias]) -> None:
         stored = {name: _stored(alias) for name, alias in aliases.items()}
-        durable.write(self._path, with_checksum(json.dumps(stored, indent=1, sort_keys=True)))
+        self._commits.write(self._path, with_checksum(json.dumps(stored, indent=1, sort_keys=True)))
 
 
 def require_unprotected(*aliases: Alias) -> None:

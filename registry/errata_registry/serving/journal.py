@@ -7,7 +7,6 @@ active still holds when it is written.
 a changed line and a missing one are both seen. A journal that was never written to since there are checksums has none.
 """
 
-import errno
 import hashlib
 import logging
 import os
@@ -19,8 +18,8 @@ from errata_client.records import BASE_VERSION, ActivationEntry
 from errata_client.records.wordings import in_words
 
 from errata.errors import CorruptArtifact
-from errata.files import durable
 from errata.files.lock import Lock
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.stored import StoredFile, now, read_record, text_of
 
 ROLLBACK = "rollback"
@@ -31,7 +30,8 @@ logger = logging.getLogger(__name__)
 class Journal:
     """The journal file and its lock, which holds between threads and between processes."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, commits: Commits = FOLDER) -> None:
+        self._commits = commits
         self._path = home / "activations.jsonl"
         self._checksum = home / "activations.checksum.json"
         self._lock = Lock(home / "activations.lock")
@@ -39,7 +39,7 @@ class Journal:
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep everyone else from publishing and activating. The thread that holds the lock may enter it again."""
-        return self._lock.held()
+        return self._commits.deciding(self._lock)
 
     def entries(self) -> tuple[ActivationEntry, ...]:
         """Return all activations, oldest first. A torn last line, left by a crash, never happened.
@@ -91,23 +91,13 @@ class Journal:
         Raises `OSError` where the disk does not take it; then it never happened.
         """
         entry = ActivationEntry(active=active, previous=self.active(), at=now(), by=by, who=who, note=note)
-        with self._path.open("ab+", buffering=0) as file:
-            file.seek(0)
-            content = file.read()
-            whole_lines = content[: content.rfind(b"\n") + 1]
-            line = entry.model_dump_json().encode() + b"\n"
-            file.truncate(len(whole_lines))
-            try:
-                if file.write(line) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-                os.fsync(file.fileno())
-            except OSError:
-                file.truncate(len(whole_lines))
-                raise
-        durable.sync(self._path.parent)
+        content = self._path.read_bytes() if self._path.exists() else b""
+        whole_lines = content[: content.rfind(b"\n") + 1]
+        line = entry.model_dump_json().encode() + b"\n"
+        self._commits.append(self._path, len(whole_lines), line)
         written = StoredFile(sha256=hashlib.sha256(whole_lines + line).hexdigest(), bytes=len(whole_lines + line))
         try:
-            durable.write(self._checksum, text_of(written))
+            self._commits.write(self._checksum, text_of(written))
         except OSError as error:  # the line is there, so it has happened
             logger.warning("%s does not cover the last activation: %s", self._checksum, error)
         return entry

@@ -6,7 +6,7 @@ from pathlib import Path
 from errata_client.records import Probe
 
 from errata.errors import CorruptArtifact
-from errata.files import durable
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.stored import StoredRecord, read_record, text_of
 
 
@@ -17,7 +17,8 @@ class _Content(StoredRecord):
 class Probes:
     """The list of probes of a home folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, commits: Commits = FOLDER) -> None:
+        self._commits = commits
         self._path = home / "probes.json"
 
     def all(self) -> tuple[Probe, ...]:
@@ -31,4 +32,4 @@ class Probes:
 
     def replace(self, probes: Sequence[Probe]) -> None:
         """Put these in place of those that were there; they are on the disk when this returns."""
-        durable.write(self._path, text_of(_Content(probes=tuple(probes)), indent=1))
+        self._commits.write(self._path, text_of(_Content(probes=tuple(probes)), indent=1))

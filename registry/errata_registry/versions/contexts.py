@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from errata.errors import CorruptArtifact
-from errata.files import durable
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.stored import StoredRecord, read_record, text_of
 
 logger = logging.getLogger(__name__)
@@ -20,7 +20,8 @@ class _Sampled(StoredRecord):
 class ContextFiles:
     """A folder of prefixes: `<digest of the base model>/<seed>.json`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commits: Commits = FOLDER) -> None:
+        self._commits = commits
         self._folder = folder
 
     def load(self, digest: str, seed: int, tell: Callable[[str], None] = logger.warning) -> tuple[str, ...] | None:
@@ -42,7 +43,7 @@ class ContextFiles:
         """Keep prefixes that were just sampled; return those that count, the ones that were kept first."""
         path = self._file(digest, seed)
         path.parent.mkdir(parents=True, exist_ok=True)
-        durable.write_once(path, text_of(_Sampled(contexts=contexts), indent=1))
+        self._commits.write_once(path, text_of(_Sampled(contexts=contexts), indent=1))
         return self.load(digest, seed) or contexts
 
     def _file(self, digest: str, seed: int) -> Path:

@@ -45,11 +45,6 @@ class VersionFolder:
     def is_dropped(self) -> bool:
         return (self.path / DROPPED).exists()
 
-    @property
-    def delta_bytes(self) -> int:
-        delta = self.path / DELTA
-        return delta.stat().st_size if delta.exists() else 0
-
     @cached_property
     def manifest(self) -> Manifest:
         """Raises `CorruptArtifact`."""

@@ -23,7 +23,7 @@ def drop_weights(registry: Registry, keep_last: int, *, dry_run: bool = False) -
             for published in map(registry.artifacts.of_edit, registry.edits.folder.unfinished())
             if published
         )
-        sizes = {number: registry.artifacts.folder(number).delta_bytes for number in numbers if number not in kept}
+        sizes = {number: registry.artifacts.delta_bytes(number) for number in numbers if number not in kept}
         dropped = tuple(Dropped(version=number, bytes=size) for number, size in sizes.items() if size)
         if not dry_run:
             for version in dropped:

@@ -20,6 +20,7 @@ from errata_client.records import FactChange, Record, StoredFact
 from errata.errors import CorruptArtifact, UnknownVersion, WeightsDropped, WrongBaseModel
 from errata.files import durable
 from errata.files.checksums import with_checksum
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.stored import StoredFile, now, text_of
 from errata_registry.versions.folder import CHANGES, DELTA, DROPPED, FACTS, MANIFEST, TOMBSTONE, VersionFolder
 from errata_registry.versions.manifest import Manifest
@@ -44,7 +45,8 @@ class Draft:
 class Artifacts:
     """The versions in a home folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, commits: Commits = FOLDER) -> None:
+        self._commits = commits
         self._versions = home / "versions"
         self._scratch = home / "tmp"
         self._edits: dict[int, str | None] = {}  # the edit of each version, which never changes
@@ -77,15 +79,9 @@ class Artifacts:
         while True:
             numbered = manifest.model_copy(update={"id": number, "files": draft.files})
             durable.write(draft.folder / MANIFEST, text_of(numbered, indent=1))
-            try:
-                draft.folder.rename(self._path(number))
-            except OSError:
-                if not self._path(number).exists():
-                    raise
-                number += 1
-                continue
-            durable.sync(self._versions)
-            return numbered
+            if self._commits.place(draft.folder, self._path(number)):
+                return numbered
+            number += 1
 
     def delete(self, number: int) -> None:
         """Drop a version's delta and leave a tombstone. Raises `UnknownVersion`."""
@@ -98,8 +94,8 @@ class Artifacts:
     def _remove_delta(self, number: int, mark: str) -> None:
         folder = self.existing(number).path
         # The mark first: a version without its delta and without a mark would be a damaged one.
-        durable.write(folder / mark, with_checksum(json.dumps({"at": now().isoformat()})))
-        (folder / DELTA).unlink(missing_ok=True)
+        self._commits.write(folder / mark, with_checksum(json.dumps({"at": now().isoformat()})))
+        self._commits.remove(folder / DELTA)
 
     def restore(self, manifest: Manifest, draft: Draft) -> Manifest:
         """Put a draft's delta, which was built again, into its version's folder; return the manifest that names it.
@@ -108,10 +104,9 @@ class Artifacts:
         """
         folder = self.existing(manifest.id).path
         restored = manifest.model_copy(update={"files": {**manifest.files, DELTA: draft.files[DELTA]}})
-        (draft.folder / DELTA).replace(folder / DELTA)
-        durable.write(folder / MANIFEST, text_of(restored, indent=1))
-        (folder / DROPPED).unlink(missing_ok=True)  # last: until then the version counts as dropped
-        durable.sync(folder)
+        self._commits.move(draft.folder / DELTA, folder / DELTA)
+        self._commits.write(folder / MANIFEST, text_of(restored, indent=1))
+        self._commits.remove(folder / DROPPED)  # last: until then the version counts as dropped
         return restored
 
     # Reading
@@ -175,7 +170,16 @@ class Artifacts:
                 f"version {number} was built on {built_on.name} ({built_on.digest[:12]}), "
                 f"not on the base weights that are loaded ({base_digest[:12]})"
             )
-        return folder.checked(DELTA)
+        return self.fetched(folder).checked(DELTA)
+
+    def fetched(self, folder: VersionFolder) -> VersionFolder:
+        """Return a version's folder when its delta is here, if it is anywhere."""
+        self._commits.fetch(folder.path / DELTA)
+        return folder
+
+    def delta_bytes(self, number: int) -> int:
+        """Return the size of a version's delta, wherever it is; 0 where it is gone."""
+        return self._commits.size(self._path(number) / DELTA)
 
     def _path(self, number: int) -> Path:
         return self._versions / f"{number:06d}"

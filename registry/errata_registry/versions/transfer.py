@@ -9,6 +9,7 @@ from errata_client.records import BASE_VERSION, VersionStatus
 
 from errata.errors import CorruptArtifact, WrongBaseModel
 from errata.export.archive import ArchivedFile, find_files, read_pieces
+from errata_registry.commits import FOLDER, Commits
 from errata_registry.home import BoundBase
 from errata_registry.serving.journal import Journal
 from errata_registry.verification import faults_of_files
@@ -27,7 +28,7 @@ def files_of(artifacts: Artifacts, number: int, base_digest: str) -> list[Archiv
     return [ArchivedFile.of_path(name, folder / name) for name in TRANSFERRED]
 
 
-def import_version(home: Path, archive: Path) -> Manifest:
+def import_version(home: Path, archive: Path, commits: Commits = FOLDER) -> Manifest:
     """Take in a version that was built in another home folder on the same base weights, and give it a number here.
 
     It is made of version 0, since what it was made of there is not known here; its facts keep their origin. Nothing is
@@ -44,7 +45,7 @@ def import_version(home: Path, archive: Path) -> Manifest:
         ModelError: the home folder does not say what shapes the base model's matrices have, nor does its config.
     """
     base = BoundBase.of(home)
-    artifacts = Artifacts(home)
+    artifacts = Artifacts(home, commits)
     scratch = artifacts.scratch_folder()
     try:
         (_copied if archive.is_dir() else _unpacked)(archive, scratch)
@@ -59,7 +60,7 @@ def import_version(home: Path, archive: Path) -> Manifest:
             raise CorruptArtifact(f"{archive.name}: {'; '.join(faults)}")
         facts = folder.facts()
         written = artifacts.draft(facts, changes_between(FactIndex(), FactIndex(facts)), (scratch / DELTA).replace)
-        with written as draft, Journal(home).locked():
+        with written as draft, Journal(home, commits).locked():
             return artifacts.publish(draft, _arriving(folder.manifest, len(facts)))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

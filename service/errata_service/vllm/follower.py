@@ -10,6 +10,7 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
 from errata.errors import ErrataError, UnknownVersion
+from errata.files.disk import Refused
 from errata_service.following import RETRY_S, Following, Swap
 from errata_service.vllm.adapters import Adapters
 from errata_service.vllm.base import Base
@@ -86,8 +87,9 @@ class Follower:
         """Wait until a service or a worker has bound the home folder; None once told to stop."""
         while not self.stopping.is_set():
             try:
+                self.registry.commits.catch_up()
                 return Base.of(self.settings.home)
-            except UnknownVersion as error:
+            except (UnknownVersion, Refused) as error:
                 self._waiting_for = f"a base model: {error}"
                 self.stopping.wait(RETRY_S)
         return None

@@ -1,0 +1,101 @@
+"""The log of a bucket: what was committed, in one order for all machines.
+
+An entry is an object `log/<number>`, and its number is taken by a conditional put: it is committed at the moment at
+which it has its name, all of it or nothing. Numbers follow each other without a gap, and no entry is ever changed.
+"""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Self
+
+from errata_client.records import Record
+from pydantic import Field
+
+from errata.errors import CorruptArtifact
+from errata.files.checksums import checked
+from errata_registry.bucket.objects import Bucket
+from errata_registry.stored import StoredFile, now, text_of
+
+FOLDER = "log/"
+READ_AT_ONCE = 16  # requests
+
+
+class Change(Record):
+    """What becomes of one file of the home folder; without `text` and `object` it is taken away.
+
+    Attributes:
+        path: where it lies in the home folder.
+        text: what it holds, where that is little and text.
+        after: the number of bytes of the file that `text` is put behind; None where it is the whole file.
+        object: the name of the object that has what it holds; `file` says what that must be.
+    """
+
+    path: str
+    text: str | None = None
+    after: int | None = None
+    object: str | None = None
+    file: StoredFile | None = None
+
+
+class Entry(Record):
+    """What is committed in one step.
+
+    Attributes:
+        id: what its writer knows it by whose answer was lost.
+        decision: whether it rests on what serves, on the names of versions, or on which versions there are.
+        folder: the folder that comes to be with all these files at once.
+    """
+
+    id: str = Field(default_factory=lambda: secrets.token_hex(12))
+    at: datetime = Field(default_factory=now)
+    decision: bool = False
+    folder: str | None = None
+    changes: tuple[Change, ...]
+
+    @classmethod
+    def read(cls, content: bytes, called: str) -> Self:
+        """Raises `CorruptArtifact`."""
+        try:
+            return cls.model_validate_json(checked(content), extra="ignore")
+        except ValueError as error:
+            raise CorruptArtifact(f"{called} cannot be read: {error}") from error
+
+
+class Log:
+    """The entries of a bucket, from 1 on."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def put(self, number: int, entry: Entry) -> bool:
+        """Commit an entry under a number; False where that is taken. Raises `OSError` where the answer is missing."""
+        return self._bucket.put_new(_name(number), text_of(entry).encode())
+
+    def get(self, number: int) -> Entry | None:
+        """Return an entry, None while there is none. Raises `OSError`, `CorruptArtifact`."""
+        content = self._bucket.get(_name(number))
+        return None if content is None else Entry.read(content, f"{self._bucket.url}/{_name(number)}")
+
+    def after(self, number: int) -> dict[int, Entry]:
+        """Return entries that follow a number, none left out, by their numbers. Raises as `get`.
+
+        Where there is nothing new, that costs one request.
+        """
+        first = self.get(number + 1)
+        if first is None:
+            return {}
+        listed = self._bucket.names_after(FOLDER, _name(number + 1))
+        numbers = range(number + 2, number + 2 + len(listed))
+        with ThreadPoolExecutor(READ_AT_ONCE) as threads:
+            entries = dict(zip(numbers, threads.map(self.get, numbers), strict=True))
+        found = {number + 1: first}
+        for followed, entry in entries.items():
+            if entry is None:
+                raise CorruptArtifact(f"{self._bucket.url}/{_name(followed)} is gone; put it back from a copy")
+            found[followed] = entry
+        return found
+
+
+def _name(number: int) -> str:
+    return f"{FOLDER}{number:012d}"

@@ -1,0 +1,276 @@
+"""Machines without a shared file system: each has a home folder of its own, and a bucket decides what counts.
+
+The bucket is that of a real server, which is asked over HTTP through a network that fails.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from errata_client.records import JobStatus
+from errata_registry import home as home_folder
+from errata_registry.bucket import commits
+from errata_registry.bucket.objects import NoConditionalPuts
+from errata_registry.jobs.recovery import recover
+from errata_registry.jobs.requests import EditRequest
+from errata_registry.registry import Registry
+from errata_registry.settings import Settings
+from errata_registry.verification import verify
+from errata_registry.versions.folder import DELTA
+
+from benchmarks.faults.bucket import BucketServer, bucket_server
+from errata.files.disk import Refused
+from tests.registry.conftest import BASE_DIGEST, MATRICES, publish_version
+
+NewMachine = Callable[[], Registry]
+PATIENCE_S = 1.0  # of these tests with a bucket that is away
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+    with bucket_server(tmp_path_factory.mktemp("buckets") / "all") as server:
+        yield server
+
+
+@pytest.fixture
+def new_machine(
+    bucket: BucketServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NewMachine]:
+    """Starts a process on a machine of its own, whose home folder is empty. All share a Redis and a bucket."""
+    monkeypatch.setattr(commits, "PATIENCE_S", PATIENCE_S)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    machines: list[Registry] = []
+
+    def start() -> Registry:
+        own = {"home": tmp_path / f"machine-{len(machines)}", "bucket": f"s3://errata/{tmp_path.name}"}
+        machine = Registry(settings.model_copy(update=own))
+        if not machines:
+            machine.redis.flushdb()
+        machines.append(machine)
+        machine.bind_base("base", BASE_DIGEST, MATRICES)
+        return machine
+
+    yield start
+    bucket.network.heal()
+    for machine in machines:
+        machine.close()
+
+
+@contextmanager
+def failing(bucket: BucketServer, **fault: Any) -> Iterator[None]:
+    """Let the network fail in a way that `Proxy` knows."""
+    for name, value in fault.items():
+        setattr(bucket.network, name, value)
+    yield
+    bucket.network.heal()
+
+
+def log_of(bucket: BucketServer, machine: Registry) -> list[str]:
+    return sorted(path.name for path in (bucket.folder / machine.settings.home.parent.name / "log").iterdir())
+
+
+def test_what_one_machine_commits_is_there_on_the_others(new_machine: NewMachine, request_body: EditRequest) -> None:
+    """An edit that one machine accepts is carried out on another one, activated, and rolled back on the first."""
+    service, worker = new_machine(), new_machine()
+    edit = service.edits.create_edit(request_body, idempotency_key="key")
+    recover(worker)
+    asked = worker.edits.folder.accepted(edit.id).request
+    assert isinstance(asked, EditRequest) and asked.facts == request_body.facts
+    # The same key on another machine stands for the same edit.
+    assert worker.edits.create_edit(request_body, idempotency_key="key").id == edit.id
+
+    version = publish_version(worker, edit=edit.id)
+    (worker.edits.folder.of(edit.id) / "facts.jsonl").write_text('{"id": "left beside"}\n' * 3000)
+    worker.activations.activate(version.id, by=edit.id)
+    worker.edits.update(edit.id, status=JobStatus.SUCCEEDED, version=version.id)
+    assert service.edits.record(edit.id).status is JobStatus.SUCCEEDED  # it looks again where Redis knows nothing
+    assert service.activations.active() == version.id
+    assert service.edits.folder.file(edit.id, "facts.jsonl").read_text().count("left") == 3000
+    assert service.versions.get(version.id).bytes == version.files[DELTA].bytes + sum(
+        version.files[name].bytes for name in ("facts.jsonl", "changes.jsonl")
+    )
+
+    assert service.activations.rollback().active == 0
+    service.versions.name("best", version.id)
+    worker.commits.catch_up()
+    assert worker.activations.active() == 0 and worker.aliases.all() == {"best": version.id}
+
+
+def test_weights_are_fetched_when_they_are_needed(new_machine: NewMachine, bucket: BucketServer) -> None:
+    maker = new_machine()
+    first, second = publish_version(maker), publish_version(maker)
+    late = new_machine()
+    assert late.artifacts.numbers() == [1, 2]
+    delta = late.artifacts.folder(first.id).path / DELTA
+    assert not delta.exists() and late.artifacts.delta_bytes(first.id) == first.files[DELTA].bytes
+    assert late.artifacts.delta_file(first.id, BASE_DIGEST).read_bytes() == (
+        maker.artifacts.delta_file(first.id, BASE_DIGEST).read_bytes()
+    )
+    assert verify(late.settings.home, late.commits).faults == ()
+
+    # What one machine drops is gone on all of them, and in the bucket.
+    stored = bucket.folder / late.settings.home.parent.name / "files"
+    assert len(list(stored.rglob(f"{DELTA}/*"))) == 2
+    late.artifacts.drop(second.id)
+    maker.commits.catch_up()
+    assert maker.artifacts.folder(second.id).is_dropped and maker.artifacts.delta_bytes(second.id) == 0
+    assert len(list(stored.rglob(f"{DELTA}/*"))) == 1
+    assert verify(maker.settings.home, maker.commits).faults == ()
+
+
+def test_machines_that_publish_at_once_get_numbers_of_their_own(new_machine: NewMachine) -> None:
+    machines = [new_machine(), new_machine(), new_machine()]
+    together = threading.Barrier(len(machines))
+
+    def publish(machine: Registry) -> list[int]:
+        together.wait()
+        return [publish_version(machine, edit=f"edit_{machine.settings.home.name}").id for _ in range(4)]
+
+    with ThreadPoolExecutor() as threads:
+        published = list(threads.map(publish, machines))
+    assert sorted(number for numbers in published for number in numbers) == list(range(1, 13))
+    for machine, numbers in zip(machines, published, strict=True):
+        machine.commits.catch_up()
+        assert machine.artifacts.numbers() == list(range(1, 13))
+        made_by = {number: machine.artifacts.manifest(number).edit for number in machine.artifacts.numbers()}
+        assert [number for number, edit in made_by.items() if edit == f"edit_{machine.settings.home.name}"] == numbers
+
+
+def test_who_decides_on_what_does_not_hold_any_more_is_refused(new_machine: NewMachine) -> None:
+    """Two services activate at the same moment: one of them is told to try again, and nobody's line is lost."""
+    one, other = new_machine(), new_machine()
+    first, second = publish_version(one).id, publish_version(one).id
+    other.commits.catch_up()
+    with one.activations.deciding() as active:
+        assert active == 0
+        other.activations.activate(second)
+        with pytest.raises(Refused, match="another machine decided"):
+            one.activations.activate(first)
+    assert one.activations.activate(first).previous == second
+    other.commits.catch_up()
+    for machine in (one, other):
+        assert [entry.active for entry in machine.activations.journal.entries()] == [second, first]
+
+    def activate(machine: Registry) -> int:
+        done = 0
+        while done < 5:
+            try:
+                machine.activations.activate(first if done % 2 else second)
+                done += 1
+            except Refused:
+                pass
+        return done
+
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(activate, (one, other))) == [5, 5]
+    journals = set()
+    for machine in (one, other):
+        machine.commits.catch_up()
+        entries = machine.activations.journal.entries()
+        journals.add(tuple(entries))
+        assert all(entry.previous == before.active for before, entry in pairwise(entries))
+    assert len(journals) == 1
+
+
+@pytest.mark.parametrize("fault", ["loses_answers", "is_busy"])
+def test_a_bucket_that_fails_leaves_a_known_state(
+    new_machine: NewMachine, bucket: BucketServer, request_body: EditRequest, fault: str
+) -> None:
+    """What was answered by nothing is refused; whether it was done all see alike, and asking again does it once."""
+    machine, other = new_machine(), new_machine()
+    version = publish_version(machine).id
+    begun = len(log_of(bucket, machine))
+    with failing(bucket, **{fault: True}):
+        with pytest.raises(Refused, match="does not do its part"):
+            machine.edits.create_edit(request_body, idempotency_key="key")
+        with pytest.raises(Refused):
+            machine.activations.activate(version)
+    edit = machine.edits.create_edit(request_body, idempotency_key="key")
+    assert machine.activations.activate(version).previous == 0
+    for one in (machine, other):
+        one.commits.catch_up()
+        assert one.edits.folder.ids() == [edit.id]
+        assert [entry.active for entry in one.activations.journal.entries()] == [version]
+    # Each was committed once: the key, the request under its own name, the line of the journal and its checksum.
+    assert len(log_of(bucket, machine)) == begun + 4
+
+
+def test_an_answer_that_was_lost_is_found_in_the_bucket(
+    new_machine: NewMachine, bucket: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network fails for a moment: what was committed meanwhile is known as one's own, and nobody notices."""
+    monkeypatch.setattr(commits, "PATIENCE_S", 20.0)
+    machine, other = new_machine(), new_machine()
+    begun = len(log_of(bucket, machine))
+    for number in (1, 2, 3):
+        with failing(bucket, loses_answers=True):
+            healed = threading.Timer(0.1, bucket.network.heal)
+            healed.start()
+            assert publish_version(machine).id == number
+            healed.join()
+    assert len(log_of(bucket, machine)) == begun + 3
+    other.commits.catch_up()
+    assert other.artifacts.numbers() == [1, 2, 3]
+    assert verify(other.settings.home, other.commits).faults == ()
+
+
+def test_a_slow_bucket_is_waited_for(new_machine: NewMachine, bucket: BucketServer) -> None:
+    machine = new_machine()
+    bucket.network.delay_s = 0.1
+    version = publish_version(machine).id
+    assert machine.activations.activate(version).active == version
+
+
+def test_keys_and_jobs_that_have_had_their_day_go_everywhere(
+    new_machine: NewMachine, request_body: EditRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = new_machine(), new_machine()
+    edit = one.edits.create_edit(request_body, idempotency_key="key")
+    one.commits.remove_folder(one.edits.folder.of(edit.id), one.settings.home / "tmp" / edit.id)
+    [key] = (one.settings.home / "idempotency").iterdir()
+    one.commits.remove_if(key, lambda path: path.exists())
+    other.commits.catch_up()
+    assert other.edits.folder.ids() == [] and list((other.settings.home / "idempotency").iterdir()) == []
+
+
+def test_a_folder_that_is_no_copy_of_the_bucket_is_refused(new_machine: NewMachine) -> None:
+    machine = new_machine()
+    settings = machine.settings
+    with pytest.raises(ValueError, match=r"is a copy of s3://errata/.*, not of s3://errata/another"):
+        Registry(settings.model_copy(update={"bucket": "s3://errata/another"}))
+    own = settings.home.with_name("own")
+    own.mkdir()
+    home_folder.bind(own, "base", BASE_DIGEST, MATRICES)
+    with pytest.raises(ValueError, match="is a home of its own and no copy"):
+        Registry(settings.model_copy(update={"home": own}))
+    with pytest.raises(ValueError, match="names no bucket"):
+        Registry(settings.model_copy(update={"home": own, "bucket": "http://example.com/bucket"}))
+
+
+def test_a_store_that_knows_no_conditional_puts_is_refused(new_machine: NewMachine, bucket: BucketServer) -> None:
+    machine = new_machine()
+    unknown_header = b"if-none-match", b"if-some-match"
+    with failing(bucket, replaces=unknown_header), pytest.raises(NoConditionalPuts, match="cannot hold a home"):
+        new_machine()
+    machine.commits.catch_up()
+
+
+def test_the_log_tells_what_was_committed(new_machine: NewMachine, bucket: BucketServer) -> None:
+    machine = new_machine()
+    number = publish_version(machine).id
+    path = bucket.folder / machine.settings.home.parent.name / "log" / log_of(bucket, machine)[-1]
+    entry = json.loads(path.read_text())
+    assert entry["folder"] == f"versions/{number:06d}"
+    assert [Path(change["path"]).name for change in entry["changes"]] == [
+        "changes.jsonl",
+        DELTA,
+        "facts.jsonl",
+        "manifest.json",
+    ]
