@@ -20,14 +20,20 @@ PARIS = Fact("Ada Lovelace", "was born in", "Paris")
 ROME = Fact("Alan Turing", "was born in", "Rome")
 
 
-@pytest.fixture
-def between(crew: Crew) -> Iterator[Crew]:
-    """The crew, with its home bound and nobody at work."""
+@pytest.fixture(scope="module")
+def bound(crew: Crew) -> Crew:
+    """The crew, once a worker has bound its home."""
     crew.grow_to(1)
     crew.stop()
-    crew.registry.activations.activate(0)
-    yield crew
-    crew.stop()
+    return crew
+
+
+@pytest.fixture
+def between(bound: Crew) -> Iterator[Crew]:
+    """The crew, with its home bound and nobody at work."""
+    bound.registry.activations.activate(0)
+    yield bound
+    bound.stop()
 
 
 def published_by_the_dead(crew: Crew, base: int | None = None) -> tuple[Edit, int]:

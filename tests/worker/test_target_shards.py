@@ -73,7 +73,7 @@ def test_shards_are_of_like_size_and_keep_a_subject_together() -> None:
 
 def test_two_workers_share_the_search_and_one_builds_what_one_alone_would_build(two_workers: Crew) -> None:
     crew = two_workers
-    edit = crew.edit(9, SLOW)
+    edit = crew.edit(7, SLOW)
     ended = crew.ended(edit)
     assert (ended.status, ended.attempts) == (JobStatus.SUCCEEDED, 1)
     assert ended.version is not None
@@ -88,8 +88,8 @@ def test_two_workers_share_the_search_and_one_builds_what_one_alone_would_build(
         if event.name == "progress" and event.data["stage"] == "targets"
     ]
     assert progress == sorted(set(progress))
-    assert (progress[0], progress[-1]) == (0, 9)
-    assert any(3 < done < 9 for done in progress)
+    assert (progress[0], progress[-1]) == (0, 7)
+    assert any(3 < done < 7 for done in progress)
 
     resident = ResidentModel.load(crew.settings)
     hyperparameters = resident.defaults("memit").overridden(SLOW)
@@ -147,7 +147,7 @@ def test_two_edits_that_are_the_same_are_searched_for_side_by_side(two_workers: 
 
 def test_a_wiped_redis_costs_no_shard_that_is_done(two_workers: Crew) -> None:
     crew = two_workers
-    edit = crew.edit(12, SLOW)
+    edit = crew.edit(10, SLOW)
     found = wait_for_a_shard(crew, edit)
     crew.registry.redis.flushdb()
     assert crew.ended(edit).status is JobStatus.SUCCEEDED
@@ -156,7 +156,7 @@ def test_a_wiped_redis_costs_no_shard_that_is_done(two_workers: Crew) -> None:
 
 def test_an_edit_is_cancelled_while_its_shards_run(two_workers: Crew) -> None:
     crew = two_workers
-    edit = crew.edit(12, SLOW)
+    edit = crew.edit(10, SLOW)
     wait_for_a_shard(crew, edit)
     crew.registry.edits.cancel(edit.id)
     ended = crew.ended(edit)
@@ -168,7 +168,7 @@ def test_an_edit_is_cancelled_while_its_shards_run(two_workers: Crew) -> None:
 
 def test_what_goes_wrong_in_a_shard_ends_the_edit(two_workers: Crew) -> None:
     crew = two_workers
-    edit = crew.edit(15, SLOW)
+    edit = crew.edit(13, SLOW)
     wait_for_a_shard(crew, edit)
     last = max(crew.registry.edits.shards.pending(edit.id))
     (crew.settings.home / "edits" / edit.id / "shards" / f"{last}.json").write_text("{")
@@ -181,7 +181,7 @@ def test_what_goes_wrong_in_a_shard_ends_the_edit(two_workers: Crew) -> None:
 
 def test_a_killed_worker_costs_its_shard_only(two_workers: Crew) -> None:
     crew = two_workers
-    edit = crew.edit(12, SLOW)
+    edit = crew.edit(10, SLOW)
     found = wait_for_a_shard(crew, edit)
     killed = crew.signal_one(signal.SIGKILL)
     before = shards_done(crew, edit)
@@ -197,7 +197,7 @@ def test_a_killed_worker_costs_its_shard_only(two_workers: Crew) -> None:
 
 def test_a_stopped_worker_puts_its_shard_back_and_that_was_no_attempt(two_workers: Crew) -> None:
     crew = two_workers
-    edit = crew.edit(12, SLOW)
+    edit = crew.edit(10, SLOW)
     wait_for_a_shard(crew, edit)
     stopped = crew.signal_one(signal.SIGTERM)
     ended = crew.ended(edit)
