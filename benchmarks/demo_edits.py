@@ -58,7 +58,7 @@ class DemoEdits:
     def moments(self) -> SecondMoments:
         """Second moments, collected into `folder` when they are first needed, with the edited layers' factors."""
         moments = demo_moments(self.model, self.hyperparameters, self.folder)
-        moments.compute_factors(self.hyperparameters.layers, self.model.device)
+        moments.compute_factors(self.hyperparameters.layers, self.model)
         return moments
 
     def targets(self, facts: Sequence[Fact], store: BuildStore | None = None) -> Tensor:

@@ -133,7 +133,7 @@ def made_up_moments(model: EditableModel, layers: Sequence[int], folder: Path) -
     moments = SecondMoments.open(model, layers, None, folder=folder / "moments", corpus=None, published=published)
     read = time.perf_counter()
     shutil.rmtree(published)
-    moments.compute_factors(layers, model.device)
+    moments.compute_factors(layers, model)
     d_in = model.weight(layers[0]).shape[1]
     print(
         f"second moments of {len(layers)} layers, {d_in} x {d_in}: made up in {made - began:.0f} s, published files "

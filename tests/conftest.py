@@ -77,6 +77,7 @@ SLOW = (
     "errata/tuning",
     "service/engine/test_engine",
     "test_damage",
+    "test_several_devices",
 )
 
 

@@ -204,11 +204,19 @@ def _device(settings: Settings) -> str:
     import torch
 
     try:
-        device = torch.device(name)
+        if {",", "="}.isdisjoint(name):
+            devices = [torch.device(name)]
+        else:
+            from errata.model.placement import shares_of
+
+            devices = [device for device, _ in shares_of(name)]
     except RuntimeError:
-        raise _Stop(f"{name!r} is no device: say auto, cpu, cuda or cuda:1 (ERRATA_DEVICE)") from None
-    if device.type == "cuda":
-        _require_cuda(device.index or 0, name)
+        raise _Stop(f"{name!r} is no device: say auto, cpu, cuda, cuda:1 or several (ERRATA_DEVICE)") from None
+    except ErrataError as error:
+        raise _Stop(f"{error} (ERRATA_DEVICE)") from None
+    for device in devices:
+        if device.type == "cuda":
+            _require_cuda(device.index or 0, name)
     return f"{name} is there"
 
 

@@ -47,7 +47,7 @@ class Decoding:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Go on with some of the rows alone."""
-        kept = torch.tensor(rows, device=self._new.device)
+        kept = torch.tensor(rows)  # in main memory, from where it serves the keys and values on any device
         self._new, self._seen = self._new[kept], self._seen[kept]
         self._cache.batch_select_indices(kept)
 

@@ -31,7 +31,8 @@ def find_updates(inputs: Inputs[AlphaEditHyperparameters]) -> dict[int, Delta]:
     settings = inputs.hyperparameters
 
     def null_space_of(layer: int) -> Tensor:
-        return null_space(inputs.second_moments, layer, settings.null_threshold, inputs.model.device)
+        there = inputs.model.weight(layer).device
+        return null_space(inputs.second_moments, layer, settings.null_threshold, there)
 
     for layer in settings.layers:  # before a search that would be in vain
         null_space_of(layer)

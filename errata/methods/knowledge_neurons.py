@@ -146,7 +146,7 @@ def _in_layer(
     All neurons at a share of their values is the output of the down-projection at that share. So what is moved is that,
     at the last token alone, and the gradient to the neurons is the one to the output, taken through W.
     """
-    weight = model.weight(layer).float()
+    weight = model.weight(layer).to(model.device).float()
     attributed = torch.empty(len(rows), weight.shape[1])
     values = torch.empty_like(attributed)
     for batch in batches_by_length([len(prompt) for prompt, _ in rows], tokens_per_batch(model.device)):
@@ -173,7 +173,7 @@ def _suffixes(model: EditableModel, layer: int, prompts: Sequence[SubjectPrompt]
     """Return the prompts' last tokens, ready to be run from `layer` on, and what enters its down-projection."""
     entering: list[Tensor] = []
     with model.down_projection(layer).register_forward_pre_hook(lambda _, inputs: entering.append(inputs[0])):
-        return Suffixes.of(model, layer, prompts, range(len(prompts))), entering[0]
+        return Suffixes.of(model, layer, prompts, range(len(prompts))), entering[0].to(model.device)
 
 
 def _embedding(model: EditableModel, token_id: int) -> Tensor:

@@ -75,7 +75,7 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
     updates: dict[int, _Update] = {}
     for layer, as_written in written:
         length = unit(model, layer, as_written.keys)
-        updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer).to(model.device), length or 1.0)
+        updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer), length or 1.0)
         tell(len(updates))
     losses = _Losses.of(inputs, partial(tell, num_layers))
     moved = sum(float(update.moved()) for update in updates.values())
@@ -115,7 +115,7 @@ class _Update:
         # k (lambda C + K K^T)^-1 k > 0: how much of its residual a fact has of itself.
         own = (written.keys.double().T * written.adjusted).sum(0)  # (facts,)
         directions = (written.adjusted / own).T.float()
-        moved_text = directions @ second_moment @ directions.T
+        moved_text = directions @ second_moment.to(directions.device) @ directions.T
         return cls(unit, (written.residuals * own / unit).float(), directions, moved_text)
 
     def moved(self) -> Tensor:

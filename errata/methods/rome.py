@@ -52,7 +52,7 @@ def find_updates(inputs: Inputs[RomeHyperparameters]) -> dict[int, Delta]:
         with model.using({layer: weight.to(model.weight(layer).dtype)}):
             targets = find_targets(model, about_one, contexts, settings, on_progress=of_all)
             _, outputs = SubjectStates(model, about_one, ()).read(layer, layer)
-            offsets = of_down_projection(model, layer, keys[this], (targets - outputs).double())
+            offsets = of_down_projection(model, layer, keys[this], (targets.to(outputs.device) - outputs).double())
         written = _written(offsets, keys[this], directions[this])
         weight.addmm_(torch.stack(written, dim=1).float(), directions[this].float())
         lefts += written

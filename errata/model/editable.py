@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from errata.checkpoint.architectures import Architecture, architecture_of
 from errata.checkpoint.folder import CONFIG, checkpoint_folder, fetched_folder, weight_files
 from errata.errors import InvalidHyperparameters, ModelError
+from errata.model.placement import Placement, place
 from errata.model.tokens import lengthening_ids, require_usable
 
 LONGEST_RUN = 2**30  # tokens; more than any model takes
@@ -64,17 +65,19 @@ class EditableModel:
         """Load a shipped model (`demo`), a local folder or a hub name: only safetensors, and no code from a repository.
 
         Args:
-            device: as PyTorch names it, or `auto`: CUDA where there is one.
+            device: as PyTorch names it, several of them, or `auto`; see `Placement.of`.
+
+        Weights of the checkpoint's own type go from its files to their devices, a matrix at a time. Where another type
+        is asked for, main memory holds all of them in that type first.
 
         Raises:
-            ModelError: not found, not readable, or with a tokenizer that cannot be used; see `checkpoint_folder`.
+            ModelError: not found, not readable, or with a tokenizer that cannot be used (see `checkpoint_folder`), or
+                too large for the devices.
             UnsupportedArchitecture: there is no description of the model's architecture.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         folder = checkpoint_folder(name)
         try:
-            architecture_of(AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict())
+            architecture = architecture_of(AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict())
             tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
             network: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=dtype, use_safetensors=True, trust_remote_code=False
@@ -82,7 +85,8 @@ class EditableModel:
         except (OSError, ValueError) as error:
             raise ModelError(f"{name} cannot be loaded: {error}") from error
         digest = digest_of(_stored_tensors(weight_files(folder)))
-        return cls(network.to(device), tokenizer, name=name, digest=digest, folder=folder)
+        place(network, architecture, Placement.of(network, architecture, device))
+        return cls(network, tokenizer, name=name, digest=digest, folder=folder)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -102,8 +106,13 @@ class EditableModel:
 
     @property
     def device(self) -> torch.device:
-        """The device that the model is on."""
+        """The model's own device, where all is that enters and leaves a run (see `errata.model.placement`)."""
         return self.network.device  # type: ignore[no-any-return]
+
+    @property
+    def placement(self) -> Placement:
+        """The devices of the model's parts."""
+        return Placement(self.device, tuple(self.weight(layer).device for layer in range(self.num_layers)))
 
     @property
     def num_layers(self) -> int:
@@ -228,7 +237,8 @@ class EditableModel:
 
         Called with `inputs_embeds` (the token embeddings, or for `first` > 0 the hidden states that enter block
         `first`) and an `attention_mask` (see `causal_mask`) it gives, as `last_hidden_state`, those that leave block
-        `stop` - 1, and after the last block the final norm's output. See `run` and `errata.model.prefixes.run_blocks`.
+        `stop` - 1, and after the last block the final norm's output. See `run` and `errata.model.prefixes.run_blocks`,
+        which bring what leaves a block on another device back.
 
         Args:
             mlps: what stands in for the MLPs of some of these blocks.
@@ -261,7 +271,8 @@ class EditableModel:
             positions = torch.arange(hidden.shape[1], device=hidden.device)[None]
             mask = self.causal_mask(positions, positions)
         part = self.blocks(first, stop)
-        return part(inputs_embeds=hidden, attention_mask=mask, use_cache=False).last_hidden_state  # type: ignore[no-any-return]
+        output = part(inputs_embeds=hidden, attention_mask=mask, use_cache=False)
+        return output.last_hidden_state.to(hidden.device)  # type: ignore[no-any-return]
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Return token embeddings, (..., d_model), the input of `blocks(0, stop)`."""

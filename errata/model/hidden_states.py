@@ -56,6 +56,7 @@ class SubjectStates:
                 over contexts, where the fact takes any, (facts, d_in), float32.
             outputs: hidden state that leaves block `output_layer` (at least `key_layer`) in the bare prompt,
                 (facts, d_model), float32.
+            Both are on the device of block `key_layer`.
         """
         keys, outputs = self._bare.read(key_layer, output_layer)
         if self._in_context:
@@ -69,7 +70,7 @@ class _Batch:
     """Rows that are run together: those of some facts, one for each context, the rows of a fact side by side."""
 
     facts: list[int]  # their numbers
-    last: Tensor  # place of the subject's last token in each row, (rows,)
+    last: Tensor  # place of the subject's last token in each row, (rows,), in main memory
     hidden: Tensor  # what enters the block that the rows have come to, (rows, S, d_model), in main memory
 
 
@@ -99,7 +100,7 @@ class _Rows:
         lengths = [len(of_fact) * max(map(len, of_fact)) for of_fact in suffixes]
         for batch in batches_by_length(lengths, tokens_per_batch(model.device)):
             rows = [suffix for fact in batch for suffix in suffixes[fact]]
-            last = torch.tensor([len(row) - 1 for row in rows], device=model.device)
+            last = torch.tensor([len(row) - 1 for row in rows])
             self._batches.append(_Batch(batch, last, model.embed(padded(rows, model.device)).cpu()))
 
     def read(self, key_layer: int, output_layer: int | None) -> tuple[Tensor, Tensor]:
@@ -111,21 +112,21 @@ class _Rows:
         stop = (key_layer if output_layer is None else output_layer) + 1
         before = self._advance_prefixes(key_layer, stop)
         d_model, d_in = model.weight(key_layer).shape
-        keys = torch.empty(self._num_facts, d_in, device=model.device)
-        outputs = torch.empty(self._num_facts if output_layer is not None else 0, d_model, device=model.device)
+        there = model.weight(key_layer).device
+        keys = torch.empty(self._num_facts, d_in, device=there)
+        outputs = torch.empty(self._num_facts if output_layer is not None else 0, d_model, device=there)
         for batch in self._batches:
             positions, mask = self._places(batch)
             hidden = batch.hidden.to(model.device)
             hidden = _run(model, depth, key_layer, hidden, positions, mask, AfterPrefixes(before))
             batch.hidden = hidden.cpu()
-            row = torch.arange(len(hidden), device=model.device)
+            at = torch.arange(len(hidden)), batch.last
             shape = hidden.shape[:2]
             with _reading(model.down_projection(key_layer), to_the_end=output_layer is not None) as seen:
                 hidden = _run(model, key_layer, stop, hidden, positions, mask, AfterPrefixes(before))
-                outputs[batch.facts] = hidden[row, batch.last].float().view(len(batch.facts), -1, d_model)[:, 0]
-            keys[batch.facts] = (
-                seen[0].view(*shape, d_in)[row, batch.last].float().view(len(batch.facts), -1, d_in).mean(1)
-            )
+                of_facts = hidden[at].float().view(len(batch.facts), -1, d_model)
+                outputs[batch.facts] = of_facts[:, 0].to(there)
+            keys[batch.facts] = seen[0].view(*shape, d_in)[at].float().view(len(batch.facts), -1, d_in).mean(1)
         self._depth = key_layer
         return keys, outputs
 

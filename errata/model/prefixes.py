@@ -59,7 +59,7 @@ def run_blocks(part: nn.Module, hidden: Tensor, positions: Tensor, mask: Tensor,
     output = part(
         inputs_embeds=hidden, position_ids=positions, attention_mask=mask, past_key_values=cache, use_cache=True
     )
-    return output.last_hidden_state  # type: ignore[no-any-return]
+    return output.last_hidden_state.to(hidden.device)  # type: ignore[no-any-return]
 
 
 def _joined(before: Tensor, now: Tensor) -> Tensor:

@@ -195,6 +195,8 @@ class Collection:
                 f"the corpus is not the one that {begun.path} was begun with; remove it to begin anew"
             )
         with safe_open(begun.path, framework="pt") as state:
-            self._sums = {layer: state.get_tensor(str(layer)).to(self._model.device) for layer in self._layers}
+            self._sums = {
+                layer: state.get_tensor(str(layer)).to(self._model.weight(layer).device) for layer in self._layers
+            }
         self._batches_done = self._batches_stored = begun.batches
         self._count = begun.count

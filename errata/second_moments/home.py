@@ -69,5 +69,5 @@ def home_moments(
             checks=checks,
             tell=tell,
         )
-        second_moments.compute_factors(wanted.layers, model.device)
+        second_moments.compute_factors(wanted.layers, model)
         return second_moments

@@ -136,8 +136,8 @@ class SecondMoments:
         Raises:
             StatisticsError: there is no second moment of this layer.
         """
-        with safe_open(self._factor_file(layer, device), framework="pt", device=str(device)) as stored:
-            transposed: Tensor = stored.get_tensor("factor_transposed")
+        with safe_open(self._factor_file(layer, device), framework="pt") as stored:
+            transposed: Tensor = stored.get_tensor("factor_transposed").to(device)
         return transposed.T if transposed.numel() else None
 
     def required_factor(self, layer: int, device: torch.device | str = "cpu") -> Tensor:
@@ -148,12 +148,15 @@ class SecondMoments:
             )
         return factor
 
-    def compute_factors(self, layers: Iterable[int], device: torch.device | str) -> None:
-        """Compute on `device` the factors of `layers` that are not stored yet, or damaged, ahead of the first edit."""
+    def compute_factors(self, layers: Iterable[int], model: EditableModel) -> None:
+        """Compute the factors of `layers` that are not stored yet, or damaged, ahead of the first edit.
+
+        Each is computed on the device of its block.
+        """
         layers = tuple(layers)
         self._checks.damaged(self._derived_file(layer, "cholesky") for layer in layers)  # which reads them at once
         for layer in layers:
-            self._factor_file(layer, device)
+            self._factor_file(layer, model.weight(layer).device)
 
     def eigenvectors(self, layer: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Return the eigenvalues of C, ascending, (d_in,), and its eigenvectors, as columns, (d_in, d_in), float64.
@@ -164,9 +167,9 @@ class SecondMoments:
             StatisticsError: there is no second moment of this layer.
         """
         path = self._derived(layer, "eigenvectors", _eigenvectors, device)
-        with safe_open(path, framework="pt", device=str(device)) as stored:
-            transposed: Tensor = stored.get_tensor("eigenvectors_transposed")
-            return stored.get_tensor("eigenvalues"), transposed.T
+        with safe_open(path, framework="pt") as stored:
+            transposed: Tensor = stored.get_tensor("eigenvectors_transposed").to(device)
+            return stored.get_tensor("eigenvalues").to(device), transposed.T
 
     def _factor_file(self, layer: int, device: torch.device | str) -> Path:
         return self._derived(layer, "cholesky", _factor, device)

@@ -46,31 +46,51 @@ class Footprint:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """The limits of a batch. The bytes are an estimate; if it was too low, the batch is halved."""
+class Room:
+    """The memory of one device, and what a batch takes of it: an estimate; if it was too low, the batch is halved."""
 
     memory_bytes: float
-    saturated_tokens: int
-    max_length: int
     bytes_per_suffix_token: int
     bytes_per_prefix_token: int
     bytes_per_prediction: int
 
+    def needed(self, total: Footprint) -> int:
+        """Return the bytes that searches of this size take here."""
+        return (
+            total.rows * (total.suffix * self.bytes_per_suffix_token + total.prefix * self.bytes_per_prefix_token)
+            + total.predictions * self.bytes_per_prediction
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """The limits of a batch, which must fit on each device that it runs on."""
+
+    rooms: tuple[Room, ...]
+    saturated_tokens: int
+    max_length: int
+
     @classmethod
     def of(cls, model: EditableModel, layer: int) -> BatchLimits:
-        """Return the limits of the model's device, for a search at block `layer`."""
-        device = model.device
+        """Return the limits of the model's devices, for a search at block `layer`."""
+        own, above = model.device, model.placement.blocks[layer + 1 :]
         d_model, d_in = model.weight(layer).shape
-        per_number = model.network.dtype.itemsize * (model.num_layers - 1 - layer)
+
+        def room(device: torch.device) -> Room:
+            per_number = model.network.dtype.itemsize * above.count(device)
+            return Room(
+                memory_bytes=SHARE_OF_FREE_MEMORY * _free_bytes(device) if device.type == "cuda" else CPU_BYTES,
+                # What a block keeps for its gradient: the inputs of its norm, its attention and its activation; the
+                # keys and values, put behind those of the prefix, which are held as well.
+                bytes_per_suffix_token=per_number * (4 * d_model + 2 * d_in),
+                bytes_per_prefix_token=per_number * 4 * d_model,
+                bytes_per_prediction=3 * 4 * int(model.network.config.vocab_size) if device == own else 0,
+            )
+
         return cls(
-            memory_bytes=SHARE_OF_FREE_MEMORY * _free_bytes(device) if device.type == "cuda" else CPU_BYTES,
-            saturated_tokens=SATURATED_TOKENS.get(device.type, SATURATED_TOKENS["cpu"]),
+            rooms=tuple(room(device) for device in dict.fromkeys((own, *above))),
+            saturated_tokens=SATURATED_TOKENS.get(own.type, SATURATED_TOKENS["cpu"]),
             max_length=model.max_length,
-            # What a block keeps for its gradient: the inputs of its norm, its attention and its activation; the keys
-            # and values, put behind those of the prefix, which are held as well.
-            bytes_per_suffix_token=per_number * (4 * d_model + 2 * d_in),
-            bytes_per_prefix_token=per_number * 4 * d_model,
-            bytes_per_prediction=3 * 4 * int(model.network.config.vocab_size),
         )
 
     def fitting(self, footprints: Iterable[Footprint]) -> int:
@@ -90,17 +110,13 @@ class BatchLimits:
     def halved(self, footprints: Iterable[Footprint]) -> BatchLimits:
         """Return limits that half of a batch with these footprints keeps."""
         total = sum(footprints, Footprint(0, 0, 0, 0))
-        return replace(self, memory_bytes=self._bytes(total) / 2)
+        rooms = tuple(replace(room, memory_bytes=room.needed(total) / 2) for room in self.rooms)
+        return replace(self, rooms=rooms)
 
     def _holds(self, total: Footprint) -> bool:
         # Rows are moved along so that their suffixes begin at one position, and must not leave the model's context.
-        return self._bytes(total) <= self.memory_bytes and total.prefix + total.suffix <= self.max_length
-
-    def _bytes(self, total: Footprint) -> int:
-        return (
-            total.rows * (total.suffix * self.bytes_per_suffix_token + total.prefix * self.bytes_per_prefix_token)
-            + total.predictions * self.bytes_per_prediction
-        )
+        has_room = all(room.needed(total) <= room.memory_bytes for room in self.rooms)
+        return has_room and total.prefix + total.suffix <= self.max_length
 
 
 def _free_bytes(device: torch.device) -> int:

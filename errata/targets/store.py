@@ -130,6 +130,6 @@ def base_states(states: SubjectStates, key_layer: int, output_layer: int, store:
         for place, of_fact in zip(missing, read, strict=True):
             store.save(names[place], of_fact)
             kept[place] = of_fact
-    found = torch.stack([of_fact for of_fact in kept if of_fact is not None]).to(model.device)
+    found = torch.stack([of_fact for of_fact in kept if of_fact is not None]).to(model.weight(key_layer).device)
     d_in = model.weight(key_layer).shape[1]
     return found[:, :d_in], found[:, d_in:]

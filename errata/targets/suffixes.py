@@ -55,9 +55,9 @@ class SubjectOutputs:
         """Return what leaves block L with offsets, (n, d_model), added: (n, d_model); all of it float32."""
         if self.norm is None or self.normed is None:
             return self.hidden.float() + offsets
-        normed = self.normed.float()
-        moved: Tensor = self.hidden.float() + self.norm(normed + offsets) - self.norm(normed)
-        return moved
+        normed, there = self.normed.float(), next(self.norm.parameters()).device
+        more: Tensor = self.norm((normed + offsets).to(there)) - self.norm(normed.to(there))
+        return self.hidden.float() + more.to(self.hidden.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Suffixes:
         # What is not a part of a row's prefix is put after everything, where no query sees it.
         seen_as = prefix_positions.expand_as(source).masked_fill(source < 0, num_prefix + num_suffix)
         all_positions = torch.cat([seen_as, positions.expand(len(prompts), -1)], dim=1)
-        normed = entering[0][torch.arange(len(prompts), device=device), subject] if entering else None
+        normed = entering[0].to(device)[torch.arange(len(prompts), device=device), subject] if entering else None
         in_suffix = _gathered(hidden, inside)
         suffixes = cls(
             layer=layer,
@@ -154,8 +154,8 @@ class Suffixes:
             subject=self.subject[rows],
             positions=self.positions if len(self.positions) == 1 else self.positions[rows],
             mask=self.mask[rows],
-            prefix={block: (keys[rows], values[rows]) for block, (keys, values) in self.prefix.items()},
-            unmoved=None if self.unmoved is None else self.unmoved[rows],
+            prefix={block: (_taken(keys, rows), _taken(values, rows)) for block, (keys, values) in self.prefix.items()},
+            unmoved=None if self.unmoved is None else _taken(self.unmoved, rows),
         )
 
     def _unmoved(self, model: EditableModel) -> Tensor | None:
@@ -207,6 +207,11 @@ def _keys_and_values(
         above = model.blocks(layer + 1, model.num_layers)
         run_blocks(above, hidden, positions.clamp(min=0), model.causal_mask(seen_as, seen_as), cache)
     return cache.recorded
+
+
+def _taken(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Take rows of what was kept within a block, on whatever device."""
+    return tensor[rows.to(tensor.device)]
 
 
 def _gathered(hidden: Tensor, positions: Tensor) -> Tensor:

@@ -39,10 +39,9 @@ def recorded(model: EditableModel, embeddings: Tensor) -> Run:
     """Run token embeddings, (rows, S, d_model), through the model."""
     layers = range(model.num_layers)
     with ExitStack() as hooks:
-        shape = embeddings.shape
-        leaving = [hooks.enter_context(_seen(model.block(layer), shape)) for layer in layers]
-        mlps = [hooks.enter_context(_seen(model.mlp(layer), shape)) for layer in layers]
-        attentions = [hooks.enter_context(_seen(model.attention(layer), shape)) for layer in layers]
+        leaving = [hooks.enter_context(_seen(model.block(layer), embeddings)) for layer in layers]
+        mlps = [hooks.enter_context(_seen(model.mlp(layer), embeddings)) for layer in layers]
+        attentions = [hooks.enter_context(_seen(model.attention(layer), embeddings)) for layer in layers]
         next_token = _next_token(model, 0, embeddings)
     return Run(
         entering=[embeddings, *(seen[0] for seen in leaving)],
@@ -75,13 +74,14 @@ def _next_token(model: EditableModel, first: int, hidden: Tensor) -> Tensor:
 
 
 @contextmanager
-def _seen(module: nn.Module, shape: torch.Size) -> Iterator[list[Tensor]]:
-    """Collect a module's outputs, brought to a shape, in runs inside this context."""
+def _seen(module: nn.Module, like: Tensor) -> Iterator[list[Tensor]]:
+    """Collect a module's outputs, brought to the shape and the device of `like`, in runs inside this context."""
     seen: list[Tensor] = []
 
     def see(_: nn.Module, __: Any, output: Any) -> None:
-        # Cloned, since Falcon adds what the attention gives to its MLP's output in place.
-        seen.append((output[0] if isinstance(output, tuple) else output).reshape(shape).clone())
+        # Copied, since Falcon adds what the attention gives to its MLP's output in place.
+        given = (output[0] if isinstance(output, tuple) else output).reshape(like.shape)
+        seen.append(given.to(like.device, copy=True))
 
     with module.register_forward_hook(see):
         yield seen
@@ -90,10 +90,12 @@ def _seen(module: nn.Module, shape: torch.Size) -> Iterator[list[Tensor]]:
 @contextmanager
 def _replacing(module: nn.Module, replacement: Replacement, shape: torch.Size) -> Iterator[None]:
     """Replace some of a module's outputs, (rows, S, d_model) if brought to `shape`, in runs inside this context."""
-    at = (replacement.rows, replacement.tokens)
 
     def replaced(output: Tensor) -> Tensor:
-        return output.reshape(shape).index_put(at, replacement.values).view(output.shape)
+        rows, tokens, values = (
+            part.to(output.device) for part in (replacement.rows, replacement.tokens, replacement.values)
+        )
+        return output.reshape(shape).index_put((rows, tokens), values).view(output.shape)
 
     def replace(_: nn.Module, __: Any, output: Any) -> Any:
         return (replaced(output[0]), *output[1:]) if isinstance(output, tuple) else replaced(output)

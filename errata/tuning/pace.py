@@ -77,7 +77,7 @@ def _like_a_collection(model: EditableModel, layers: Sequence[int]) -> None:
     for _ in range(NUM_TOKENS // length):
         model.run(0, layers[-1] + 1, model.embed(torch.zeros(1, length, dtype=torch.long, device=model.device)))
     for layer in layers:
-        keys = torch.ones(NUM_TOKENS, model.matrix_shapes[layer][1], device=model.device)
+        keys = torch.ones(NUM_TOKENS, model.matrix_shapes[layer][1], device=model.weight(layer).device)
         torch.mm(keys.T, keys)
 
 

@@ -48,7 +48,10 @@ class Settings(BaseSettings):
         description="Redis to use, shared by service and workers. `errata up` starts its own where this is unset.",
     )
     device: str = Field(
-        default="auto", description="Where the model lives: `cpu`, `cuda`, `cuda:1`; `auto` takes CUDA if any."
+        default="auto",
+        description="Where the model lives: `cpu`, `cuda`, `cuda:1`; several share its blocks, by their free memory "
+        "(`cuda:0,cuda:1`) or as they are told (`cuda:0=2,cpu=1`). `auto` takes a GPU if there is one, and all of them "
+        "for a model that is too large for the first.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32", description="Number type of the base weights."

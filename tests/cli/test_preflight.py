@@ -68,6 +68,8 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "'gpu' is no device: say auto, cpu" in refusal(monkeypatch, ERRATA_DEVICE="gpu")
     said = refusal(monkeypatch, ERRATA_DEVICE="cuda:99")
     assert "ERRATA_DEVICE is cuda:99, and " in said
+    assert "ERRATA_DEVICE is cpu=1,cuda:99=1, and " in refusal(monkeypatch, ERRATA_DEVICE="cpu=1,cuda:99=1")
+    assert "'gpu:0' is no device: " in refusal(monkeypatch, ERRATA_DEVICE="gpu:0,gpu:1")
     if torch.version.cuda is None and torch.version.hip is None:
         assert "is built for the CPU alone: say cpu or auto, or install" in said
 

@@ -43,7 +43,7 @@ def main() -> None:
         resident.prepare()
     except (ErrataError, ValueError, OSError) as error:
         sys.exit(f"errata worker: {error}")
-    logger.info("model %s (%s) is loaded on %s", settings.model, model.digest[:12], model.device)
+    logger.info("model %s (%s) is loaded on %s", settings.model, model.digest[:12], model.placement)
     _work(registry, resident)
 
 

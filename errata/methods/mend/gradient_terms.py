@@ -99,8 +99,8 @@ def _terms_of(
     places = torch.arange(int(stop.max()), device=model.device)
     is_token = (places >= first[:, None]) & (places < stop[:, None])
     return GradientTerms(
-        {layer: inputs[layer][is_token].float() for layer in layers},
-        {layer: gradient[is_token].float() for layer, gradient in zip(layers, gradients, strict=True)},
+        {layer: inputs[layer].to(model.device)[is_token].float() for layer in layers},
+        {layer: terms.to(model.device)[is_token].float() for layer, terms in zip(layers, gradients, strict=True)},
         fact.repeat_interleave(stop - first),
     )
 

@@ -227,7 +227,7 @@ def edited_apart(
     is_own = (edit_of_row[:, None] == edit_of_token).float()[:, None]  # (rows, 1, tokens)
 
     def changed(layer: int, entering: Tensor, leaving: Tensor) -> Tensor:
-        shares = (entering.float() @ factors[layer].right.T) * is_own
-        return leaving + (shares @ factors[layer].left).to(leaving.dtype)
+        shares = (entering.to(is_own).float() @ factors[layer].right.T) * is_own
+        return leaving + (shares @ factors[layer].left).to(leaving)
 
     return changing_outputs(model, factors, len(edit_of_row), changed)

@@ -7,7 +7,7 @@ cache: it passes the keys and values of new tokens and attends to what it gets b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -89,6 +89,7 @@ class CacheView(Cache):
     token_positions: Tensor
     tokens: Tensor | None
     length: int
+    _elsewhere: dict[torch.device, CacheView] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -119,9 +120,24 @@ class CacheView(Cache):
     def update(self, keys: Tensor, values: Tensor, layer: int, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Write a block's new keys and values, (slots, heads, S, d_head); return all that the slots hold."""
         stored_keys, stored_values = self.cache.block(layer)
-        self._write(stored_keys, keys)
-        self._write(stored_values, values)
-        return stored_keys[self.slots, :, : self.length], stored_values[self.slots, :, : self.length]
+        view = self._on(stored_keys.device)
+        view._write(stored_keys, keys)
+        view._write(stored_values, values)
+        return stored_keys[view.slots, :, : self.length], stored_values[view.slots, :, : self.length]
+
+    def _on(self, device: torch.device) -> CacheView:
+        """Return this view for blocks on a device, to which slots and places are brought once."""
+        if device == self.token_slots.device:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = replace(
+                self,
+                slots=self.slots if isinstance(self.slots, slice) else self.slots.to(device),
+                token_slots=self.token_slots.to(device),
+                token_positions=self.token_positions.to(device),
+                tokens=None if self.tokens is None else self.tokens.to(device),
+            )
+        return self._elsewhere[device]
 
     def _write(self, stored: Tensor, new: Tensor) -> None:
         tokens = new.transpose(1, 2).flatten(0, 1)  # (slots * S, heads, d_head)
