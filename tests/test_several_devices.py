@@ -1,7 +1,6 @@
 """A model over several devices: its parts are where they were planned, and it gives what it gives on one.
 
-The devices are pretended ones (`tests.pretended_devices`), which no machine lacks; `benchmarks.several_devices` does
-the same on real ones.
+The devices are pretended ones (`tests.pretended_devices`), which no machine lacks; `benchmarks.devices` has real ones.
 """
 
 import copy

@@ -60,9 +60,14 @@ class Placement:
             )
         return cls(named[0], tuple(named[number] for number in shared_out(sizes, rest, weights)))
 
+    @property
+    def is_on_one_device(self) -> bool:
+        """True if nothing travels between devices."""
+        return set(self.blocks) == {self.own}
+
     def __str__(self) -> str:
         """Say which blocks each device has."""
-        if set(self.blocks) == {self.own}:
+        if self.is_on_one_device:
             return str(self.own)
         layers = range(len(self.blocks))
         parts = [(device, list(of_one)) for device, of_one in itertools.groupby(layers, key=self.blocks.__getitem__)]
