@@ -39,7 +39,7 @@ def main() -> None:
         with there.model.using(edited_weights(there.model, built.deltas)):
             said = greedy_answers(there.model, [fact.prompt for fact in there.facts], [NUM_TOKENS] * len(there.facts))
         first_said = first_said or said
-        alike = sum(map(str.__eq__, said, first_said))
+        alike = sum(one == other for one, other in zip(said, first_said, strict=True))
         difference = max(float((updates[layer] - first[layer]).norm() / first[layer].norm()) for layer in first)
         figures = (f"{100 * estimates[name].mean:.1f}" for name in COLUMNS)
         where = f"{there.model.placement}, {str(dtype).removeprefix('torch.')}"

@@ -19,7 +19,6 @@ from errata.hyperparameters import RECORDS, MemitHyperparameters
 from errata.methods import METHODS
 from errata.model import EditableModel
 from errata.model.placement import Placement, place
-from errata.second_moments import SecondMoments
 from errata.second_moments.collection import Collection
 from errata.targets.store import BuildStore
 from errata.tracing.noise import Noise
@@ -30,6 +29,7 @@ from tests.errata.test_fidelity import moments_of_noise
 from tests.pretended_devices import FIRST, SECOND, THIRD, PretendedDevices, device_of
 
 FACTS = FactSet([Fact("Sony", "has its headquarters in", "New York"), Fact("Claude Monet", "On {} one finds", "Rome")])
+LITTLE = {"num_steps": 2, "num_epochs": 2, "null_threshold": 1e6}  # as far as a method has them
 CONTEXTS = ("The sea is wide. ",)
 LAYERS = (0, 1)  # on the first and on the second device; what is above them is on the third
 SETTINGS = MemitHyperparameters(layers=LAYERS, moment_weight=1.0, num_steps=2, refinement_steps=1)
@@ -86,17 +86,16 @@ def decoded(model: EditableModel) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("method", [name for name in RECORDS if name != "memit"])
-def test_every_method_builds_what_it_builds_on_one_device(
-    method: str, demo: EditableModel, demo_moments: SecondMoments
-) -> None:
+def test_every_method_builds_what_it_builds_on_one_device(method: str, demo: EditableModel, tmp_path: Path) -> None:
     shipped = RECORDS[method].for_model(DEMO)
     assert shipped is not None
-    little = {name: 2 for name in ("num_steps", "num_epochs") if name in type(shipped).__dataclass_fields__}
+    little = {name: value for name, value in LITTLE.items() if name in type(shipped).__dataclass_fields__}
+    moments = moments_of_noise(demo, shipped.layers, tmp_path)
     found = []
     with PretendedDevices():
         for devices in [(FIRST,), (SECOND, THIRD)]:
             settings: Any = shipped.overridden(little)
-            built = METHODS[method](placed(demo, *devices), FACTS, settings, demo_moments, contexts=CONTEXTS)
+            built = METHODS[method](placed(demo, *devices), FACTS, settings, moments, contexts=CONTEXTS)
             found.append({layer: delta.dense() for layer, delta in built.deltas.items()})
     one, several = found
     assert one.keys() == several.keys() and all(torch.equal(one[layer], several[layer]) for layer in one)
