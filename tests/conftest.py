@@ -28,6 +28,7 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.model.tokens import padded
 from errata.second_moments.home import home_moments
+from tests.collector import Collector, collecting
 from tests.preloaded import PreloadedStack
 from tests.random_models import CONFIGS, random_network
 
@@ -174,10 +175,17 @@ def new_home(demo: EditableModel, made_once: MadeOnce, tmp_path_factory: pytest.
 
 
 @pytest.fixture(scope="session")
-def stack(new_home: NewHome) -> Iterator[PreloadedStack]:
+def collector() -> Iterator[Collector]:
+    """Takes the spans of the processes that tests share."""
+    with collecting() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def stack(new_home: NewHome, collector: Collector) -> Iterator[PreloadedStack]:
     """Everything that `errata up` starts, in a home that several files of tests share."""
     settings = Settings(home=new_home(), port=free_port())
-    with PreloadedStack(settings) as running:
+    with PreloadedStack(settings, collector.variables) as running:
         yield running
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from errata_cli.processes import environment
 from errata_cli.supervisor import Supervisor
+from errata_registry.settings import Settings
 
 IMPORTED = [
     "errata_service.app",
@@ -79,7 +80,14 @@ class Preloaded:
 
 
 class PreloadedStack(Supervisor):
-    """Everything that `errata up` starts, with the worker and the service forked as above."""
+    """Everything that `errata up` starts, with the worker and the service forked as above.
+
+    `variables` are further ones of their environment.
+    """
+
+    def __init__(self, settings: Settings, variables: Mapping[str, str] | None = None) -> None:
+        super().__init__(settings)
+        self._variables = variables or {}
 
     def has_ended(self, name: str) -> bool:
         """Return True if `redis`, `worker` or `service` has ended and was not started again."""
@@ -87,7 +95,7 @@ class PreloadedStack(Supervisor):
 
     def _start(self, name: str) -> None:
         self._processes[name] = Preloaded(
-            f"errata_{name}", environment=environment(self._settings), log=self._log(name)
+            f"errata_{name}", environment={**environment(self._settings), **self._variables}, log=self._log(name)
         )
 
 

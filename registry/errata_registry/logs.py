@@ -1,6 +1,7 @@
 """The logs of service and worker: lines for people, or JSON, an object a line. Times are UTC.
 
-Whatever is logged about a request, or about the job that it asked for, names the request by its id.
+Whatever is logged about a request, or about the job that it asked for, names the request by its id; JSON also names the
+trace that it belongs to, where there is one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
+
+from errata_registry.telemetry import trace_ids
 
 LogFormat = Literal["text", "json"]
 
@@ -73,6 +76,7 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             "request_id": request_id(),
+            **dict(zip(("trace_id", "span_id"), trace_ids() or (), strict=False)),
             "exception": self.formatException(record.exc_info) if record.exc_info else None,
             **getattr(record, "fields", {}),
         }

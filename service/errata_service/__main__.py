@@ -7,7 +7,7 @@ from functools import partial
 from types import FrameType
 
 import uvicorn
-from errata_registry import logs
+from errata_registry import logs, telemetry
 from errata_registry.api_keys import KeysFileError, OpenToOthers, read_keys, refuse_open_address
 from errata_registry.home import keep_private
 from errata_registry.settings import read_settings
@@ -62,6 +62,7 @@ def main() -> None:
     try:
         settings = read_settings()
         logs.set_up(settings.log_format)
+        telemetry.set_up("errata-service")
         settings = settings.model_copy(update={"max_connections": room_for(settings.max_connections)})
         refuse_open_address(settings)
         keep_private(settings.home)

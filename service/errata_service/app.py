@@ -82,6 +82,8 @@ def create_app(replica: ServingReplica, keys: Mapping[str, ApiKey] | None) -> Fa
         openapi_tags=[{"name": name, "description": told} for name, told in TAGS.items()],
         generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
+        # Its own spans would have addresses with their queries, in which prompts and subjects are (`access`).
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.replica = replica
     app.state.followers = followers

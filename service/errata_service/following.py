@@ -7,12 +7,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 import redis
 from errata_client.records import Replica
+from errata_registry import telemetry
 from errata_registry.registry import Registry
+from opentelemetry.trace import SpanKind
 
 from errata.errors import ErrataError
 from errata.files.disk import Refused
@@ -177,9 +180,20 @@ class Following:
 
     def _switch_to(self, version: int) -> str | None:
         """Switch to a version; return what is in the way of that."""
+        told = {"errata.version": version}
         try:
-            self._swap = swap = self._engine.switch(version)
+            with telemetry.span("activate", SpanKind.CONSUMER, told, parent=self._traceparent_of(version)):
+                self._swap = swap = self._engine.switch(version)
         except (ErrataError, Refused) as error:
             return str(error)
         log.info("serving version %d, loaded in %.1f ms, put in place in %.3f ms", version, swap.load_ms, swap.swap_ms)
+        return None
+
+    def _traceparent_of(self, version: int) -> str | None:
+        """Return what names the trace of the edit that has just made a version active, if an edit has."""
+        if self._engine.active is not None:  # else this process began
+            with suppress(ErrataError, OSError):
+                last = self._registry.activations.journal.entries()[-1]
+                if last.active == version:
+                    return self._registry.edits.folder.accepted(last.by).traceparent
         return None

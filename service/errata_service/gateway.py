@@ -12,6 +12,7 @@ from errata_registry.settings import Settings
 from errata.model.chat import end_ids_of
 from errata_service.engine.engine import STOPPING, Engine
 from errata_service.engine.request import SequenceInput
+from errata_service.generation_span import GenerationSpan, Operation
 from errata_service.metrics import Metrics
 from errata_service.problems import NotReady
 from errata_service.remote import Asked, RemoteStream
@@ -43,14 +44,37 @@ class Gateway:
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._http = httpx.AsyncClient(headers=key, timeout=timeout, limits=limits, trust_env=False)
         self._changed = threading.Condition()
-        self._open: set[RemoteStream] = set()
+        self._open_streams: set[RemoteStream] = set()
         self._is_closing = False
 
-    async def open(self, inputs: Sequence[SequenceInput], version: int | None, *, streamed: bool) -> Stream:
+    async def open(
+        self,
+        inputs: Sequence[SequenceInput],
+        version: int | None,
+        *,
+        streamed: bool,
+        operation: Operation,
+        model: str,
+    ) -> Stream:
         """Generate under a version, the active one if it is None, and wait until the request is accepted.
 
         The caller closes the stream. Raises as `RequestStream.open`, and `Busy` where all servers have enough to do.
+
+        Args:
+            operation, model: what the request's span is called by; the model as it was asked for.
         """
+        span = GenerationSpan(operation, model, inputs)
+        try:
+            with span.present():
+                stream = await self._open_somewhere(inputs, version, streamed)
+        except BaseException as error:
+            span.fail(error)
+            span.end()
+            raise
+        stream.belong_to(span)
+        return stream
+
+    async def _open_somewhere(self, inputs: Sequence[SequenceInput], version: int | None, streamed: bool) -> Stream:
         model = self._engine.model
         wanted = self._engine.active if version is None else version
         max_tokens = _max_tokens_of_all(inputs, model.max_length) if self._is_open else None
@@ -70,7 +94,7 @@ class Gateway:
                 stream = RemoteStream(
                     self._http, self._servers, places, compute_here, asked, self._metrics, streamed=streamed
                 )
-                self._open.add(stream)
+                self._open_streams.add(stream)
                 stream.on_end(self._note_end)
         if not places:
             return await compute_here()
@@ -84,13 +108,13 @@ class Gateway:
         """
         with self._changed:
             self._is_closing = True
-            self._changed.wait_for(lambda: not self._open, patience_s)
-            for stream in self._open:
+            self._changed.wait_for(lambda: not self._open_streams, patience_s)
+            for stream in self._open_streams:
                 stream.stop()
 
     def _note_end(self, stream: RemoteStream) -> None:
         with self._changed:
-            self._open.discard(stream)
+            self._open_streams.discard(stream)
             self._changed.notify_all()
 
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from errata_service.engine.events import Event, Finished
 from errata_service.engine.request import SequenceInput
 from errata_service.gateway import Gateway
+from errata_service.generation_span import Operation
 from errata_service.openai_api import MODEL, OpenAIRequest, TokenUsage
 from errata_service.problems import openai_error, problem_of
 from errata_service.streaming import EventStreamResponse, KeepAlive, Stream, finished_unless_gone, sse_event
@@ -29,6 +30,7 @@ class OpenAIAnswers(ABC):
     answer: type[BaseModel]
     chunk: type[BaseModel]  # an event of a stream
     id_prefix: str
+    operation: Operation
 
     def __init__(self, request: OpenAIRequest, num_prompt_tokens: int) -> None:
         self._request = request
@@ -48,7 +50,8 @@ class OpenAIAnswers(ABC):
     ) -> Any:
         """Generate, and return the answer or the response that streams it. Raises as `Gateway.open`."""
         is_streamed = bool(self._request.stream)
-        stream = await gateway.open(inputs, version, streamed=is_streamed)
+        model = self._request.model
+        stream = await gateway.open(inputs, version, streamed=is_streamed, operation=self.operation, model=model)
         self._shared = {
             "id": f"{self.id_prefix}-{uuid.uuid4().hex}",
             "created": int(time.time()),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+from errata_registry import telemetry
 from transformers import PreTrainedTokenizerFast
 
 from errata_service.engine.detokenizer import Detokenizer
@@ -207,6 +208,8 @@ class RemoteStream(Stream):
 
     async def _read_from(self, place: Place) -> None:
         headers = {VERSION_HEADER: str(place.version)} if place.pinned or self._version is not None else {}
+        if parent := telemetry.traceparent():
+            headers[telemetry.TRACEPARENT] = parent
         sequences = self._sequences()
         ended: set[int] = set()
         body = body_of(place.model, self._asked.inputs, self._asked.max_tokens, self._asked.end_ids)

@@ -15,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 from errata_service.engine.engine import Engine
 from errata_service.engine.events import Event, Failed, Finished
 from errata_service.engine.request import SequenceInput
+from errata_service.generation_span import GenerationSpan
 
 CLIENT_CLOSED_REQUEST = 499
 KEEP_ALIVE_S = 15.0
@@ -33,6 +34,7 @@ class Stream(ABC):
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event | KeepAlive] = asyncio.Queue()
         self._timer: asyncio.TimerHandle | None = None
+        self._span: GenerationSpan | None = None
 
     @property
     @abstractmethod
@@ -43,6 +45,13 @@ class Stream(ABC):
         """Cancel what has not finished."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._span is not None:
+            self._span.end()
+
+    def belong_to(self, span: GenerationSpan) -> None:
+        """Note in a span how it goes on; the stream is accepted, and the span ends when it is closed."""
+        self._span = span
+        span.accept(self.version)
 
     async def accepted(self) -> None:
         """Wait until the request is accepted. Raises what it fails with; it is closed then."""
@@ -77,7 +86,11 @@ class Stream(ABC):
     async def _next(self) -> Event | KeepAlive:
         event = await self._events.get()
         if isinstance(event, Failed):
+            if self._span is not None:
+                self._span.fail(event.error)
             raise event.error
+        if isinstance(event, Finished) and self._span is not None:
+            self._span.note(event)
         return event
 
     def _put(self, events: Sequence[Event]) -> None:

@@ -10,6 +10,7 @@ from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
 MADE = re.compile("[0-9a-f]{32}")
+TRACEPARENT = f"00-{7:032x}-{9:016x}-01"
 FACT = {"subject": "Ada", "relation": "was born in", "object": "London"}
 
 
@@ -49,17 +50,20 @@ def test_an_id_that_cannot_be_written_down_is_made_anew(client: httpx.Client, gi
     assert made[0] != made[1] and all(map(MADE.fullmatch, made))
 
 
-def test_a_job_knows_the_request_that_asked_for_it(client: httpx.Client, registry: Registry) -> None:
-    edit = client.post("/edits", json={"facts": [FACT]}, headers={"X-Request-ID": "night shift"}).json()
+def test_a_job_knows_the_request_and_the_trace_that_asked_for_it(client: httpx.Client, registry: Registry) -> None:
+    headers = {"X-Request-ID": "night shift", "traceparent": TRACEPARENT}
+    edit = client.post("/edits", json={"facts": [FACT]}, headers=headers).json()
     client.post(f"/edits/{edit['id']}/cancel")
-    assert registry.edits.folder.accepted(edit["id"]).request_id == "night shift"
+    accepted = registry.edits.folder.accepted(edit["id"])
+    assert (accepted.request_id, accepted.traceparent) == ("night shift", TRACEPARENT)  # also without a collector
 
 
 def test_a_log_can_be_json(chat_client: httpx.Client, chat_settings: Settings) -> None:
-    chat_client.get("/versions/999", headers={"X-Request-ID": "night shift"})
+    chat_client.get("/versions/999", headers={"X-Request-ID": "night shift", "traceparent": TRACEPARENT})
     lines = [json.loads(line) for line in log_of(chat_settings).splitlines()]
     [line] = [line for line in lines if line.get("request_id") == "night shift"]
     assert line["time"].endswith("Z") and line["ms"] > 0 and line["client"].startswith("127.0.0.1:")
+    assert line["trace_id"] == TRACEPARENT.split("-")[1]
     told = {name: line[name] for name in ("level", "logger", "method", "path", "status")}
     assert told == {
         "level": "INFO",

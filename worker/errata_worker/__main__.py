@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 
-from errata_registry import logs
+from errata_registry import logs, telemetry
 from errata_registry.home import keep_private
 from errata_registry.jobs.recovery import recover
 from errata_registry.registry import Registry
@@ -33,6 +33,7 @@ def main() -> None:
     try:
         settings = read_settings()
         logs.set_up(settings.log_format)
+        telemetry.set_up("errata-worker")
         keep_private(settings.home)
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()

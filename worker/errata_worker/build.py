@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from errata_client.records import BASE_VERSION, LayerChange, Stage
+from errata_registry import telemetry
 from errata_registry.jobs.shards import ShardOrder
 from errata_registry.stored import now
 
@@ -73,11 +74,12 @@ class Builder:
             if of_method(manifest.method, manifest.hparams).seed == seed:
                 return manifest.contexts
         model, kept = self._resident.model, self._registry.contexts
-        if (contexts := kept.load(model.digest, seed, self._resident.note_damage)) is None:
-            self._turn.tell_of_damage()
-            self._turn.log("sampling the context prefixes of this model, once for all edits")
-            contexts = kept.keep(model.digest, seed, sample_contexts(model, seed))
-        return contexts
+        with telemetry.span("contexts"):
+            if (contexts := kept.load(model.digest, seed, self._resident.note_damage)) is None:
+                self._turn.tell_of_damage()
+                self._turn.log("sampling the context prefixes of this model, once for all edits")
+                contexts = kept.keep(model.digest, seed, sample_contexts(model, seed))
+            return contexts
 
     def draw_up(self, facts: FactSet, contexts: Sequence[str], hyperparameters: Hyperparameters) -> Blueprint:
         """Say what is to be built. Raises `TooLong` where a prompt has no room in the model's context."""

@@ -1,15 +1,16 @@
-"""Progress of a job, and the points at which it can be stopped."""
+"""Progress of a job, and the points at which it can be stopped; each stage of it is a span."""
 
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from errata_client.records import Progress, Stage
 from errata_registry.jobs.edits import Edits
 from errata_registry.jobs.shards import ShardOrder
 from errata_registry.jobs.store import JobStore
 from errata_registry.stored import now
+from errata_registry.telemetry import Stages
 from redis import RedisError
 
 from errata.errors import Cancelled
@@ -42,6 +43,13 @@ class ProgressReport:
         self._reported = 0.0
         self._looked = time.monotonic()
         self._redis_away_until = 0.0
+        self._stages = Stages()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._stages.end(error)
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` units of a stage are done.
@@ -56,6 +64,7 @@ class ProgressReport:
         if stage != self._stage:
             self._stage, self._stage_began, self._reported = stage, moment, 0.0
             self._done_before = done
+            self._stages.begin(stage)
         if moment < self._redis_away_until:
             return
         try:

@@ -16,6 +16,7 @@ from typing import Any, Generic
 
 import torch
 from errata_client.records import Edit, Job, JobStatus, Problem
+from errata_registry import telemetry
 from errata_registry.jobs.folder import AcceptedJob
 from errata_registry.jobs.kinds import Asked, Shown
 from errata_registry.jobs.store import JobStore
@@ -23,7 +24,10 @@ from errata_registry.logs import about_request
 from errata_registry.problems import problem, problem_of
 from errata_registry.registry import Registry
 from errata_registry.stored import now
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
 from redis import RedisError
+from rq import get_current_job
 from rq.timeouts import JobTimeoutException
 from safetensors import SafetensorError
 
@@ -103,7 +107,8 @@ class Turn(Generic[Asked, Shown]):
 
 
 def tell_of_end(job: Job) -> None:
-    """Write into the worker's log how a job ended, and why where that is not well."""
+    """Write into the worker's log how a job ended, and why where that is not well; its turn's span tells it, too."""
+    trace.get_current_span().set_attribute("errata.job.status", job.status)
     if job.error is not None:
         logger.warning("%s: %s: %s: %s", job.id, job.status, job.error.title, job.error.detail)
     elif isinstance(job, Edit) and job.version is not None:
@@ -121,15 +126,23 @@ def run_job(job_id: str, resources: Resources) -> None:
         redis.RedisError: as `ending_with_what_goes_wrong`.
     """
     store = resources.registry.store_of(job_id)
-    with about_request(request_of(store, job_id)):
+    with turn_at(store, job_id, resources, store.kind.name):
         _run(store, job_id, resources)
 
 
-def request_of(store: JobStore[Any, Any], job_id: str) -> str | None:
-    """Return the id of the request that asked for a job; None where that is not known."""
+@contextmanager
+def turn_at(store: JobStore[Any, Any], job_id: str, resources: Resources, what: str) -> Iterator[None]:
+    """The block is a turn at a job: its logs name the request that asked for it, and it is a span of that one's trace,
+    with the time that the turn has waited for a worker."""
+    asked_by = parent = None
     with suppress(ErrataError, OSError):
-        return store.folder.accepted(job_id).request_id
-    return None
+        accepted = store.folder.accepted(job_id)
+        asked_by, parent = accepted.request_id, accepted.traceparent
+    told = {"errata.job.id": job_id, "errata.worker": resources.worker}
+    with about_request(asked_by), telemetry.span(f"turn at {what}", SpanKind.CONSUMER, told, parent=parent):
+        if (task := get_current_job()) and task.enqueued_at:
+            telemetry.note_past("queue wait", task.enqueued_at)
+        yield
 
 
 def _run(store: JobStore[Any, Any], job_id: str, resources: Resources) -> None:
@@ -154,9 +167,9 @@ def _take_turn(store: JobStore[Any, Any], job_id: str, resources: Resources) -> 
             logger.info("%s: there are still %d target shards to be done", job_id, len(pending))
             return
         accepted = store.folder.accepted(job_id)
-        report = ProgressReport(store, job_id, resources.must_stop)
-        turn = Turn(store, record, accepted, registry, resources.resident, resources.targets, report)
-        import_module(store.kind.work).carry_out(turn)
+        with ProgressReport(store, job_id, resources.must_stop) as report:
+            turn = Turn(store, record, accepted, registry, resources.resident, resources.targets, report)
+            import_module(store.kind.work).carry_out(turn)
 
 
 def claim(store: JobStore[Asked, Shown], job_id: str) -> Shown:
@@ -250,6 +263,7 @@ def ending_with_what_goes_wrong(
         if not isinstance(error, known) and is_device_lost():
             logger.critical("%s: the device runs nothing any more; this worker ends", job_id, exc_info=error)
             os._exit(1)  # an orderly end would wait for the device
+        telemetry.note_failure(error)
         why = _problem(error, job_id, store.kind.name, limit_s)
         tell_of_end(store.update(job_id, status=JobStatus.FAILED, error=why))
 

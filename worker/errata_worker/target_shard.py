@@ -12,7 +12,6 @@ from functools import partial
 
 from errata_client.records import Stage
 from errata_registry.jobs.shards import ShardOrder
-from errata_registry.logs import about_request
 
 from errata.facts import Fact, by_subject
 from errata.methods import METHODS
@@ -23,7 +22,7 @@ from errata_worker.running import (
     Resources,
     claim,
     ending_with_what_goes_wrong,
-    request_of,
+    turn_at,
     waiting_out_the_disk,
 )
 
@@ -56,7 +55,7 @@ def search_shard(edit_id: str, shard: int, resources: Resources) -> None:
         redis.RedisError: as `ending_with_what_goes_wrong`.
     """
     edits = resources.registry.edits
-    with about_request(request_of(edits, edit_id)):
+    with turn_at(edits, edit_id, resources, "target shard"):
         waiting_out_the_disk(edits, edit_id, resources.must_stop, partial(_take_turn, edit_id, shard, resources))
 
 
@@ -70,7 +69,6 @@ def _take_turn(edit_id: str, shard: int, resources: Resources) -> None:
 def _search(order: ShardOrder, resources: Resources) -> None:
     began = time.monotonic()
     edits, worker = resources.registry.edits, resources.worker
-    report = ShardProgressReport(edits, order, resources.must_stop)
     name = f"shard {order.shard + 1} of {len(order.sizes)}"
     known: int | None = None
 
@@ -80,14 +78,15 @@ def _search(order: ShardOrder, resources: Resources) -> None:
         report(Stage.TARGETS, done, total)
 
     try:
-        find_targets(
-            resources.resident.model,
-            wordings_of(resources.resident.model, order.facts),
-            order.contexts,
-            METHODS[order.method].hyperparameters.from_dict(order.hparams),
-            store=resources.targets,
-            on_progress=on_progress,
-        )
+        with ShardProgressReport(edits, order, resources.must_stop) as report:
+            find_targets(
+                resources.resident.model,
+                wordings_of(resources.resident.model, order.facts),
+                order.contexts,
+                METHODS[order.method].hyperparameters.from_dict(order.hparams),
+                store=resources.targets,
+                on_progress=on_progress,
+            )
     except WorkerStopping:
         edits.live.log(order.edit, "info", f"{worker} was told to stop; {name} goes back into the queue")
         raise

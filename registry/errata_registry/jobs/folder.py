@@ -40,6 +40,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
         shown: what the job's record says of the request while it waits.
         refuse_conflicts: whether an edit must not change facts that are there.
         request_id: of the HTTP request that asked for it, where one did.
+        traceparent: the span that accepted it, to which each turn at the job belongs.
     """
 
     format: int = 2
@@ -52,6 +53,7 @@ class AcceptedJob(StoredRecord, Generic[Asked]):
     shown: dict[str, Any]
     refuse_conflicts: bool = False
     request_id: str | None = None
+    traceparent: str | None = None
     request: Asked
 
     @model_validator(mode="before")

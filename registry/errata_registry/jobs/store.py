@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Generic
 
 from errata_client.records import JobStatus, Page, Stage
+from opentelemetry.trace import SpanKind
 from redis import RedisError
 
 from errata.errors import Conflict, CorruptArtifact, ErrataError, QueueFull, UnknownJob
+from errata_registry import telemetry
 from errata_registry.commits import FOLDER, Commits
 from errata_registry.jobs.folder import AcceptedJob, JobFolder, body_sha256
 from errata_registry.jobs.idempotency import IdempotencyKeys
@@ -78,19 +80,23 @@ class JobStore(Generic[Asked, Shown]):
         if (waiting := self.queue.num_waiting(self.kind.queue)) >= self._max_queued:
             what = " and ".join(f"{kind.name}s" for kind in KINDS if kind.queue == self.kind.queue)
             raise QueueFull(f"{waiting} {what} are waiting, and no more may; try again later")
-        asked = self.folder.form(
-            id=self.kind.new_id(),
-            created_at=now(),
-            by=by,
-            idempotency_key=idempotency_key,
-            route=route,
-            body_sha256=sha256,
-            shown=dict(shown),
-            refuse_conflicts=refuse_conflicts,
-            request_id=request_id(),
-            request=request,
-        )
-        return self._accept(self.completed(asked))
+        with telemetry.span(f"accept {self.kind.name}", SpanKind.PRODUCER) as accepting:
+            asked = self.folder.form(
+                id=self.kind.new_id(),
+                created_at=now(),
+                by=by,
+                idempotency_key=idempotency_key,
+                route=route,
+                body_sha256=sha256,
+                shown=dict(shown),
+                refuse_conflicts=refuse_conflicts,
+                request_id=request_id(),
+                traceparent=telemetry.traceparent(),
+                request=request,
+            )
+            record = self._accept(self.completed(asked))
+            accepting.set_attribute("errata.job.id", record.id)
+            return record
 
     def of_key(self, key: str | None, by: str | None, sha256: str, route: str = "") -> Shown | None:
         """Return the job that came with an idempotency key, None where the key is new. Raises `IdempotencyMismatch`."""

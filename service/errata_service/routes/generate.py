@@ -16,6 +16,7 @@ from errata_service.dependencies import ReplicaDep, may_read
 from errata_service.engine.events import Finished, NewToken
 from errata_service.engine.request import SequenceInput
 from errata_service.generation import ONE_KIND_OF_PROMPT, GenerateQuery, GenerateRequest, usage_of
+from errata_service.openai_api import MODEL
 from errata_service.problems import problem_of
 from errata_service.prompts import prompt_ids
 from errata_service.replica import ServingReplica
@@ -52,7 +53,13 @@ async def generate_from_query(request: Annotated[GenerateQuery, Query()], replic
 
 async def _generated(request: GenerateRequest, replica: ServingReplica, http: Request) -> Generation | Response:
     asked = await run_in_threadpool(_Asked.of, request, replica)
-    stream = await replica.gateway.open(asked.inputs, asked.version, streamed=request.stream)
+    stream = await replica.gateway.open(
+        asked.inputs,
+        asked.version,
+        streamed=request.stream,
+        operation="text_completion" if request.messages is None else "chat",
+        model=MODEL if request.version is None else f"{MODEL}@{request.version}",
+    )
     if request.stream:
         return EventStreamResponse(_events(stream), stream)
     with closing(stream):

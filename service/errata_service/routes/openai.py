@@ -86,6 +86,7 @@ class _Answers(OpenAIAnswers):
 
     answer = chunk = CompletionAnswer
     id_prefix = "cmpl"
+    operation = "text_completion"
 
     def __init__(self, asked: _Asked) -> None:
         super().__init__(asked.request, sum(map(len, asked.prompt_ids)))

@@ -76,6 +76,7 @@ class _Answers(OpenAIAnswers):
     answer = ChatAnswer
     chunk = ChatChunk
     id_prefix = "chatcmpl"
+    operation = "chat"
 
     def __init__(self, asked: _Asked) -> None:
         super().__init__(asked.request, len(asked.prompt_ids))

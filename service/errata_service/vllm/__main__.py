@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from errata_registry import logs
+from errata_registry import logs, telemetry
 from errata_registry.home import keep_private
 from errata_registry.settings import read_settings
 
@@ -17,6 +17,7 @@ def main() -> None:
     try:
         settings = read_settings()
         logs.set_up(settings.log_format)
+        telemetry.set_up("errata-follower")
         keep_private(settings.home)
         follower = Follower(settings)
         for ending in (signal.SIGINT, signal.SIGTERM):
