@@ -220,6 +220,15 @@ def _device(settings: Settings) -> str:
     return f"{name} is there"
 
 
+def _memory(settings: Settings) -> str:
+    matrices, cache, graphs = (
+        in_gib(number)
+        for number in (settings.weight_sets_bytes, settings.key_values_bytes, settings.decode_graph_bytes)
+    )
+    taken = f"beside the model, serving takes up to {matrices} for edited matrices and {cache} for keys and values"
+    return taken if settings.device == "cpu" else f"{taken}, and on a GPU {graphs} for decode graphs"
+
+
 def _require_cuda(index: int, name: str) -> None:
     import torch
 
@@ -342,4 +351,5 @@ CHECKS: Mapping[str, Callable[[Settings], str]] = {
     "address": _address,
     "redis": _redis,
     "device": _device,
+    "memory": _memory,
 }

@@ -213,6 +213,12 @@ class Settings(BaseSettings):
         default=ByteSize(4 * 2**30),
         description="Memory for the keys and values of prompts that are continued; one always has room.",
     )
+    decode_graph_bytes: ByteSize = Field(
+        default=ByteSize(4 * 2**30),
+        description="Memory, beside that, for the keys and values of decode steps that run as CUDA graphs on a GPU: at "
+        "most a quarter of what is free once the model is loaded; one version's edited matrices come on top. Steps for "
+        "which there is no room are launched kernel by kernel; with 0, all are.",
+    )
     prefill_tokens: int = Field(
         default=128,
         ge=1,

@@ -84,8 +84,9 @@ class Batch:
         with _failing_together(self.sequences):
             # Also run the slots in between that are still prefilling, since adjacent slots need no copy.
             running = self.sequences[: slots[-1] + 1]
-            new_ids = [[] if sequence.num_to_prefill else [sequence.token_ids[-1]] for sequence in running]
-            hidden = self._run(list(range(len(running))), new_ids)[:, 0]
+            token_ids = [None if sequence.num_to_prefill else sequence.token_ids[-1] for sequence in running]
+            num_cached = [sequence.num_cached for sequence in running]
+            hidden = self._runner.decode(self._weights, self._cache, token_ids, num_cached)
             for sequence in decoded:
                 sequence.num_cached += 1
             self._append_tokens(decoded, hidden if len(decoded) == len(running) else hidden[slots])
@@ -101,7 +102,8 @@ class Batch:
             slots = [slot for slot, sequence in enumerate(self.sequences) if sequence in chunks]
             sequences = [self.sequences[slot] for slot in slots]
             new_ids = [seq.token_ids[seq.num_cached : seq.num_cached + chunks[seq]] for seq in sequences]
-            hidden = self._run(slots, new_ids)
+            num_cached = [sequence.num_cached for sequence in sequences]
+            hidden = self._runner.run(self._weights, self._cache, slots, new_ids, num_cached)
             for row, sequence in enumerate(sequences):
                 self._note_prefilled(sequence, hidden[row, : chunks[sequence]])
             rows = [row for row, seq in enumerate(sequences) if not seq.num_to_prefill and not seq.has_ended]
@@ -110,10 +112,6 @@ class Batch:
                 self._append_tokens(started, hidden[rows, [chunks[sequence] - 1 for sequence in started]])
             return started
         return []
-
-    def _run(self, slots: list[int], new_ids: list[list[int]]) -> Tensor:
-        num_cached = [self.sequences[slot].num_cached for slot in slots]
-        return self._runner.run(self._weights, self._cache, slots, new_ids, num_cached)
 
     def _note_prefilled(self, sequence: Sequence, hidden: Tensor) -> None:
         """Take in the final hidden states of prompt tokens, (S, d_model)."""

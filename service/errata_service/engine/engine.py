@@ -73,7 +73,8 @@ class Engine:
         self._base = [model.weight(layer) for layer in range(model.num_layers)]
         self._weight_sets = WeightSets(self._edited_weights, settings.weight_sets_bytes)
         self._active: WeightSet | None = None
-        self._scheduler = Scheduler(ModelRunner(model), settings)
+        runner = ModelRunner(model, graph_bytes=settings.decode_graph_bytes, max_rows=settings.max_batch)
+        self._scheduler = Scheduler(runner, settings)
 
         self._changed = threading.Condition()  # guards the following
         self._open: list[Request] = []  # those that have not ended

@@ -6,6 +6,7 @@ cache: it passes the keys and values of new tokens and attends to what it gets b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,8 @@ from errata.model.prefixes import Cache
 
 # (number of slots, tokens in each)
 Size = tuple[int, int]
+
+_stamps = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,41 +37,49 @@ class KVCache:
 
     Unused slots are zero. Masked positions have no weight in the attention, but a NaN that an earlier sequence left
     there would spread all the same.
+
+    Attributes:
+        size: number of slots, and of tokens in each.
+        stamps: a number for each slot that no other content of any slot has had; who keeps a copy of a slot knows by
+            it whether that is still what the slot holds.
     """
 
     def __init__(self, shape: TokenShape) -> None:
         """Begin with no slots; see `resize`."""
         self._shape = shape
-        self._blocks: dict[int, tuple[Tensor, Tensor]] = {}
+        self._blocks: dict[int, Tensor] = {}
         self.size: Size = (0, 0)
+        self.stamps: list[int] = []
 
     def resize(self, size: Size) -> None:
         """Allocate the cache anew, and copy what fits into both."""
         slots, kept = min(self.size[0], size[0]), min(self.size[1], size[1])
-        for block, parts in self._shape.blocks.items():
-            resized = []
-            for index, part in enumerate(parts):
-                fresh = part.new_zeros(size[0], part.shape[1], size[1], part.shape[3])
-                if slots and kept:
-                    fresh[:slots, :, :kept] = self._blocks[block][index][:slots, :, :kept]
-                resized.append(fresh)
-            self._blocks[block] = (resized[0], resized[1])
+        for block, (part, _) in self._shape.blocks.items():
+            fresh = part.new_zeros(2, size[0], part.shape[1], size[1], part.shape[3])
+            if slots and kept:
+                fresh[:, :slots, :, :kept] = self._blocks[block][:, :slots, :, :kept]
+            self._blocks[block] = fresh
+        self.stamps = [*self.stamps[:slots], *(next(_stamps) for _ in range(slots, size[0]))]
         self.size = size
 
     def move(self, slot: int, to: int) -> None:
         """Overwrite slot `to` with another slot."""
-        for parts in self._blocks.values():
-            for part in parts:
-                part[to] = part[slot]
+        for block in self._blocks.values():
+            block[:, to] = block[:, slot]
+        self.stamps[to] = self.stamps[slot]
 
     def clear(self, slot: int) -> None:
         """Zero a slot."""
-        for parts in self._blocks.values():
-            for part in parts:
-                part[slot] = 0
+        for block in self._blocks.values():
+            block[:, slot] = 0
+        self.note_written(slot)
 
-    def block(self, block: int) -> tuple[Tensor, Tensor]:
-        """Return a block's keys and values, each (slots, heads, length, d_head)."""
+    def note_written(self, slot: int) -> None:
+        """Give a slot another stamp, since what it holds is about to change."""
+        self.stamps[slot] = next(_stamps)
+
+    def block(self, block: int) -> Tensor:
+        """Return a block's keys and values, (2, slots, heads, length, d_head)."""
         return self._blocks[block]
 
 
@@ -101,6 +112,8 @@ class CacheView(Cache):
         device: torch.device,
     ) -> CacheView:
         """View `slots`, each with its number of new tokens after those that it holds already."""
+        for slot in itertools.compress(slots, num_new):
+            cache.note_written(slot)
         width = max(num_new)
         places = [
             (index * width + step, slot, start + step)
@@ -110,7 +123,7 @@ class CacheView(Cache):
         tokens, token_slots, token_positions = torch.tensor(places, device=device).unbind(1)
         return cls(
             cache=cache,
-            slots=_as_slice(slots) or torch.tensor(slots, device=device),
+            slots=as_slice(slots) or torch.tensor(slots, device=device),
             token_slots=token_slots,
             token_positions=token_positions,
             tokens=None if len(places) == len(slots) * width else tokens,
@@ -144,7 +157,7 @@ class CacheView(Cache):
         stored[self.token_slots, :, self.token_positions] = tokens if self.tokens is None else tokens[self.tokens]
 
 
-def _as_slice(slots: Sequence[int]) -> slice | None:
+def as_slice(slots: Sequence[int]) -> slice | None:
     """Return the slots as a slice if they are adjacent and in order."""
     first, last = slots[0], slots[-1]
     return slice(first, last + 1) if list(slots) == list(range(first, last + 1)) else None
