@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoTokenizer, GPTJConfig, GPTJForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPTJConfig, GPTNeoXConfig, PreTrainedConfig
 
 from benchmarks.command import arguments_of
 from errata.deltas import edited_weights
@@ -85,36 +85,38 @@ def main() -> None:
 
 
 def random_model(arguments: argparse.Namespace) -> EditableModel:
-    """Make a model of the true dimensions, with normally distributed weights and no second copy of them."""
+    """Make a model of the true dimensions; see `model_of_shape`."""
     device = arguments.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = getattr(torch, arguments.dtype)
-    shape: Any
-    if arguments.model == "gpt-j-6b":
-        shape = GPTJConfig(n_layer=arguments.depth or 28)
-        network_class: Any = GPTJForCausalLM
-    else:
-        shape = GPTNeoXConfig(num_hidden_layers=arguments.depth or 44)
-        network_class = GPTNeoXForCausalLM
+    name, depth = MODELS[arguments.model], arguments.depth
+    gpt_j = arguments.model == "gpt-j-6b"
+    shape = GPTJConfig(n_layer=depth or 28) if gpt_j else GPTNeoXConfig(num_hidden_layers=depth or 44)
+    return model_of_shape(shape, name, getattr(torch, arguments.dtype), device)
+
+
+def model_of_shape(shape: PreTrainedConfig, name: str, dtype: torch.dtype, device: str) -> EditableModel:
+    """Make a model by its config, with normally distributed weights and no second copy of them."""
+    make: Any = AutoModelForCausalLM.from_config
     with torch.device("meta"):
-        network = network_class(shape).to(dtype)
-    buffers = dict(network_class(type(shape)(**{**shape.to_dict(), **one_block(shape)})).named_buffers())
+        network = make(shape).to(dtype)
+    buffers = dict(make(type(shape)(**{**shape.to_dict(), **one_block(shape)})).named_buffers())
     network.to_empty(device=device)
     generator = torch.Generator(device).manual_seed(0)
-    for name, parameter in network.named_parameters():
-        if "norm" in name or "ln_" in name:
-            parameter.data.fill_(1.0 if name.endswith("weight") else 0.0)
+    for parameter_name, parameter in network.named_parameters():
+        if "norm" in parameter_name or "ln_" in parameter_name:
+            parameter.data.fill_(1.0 if parameter_name.endswith("weight") else 0.0)
         else:
             parameter.data.normal_(0, WEIGHT_SCALE, generator=generator)
-    for name, _ in list(network.named_buffers()):
-        parent, _, attribute = name.rpartition(".")
-        network.get_submodule(parent)._buffers[attribute] = buffers[first_block(name)].to(device)  # float32 stays
+    for buffer_name, _ in list(network.named_buffers()):
+        parent, _, attribute = buffer_name.rpartition(".")
+        buffer = buffers[first_block(buffer_name)].to(device)  # float32 stays
+        network.get_submodule(parent)._buffers[attribute] = buffer
     tokenizer: Any = AutoTokenizer.from_pretrained(MODEL_FOLDER)
-    return EditableModel(network, tokenizer, name=MODELS[arguments.model], digest="random weights, seed 0")
+    return EditableModel(network, tokenizer, name=name, digest="random weights, seed 0")
 
 
-def one_block(shape: Any) -> dict[str, int]:
+def one_block(shape: PreTrainedConfig) -> dict[str, int]:
     """Return the change to a config that leaves one block."""
     return {"n_layer": 1} if isinstance(shape, GPTJConfig) else {"num_hidden_layers": 1}
 
