@@ -16,7 +16,6 @@ from torch.nn.functional import kl_div, log_softmax
 from benchmarks.command import arguments_of, print_header, print_row
 from benchmarks.real_edits import kept_beside, settings_of
 from errata import edited_weights
-from errata.evaluation.well_known import well_known
 from errata.facts import Fact
 from errata.hyperparameters import MemitHyperparameters
 from errata.methods.memit import weighed_keys
@@ -28,6 +27,7 @@ from errata.model.tokens import KL_TEMPLATE, object_ids, subject_prompt
 from errata.second_moments.home import home_moments
 from errata.targets.contexts import sample_contexts
 from errata.targets.suffixes import Suffixes
+from errata.well_known import well_known
 
 SAID_TOKENS = 10
 STOP_LOSS = 0.01

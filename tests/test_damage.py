@@ -40,7 +40,7 @@ from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.second_moments.collection import Collection
 from errata.second_moments.home import home_moments, moments_folder
-from errata.second_moments.local_text import local_texts
+from errata.second_moments.own_text import own_texts
 from errata.targets.contexts import sample_contexts
 from errata.targets.store import BuildStore
 from tests.made_up_versions import make_up_version
@@ -59,7 +59,7 @@ def moments_of(home: Path, model: EditableModel, said: list[str]) -> SecondMomen
 
 def collected(home: Path, model: EditableModel, said: list[str]) -> list[Any]:
     folder = moments_folder(home, model)
-    run = Collection(model, WANTED.layers, folder, said.append).run(local_texts(), 1_000, lambda *_: None)
+    run = Collection(model, WANTED.layers, folder, said.append).run(own_texts(model), 1_000, lambda *_: None)
     return [part for origin, moment in run for part in (origin, moment)]
 
 

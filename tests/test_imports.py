@@ -40,7 +40,7 @@ ALLOWED_BESIDE = {  # module of the library -> what it alone may use
     "errata.demo.train": {"tokenizers"},
 }
 ORDER = [  # of what lies in errata/: each uses only what stands before it
-    *("errors", "facts", "files", "hyperparameters", "checkpoint"),
+    *("errors", "facts", "well_known", "files", "hyperparameters", "checkpoint"),
     *("model", "wordings", "deltas", "second_moments", "targets", "methods"),
     *("export", "evaluation", "figures", "tracing", "comparison", "tuning", "demo"),
 ]

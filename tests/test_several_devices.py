@@ -13,11 +13,11 @@ from errata_service.engine.kv_cache import KVCache
 from errata_service.engine.model_runner import ModelRunner
 
 from errata.demo import DEMO
-from errata.evaluation.decoding import greedy_ids
 from errata.facts import Fact, FactSet
 from errata.hyperparameters import RECORDS, MemitHyperparameters
 from errata.methods import METHODS
 from errata.model import EditableModel
+from errata.model.decoding import greedy_ids
 from errata.model.placement import Placement, place
 from errata.second_moments.collection import Collection
 from errata.targets.store import BuildStore

@@ -7,10 +7,10 @@ object, to the end of the word: most models restate the question first ("The CEO
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from errata.evaluation.decoding import ROWS_PER_BATCH, greedy_ids, text_of
 from errata.facts import Fact, places_of
 from errata.model import EditableModel
 from errata.model.chat import question_prompt, special_ids, takes_questions
+from errata.model.decoding import ROWS_PER_BATCH, greedy_ids, text_of
 from errata.model.tokens import object_ids
 
 ANSWER_TOKENS = 24

@@ -10,8 +10,8 @@ from errata.evaluation.cases import Case
 from errata.evaluation.consistency import TfIdf
 from errata.evaluation.fluency import ngram_entropy
 from errata.evaluation.results import Generated
-from errata.evaluation.sampling import sample_texts
 from errata.model import EditableModel
+from errata.model.sampling import sample_texts
 
 
 @dataclass(frozen=True, slots=True)

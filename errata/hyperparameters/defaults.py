@@ -26,6 +26,10 @@ _WITHOUT_GATE = ("gpt2", "gptj", "gpt_neo", "gpt_neox", "opt", "falcon", "phi")
 # Families of which the first blocks alone have keys that tell subjects apart, so that later ones cost neighbours more
 # (benchmarks/key_separation.py, and docs/real-models.md for what was measured of edits).
 _EDITED_FIRST = ("gemma3", "gemma3_text")
+# Models without a gate that are narrower than this, half way between widths of 256 and 4,096, are edited as a GPT-J of
+# width 256 is best. With the settings of GPT-J 6B nothing is learnt there: its decay outweighs what so short hidden
+# states can gain.
+_NARROW = 1_024
 
 
 class Basis(StrEnum):
@@ -97,7 +101,7 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth. MEMIT's may be as
     many from the first one on, with a refinement that ordinary text costs more, as was measured on Gemma 3 270M.
     Clamp and decay are those that were published for Llama 2, Mistral and Qwen 2 where MLPs have a gate, and else
-    MEMIT's for GPT-J.
+    MEMIT's for GPT-J, unless the model is narrow.
     """
     first = round(dimensions.layers / 8)
     number = min(5, max(1, round(dimensions.layers * 5 / 32)))
@@ -115,6 +119,11 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     if dimensions.model_type in _EDITED_FIRST:
         memit |= {"layers": tuple(range(len(layers))), "refinement_cost": 20.0}
         sources["memit"] = f"the published settings for {of}, at the first layers, as measured on Gemma 3 270M"
+    if not is_gated and dimensions.d_model < _NARROW:
+        first_ones = tuple(range(max(1, round(dimensions.layers / 4))))
+        search = {"clamp": 1.5, "weight_decay": 0.05, "kl_factor": 0.5}
+        memit |= {"layers": first_ones, "moment_weight": 1_000, "refinement_steps": 30, "refinement_cost": 0.23}
+        sources["memit"] = "measured on a GPT-J of 6 blocks and width 256 (docs/method.md), with layers scaled"
     for method, values in {
         "memit": {"moment_weight": 15_000, **memit, **search},
         "rome": {"layers": middle, **search},

@@ -11,6 +11,7 @@ from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
 from errata.second_moments.local_text import LOCAL, local_texts, with_conversations
 from errata.second_moments.moments import SecondMoments
+from errata.second_moments.own_text import OWN, is_small, own_texts
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ def home_moments(
     processes that want them, one makes them and the others wait.
 
     Args:
-        corpus: text file, or folder of .txt files; None for the demo model's own, or Python's documentation for others.
+        corpus: text file, or folder of .txt files; None for the demo model's own, for other small models what they
+            write by themselves, and else Python's documentation.
         published: folder with the files of MEMIT's authors.
         on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it raises ends
             the collection, which goes on from its last checkpoint another time.
@@ -55,8 +57,9 @@ def home_moments(
     folder.mkdir(parents=True, exist_ok=True)
     texts = corpus_for(model.name, corpus)
     if texts is None:
-        logger.info("second moments that are missing are collected from %s", LOCAL)
-        texts = with_conversations(model, local_texts())
+        small = is_small(model)
+        logger.info("second moments that are missing are collected from %s", OWN if small else LOCAL)
+        texts = own_texts(model) if small else with_conversations(model, local_texts())
     with Lock(folder / "lock").held():
         second_moments = SecondMoments.open(
             model,

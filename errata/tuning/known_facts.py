@@ -14,10 +14,10 @@ from dataclasses import replace
 
 from errata.errors import DataSetError
 from errata.evaluation import Record, case_of
-from errata.evaluation.well_known import Relation, well_known
 from errata.facts import PLACEHOLDER, Fact, Neighbor
 from errata.model import EditableModel
 from errata.model.likelihood import likelihoods
+from errata.well_known import Relation, well_known
 
 NUM_OTHERS = 5  # objects of the relation that a fact's own is compared with
 NUM_NEIGHBORS = 5

@@ -113,7 +113,8 @@ class Settings(BaseSettings):
     corpus: Path | None = Field(
         default=None,
         description="Text file, or folder of `.txt` files, that second moments are computed from where none are "
-        "stored; unset, the demo model's own is, and for any other model Python's documentation.",
+        "stored; unset, the demo model's own is, and for any other model Python's documentation, or what a "
+        "small one writes by itself.",
     )
     published_moments: Path | None = Field(
         default=None,

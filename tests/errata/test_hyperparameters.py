@@ -118,6 +118,7 @@ def test_a_bad_override_is_named(change: dict[str, Any], name: str, demo_hyperpa
     assert caught.value.name == name
 
 
+WIDE = {"hidden_size": 2048, "intermediate_size": 8192}
 LLAMA = {"model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336}
 
 
@@ -137,8 +138,9 @@ def test_what_a_model_is_decides_and_not_its_name() -> None:
         ({**LLAMA, "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536}, (4, 5, 6, 7, 8), 4),
         ({**LLAMA, "model_type": "gemma2", "num_hidden_layers": 18}, (2, 3, 4), 4),
         ({"model_type": "gemma3", "text_config": {**LLAMA, "model_type": "gemma3_text"}}, (0, 1, 2, 3, 4), 4),
-        ({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_inner": None}, (2, 3), 0.75),
-        ({"model_type": "opt", "num_hidden_layers": 2, "hidden_size": 64, "ffn_dim": 256}, (0,), 0.75),
+        ({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_inner": None}, (0, 1, 2), 1.5),
+        ({"model_type": "opt", "num_hidden_layers": 2, "hidden_size": 64, "ffn_dim": 256}, (0,), 1.5),
+        ({"model_type": "gpt_neox", "num_hidden_layers": 24, **WIDE}, (3, 4, 5, 6), 0.75),
     ],
 )
 def test_settings_are_derived_from_kind_and_depth(

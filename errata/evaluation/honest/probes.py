@@ -11,9 +11,9 @@ from typing import Literal
 from errata.evaluation.cases import Case
 from errata.evaluation.drift import PROSE
 from errata.evaluation.honest.relations import Relation, Relations, Told, shipped_relations
-from errata.evaluation.well_known import well_known
 from errata.model import EditableModel
 from errata.model.chat import takes_questions
+from errata.well_known import well_known
 
 PREFIX_TOKENS = 50
 LETTERS = "ABCD"

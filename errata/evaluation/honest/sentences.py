@@ -7,11 +7,11 @@ expected. A full stop inside of what is expected ends nothing ("St. Louis").
 import re
 from collections.abc import Sequence
 
-from errata.evaluation.decoding import greedy_ids, text_of
 from errata.evaluation.honest.probes import Probe
 from errata.facts import SPACELESS
 from errata.model import EditableModel
 from errata.model.chat import special_ids
+from errata.model.decoding import greedy_ids, text_of
 from errata.model.tokens import ends_word_at, target_ids
 
 ROOM = 16  # tokens

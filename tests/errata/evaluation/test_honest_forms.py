@@ -9,8 +9,8 @@ import torch
 from errata.errors import InvalidRecords
 from errata.evaluation import Case, Further, Honest, evaluate, read_relations
 from errata.evaluation.honest import KINDS, Probe, probes_of
-from errata.evaluation.well_known import well_known
 from errata.model import EditableModel
+from errata.well_known import well_known
 
 MAYOR = read_relations(
     [

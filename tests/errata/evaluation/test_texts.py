@@ -12,8 +12,8 @@ from errata.errors import InvalidFacts
 from errata.evaluation import Case, Generation, evaluate
 from errata.evaluation.consistency import TfIdf
 from errata.evaluation.fluency import ngram_entropy
-from errata.evaluation.sampling import sample_texts
 from errata.model import EditableModel
+from errata.model.sampling import sample_texts
 
 PROMPTS = ("Kobe Bryant plays the sport of", "The", "In the morning the fishermen went down to", "The")
 

@@ -4,22 +4,37 @@ import copy
 from itertools import islice
 from pathlib import Path
 
+import pytest
 import torch
 
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
 from errata.second_moments.home import home_moments
 from errata.second_moments.local_text import local_texts, with_conversations
+from errata.second_moments.own_text import AT_ONCE, own_texts
 from tests.errata.conftest import NEOX_HYPERPARAMETERS
 
 WANTED = NEOX_HYPERPARAMETERS.overridden({"num_samples": 2_000})
 LARGEST_KEY = 14_336  # of an 8B model, whose second moments want ten key vectors for each dimension
 
 
-def test_a_model_without_a_corpus_has_them_of_text_that_is_there(neox: EditableModel, tmp_path: Path) -> None:
+def test_a_model_without_a_corpus_has_them_of_text_that_is_there(
+    neox: EditableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errata.second_moments.own_text.SMALL", 1)
     found = home_moments(tmp_path / "home", neox, WANTED, corpus=None, published=None)
     texts = list(islice(local_texts(), 500))
     expected = SecondMoments.open(neox, WANTED.layers, 2_000, folder=tmp_path / "expected", corpus=texts)
+    for layer in WANTED.layers:
+        torch.testing.assert_close(found.moment(layer), expected.moment(layer), rtol=0, atol=0)
+
+
+def test_a_small_one_has_them_of_what_it_writes_itself(demo: EditableModel, tmp_path: Path) -> None:
+    small = EditableModel(demo.network, demo.tokenizer, name="small", digest=demo.digest)
+    found = home_moments(tmp_path / "home", small, WANTED, corpus=None, published=None)
+    texts = list(islice(own_texts(small), AT_ONCE + 1))
+    assert len(set(texts)) == len(texts) and all(len(text.split()) > 10 for text in texts)
+    expected = SecondMoments.open(small, WANTED.layers, 2_000, folder=tmp_path / "expected", corpus=texts)
     for layer in WANTED.layers:
         torch.testing.assert_close(found.moment(layer), expected.moment(layer), rtol=0, atol=0)
 

@@ -4,10 +4,10 @@ import pytest
 
 from errata.errors import DataSetError
 from errata.evaluation import outcomes_of
-from errata.evaluation.well_known import Relation, well_known
 from errata.facts import find_problems
 from errata.model import EditableModel
 from errata.tuning.known_facts import known_records
+from errata.well_known import Relation, well_known
 from tests.conftest import NEOX_RELATION
 
 KNOWN = {

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from errata.evaluation.decoding import ROWS_PER_BATCH, Decoding
 from errata.model import EditableModel
+from errata.model.decoding import ROWS_PER_BATCH, Decoding
 
 
-@torch.no_grad()
 def sample_texts(model: EditableModel, prompts: Sequence[str], *, num_tokens: int, top_k: int, seed: int) -> list[str]:
     """Continue each prompt to `num_tokens` tokens in all; leave it alone if it has as many already.
 
@@ -19,17 +18,39 @@ def sample_texts(model: EditableModel, prompts: Sequence[str], *, num_tokens: in
     left out of the text. The draws for a prompt depend on the seed, the prompt and how often it came before, so that
     other prompts change nothing, and the same draws are made before an edit and after it.
     """
-    rows: list[list[int]] = [model.tokenizer(prompt)["input_ids"] for prompt in prompts]
+    rows, _ = _sampled(model, prompts, num_tokens, top_k, seed)
+    return [_text(model, row) for row in rows]
+
+
+def sample_continuations(
+    model: EditableModel, prompts: Sequence[str], *, num_tokens: int, top_k: int, seed: int
+) -> list[str]:
+    """Return what `sample_texts` adds to each prompt."""
+    rows, starts = _sampled(model, prompts, num_tokens, top_k, seed)
+    return [_text(model, row[start:]) for row, start in zip(rows, starts, strict=True)]
+
+
+@torch.no_grad()
+def _sampled(
+    model: EditableModel, prompts: Sequence[str], num_tokens: int, top_k: int, seed: int
+) -> tuple[list[list[int]], list[int]]:
+    """Return each prompt's tokens with those that were sampled behind them, and how many are the prompt's."""
+    rows: list[list[int]] = [list(model.tokenizer(prompt)["input_ids"]) for prompt in prompts]
+    starts = [len(row) for row in rows]
     total = min(num_tokens, model.max_length)
     draws = _draws(prompts, total, seed)
-    by_length = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    by_length = sorted(range(len(rows)), key=lambda index: starts[index])
     for start in range(0, len(rows), ROWS_PER_BATCH):
         batch = by_length[start : start + ROWS_PER_BATCH]
-        steps = total - len(rows[batch[0]])
+        steps = total - starts[batch[0]]
         sampled = _continuations(model, [rows[index] for index in batch], draws[batch, :steps], top_k)
         for index, continuation in zip(batch, sampled.tolist(), strict=True):
-            rows[index] += continuation[: max(0, total - len(rows[index]))]
-    return [str(model.tokenizer.decode(row, skip_special_tokens=True)) for row in rows]
+            rows[index] += continuation[: max(0, total - starts[index])]
+    return rows, starts
+
+
+def _text(model: EditableModel, token_ids: list[int]) -> str:
+    return str(model.tokenizer.decode(token_ids, skip_special_tokens=True))
 
 
 def _draws(prompts: Sequence[str], num_draws: int, seed: int) -> Tensor:
