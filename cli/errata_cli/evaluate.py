@@ -55,10 +55,11 @@ def evaluate(
     for file in filter(None, (summary_file, cases_file)):
         file.parent.mkdir(parents=True, exist_ok=True)  # found out before hours of measuring
 
-    from errata_registry.bucket.commits import commits_of
     from errata_registry.versions.store import Artifacts
 
-    commits = commits_of(settings)
+    from errata_cli.home_folder import commits_with
+
+    commits = commits_with(settings)
     number = _version(version, settings.home)
     if records is None and not number:
         raise InvalidRecords("version 0 has no facts of its own to be measured on: give records")

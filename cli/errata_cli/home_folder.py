@@ -1,13 +1,19 @@
 """`errata import`, `errata reindex` and `errata verify`: a home folder, without its processes."""
 
+from __future__ import annotations
+
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from errata_cli.errors import CommandError
 from errata_cli.options import Home, Model, settings_with
+
+if TYPE_CHECKING:
+    from errata_registry.commits import Commits
+    from errata_registry.settings import Settings
 
 
 def import_version(
@@ -21,13 +27,22 @@ def import_version(
     settings = settings_with(model=model, home=home)
 
     from errata_client.tables import escaped
-    from errata_registry.bucket.commits import commits_of
     from errata_registry.home import keep_private
     from errata_registry.versions.transfer import import_version
 
     keep_private(settings.home)
-    version = import_version(settings.home, archive, commits_of(settings))
+    version = import_version(settings.home, archive, commits_with(settings))
     print(escaped(f"version {version.id}: {version.facts} facts, was {version.imported_from}"))
+
+
+def commits_with(settings: Settings) -> Commits:
+    """Return how a home folder commits. Raises `CommandError` where its bucket cannot be used."""
+    from errata_registry.bucket.commits import commits_of
+
+    try:
+        return commits_of(settings)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
 
 
 def reindex(model: Model = None, home: Home = None) -> None:
@@ -59,9 +74,8 @@ def verify(model: Model = None, home: Home = None) -> None:
     settings = settings_with(model=model, home=home)
 
     from errata_client.tables import escaped
-    from errata_registry.bucket.commits import commits_of
     from errata_registry.verification import verify
 
-    verified = verify(settings.home, commits_of(settings))
+    verified = verify(settings.home, commits_with(settings))
     print("\n".join(map(escaped, verified.lines)))
     raise typer.Exit(1 if verified.faults else 0)

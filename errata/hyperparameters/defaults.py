@@ -124,6 +124,7 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
         search = {"clamp": 1.5, "weight_decay": 0.05, "kl_factor": 0.5}
         memit |= {"layers": first_ones, "moment_weight": 1_000, "refinement_steps": 30, "refinement_cost": 0.23}
         sources["memit"] = "measured on a GPT-J of 6 blocks and width 256 (docs/method.md), with layers scaled"
+        scaled += ", and clamp and decay as measured with MEMIT on a GPT-J of width 256"
     for method, values in {
         "memit": {"moment_weight": 15_000, **memit, **search},
         "rome": {"layers": middle, **search},

@@ -23,6 +23,7 @@ SWEPT = "errata:swept"  # set for an hour when what has had its day was looked f
 ORDER_LOCK = "errata:order"  # held by the one worker that lets older jobs go first
 RECOVERY_LOCK = "errata:recovery"  # held by the one process that looks for lost jobs
 
+swept_folder = "errata:swept:{}".format  # the same of one machine's copy of the home folder
 replica = "errata:replica:{}".format  # the Replica record of an id, as JSON; it expires when the replica falls silent
 
 # Of a job, by its id:

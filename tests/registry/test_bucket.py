@@ -4,6 +4,7 @@ The bucket is that of a real server, which is asked over HTTP through a network 
 """
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,7 @@ from errata_registry.versions.folder import DELTA
 
 from benchmarks.faults.bucket import BucketServer, bucket_server
 from errata.files.disk import Refused
+from tests.full_disk import full_disk
 from tests.registry.conftest import BASE_DIGEST, MATRICES, publish_version
 
 NewMachine = Callable[[], Registry]
@@ -221,6 +223,28 @@ def test_an_answer_that_was_lost_is_found_in_the_bucket(
     assert verify(other.settings.home, other.commits).faults == ()
 
 
+def test_what_is_committed_stands_though_the_disk_here_is_full(new_machine: NewMachine) -> None:
+    machine, other = new_machine(), new_machine()
+    version = publish_version(machine).id
+    with pytest.raises(OSError, match="it is committed, and only this folder lags behind"), full_disk(os.getpid()):
+        machine.versions.name("best", version)
+    other.commits.catch_up()
+    assert other.aliases.all() == {"best": version}
+    machine.commits.catch_up()
+    assert machine.aliases.all() == {"best": version}
+
+
+def test_lists_and_counts_go_on_while_the_bucket_is_away(
+    new_machine: NewMachine, bucket: BucketServer, request_body: EditRequest
+) -> None:
+    machine = new_machine()
+    edit = machine.edits.create_edit(request_body)
+    machine.redis.flushdb()
+    with failing(bucket, is_busy=True):
+        assert [one.id for one in machine.edits.page().data] == [edit.id]
+        assert machine.edits.count()[JobStatus.QUEUED] == 1
+
+
 def test_a_slow_bucket_is_waited_for(new_machine: NewMachine, bucket: BucketServer) -> None:
     machine = new_machine()
     bucket.network.delay_s = 0.1
@@ -233,6 +257,8 @@ def test_keys_and_jobs_that_have_had_their_day_go_everywhere(
 ) -> None:
     one, other = new_machine(), new_machine()
     edit = one.edits.create_edit(request_body, idempotency_key="key")
+    other.commits.catch_up()
+    (other.edits.folder.of(edit.id) / "facts.jsonl").write_text("left by a worker there")
     one.commits.remove_folder(one.edits.folder.of(edit.id), one.settings.home / "tmp" / edit.id)
     [key] = (one.settings.home / "idempotency").iterdir()
     one.commits.remove_if(key, lambda path: path.exists())

@@ -136,6 +136,8 @@ def turn_at(store: JobStore[Any, Any], job_id: str, resources: Resources, what: 
     with the time that the turn has waited for a worker."""
     asked_by = parent = None
     with suppress(ErrataError, OSError):
+        if not store.folder.is_accepted(job_id):  # another machine may have accepted it
+            resources.registry.commits.catch_up()
         accepted = store.folder.accepted(job_id)
         asked_by, parent = accepted.request_id, accepted.traceparent
     told = {"errata.job.id": job_id, "errata.worker": resources.worker}

@@ -33,6 +33,7 @@ from errata_registry.stored import StoredFile, read_record, text_of
 
 PATIENCE_S = 10.0  # with a bucket that does not answer
 PAUSE_S = 0.2
+DONE = "; it is committed, and only this folder lags behind"
 UNKNOWN = "; whether this was done is not known until it answers"
 MOST_TEXT = 32_768  # bytes of a file that an entry holds itself
 FETCHED_LATER = ".safetensors"
@@ -79,8 +80,11 @@ class BucketCommits(Commits):
             raise ValueError(f"{home} is a copy of {known}, not of {url}: give ERRATA_HOME an empty folder")
         for folder in (self._folder, home / "tmp"):
             folder.mkdir(parents=True, exist_ok=True)
+        with self._lock.held():
+            if not self._position_file.exists():  # from here on this folder is a copy
+                durable.write(self._position_file, text_of(self._position()))
         self._bucket.require_conditional_puts()
-        self.catch_up()
+        self._patiently(self.catch_up)
 
     # Reading
 
@@ -96,8 +100,12 @@ class BucketCommits(Commits):
             scratch = durable.scratch_beside(path)
             try:
                 if change.object and self._patiently(lambda: self._bucket.download(change.object or "", scratch)):
+                    if change.file:
+                        change.file.require(scratch, change.object)
                     durable.sync(scratch)
-                    scratch.replace(path)
+                    with self._lock.held():
+                        if read_record(self._noted(path), Change) == change:  # it was not dropped meanwhile
+                            scratch.replace(path)
             finally:
                 scratch.unlink(missing_ok=True)
 
@@ -126,8 +134,7 @@ class BucketCommits(Commits):
         self._commit([self._put(path, content.encode())], lambda: FOLDER.write(path, content))
 
     def write_once(self, path: Path, content: str, beside: Sequence[Path] = ()) -> bool:
-        changes = [self._put(file, file) for file in beside]
-        changes.append(self._put(path, content.encode()))
+        changes = self._put_all([*((file, file) for file in beside), (path, content.encode())])
         return self._commit(changes, lambda: FOLDER.write(path, content), only_if=lambda: not path.exists())
 
     def link(self, source: Path, path: Path) -> None:
@@ -140,7 +147,7 @@ class BucketCommits(Commits):
         self._commit([change], lambda: FOLDER.append(path, num_bytes, line))
 
     def place(self, folder: Path, path: Path) -> bool:
-        changes = [self._put(path / file.name, file) for file in sorted(folder.iterdir())]
+        changes = self._put_all([(path / file.name, file) for file in sorted(folder.iterdir())])
         place = self._called(path)
         return self._commit(
             changes, lambda: _require(FOLDER.place(folder, path)), only_if=lambda: not path.exists(), folder=place
@@ -163,7 +170,7 @@ class BucketCommits(Commits):
 
     def remove_folder(self, folder: Path, scratch: Path) -> None:
         changes = [Change(path=self._called(path)) for path in sorted(folder.rglob("*")) if path.is_file()]
-        self._commit(changes, lambda: FOLDER.remove_folder(folder, scratch))
+        self._commit(changes, lambda: FOLDER.remove_folder(folder, scratch), gone=self._called(folder))
 
     # A commit
 
@@ -174,6 +181,7 @@ class BucketCommits(Commits):
         *,
         only_if: Callable[[], bool] = lambda: True,
         folder: str | None = None,
+        gone: str | None = None,
     ) -> bool:
         """Commit changes, and then do the same in the folder here; return False where it is not to be done any more.
 
@@ -181,10 +189,11 @@ class BucketCommits(Commits):
             then: does it in the folder.
             only_if: asked when the folder has all that was committed before.
 
-        Raises `OSError` where it is not done, or where that is not known yet: whoever reads on will see it.
+        Raises `OSError` where it is not done, or where that is not known yet: whoever reads on will see it. So does a
+        disk that does not take what is committed; its message says so.
         """
         deciding = self._decider == threading.get_ident()
-        entry = Entry(changes=tuple(changes), decision=deciding, folder=folder)
+        entry = Entry(changes=tuple(changes), decision=deciding, folder=folder, gone=gone)
         until, unknown = time.monotonic() + PATIENCE_S, False
         read: dict[str, int] = {}
         with self._lock.held():
@@ -202,20 +211,41 @@ class BucketCommits(Commits):
                         raise _Overtaken(errno.EAGAIN, "another machine decided at the same moment what serves")
                     number, unknown = at.entry + 1, True
                     if self._log.put(number, entry):
-                        then()
-                        self._note(entry)
-                        self._move_to(number, entry)
+                        self._do_here(number, entry, then)
                         break
                     unknown = False  # it is another one's
                 except Refused as error:
                     if isinstance(error, _Overtaken):
                         raise
                     if time.monotonic() > until:
+                        if not unknown:
+                            self._drop_objects(changes)
                         raise Refused(errno.EIO, f"{error.strerror}{UNKNOWN if unknown else ''}") from error
                     time.sleep(PAUSE_S * (1 + secrets.randbelow(100) / 100))
             if deciding:
                 self._decided = number
         return True
+
+    def _do_here(self, number: int, entry: Entry, then: Callable[[], object]) -> None:
+        """Do here what is committed. Where the disk does not take it, reading on does it again once it does."""
+        try:
+            then()
+            self._note(entry)
+            self._move_to(number, entry)
+        except OSError as error:
+            error.strerror = f"{error.strerror}{DONE}"
+            raise
+
+    def _put_all(self, contents: Sequence[tuple[Path, bytes | Path]]) -> list[Change]:
+        """Return the change of each, or upload none."""
+        changes: list[Change] = []
+        try:
+            for path, content in contents:
+                changes.append(self._put(path, content))
+        except OSError:
+            self._drop_objects(changes)
+            raise
+        return changes
 
     def _put(self, path: Path, content: bytes | Path) -> Change:
         """Return the change that puts content at a path, which is uploaded where the entry is not to hold it."""
@@ -258,7 +288,7 @@ class BucketCommits(Commits):
     def _read_on(self, read: dict[str, int]) -> None:
         """Do in the folder what was committed since, and add the numbers of those entries to `read`, by their ids. Call
         it under the lock."""
-        for number, entry in self._log.after(self._position().entry).items():
+        for number, entry in self._log.after(self._position().entry):
             self._apply(entry)
             self._note(entry)
             self._move_to(number, entry)
@@ -266,6 +296,10 @@ class BucketCommits(Commits):
 
     def _apply(self, entry: Entry) -> None:
         """Do in the folder what an entry says. Doing it again changes nothing."""
+        if entry.gone is not None:
+            if (place := self._home / entry.gone).exists():
+                FOLDER.remove_folder(place, self._home / "tmp" / f"gone-{entry.id}")
+            return
         if entry.folder is not None:
             place = self._home / entry.folder
             if place.exists():

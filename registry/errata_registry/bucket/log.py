@@ -5,6 +5,7 @@ which it has its name, all of it or nothing. Numbers follow each other without a
 """
 
 import secrets
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Self
@@ -45,12 +46,14 @@ class Entry(Record):
         id: what its writer knows it by whose answer was lost.
         decision: whether it rests on what serves, on the names of versions, or on which versions there are.
         folder: the folder that comes to be with all these files at once.
+        gone: the folder that is taken away with all that is in it, these files and others.
     """
 
     id: str = Field(default_factory=lambda: secrets.token_hex(12))
     at: datetime = Field(default_factory=now)
     decision: bool = False
     folder: str | None = None
+    gone: str | None = None
     changes: tuple[Change, ...]
 
     @classmethod
@@ -77,24 +80,24 @@ class Log:
         content = self._bucket.get(_name(number))
         return None if content is None else Entry.read(content, f"{self._bucket.url}/{_name(number)}")
 
-    def after(self, number: int) -> dict[int, Entry]:
-        """Return entries that follow a number, none left out, by their numbers. Raises as `get`.
+    def after(self, number: int) -> Iterator[tuple[int, Entry]]:
+        """Yield the entries that follow a number, none left out, with their numbers. Raises as `get`.
 
-        Where there is nothing new, that costs one request.
+        Where there is nothing new, that costs one request. `READ_AT_ONCE` are read ahead of the one that is yielded.
         """
         first = self.get(number + 1)
         if first is None:
-            return {}
+            return
         listed = self._bucket.names_after(FOLDER, _name(number + 1))
+        yield number + 1, first
         numbers = range(number + 2, number + 2 + len(listed))
         with ThreadPoolExecutor(READ_AT_ONCE) as threads:
-            entries = dict(zip(numbers, threads.map(self.get, numbers), strict=True))
-        found = {number + 1: first}
-        for followed, entry in entries.items():
-            if entry is None:
-                raise CorruptArtifact(f"{self._bucket.url}/{_name(followed)} is gone; put it back from a copy")
-            found[followed] = entry
-        return found
+            for start in range(0, len(numbers), READ_AT_ONCE):
+                some = numbers[start : start + READ_AT_ONCE]
+                for followed, entry in zip(some, threads.map(self.get, some), strict=True):
+                    if entry is None:
+                        raise CorruptArtifact(f"{self._bucket.url}/{_name(followed)} is gone; put it back from a copy")
+                    yield followed, entry
 
 
 def _name(number: int) -> str:

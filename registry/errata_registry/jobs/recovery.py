@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
+from socket import gethostname
 from typing import Any
 
 from errata_client.records import Job, JobStatus
@@ -25,6 +26,7 @@ from errata_registry.jobs.retention import forget_old_jobs
 from errata_registry.jobs.store import JobStore, files_gone
 from errata_registry.leftovers import remove_leftovers
 from errata_registry.registry import Registry
+from errata_registry.settings import Settings
 
 # Long enough for the work, short enough that a process which dies with the lock does not delay the next one much.
 LOCK_S = 30
@@ -137,13 +139,21 @@ def _claim_redis(registry: Registry) -> bool:
 
 def _sweep(registry: Registry) -> None:
     """Once an hour, and at the start of the first process, remove what has had its day."""
-    if not registry.redis.set(keys.SWEPT, 1, nx=True, ex=3600):
-        return
-    settings = registry.settings
-    forget_old_keys(settings.home, registry.commits)
+    settings, swept = registry.settings, partial(registry.redis.set, value=1, nx=True, ex=3600)
+    is_first = swept(keys.SWEPT)
+    if is_first:
+        forget_old_keys(settings.home, registry.commits)
+        if settings.keep_jobs_days is not None and (removed := forget_old_jobs(registry, settings.keep_jobs_days)):
+            logger.info("forgot %d jobs that ended over %d days ago", removed, settings.keep_jobs_days)
+    if not registry.commits.shares_a_folder:
+        is_first = swept(keys.swept_folder(f"{gethostname()}:{settings.home}"))
+    if is_first:
+        _sweep_folder(settings)
+
+
+def _sweep_folder(settings: Settings) -> None:
+    """Remove what nobody else sees: what stopped processes left, and targets beyond their room."""
     remove_leftovers(settings.home)
-    if settings.keep_jobs_days is not None and (removed := forget_old_jobs(registry, settings.keep_jobs_days)):
-        logger.info("forgot %d jobs that ended over %d days ago", removed, settings.keep_jobs_days)
     if settings.keep_targets_bytes is not None:
         from errata.targets.store import BuildStore  # it brings torch, which whoever has no such setting does without
 

@@ -153,7 +153,7 @@ class JobStore(Generic[Asked, Shown]):
         for one in self.folder.unfinished():
             if one < job_id and (one in waiting or one not in known):
                 with suppress(CorruptArtifact, UnknownJob, FileNotFoundError):  # recovery ends those
-                    if not (of_one := self.record(one)).started_at and not of_one.ended:
+                    if not (of_one := self._known_here(one)).started_at and not of_one.ended:
                         older.append(of_one)
         return older
 
@@ -169,6 +169,10 @@ class JobStore(Generic[Asked, Shown]):
         if live := self.live.record(job_id, self.kind.record):
             return live
         self.folder.commits.catch_up()  # on another machine, it may have ended since
+        return self._known_here(job_id)
+
+    def _known_here(self, job_id: str) -> Shown:
+        """The same by what this machine has of it, so that lists ask no bucket for each job."""
         return self.outcome(job_id) or self._without_outcome(job_id)
 
     def outcome(self, job_id: str) -> Shown | None:
@@ -199,7 +203,7 @@ class JobStore(Generic[Asked, Shown]):
             if after is not None and job_id >= after:
                 continue
             try:
-                record = self.record(job_id)
+                record = self._known_here(job_id)
             except UnknownJob:  # its folder was made, and its request never came
                 continue
             except CorruptArtifact as error:  # `errata verify` tells of it
@@ -215,7 +219,7 @@ class JobStore(Generic[Asked, Shown]):
         counts = self.folder.count_ended()
         for job_id in unfinished:
             with suppress(CorruptArtifact, UnknownJob):
-                counts[self.record(job_id).status] += 1
+                counts[self._known_here(job_id).status] += 1
         return {status: counts[status] for status in JobStatus}
 
     def count_stages(self) -> dict[Stage, int]:

@@ -88,7 +88,8 @@ class Journal:
     def append(self, active: int, by: str, who: str | None = None, note: str | None = None) -> ActivationEntry:
         """Record an activation and wait until it is on the disk. Call it under `locked`.
 
-        Raises `OSError` where the disk does not take it; then it never happened.
+        Raises `OSError` where the disk does not take it; then it never happened, unless the message says that it is
+        committed to a bucket.
         """
         entry = ActivationEntry(active=active, previous=self.active(), at=now(), by=by, who=who, note=note)
         content = self._path.read_bytes() if self._path.exists() else b""
