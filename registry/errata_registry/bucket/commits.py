@@ -83,7 +83,7 @@ class BucketCommits(Commits):
         with self._lock.held():
             if not self._position_file.exists():  # from here on this folder is a copy
                 durable.write(self._position_file, text_of(self._position()))
-        self._bucket.require_conditional_puts()
+        self._patiently(self._bucket.require_conditional_puts)
         self._patiently(self.catch_up)
 
     # Reading
