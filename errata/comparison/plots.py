@@ -84,14 +84,12 @@ def hidden_figure(comparison: Comparison) -> Figure:
     panels = panels_of(figure, [free for _, free in pairs])
     for axes, (teacher_forced, free) in zip(panels, pairs, strict=True):
         axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, label="as much as teacher forcing says")
+        columns = [comparison.columns[title] for title in (teacher_forced, free)]
         for method in (*comparison.plan.methods, RETRIEVED):
-            rows = [row for row in comparison.rows if row.method == method and row.estimates]
-            across, up = (
-                [100 * row.estimates[comparison.columns[title]].mean for row in rows]
-                for title in (teacher_forced, free)
-            )
-            axes.plot(across, up, label=method, linewidth=0.6, markersize=0, **LOOK_OF[method])
             look = LOOK_OF[method]
+            rows = [row for row in comparison.rows if row.method == method and row.estimates.keys() >= set(columns)]
+            across, up = ([100 * row.estimates[column].mean for row in rows] for column in columns)
+            axes.plot(across, up, label=method, linewidth=0.6, markersize=3.5, **look)
             areas = [12 * (1 + 2 * sizes.index(row.edits)) for row in rows]
             axes.scatter(across, up, s=areas, c=look["color"], marker=look["marker"], alpha=0.6, linewidths=0.8)
         axes.set_xlabel(f"{teacher_forced} by teacher forcing, %")

@@ -87,6 +87,8 @@ def test_a_build_without_figures_says_why() -> None:
     failed = compared(planned, "demo", [*measured, (edited, Cell(failed="why"))])
     assert "memit (failed)" in table(failed) and "memit, 1 edits: why" in table(failed)
     assert "memit, 1 edit: why" in {text.get_text() for text in plots.scaling_figure(failed).findobj(Text)}
+    titles = [axes.get_title() for axes in plots.hidden_figure(failed).axes]  # there is nothing to draw in them
+    assert titles == ["(a) said", "(b) paraphrases said", "(c) neighbours kept"]
 
 
 def test_cases_of_several_facts_are_not_cut_into_slices(tmp_path: Path) -> None:
