@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from errata_registry.bucket.commits import UNKNOWN
+from errata_registry.bucket.commits import DONE, UNKNOWN
 
 from benchmarks.demo_edits import demo_records
 from benchmarks.faults.api import Answer, Api
@@ -67,7 +67,7 @@ class SentEdit:
         self.times += 1
         if answer.ok:
             self.ids.append(answer["id"])
-        elif answer.status == 0 or UNKNOWN in str(answer["detail"]):
+        elif answer.status == 0 or any(words in str(answer["detail"]) for words in (DONE, UNKNOWN)):
             self.unanswered = True
         else:
             self.errors.append(str(answer))

@@ -1,8 +1,8 @@
-"""`errata import`, `errata reindex` and `errata verify`: a home folder, without its processes."""
+"""`errata import`, `errata reindex`, `errata verify` and `errata to-bucket`: a home folder, without its processes."""
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -79,3 +79,47 @@ def verify(model: Model = None, home: Home = None) -> None:
     verified = verify(settings.home, commits_with(settings))
     print("\n".join(map(escaped, verified.lines)))
     raise typer.Exit(1 if verified.faults else 0)
+
+
+def to_bucket(home: Home = None) -> None:
+    """Take a whole home folder to the bucket of ERRATA_BUCKET.
+
+    Versions, jobs, names and history: other machines begin with all of it, and the folder is a copy from then on. None
+    of its processes may run meanwhile.
+    """
+    settings = settings_with(home=home)
+    if settings.bucket is None:
+        raise CommandError("no bucket is named: set ERRATA_BUCKET to one such as s3://bucket/prefix, which is empty")
+    if not settings.home.is_dir():
+        raise CommandError(f"{settings.home} does not exist")
+
+    from errata_registry.bucket.to_bucket import to_bucket
+
+    from errata_cli.supervisor import lock
+
+    with lock(settings.home):
+        _require_idle(settings)
+        try:
+            taken = to_bucket(settings.home, settings.bucket)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+    print(
+        f"{settings.bucket} has {settings.home}: {taken.files} files and {taken.updates} updates of versions, "
+        f"{taken.bytes / 1e6:.1f} MB"
+    )
+
+
+def _require_idle(settings: Settings) -> None:
+    """Raise `CommandError` where processes of a home are known to its Redis."""
+    from errata_registry.bucket.home_copy import position_of
+
+    if settings.redis_url is None or position_of(settings.home):  # a copy is refused by what follows
+        return
+
+    from errata_registry.registry import Registry
+    from redis import RedisError
+
+    with closing(Registry(settings.model_copy(update={"bucket": None}))) as registry, suppress(RedisError):
+        running = len(registry.replicas.live()) + registry.queue.num_workers()
+        if running:
+            raise CommandError(f"{running} processes of {settings.home} run: end them first")

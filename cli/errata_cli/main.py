@@ -17,7 +17,7 @@ from errata_cli.demo import demo
 from errata_cli.doctor import doctor
 from errata_cli.errors import CommandError
 from errata_cli.evaluate import evaluate
-from errata_cli.home_folder import import_version, reindex, verify
+from errata_cli.home_folder import import_version, reindex, to_bucket, verify
 from errata_cli.new_key import new_key
 from errata_cli.trace import trace
 from errata_cli.train_mend import train_mend
@@ -51,7 +51,7 @@ def _options(
     """What stands before a command."""
 
 
-for command in (up, service, worker, follow, demo, doctor, completion, new_key, reindex, verify):
+for command in (up, service, worker, follow, demo, doctor, completion, new_key, reindex, verify, to_bucket):
     app.command()(command)
 app.command("import")(import_version)
 for study in (statistics, train_mend, trace, evaluate, bench, tune):

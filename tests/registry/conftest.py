@@ -1,14 +1,17 @@
-"""A registry over a real Redis, and versions made for it without a model."""
+"""A registry over a real Redis, versions made for it without a model, and machines that share a bucket alone."""
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from errata_client.records import VersionStatus
 from errata_registry import keys
+from errata_registry.bucket import patience
 from errata_registry.jobs.kinds import kind_of
 from errata_registry.jobs.recovery import recover
 from errata_registry.jobs.requests import EditRequest
@@ -20,6 +23,7 @@ from errata_registry.versions.manifest import BaseModelName, Manifest
 from redis import Redis
 from rq import Queue
 
+from benchmarks.faults.bucket import BucketServer, bucket_server
 from errata.deltas import Delta
 from errata.facts import Fact, FactSet
 from tests.made_up_versions import make_up_version
@@ -27,9 +31,11 @@ from tests.made_up_versions import make_up_version
 BASE_DIGEST = "b" * 64
 MATRICES = ((8, 16),) * 4
 DATABASE = 15
+PATIENCE_S = 1.0  # with a bucket that is away
 
 Publish = Callable[..., Manifest]
 Hold = Callable[..., None]
+NewMachine = Callable[[], Registry]
 
 
 @pytest.fixture
@@ -101,3 +107,55 @@ def publish_version(
 def request_body() -> EditRequest:
     """An edit of one fact."""
     return EditRequest(facts=(Fact(subject="Ada Lovelace", relation="was born in", object="Paris"),))
+
+
+# Machines that share no file system but a bucket, which a real server keeps behind a network that can fail.
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
+    with bucket_server(tmp_path_factory.mktemp("buckets") / "all") as server:
+        yield server
+
+
+@pytest.fixture
+def new_machine(
+    bucket: BucketServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NewMachine]:
+    """Starts a process on a machine of its own, whose home folder is empty. All share a Redis and a bucket."""
+    monkeypatch.setattr(patience, "PATIENCE_S", PATIENCE_S)
+    for name, value in bucket.environment.items():
+        monkeypatch.setenv(name, value)
+    machines: list[Registry] = []
+
+    def start() -> Registry:
+        own = {"home": tmp_path / f"machine-{len(machines)}", "bucket": f"s3://errata/{tmp_path.name}"}
+        machine = Registry(settings.model_copy(update=own))
+        if not machines:
+            machine.redis.flushdb()
+        machines.append(machine)
+        machine.bind_base("base", BASE_DIGEST, MATRICES)
+        return machine
+
+    yield start
+    bucket.network.heal()
+    for machine in machines:
+        machine.close()
+
+
+@contextmanager
+def failing(bucket: BucketServer, **fault: Any) -> Iterator[None]:
+    """Let the network fail in a way that `Proxy` knows."""
+    for name, value in fault.items():
+        setattr(bucket.network, name, value)
+    yield
+    bucket.network.heal()
+
+
+def kept_by(bucket: BucketServer, machine: Registry) -> Path:
+    """The folder in which the server keeps what the machines have put into the bucket."""
+    return bucket.folder / machine.settings.home.parent.name
+
+
+def log_of(bucket: BucketServer, machine: Registry) -> list[str]:
+    return sorted(path.name for path in (kept_by(bucket, machine) / "log").iterdir())

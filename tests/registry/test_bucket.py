@@ -3,79 +3,31 @@
 The bucket is that of a real server, which is asked over HTTP through a network that fails.
 """
 
+import errno
 import json
 import os
 import threading
-from collections.abc import Callable, Iterator
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from errata_client.records import JobStatus
 from errata_registry import home as home_folder
-from errata_registry.bucket import commits
+from errata_registry.bucket import patience
+from errata_registry.bucket.log import Entry, Log
 from errata_registry.bucket.objects import NoConditionalPuts
 from errata_registry.jobs.recovery import recover
 from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
-from errata_registry.settings import Settings
 from errata_registry.verification import verify
 from errata_registry.versions.folder import DELTA
 
-from benchmarks.faults.bucket import BucketServer, bucket_server
+from benchmarks.faults.bucket import BucketServer
 from errata.files.disk import Refused
 from tests.full_disk import full_disk
-from tests.registry.conftest import BASE_DIGEST, MATRICES, publish_version
-
-NewMachine = Callable[[], Registry]
-PATIENCE_S = 1.0  # of these tests with a bucket that is away
-
-
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BucketServer]:
-    with bucket_server(tmp_path_factory.mktemp("buckets") / "all") as server:
-        yield server
-
-
-@pytest.fixture
-def new_machine(
-    bucket: BucketServer, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[NewMachine]:
-    """Starts a process on a machine of its own, whose home folder is empty. All share a Redis and a bucket."""
-    monkeypatch.setattr(commits, "PATIENCE_S", PATIENCE_S)
-    for name, value in bucket.environment.items():
-        monkeypatch.setenv(name, value)
-    machines: list[Registry] = []
-
-    def start() -> Registry:
-        own = {"home": tmp_path / f"machine-{len(machines)}", "bucket": f"s3://errata/{tmp_path.name}"}
-        machine = Registry(settings.model_copy(update=own))
-        if not machines:
-            machine.redis.flushdb()
-        machines.append(machine)
-        machine.bind_base("base", BASE_DIGEST, MATRICES)
-        return machine
-
-    yield start
-    bucket.network.heal()
-    for machine in machines:
-        machine.close()
-
-
-@contextmanager
-def failing(bucket: BucketServer, **fault: Any) -> Iterator[None]:
-    """Let the network fail in a way that `Proxy` knows."""
-    for name, value in fault.items():
-        setattr(bucket.network, name, value)
-    yield
-    bucket.network.heal()
-
-
-def log_of(bucket: BucketServer, machine: Registry) -> list[str]:
-    return sorted(path.name for path in (bucket.folder / machine.settings.home.parent.name / "log").iterdir())
+from tests.registry.conftest import BASE_DIGEST, MATRICES, NewMachine, failing, kept_by, log_of, publish_version
 
 
 def test_what_one_machine_commits_is_there_on_the_others(new_machine: NewMachine, request_body: EditRequest) -> None:
@@ -118,13 +70,32 @@ def test_weights_are_fetched_when_they_are_needed(new_machine: NewMachine, bucke
     assert verify(late.settings.home, late.commits).faults == ()
 
     # What one machine drops is gone on all of them, and in the bucket.
-    stored = bucket.folder / late.settings.home.parent.name / "files"
+    stored = kept_by(bucket, late) / "files"
     assert len(list(stored.rglob(f"{DELTA}/*"))) == 2
     late.artifacts.drop(second.id)
     maker.commits.catch_up()
     assert maker.artifacts.folder(second.id).is_dropped and maker.artifacts.delta_bytes(second.id) == 0
     assert len(list(stored.rglob(f"{DELTA}/*"))) == 1
     assert verify(maker.settings.home, maker.commits).faults == ()
+
+
+def test_what_no_commit_names_goes_from_the_bucket(new_machine: NewMachine, bucket: BucketServer) -> None:
+    """A removal that was not answered leaves an object, which is swept away after a week."""
+    maker, other = new_machine(), new_machine()
+    dropped, kept = publish_version(maker), publish_version(maker)
+    with failing(bucket, replaces=(b"DELETE /", b"DELATE /")):
+        maker.artifacts.drop(dropped.id)
+    updates = kept_by(bucket, maker) / "files" / "versions"
+    assert len(list(updates.rglob(f"{DELTA}/*"))) == 2
+    other.commits.remove_unnamed()
+    assert len(list(updates.rglob(f"{DELTA}/*"))) == 2  # somebody might be about to commit it
+    long_ago = time.time() - 8 * 86_400
+    for path in updates.rglob("*"):
+        os.utime(path, (long_ago, long_ago))
+    other.commits.remove_unnamed()
+    [left] = updates.rglob(f"{DELTA}/*")
+    assert left.parent.parent.name == f"{kept.id:06d}"
+    assert verify(other.settings.home, other.commits).faults == ()
 
 
 def test_machines_that_publish_at_once_get_numbers_of_their_own(new_machine: NewMachine) -> None:
@@ -208,7 +179,7 @@ def test_an_answer_that_was_lost_is_found_in_the_bucket(
     new_machine: NewMachine, bucket: BucketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The network fails for a moment: what was committed meanwhile is known as one's own, and nobody notices."""
-    monkeypatch.setattr(commits, "PATIENCE_S", 20.0)
+    monkeypatch.setattr(patience, "PATIENCE_S", 20.0)
     machine, other = new_machine(), new_machine()
     begun = len(log_of(bucket, machine))
     for number in (1, 2, 3):
@@ -223,7 +194,34 @@ def test_an_answer_that_was_lost_is_found_in_the_bucket(
     assert verify(other.settings.home, other.commits).faults == ()
 
 
-def test_what_is_committed_stands_though_the_disk_here_is_full(new_machine: NewMachine) -> None:
+def test_a_request_that_comes_late_may_have_been_ones_own(
+    new_machine: NewMachine, bucket: BucketServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A put that got no answer arrives before it is tried again, and then the bucket is away: nobody knows."""
+    machine, other = new_machine(), new_machine()
+    put, on_its_way = Log.put, list[tuple[int, Entry]]()
+
+    def late(log: Log, number: int, entry: Entry) -> bool:
+        if not on_its_way:
+            on_its_way.append((number, entry))
+            raise Refused(errno.EIO, "no answer")
+        assert put(log, *on_its_way[0])
+        is_new = put(log, number, entry)
+        bucket.network.is_busy = True
+        return is_new
+
+    monkeypatch.setattr(Log, "put", late)
+    with pytest.raises(Refused, match="whether this was done is not known"):
+        publish_version(machine)
+    bucket.network.heal()
+    other.commits.catch_up()
+    assert other.artifacts.numbers() == [1]
+    assert verify(other.settings.home, other.commits).faults == ()
+
+
+def test_what_is_committed_stands_though_the_disk_here_is_full(
+    new_machine: NewMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine, other = new_machine(), new_machine()
     version = publish_version(machine).id
     with pytest.raises(OSError, match="it is committed, and only this folder lags behind"), full_disk(os.getpid()):
@@ -232,6 +230,14 @@ def test_what_is_committed_stands_though_the_disk_here_is_full(new_machine: NewM
     assert other.aliases.all() == {"best": version}
     machine.commits.catch_up()
     assert machine.aliases.all() == {"best": version}
+
+    def fail() -> None:
+        raise OSError("out of paper")
+
+    # A disk that fails without a number has words, too.
+    monkeypatch.setattr("errata_registry.commits.FOLDER.write", lambda *_: fail())
+    with pytest.raises(Refused, match="out of paper; it is committed"):
+        machine.versions.name("good", version)
 
 
 def test_lists_and_counts_go_on_while_the_bucket_is_away(
@@ -291,7 +297,7 @@ def test_a_store_that_knows_no_conditional_puts_is_refused(new_machine: NewMachi
 def test_the_log_tells_what_was_committed(new_machine: NewMachine, bucket: BucketServer) -> None:
     machine = new_machine()
     number = publish_version(machine).id
-    path = bucket.folder / machine.settings.home.parent.name / "log" / log_of(bucket, machine)[-1]
+    path = kept_by(bucket, machine) / "log" / log_of(bucket, machine)[-1]
     entry = json.loads(path.read_text())
     assert entry["folder"] == f"versions/{number:06d}"
     assert [Path(change["path"]).name for change in entry["changes"]] == [

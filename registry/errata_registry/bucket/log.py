@@ -19,6 +19,7 @@ from errata_registry.bucket.objects import Bucket
 from errata_registry.stored import StoredFile, now, text_of
 
 FOLDER = "log/"
+OBJECTS = "files/"  # where the objects lie that entries name
 READ_AT_ONCE = 16  # requests
 
 
@@ -39,6 +40,13 @@ class Change(Record):
     file: StoredFile | None = None
 
 
+class Archive(Record):
+    """An object that is a tar of files, each named by the path where it is to lie in the home folder."""
+
+    object: str
+    file: StoredFile
+
+
 class Entry(Record):
     """What is committed in one step.
 
@@ -47,6 +55,7 @@ class Entry(Record):
         decision: whether it rests on what serves, on the names of versions, or on which versions there are.
         folder: the folder that comes to be with all these files at once.
         gone: the folder that is taken away with all that is in it, these files and others.
+        archive: files that come to be before the changes.
     """
 
     id: str = Field(default_factory=lambda: secrets.token_hex(12))
@@ -54,6 +63,7 @@ class Entry(Record):
     decision: bool = False
     folder: str | None = None
     gone: str | None = None
+    archive: Archive | None = None
     changes: tuple[Change, ...]
 
     @classmethod

@@ -9,7 +9,7 @@ import errno
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -96,6 +96,15 @@ class Bucket:
         def listed() -> list[str]:
             pages = self._obstore.list(self._records, prefix, offset=name, chunk_size=LISTED_AT_ONCE)
             return sorted(found["path"] for page in pages for found in page)
+
+        return self._ask(listed)
+
+    def names_before(self, prefix: str, moment: datetime) -> list[str]:
+        """Return the names below a prefix of what was put before a moment, by the store's clock. Raises `OSError`."""
+
+        def listed() -> list[str]:
+            pages = self._obstore.list(self._records, prefix, chunk_size=LISTED_AT_ONCE)
+            return [found["path"] for page in pages for found in page if found["last_modified"] < moment]
 
         return self._ask(listed)
 
