@@ -44,6 +44,8 @@ from benchmarks.command import arguments_of  # noqa: E402
 from benchmarks.real_size import (  # noqa: E402
     CONTEXTS,
     MOMENT_RANK,
+    SMALL_SHAPES,
+    SMALL_VOCABULARY,
     begin,
     model_of_shape,
     numbered_facts,
@@ -67,7 +69,6 @@ SERVICE_NEEDS = ("fastapi", "pydantic_settings", "redis", "rq", "httpx", "uvicor
 GRAPH_BYTES = 4 * 2**30
 WARM_UP_STEPS, STEPS = 3, 30
 REFINEMENT_STEPS = 10
-SMALL_VOCABULARY = 6_656  # of the demo model, whose tokenizer all of them have
 
 
 class Run:
@@ -97,8 +98,7 @@ class Run:
         return made
 
     def gpt_j(self) -> EditableModel:
-        small = GPTJConfig(n_layer=10, n_embd=64, n_head=4, rotary_dim=8, vocab_size=SMALL_VOCABULARY, n_positions=256)
-        return self.model(GPT_J, GPTJConfig(), small)
+        return self.model(GPT_J, GPTJConfig(), SMALL_SHAPES["gpt-j-6b"])
 
     def numbers(self, *of: int) -> list[int]:
         """Return these numbers of facts, or small ones."""
@@ -181,10 +181,10 @@ def published_hyperparameters(name: str) -> MemitHyperparameters:
 
 def measure_neox(run: Run) -> None:
     """GPT-NeoX 20B's dimensions: does an edit of 1,000 facts fit, and how long does it take?"""
-    small = GPTNeoXConfig(
-        num_hidden_layers=12, hidden_size=64, intermediate_size=256, num_attention_heads=4, vocab_size=SMALL_VOCABULARY
+    model, hyperparameters = (
+        run.model(NEOX, GPTNeoXConfig(), SMALL_SHAPES["gpt-neox-20b"]),
+        published_hyperparameters(NEOX),
     )
-    model, hyperparameters = run.model(NEOX, GPTNeoXConfig(), small), published_hyperparameters(NEOX)
     moments = MadeUpMoments(model)
     began = begin(model)
     for layer in hyperparameters.layers:
@@ -313,7 +313,7 @@ def measure_service(run: Run) -> None:
         run.note("not measured", this_python_lacks=missing)
         return
     command = [sys.executable, "-m", "benchmarks.whole_service", "--device", run.device, "--facts", "10"]
-    command += ["--depth", "10"] if run.small else []
+    command += ["--small", "--clients", "1,4", "--tokens", "8"] if run.small else []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -1,6 +1,6 @@
 """Edits of a model of real size: GPT-J 6B's or GPT-NeoX 20B's dimensions, with random weights made on the spot.
 
-    python -m benchmarks.real_size [--model gpt-j-6b] [--dtype bfloat16] [--device auto] [--depth 28]
+    python -m benchmarks.real_size [--model gpt-j-6b] [--dtype bfloat16] [--device auto] [--depth 28] [--small]
                                    [--facts 1] [--refinement-steps 0] [--plain 0] [--batches 64,256,1024]
 
 What the weights say makes no difference to time and memory. Second moments are made up as well, in the form of the
@@ -8,7 +8,8 @@ authors' published files, and read as those would be. The published hyperparamet
 
 First a build of `--facts` facts from end to end. Then, where asked for, seconds for one fact of the plain loop
 (tests/errata/plain_memit.py) on `--plain` facts beside the search on the same, and facts a second for each of the
-numbers of facts in `--batches`. `--depth` leaves out blocks above the edited ones, for machines that are too small.
+numbers of facts in `--batches`. `--depth` leaves out blocks above the edited ones, for machines that are too small;
+`--small` makes them narrow, too, to try on a CPU that all is well.
 """
 
 import argparse
@@ -40,12 +41,28 @@ from errata.targets.search import find_targets
 from tests.errata.plain_memit import plain_target
 
 MODELS = {"gpt-j-6b": "EleutherAI/gpt-j-6b", "gpt-neox-20b": "EleutherAI/gpt-neox-20b"}
+SMALL_VOCABULARY = 6_656  # of the demo model, whose tokenizer all of them have
+NO_ENDS: Any = {"bos_token_id": None, "eos_token_id": None}  # those of the whole model are not in this vocabulary
+SMALL_SHAPES = {  # with as many blocks as the published layers take
+    "gpt-j-6b": GPTJConfig(
+        n_layer=10, n_embd=64, n_head=4, rotary_dim=8, vocab_size=SMALL_VOCABULARY, n_positions=1_024, **NO_ENDS
+    ),
+    "gpt-neox-20b": GPTNeoXConfig(
+        num_hidden_layers=12,
+        hidden_size=64,
+        intermediate_size=256,
+        num_attention_heads=4,
+        vocab_size=SMALL_VOCABULARY,
+        **NO_ENDS,
+    ),
+}
 RANDOM_MODEL = {  # arguments of `random_model`; without --depth, all blocks
     "threads": 2,
     "model": tuple(MODELS),
     "dtype": ("bfloat16", "float32", "float16"),
     "device": "auto",
     "depth": int,
+    "small": False,
 }
 WEIGHT_SCALE = 0.02
 KEY_VECTORS = 100_000
@@ -90,8 +107,13 @@ def random_model(arguments: argparse.Namespace) -> EditableModel:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     name, depth = MODELS[arguments.model], arguments.depth
-    gpt_j = arguments.model == "gpt-j-6b"
-    shape = GPTJConfig(n_layer=depth or 28) if gpt_j else GPTNeoXConfig(num_hidden_layers=depth or 44)
+    shape: PreTrainedConfig
+    if arguments.small:
+        shape = SMALL_SHAPES[arguments.model]
+    elif arguments.model == "gpt-j-6b":
+        shape = GPTJConfig(n_layer=depth or 28)
+    else:
+        shape = GPTNeoXConfig(num_hidden_layers=depth or 44)
     return model_of_shape(shape, name, getattr(torch, arguments.dtype), device)
 
 

@@ -1,6 +1,7 @@
 """The whole service on a model of real size: `errata up`, edits over HTTP, requests beside them.
 
     python -m benchmarks.whole_service [--model gpt-j-6b] [--device cuda] [--facts 10,100,1000] [--clients 1,4,16,64]
+                                       [--small]
 
 The model has random weights, as in `benchmarks.real_size`, and lies in a checkpoint that service and worker load. Each
 edit is posted with the published hyperparameters, while one client asks for text all the while.
