@@ -70,6 +70,8 @@ def test_edits_are_made_served_and_rolled_back_on_all_machines(services: list[Er
     one, other = services
     first = one.edit([JORDAN]).wait(timeout=PATIENCE_S)
     assert first.version == 1
+    shared = (bucket.folder / "home" / "files" / "second_moments").rglob("*.safetensors")
+    assert [path.name for path in shared] == ["layer_0.safetensors"]
     assert [said(client) for client in services] == [(1, "baseball")] * 2
     assert other.get_edit(first.id).status == "succeeded"
 

@@ -86,10 +86,10 @@ class SecondMoments:
                 and there is no corpus, or too short a one.
         """
         checks = checks or Checks()
-        damaged = checks.damaged(_moment_file(folder, layer) for layer in layers)
+        damaged = checks.damaged(moment_file(folder, layer) for layer in layers)
         for path in damaged:
             tell(f"{path} is damaged; this second moment is made anew")
-        whole = [layer for layer in layers if _moment_file(folder, layer) not in damaged]
+        whole = [layer for layer in layers if moment_file(folder, layer) not in damaged]
         there = {origin.layer: origin for origin in stored_origins(folder, whole)}
         if any(origin.model_digest != model.digest for origin in there.values()):
             raise StatisticsError(f"{folder} holds the second moments of another model than {model.name}")
@@ -117,7 +117,7 @@ class SecondMoments:
 
     def moment(self, layer: int) -> Tensor:
         """Return C of one layer, (d_in, d_in), float32, mapped from its file. Raises `StatisticsError`."""
-        path = _moment_file(self.folder, layer)
+        path = moment_file(self.folder, layer)
         if self._checks.damaged([path]):
             raise StatisticsError(f"{path} is damaged; remove it to make it anew")
         try:
@@ -225,7 +225,7 @@ def stored_origins(folder: Path, layers: Sequence[int]) -> list[Origin]:
     Raises:
         StatisticsError: a file cannot be read.
     """
-    return [_origin(folder, layer) for layer in layers if _moment_file(folder, layer).exists()]
+    return [_origin(folder, layer) for layer in layers if moment_file(folder, layer).exists()]
 
 
 def _origin(folder: Path, layer: int) -> Origin:
@@ -240,12 +240,12 @@ def _origin(folder: Path, layer: int) -> Origin:
         )
     except (KeyError, ValueError) as error:
         raise StatisticsError(
-            f"{_moment_file(folder, layer)} does not say what it was made from ({error!r}); remove it to make it anew"
+            f"{moment_file(folder, layer)} does not say what it was made from ({error!r}); remove it to make it anew"
         ) from error
 
 
 def _metadata(folder: Path, layer: int) -> dict[str, str]:
-    path = _moment_file(folder, layer)
+    path = moment_file(folder, layer)
     try:
         with safe_open(path, framework="pt") as stored:
             return stored.metadata() or {}
@@ -255,7 +255,7 @@ def _metadata(folder: Path, layer: int) -> dict[str, str]:
 
 def _store_moment(folder: Path, moment: Tensor, origin: Origin) -> None:
     known = {name: str(value) for name, value in asdict(origin).items() if value is not None}
-    store(_moment_file(folder, origin.layer), {"second_moment": moment}, known)
+    store(moment_file(folder, origin.layer), {"second_moment": moment}, known)
 
 
 def _remove_stale_checkpoints(folder: Path) -> None:
@@ -268,5 +268,6 @@ def _remove_stale_checkpoints(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _moment_file(folder: Path, layer: int) -> Path:
+def moment_file(folder: Path, layer: int) -> Path:
+    """Return where a folder has the second moment of a layer."""
     return folder / f"layer_{layer}.safetensors"

@@ -30,6 +30,9 @@ class Commits:
     def fetch(self, path: Path) -> None:
         """See to it that a large file that was committed is here, if it is anywhere."""
 
+    def share(self, path: Path) -> None:
+        """Let whoever has no such file yet `fetch` one that was made here. The first that is shared is the one."""
+
     def size(self, path: Path) -> int:
         """Return the bytes of a large file, also where it is not here yet; 0 where there is none."""
         return path.stat().st_size if path.exists() else 0

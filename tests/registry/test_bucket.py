@@ -17,7 +17,7 @@ from errata_client.records import JobStatus
 from errata_registry import home as home_folder
 from errata_registry.bucket import patience
 from errata_registry.bucket.log import Entry, Log
-from errata_registry.bucket.objects import NoConditionalPuts
+from errata_registry.bucket.objects import Bucket, NoConditionalPuts
 from errata_registry.jobs.recovery import recover
 from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
@@ -25,6 +25,7 @@ from errata_registry.verification import verify
 from errata_registry.versions.folder import DELTA
 
 from benchmarks.faults.bucket import BucketServer
+from errata.errors import NewerHome
 from errata.files.disk import Refused
 from tests.full_disk import full_disk
 from tests.registry.conftest import BASE_DIGEST, MATRICES, NewMachine, failing, kept_by, log_of, publish_version
@@ -77,6 +78,25 @@ def test_weights_are_fetched_when_they_are_needed(new_machine: NewMachine, bucke
     assert maker.artifacts.folder(second.id).is_dropped and maker.artifacts.delta_bytes(second.id) == 0
     assert len(list(stored.rglob(f"{DELTA}/*"))) == 1
     assert verify(maker.settings.home, maker.commits).faults == ()
+
+
+def test_what_is_made_once_is_shared(new_machine: NewMachine, bucket: BucketServer) -> None:
+    """The first that is shared is fetched by who has none; whoever has made one meanwhile keeps it."""
+    first, second, third = new_machine(), new_machine(), new_machine()
+    made = [
+        machine.settings.home / "second_moments" / "of a model" / "layer_3.safetensors"
+        for machine in (first, second, third)
+    ]
+    for path, content in zip(made[:2], (b"first", b"second"), strict=True):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content)
+    first.commits.share(made[0])
+    second.commits.share(made[1])
+    first.commits.share(made[0])
+    assert len(list((kept_by(bucket, first) / "files").rglob("layer_3.safetensors/*"))) == 1
+    third.commits.catch_up()
+    third.commits.fetch(made[2])
+    assert [path.read_bytes() for path in made] == [b"first", b"second", b"first"]
 
 
 def test_what_no_commit_names_goes_from_the_bucket(new_machine: NewMachine, bucket: BucketServer) -> None:
@@ -292,6 +312,14 @@ def test_a_store_that_knows_no_conditional_puts_is_refused(new_machine: NewMachi
     with failing(bucket, replaces=unknown_header), pytest.raises(NoConditionalPuts, match="cannot hold a home"):
         new_machine()
     machine.commits.catch_up()
+
+
+def test_what_a_newer_program_commits_is_not_passed_over(new_machine: NewMachine) -> None:
+    machine = new_machine()
+    assert machine.settings.bucket is not None
+    assert Log(Bucket(machine.settings.bucket)).put(2, Entry(format=2, changes=()))
+    with pytest.raises(NewerHome, match="has form 2, and this program knows forms up to 1"):
+        machine.commits.catch_up()
 
 
 def test_the_log_tells_what_was_committed(new_machine: NewMachine, bucket: BucketServer) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from errata_client.records import Edit, JobStatus
 from errata_registry import keys
+from errata_registry.commits import FOLDER
 from errata_registry.home import BoundBase
 from errata_registry.jobs.queue import shard_task
 from errata_registry.versions.facts import fact_of
@@ -91,7 +92,7 @@ def test_two_workers_share_the_search_and_one_builds_what_one_alone_would_build(
     assert (progress[0], progress[-1]) == (0, 7)
     assert any(3 < done < 7 for done in progress)
 
-    resident = ResidentModel.load(crew.settings)
+    resident = ResidentModel.load(crew.settings, FOLDER)
     hyperparameters = resident.defaults("memit").overridden(SLOW)
     assert isinstance(hyperparameters, MemitHyperparameters)
     alone = memit.build(

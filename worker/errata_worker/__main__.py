@@ -37,7 +37,7 @@ def main() -> None:
         keep_private(settings.home)
         registry = Registry(settings)
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
-        resident = ResidentModel.load(settings)
+        resident = ResidentModel.load(settings, registry.commits)
         model = resident.model
         registry.bind_base(model.name, model.digest, model.matrix_shapes)
         _recover_once(registry)

@@ -6,19 +6,22 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
+from errata_registry.commits import Commits
 from errata_registry.settings import Settings
 
 from errata import hyperparameters
 from errata.checkpoint.folder import read_config
 from errata.errors import DeviceFailed, InvalidHyperparameters
 from errata.files.tensors import Checks
-from errata.hyperparameters import Hyperparameters, MemitHyperparameters
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters, MomentHyperparameters
 from errata.model import EditableModel
 from errata.model.likelihood import require_device
 from errata.second_moments import SecondMoments
-from errata.second_moments.home import home_moments
+from errata.second_moments.home import home_moments, moments_folder
+from errata.second_moments.moments import moment_file
 
 LOG_EVERY_SHARE = 0.1
 
@@ -31,6 +34,7 @@ class ResidentModel:
 
     Attributes:
         hyperparameters: the defaults of each method that there are any for.
+        commits: how what is made once for all machines gets to them.
         checks: which of the second moments' files were found whole, so that no build goes through them again.
         damage: what was found damaged and is made again, and no job's followers were told of yet.
     """
@@ -38,11 +42,12 @@ class ResidentModel:
     settings: Settings
     model: EditableModel
     hyperparameters: Mapping[str, Hyperparameters]
+    commits: Commits
     checks: Checks = field(default_factory=Checks)
     damage: deque[str] = field(default_factory=deque)
 
     @classmethod
-    def load(cls, settings: Settings) -> ResidentModel:
+    def load(cls, settings: Settings, commits: Commits) -> ResidentModel:
         """Load the model that the settings name.
 
         Raises:
@@ -54,7 +59,7 @@ class ResidentModel:
             logger.info("%s: hyperparameters %s (%s)", method, default.basis.value, default.source)
         known = {method: default.hyperparameters for method, default in defaults.items()}
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-        return cls(settings, model, known)
+        return cls(settings, model, known, commits)
 
     def defaults(self, method: str) -> Hyperparameters:
         """Return what a method edits this model with by default. Raises `InvalidHyperparameters` if that is unknown."""
@@ -90,7 +95,10 @@ class ResidentModel:
             on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it
                 raises ends the collection, which goes on from its last checkpoint another time.
         """
-        return home_moments(
+        files = self._moment_files(wanted)
+        for path in files:  # another machine may have made them
+            self.commits.fetch(path)
+        second_moments = home_moments(
             self.settings.home,
             self.model,
             wanted,
@@ -100,6 +108,18 @@ class ResidentModel:
             checks=self.checks,
             tell=self.note_damage,
         )
+        try:
+            for path in files:
+                self.commits.share(path)
+        except OSError as error:
+            logger.warning("the second moments are shared later: %s", error)
+        return second_moments
+
+    def _moment_files(self, wanted: Hyperparameters) -> list[Path]:
+        if not isinstance(wanted, MomentHyperparameters):
+            return []
+        folder = moments_folder(self.settings.home, self.model)
+        return [moment_file(folder, layer) for layer in wanted.layers]
 
     def note_damage(self, message: str) -> None:
         """Log that a file is damaged and made again, and keep it for those who follow the job at hand, or the next."""

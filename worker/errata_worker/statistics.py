@@ -3,8 +3,9 @@
 import logging
 import sys
 
+from errata_registry.bucket.commits import commits_of
 from errata_registry.home import keep_private
-from errata_registry.settings import InvalidSettings, read_settings
+from errata_registry.settings import read_settings
 
 from errata.errors import ErrataError
 from errata.second_moments.home import moments_folder
@@ -17,9 +18,9 @@ def main() -> None:
     try:
         settings = read_settings()
         keep_private(settings.home)
-        resident = ResidentModel.load(settings)
+        resident = ResidentModel.load(settings, commits_of(settings))
         layers = resident.prepare()
-    except (ErrataError, InvalidSettings, OSError) as error:
+    except (ErrataError, ValueError, OSError) as error:
         sys.exit(f"errata: {error}")
     named = ", ".join(map(str, layers)) or "none"
     folder = moments_folder(resident.settings.home, resident.model)

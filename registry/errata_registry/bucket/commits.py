@@ -84,6 +84,11 @@ class BucketCommits(Commits):
     def fetch(self, path: Path) -> None:
         self._copy.fetch(path)
 
+    def share(self, path: Path) -> None:
+        if self._copy.noted(path) is None:
+            change = self._put(path, path)
+            self._commit([change], lambda: None, only_if=lambda: self._copy.noted(path) is None)
+
     def size(self, path: Path) -> int:
         change = self._copy.noted(path)
         return change.file.bytes if change and change.file else 0

@@ -82,10 +82,7 @@ class HomeCopy:
 
     def noted(self, path: Path) -> Change | None:
         """Return the change that put a large file where it lies, or is to lie; None where there is none."""
-        try:
-            return read_record(self._note_of(self.called(path)), Change)
-        except FileNotFoundError:
-            return None
+        return self._noted(self.called(path))
 
     def noted_objects(self) -> set[str]:
         """Return the names of the objects that large files are, or are to be fetched from."""
@@ -97,6 +94,7 @@ class HomeCopy:
         if path.exists() or (change := self.noted(path)) is None or change.object is None:
             return
         name, scratch = change.object, durable.scratch_beside(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             if patiently(lambda: self._bucket.download(name, scratch)):
                 if change.file:
@@ -107,6 +105,12 @@ class HomeCopy:
                         scratch.replace(path)
         finally:
             scratch.unlink(missing_ok=True)
+
+    def _noted(self, called: str) -> Change | None:
+        try:
+            return read_record(self._note_of(called), Change)
+        except FileNotFoundError:
+            return None
 
     def _note(self, change: Change) -> None:
         note = self._note_of(change.path)
@@ -160,7 +164,8 @@ class HomeCopy:
             FOLDER.append(path, change.after, (change.text or "").encode())
             return
         if change.object is not None and path.suffix == FETCHED_LATER:
-            path.unlink(missing_ok=True)  # an older one
+            if self._noted(change.path) not in (None, change):
+                path.unlink(missing_ok=True)  # an older one; one that was made here, and not shared, stays
             return
         scratch = durable.scratch_beside(path)
         try:

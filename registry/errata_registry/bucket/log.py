@@ -13,11 +13,12 @@ from typing import Self
 from errata_client.records import Record
 from pydantic import Field
 
-from errata.errors import CorruptArtifact
+from errata.errors import CorruptArtifact, NewerHome
 from errata.files.checksums import checked
 from errata_registry.bucket.objects import Bucket
 from errata_registry.stored import StoredFile, now, text_of
 
+FORM = 1
 FOLDER = "log/"
 OBJECTS = "files/"  # where the objects lie that entries name
 READ_AT_ONCE = 16  # requests
@@ -51,6 +52,7 @@ class Entry(Record):
     """What is committed in one step.
 
     Attributes:
+        format: its form; what programs of an older form would get wrong by passing it over has a form of its own.
         id: what its writer knows it by whose answer was lost.
         decision: whether it rests on what serves, on the names of versions, or on which versions there are.
         folder: the folder that comes to be with all these files at once.
@@ -58,6 +60,7 @@ class Entry(Record):
         archive: files that come to be before the changes.
     """
 
+    format: int = FORM
     id: str = Field(default_factory=lambda: secrets.token_hex(12))
     at: datetime = Field(default_factory=now)
     decision: bool = False
@@ -68,11 +71,17 @@ class Entry(Record):
 
     @classmethod
     def read(cls, content: bytes, called: str) -> Self:
-        """Raises `CorruptArtifact`."""
+        """Raises `CorruptArtifact`, and `NewerHome` for a form that this program does not know."""
         try:
-            return cls.model_validate_json(checked(content), extra="ignore")
+            entry = cls.model_validate_json(checked(content), extra="ignore")
         except ValueError as error:
             raise CorruptArtifact(f"{called} cannot be read: {error}") from error
+        if entry.format > FORM:
+            raise NewerHome(
+                f"{called} has form {entry.format}, and this program knows forms up to {FORM}: a newer Errata wrote "
+                "it, and only such a one can follow this bucket"
+            )
+        return entry
 
 
 class Log:
