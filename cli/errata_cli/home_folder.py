@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,10 +28,12 @@ def import_version(
 
     from errata_client.tables import escaped
     from errata_registry.home import keep_private
+    from errata_registry.occupancy import Occupied
     from errata_registry.versions.transfer import import_version
 
     keep_private(settings.home)
-    version = import_version(settings.home, archive, commits_with(settings))
+    with closing(Occupied(settings.home)):
+        version = import_version(settings.home, archive, commits_with(settings))
     print(escaped(f"version {version.id}: {version.facts} facts, was {version.imported_from}"))
 
 
@@ -90,36 +92,18 @@ def to_bucket(home: Home = None) -> None:
     settings = settings_with(home=home)
     if settings.bucket is None:
         raise CommandError("no bucket is named: set ERRATA_BUCKET to one such as s3://bucket/prefix, which is empty")
-    if not settings.home.is_dir():
-        raise CommandError(f"{settings.home} does not exist")
 
     from errata_registry.bucket.to_bucket import to_bucket
+    from errata_registry.home import is_bound, keep_private
 
-    from errata_cli.supervisor import lock
-
-    with lock(settings.home):
-        _require_idle(settings)
-        try:
-            taken = to_bucket(settings.home, settings.bucket)
-        except ValueError as error:
-            raise CommandError(str(error)) from error
+    if not is_bound(settings.home):  # before anything is changed in a folder that may be somebody else's
+        raise CommandError(f"{settings.home} is no home folder that a service or worker has begun")
+    keep_private(settings.home)
+    try:
+        taken = to_bucket(settings.home, settings.bucket)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     print(
         f"{settings.bucket} has {settings.home}: {taken.files} files and {taken.updates} updates of versions, "
         f"{taken.bytes / 1e6:.1f} MB"
     )
-
-
-def _require_idle(settings: Settings) -> None:
-    """Raise `CommandError` where processes of a home are known to its Redis."""
-    from errata_registry.bucket.home_copy import position_of
-
-    if settings.redis_url is None or position_of(settings.home):  # a copy is refused by what follows
-        return
-
-    from errata_registry.registry import Registry
-    from redis import RedisError
-
-    with closing(Registry(settings.model_copy(update={"bucket": None}))) as registry, suppress(RedisError):
-        running = len(registry.replicas.live()) + registry.queue.num_workers()
-        if running:
-            raise CommandError(f"{running} processes of {settings.home} run: end them first")

@@ -19,6 +19,7 @@ from errata_registry.jobs.kinds import EDIT, EVALUATION, KINDS, TRACE, Asked, Jo
 from errata_registry.jobs.live import LiveJobs
 from errata_registry.jobs.queue import TaskQueue
 from errata_registry.jobs.store import JobStore
+from errata_registry.occupancy import Occupied
 from errata_registry.serving.activations import Activations
 from errata_registry.serving.aliases import Aliases
 from errata_registry.serving.probes import Probes
@@ -47,18 +48,24 @@ class Registry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Make the home folder; nothing is asked of Redis yet.
+        """Make the home folder, and be at work there until `close`; nothing is asked of Redis yet.
 
         Raises:
             ValueError: no Redis is named, or a bucket that cannot be used.
+            Conflict: the folder is on its way to a bucket.
             OSError: the bucket does not answer.
             NewerHome: the home folder was written by a newer program.
         """
         if settings.redis_url is None:
             raise ValueError("no Redis is named: set ERRATA_REDIS_URL, or use `errata up`, which starts its own")
-        self.commits = commits = commits_of(settings)
-        if home.is_bound(settings.home):
-            BoundBase.of(settings.home)
+        self._occupied = Occupied(settings.home)
+        try:
+            self.commits = commits = commits_of(settings)
+            if home.is_bound(settings.home):
+                BoundBase.of(settings.home)
+        except BaseException:
+            self._occupied.close()
+            raise
         self.settings = settings
         self.redis = _connect(settings.redis_url, decode_responses=True)
         self._queue_redis = _connect(settings.redis_url)
@@ -104,6 +111,7 @@ class Registry:
     def close(self) -> None:
         for connection in (self.redis, self._queue_redis):
             connection.close()
+        self._occupied.close()
 
     # The base model
 

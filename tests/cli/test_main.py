@@ -153,6 +153,14 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert isinstance(said, str) and said.startswith(fault) and "\n" not in said
 
 
+def test_a_folder_that_is_no_home_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ERRATA_BUCKET", "s3://bucket/prefix")
+    tmp_path.chmod(0o755)
+    said = run(monkeypatch, "to-bucket", "--home", str(tmp_path))
+    assert said == f"errata: {tmp_path} is no home folder that a service or worker has begun"
+    assert list(tmp_path.iterdir()) == [] and tmp_path.stat().st_mode & 0o777 == 0o755
+
+
 def test_a_setting_comes_from_the_environment_where_no_option_gives_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ERRATA_PORT", "65536")
     assert "a setting is wrong: port" in str(run(monkeypatch, "up"))

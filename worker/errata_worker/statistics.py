@@ -2,9 +2,11 @@
 
 import logging
 import sys
+from contextlib import closing
 
 from errata_registry.bucket.commits import commits_of
 from errata_registry.home import keep_private
+from errata_registry.occupancy import Occupied
 from errata_registry.settings import read_settings
 
 from errata.errors import ErrataError
@@ -18,8 +20,9 @@ def main() -> None:
     try:
         settings = read_settings()
         keep_private(settings.home)
-        resident = ResidentModel.load(settings, commits_of(settings))
-        layers = resident.prepare()
+        with closing(Occupied(settings.home)):
+            resident = ResidentModel.load(settings, commits_of(settings))
+            layers = resident.prepare()
     except (ErrataError, ValueError, OSError) as error:
         sys.exit(f"errata: {error}")
     named = ", ".join(map(str, layers)) or "none"

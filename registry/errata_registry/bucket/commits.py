@@ -21,7 +21,7 @@ from pathlib import Path
 
 from errata.files.disk import Refused
 from errata.files.lock import Lock
-from errata_registry.bucket.home_copy import FETCHED_LATER, HomeCopy, position_of
+from errata_registry.bucket.home_copy import FETCHED_LATER, HomeCopy, leaving_of, position_of
 from errata_registry.bucket.log import OBJECTS, Change, Entry, Log
 from errata_registry.bucket.objects import Bucket
 from errata_registry.bucket.patience import deadline, patiently, pause
@@ -41,9 +41,14 @@ def commits_of(settings: Settings) -> Commits:
     """Return how the processes of a home folder commit.
 
     Raises:
-        ValueError: the bucket cannot be used, or the folder is no copy of it.
+        ValueError: the bucket cannot be used, or the folder is no copy of it, or may have gone to one.
         OSError: the bucket does not answer.
     """
+    if position_of(settings.home) is None and (leaving := leaving_of(settings.home)):
+        raise ValueError(
+            f"{settings.home} is on its way to the bucket {leaving.bucket}, which may have it already: run `errata "
+            "to-bucket` again with ERRATA_BUCKET set to that"
+        )
     if settings.bucket is not None:
         return BucketCommits(settings.home, settings.bucket)
     if position := position_of(settings.home):

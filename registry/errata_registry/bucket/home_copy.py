@@ -31,12 +31,36 @@ class Position(Record):
     decision: int = 0
 
 
+class Leaving(Record):
+    """The mark of a home folder that may be in a bucket already, and does not know it yet.
+
+    Attributes:
+        entry: the id of the entry that has it.
+    """
+
+    bucket: str
+    entry: str
+
+
 def position_of(home: Path) -> Position | None:
     """Return how far a home folder follows a bucket, None where it is a copy of none. Raises `CorruptArtifact`."""
     try:
         return read_record(home / "bucket" / "position.json", Position)
     except FileNotFoundError:
         return None
+
+
+def leaving_of(home: Path) -> Leaving | None:
+    """Return where a home folder may have gone that is no copy yet. Raises `CorruptArtifact`."""
+    try:
+        return read_record(leaving_mark(home), Leaving)
+    except FileNotFoundError:
+        return None
+
+
+def leaving_mark(home: Path) -> Path:
+    """Return where the mark of a home folder lies that may have gone to a bucket."""
+    return home / "bucket" / "leaving.json"
 
 
 class HomeCopy:

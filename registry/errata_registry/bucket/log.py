@@ -21,6 +21,7 @@ from errata_registry.stored import StoredFile, now, text_of
 FORM = 1
 FOLDER = "log/"
 OBJECTS = "files/"  # where the objects lie that entries name
+ARCHIVES = "home"  # below it, those that are archives
 READ_AT_ONCE = 16  # requests
 
 
