@@ -15,6 +15,7 @@ class Proxy:
         port: where it listens.
         delay_s: the time that a piece of data takes on average.
         loses_answers: whether what is asked goes through, and the connection is cut where the answer comes.
+        longest_answers: how many bytes of answers a connection carries before it is cut; None cuts none.
         is_busy: whether what is asked is answered by 503 and goes no further.
         replaces: what stands in questions, and what is to stand there instead, as long.
     """
@@ -22,6 +23,7 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.delay_s = 0.0
         self.loses_answers = self.is_busy = False
+        self.longest_answers: int | None = None
         self.replaces = b"", b""
         self._target = target
         self._age = 0  # connections of an earlier age are forgotten
@@ -54,6 +56,7 @@ class Proxy:
         """Carry everything again at once: deliver what was held back, or sever the connections that wait for it."""
         self.delay_s = 0.0
         self.loses_answers = self.is_busy = False
+        self.longest_answers = None
         self.replaces = b"", b""
         if sever:
             self._loop.call_soon_threadsafe(self._sever)
@@ -94,12 +97,14 @@ class Proxy:
         asking: asyncio.StreamWriter | None = None,
     ) -> None:
         """Carry data one way; `asking` leads back to the client where these are questions."""
+        carried = 0  # bytes
         while data := await reader.read(65536):
+            carried += len(data)
             if asking and self.is_busy:
                 asking.write(BUSY)
                 await asking.drain()
                 raise ConnectionResetError
-            if not asking and self.loses_answers:
+            if not asking and (self.loses_answers or carried > (self.longest_answers or carried)):
                 raise ConnectionResetError
             if asking and self.replaces[0]:
                 data = data.replace(*self.replaces)

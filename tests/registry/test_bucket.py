@@ -6,6 +6,7 @@ The bucket is that of a real server, which is asked over HTTP through a network 
 import errno
 import json
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 from errata_client.records import JobStatus
 from errata_registry import home as home_folder
-from errata_registry.bucket import patience
+from errata_registry.bucket import objects, patience
 from errata_registry.bucket.log import Entry, Log
 from errata_registry.bucket.objects import Bucket, NoConditionalPuts
 from errata_registry.jobs.recovery import recover
@@ -23,10 +24,15 @@ from errata_registry.jobs.requests import EditRequest
 from errata_registry.registry import Registry
 from errata_registry.verification import verify
 from errata_registry.versions.folder import DELTA
+from errata_worker.resident_model import ResidentModel
 
 from benchmarks.faults.bucket import BucketServer
 from errata.errors import NewerHome
+from errata.files.checksums import with_checksum
 from errata.files.disk import Refused
+from errata.hyperparameters import MemitHyperparameters
+from errata.model import EditableModel
+from tests.conftest import NewHome
 from tests.full_disk import full_disk
 from tests.registry.conftest import BASE_DIGEST, MATRICES, NewMachine, failing, kept_by, log_of, publish_version
 
@@ -99,8 +105,66 @@ def test_what_is_made_once_is_shared(new_machine: NewMachine, bucket: BucketServ
     assert [path.read_bytes() for path in made] == [b"first", b"second", b"first"]
 
 
+def test_what_changes_while_it_is_shared_is_not(new_machine: NewMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its object would be one thing and its checksum another, for all machines and for good."""
+    machine, other = new_machine(), new_machine()
+    made = machine.settings.home / "second_moments" / "layer_3.safetensors"
+    made.parent.mkdir()
+    made.write_bytes(b"before")
+    upload = Bucket.upload
+
+    def upload_and_replace(bucket: Bucket, name: str, content: bytes | Path) -> None:
+        upload(bucket, name, content)
+        made.write_bytes(b"afterwards")
+
+    with monkeypatch.context() as meanwhile, pytest.raises(Refused, match="changed while it was shared"):
+        meanwhile.setattr(Bucket, "upload", upload_and_replace)
+        machine.commits.share(made)
+    machine.commits.share(made)
+    other.commits.catch_up()
+    fetched = other.settings.home / "second_moments" / "layer_3.safetensors"
+    other.commits.fetch(fetched)
+    assert fetched.read_bytes() == b"afterwards"
+
+
+def test_a_damaged_second_moment_gives_way_to_the_shared_one(
+    new_machine: NewMachine, new_home: NewHome, demo: EditableModel
+) -> None:
+    wanted = MemitHyperparameters.for_model("demo")
+    assert wanted is not None
+    contents = []
+    for damage in (False, True):
+        machine, collected = new_machine(), new_home() / "second_moments"
+        shutil.copytree(collected, machine.settings.home / "second_moments", dirs_exist_ok=True)
+        [layer] = (machine.settings.home / "second_moments").glob("*/layer_0.safetensors")
+        if damage:
+            layer.write_bytes(layer.read_bytes()[:-1])
+        contents.append(layer)
+        resident = ResidentModel(machine.settings, demo, {}, machine.commits)
+        resident.second_moments(wanted)
+        assert [str(layer) in said for said in resident.damage] == [True] * damage
+    assert contents[0].read_bytes() == contents[1].read_bytes()
+
+
+def test_a_large_object_takes_as_many_requests_as_it_needs(
+    new_machine: NewMachine, bucket: BucketServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = new_machine()
+    monkeypatch.setattr(objects, "PART", 100_000)
+    assert machine.settings.bucket is not None
+    of_files, content = Bucket(machine.settings.bucket), os.urandom(2_000_000)
+    of_files.upload("files/large", content)
+    bucket.network.longest_answers = 200_000  # after which the client goes on, but not for ever
+    assert of_files.download("files/large", tmp_path / "large")
+    assert (tmp_path / "large").read_bytes() == content
+    assert not of_files.download("files/none", tmp_path / "none")
+
+
 def test_what_no_commit_names_goes_from_the_bucket(new_machine: NewMachine, bucket: BucketServer) -> None:
-    """A removal that was not answered leaves an object, which is swept away after a week."""
+    """A removal that was not answered leaves an object, which is swept away after a week.
+
+    What that is, the log says and the store's clock: a machine may have lost notes of its own, and its clock be wrong.
+    """
     maker, other = new_machine(), new_machine()
     dropped, kept = publish_version(maker), publish_version(maker)
     with failing(bucket, replaces=(b"DELETE /", b"DELATE /")):
@@ -110,11 +174,22 @@ def test_what_no_commit_names_goes_from_the_bucket(new_machine: NewMachine, buck
     other.commits.remove_unnamed()
     assert len(list(updates.rglob(f"{DELTA}/*"))) == 2  # somebody might be about to commit it
     long_ago = time.time() - 8 * 86_400
-    for path in updates.rglob("*"):
+    assert maker.settings.bucket is not None
+    Bucket(maker.settings.bucket).upload("files/home/of-an-attempt-that-was-given-up", b"")
+    for path in updates.parent.rglob("*"):
         os.utime(path, (long_ago, long_ago))
     other.commits.remove_unnamed()
-    [left] = updates.rglob(f"{DELTA}/*")
-    assert left.parent.parent.name == f"{kept.id:06d}"
+    assert len(list(updates.rglob(f"{DELTA}/*"))) == 2  # by the store's clock it may still be that day
+    newest = publish_version(maker)
+    other.commits.catch_up()
+    notes = other.settings.home / "bucket" / "objects"
+    notes.rename(lost := notes.with_name("lost"))
+    other.commits.remove_unnamed()
+    lost.rename(notes)
+    assert {path.parent.parent.name for path in updates.rglob(f"{DELTA}/*")} == {
+        f"{version.id:06d}" for version in (kept, newest)
+    }
+    assert list((updates.parent / "home").rglob("*")) == []
     assert verify(other.settings.home, other.commits).faults == ()
 
 
@@ -317,7 +392,10 @@ def test_a_store_that_knows_no_conditional_puts_is_refused(new_machine: NewMachi
 def test_what_a_newer_program_commits_is_not_passed_over(new_machine: NewMachine) -> None:
     machine = new_machine()
     assert machine.settings.bucket is not None
-    assert Log(Bucket(machine.settings.bucket)).put(2, Entry(format=2, changes=()))
+    bucket = Bucket(machine.settings.bucket)
+    assert bucket.put_new(
+        "log/000000000002", with_checksum('{"format": 2, "changes": "in a shape of its own"}').encode()
+    )
     with pytest.raises(NewerHome, match="has form 2, and this program knows forms up to 1"):
         machine.commits.catch_up()
 

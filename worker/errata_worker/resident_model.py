@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from errata_registry.settings import Settings
 
 from errata import hyperparameters
 from errata.checkpoint.folder import read_config
-from errata.errors import DeviceFailed, InvalidHyperparameters
+from errata.errors import CorruptArtifact, DeviceFailed, InvalidHyperparameters
 from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MemitHyperparameters, MomentHyperparameters
 from errata.model import EditableModel
@@ -96,8 +96,7 @@ class ResidentModel:
                 raises ends the collection, which goes on from its last checkpoint another time.
         """
         files = self._moment_files(wanted)
-        for path in files:  # another machine may have made them
-            self.commits.fetch(path)
+        self._fetch(files)
         second_moments = home_moments(
             self.settings.home,
             self.model,
@@ -114,6 +113,20 @@ class ResidentModel:
         except OSError as error:
             logger.warning("the second moments are shared later: %s", error)
         return second_moments
+
+    def _fetch(self, files: Sequence[Path]) -> None:
+        """Fetch what another machine has made, also in place of what is damaged here."""
+        if self.commits.shares_a_folder:
+            return
+        for path in self.checks.damaged(files):
+            if self.commits.size(path):
+                self.note_damage(f"{path} is damaged; the one that was shared takes its place")
+                path.unlink(missing_ok=True)
+        for path in files:
+            try:
+                self.commits.fetch(path)
+            except CorruptArtifact as error:
+                logger.warning("a second moment that was shared is damaged, and is made anew here: %s", error)
 
     def _moment_files(self, wanted: Hyperparameters) -> list[Path]:
         if not isinstance(wanted, MomentHyperparameters):

@@ -22,17 +22,18 @@ from pathlib import Path
 from errata.files.disk import Refused
 from errata.files.lock import Lock
 from errata_registry.bucket.home_copy import FETCHED_LATER, HomeCopy, leaving_of, position_of
-from errata_registry.bucket.log import OBJECTS, Change, Entry, Log
+from errata_registry.bucket.log import ARCHIVES, OBJECTS, Change, Entry, Log
 from errata_registry.bucket.objects import Bucket
 from errata_registry.bucket.patience import deadline, patiently, pause
 from errata_registry.commits import FOLDER, Commits
 from errata_registry.settings import Settings
-from errata_registry.stored import StoredFile, now
+from errata_registry.stored import StoredFile
 
 DONE = "; it is committed, and only this folder lags behind"
 UNKNOWN = "; whether this was done is not known until it answers"
 MOST_TEXT = 32_768  # bytes of a file that an entry holds itself
 AGE_OF_THE_UNNAMED = timedelta(days=7)  # by then nobody is about to commit what they uploaded
+REMOVED_AT_ONCE = 200  # objects; the next hour goes on
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +92,10 @@ class BucketCommits(Commits):
 
     def share(self, path: Path) -> None:
         if self._copy.noted(path) is None:
-            change = self._put(path, path)
+            before, change = StoredFile.of(path), self._put(path, path)
+            if change.file != before:
+                self._drop_objects([change])
+                raise Refused(errno.EAGAIN, f"{path} changed while it was shared")
             self._commit([change], lambda: None, only_if=lambda: self._copy.noted(path) is None)
 
     def size(self, path: Path) -> int:
@@ -159,9 +163,12 @@ class BucketCommits(Commits):
     def remove_unnamed(self) -> None:
         with self._copy.lock.held():
             self.catch_up()
-            named = self._copy.noted_objects()
-        for name in self._bucket.names_before(OBJECTS, now() - AGE_OF_THE_UNNAMED):
-            if Path(name).parent.suffix == FETCHED_LATER and name not in named:
+            noted = self._copy.noted_objects()
+        found = self._bucket.names_older(OBJECTS, AGE_OF_THE_UNNAMED)
+        unnamed = [name for name in found if _may_be_unnamed(name) and name not in noted]
+        if unnamed:  # by the notes of this folder, which may have lost some; what is deleted is gone for all machines
+            named = self._log.named_objects()
+            for name in [name for name in unnamed if name not in named][:REMOVED_AT_ONCE]:
                 self._bucket.delete(name)
                 logger.info("%s, which no commit names any more, is gone from the bucket", name)
 
@@ -272,6 +279,12 @@ class BucketCommits(Commits):
                     self._bucket.delete(change.object)
                 except OSError as error:
                     logger.warning("%s stays in the bucket: %s", change.object, error)
+
+
+def _may_be_unnamed(name: str) -> bool:
+    """Return True for objects of large files, and of whole homes; others stay, as the log goes on naming them."""
+    folder = Path(name).parent
+    return folder.suffix == FETCHED_LATER or folder == Path(OBJECTS, ARCHIVES)
 
 
 class _Overtaken(Refused):

@@ -125,8 +125,9 @@ class HomeCopy:
                     change.file.require(scratch, name)
                 durable.sync(scratch)
                 with self.lock.held():
-                    if self.noted(path) == change:  # it was not dropped meanwhile
+                    if self.noted(path) == change and not path.exists():  # it was not dropped meanwhile, nor made here
                         scratch.replace(path)
+                        durable.sync(path.parent)
         finally:
             scratch.unlink(missing_ok=True)
 
@@ -205,7 +206,7 @@ class HomeCopy:
         durable.sync(path.parent)
 
     def _unpack(self, archive: Archive, entry: Entry) -> None:
-        packed = self._home / "tmp" / f"archive-{entry.id}.tar"
+        packed, folders = self._home / "tmp" / f"archive-{entry.id}.tar", set[Path]()
         try:
             self._bucket.download(archive.object, packed)
             archive.file.require(packed, archive.object)
@@ -215,11 +216,17 @@ class HomeCopy:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     scratch = durable.scratch_beside(path)
                     pieces.seek(begin)
-                    with scratch.open("wb") as file:
-                        file.writelines(read_pieces(pieces, num_bytes))
-                    _put(scratch, path, entry)
+                    try:
+                        with scratch.open("wb") as file:
+                            file.writelines(read_pieces(pieces, num_bytes))
+                        _put(scratch, path, entry)
+                    finally:
+                        scratch.unlink(missing_ok=True)
+                    folders.update(folder for folder in path.parents if folder.is_relative_to(self._home))
         finally:
             packed.unlink(missing_ok=True)
+        for folder in folders:  # before the position says that all of it is here
+            durable.sync(folder)
 
     def _write(self, position: Position) -> None:
         durable.write(self._folder / "position.json", text_of(position))

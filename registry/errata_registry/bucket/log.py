@@ -49,6 +49,10 @@ class Archive(Record):
     file: StoredFile
 
 
+class _Form(Record):
+    format: int = FORM
+
+
 class Entry(Record):
     """What is committed in one step.
 
@@ -74,15 +78,16 @@ class Entry(Record):
     def read(cls, content: bytes, called: str) -> Self:
         """Raises `CorruptArtifact`, and `NewerHome` for a form that this program does not know."""
         try:
-            entry = cls.model_validate_json(checked(content), extra="ignore")
+            said = checked(content)
+            form = _Form.model_validate_json(said, extra="ignore").format  # alone: the rest may be of another shape
+            if form > FORM:
+                raise NewerHome(
+                    f"{called} has form {form}, and this program knows forms up to {FORM}: a newer Errata wrote it, "
+                    "and only such a one can follow this bucket"
+                )
+            return cls.model_validate_json(said, extra="ignore")
         except ValueError as error:
             raise CorruptArtifact(f"{called} cannot be read: {error}") from error
-        if entry.format > FORM:
-            raise NewerHome(
-                f"{called} has form {entry.format}, and this program knows forms up to {FORM}: a newer Errata wrote "
-                "it, and only such a one can follow this bucket"
-            )
-        return entry
 
 
 class Log:
@@ -118,6 +123,23 @@ class Log:
                     if entry is None:
                         raise CorruptArtifact(f"{self._bucket.url}/{_name(followed)} is gone; put it back from a copy")
                     yield followed, entry
+
+    def named_objects(self) -> set[str]:
+        """Return the names of the objects that hold something once all was done that the log says; it is read through.
+
+        Raises as `get`.
+        """
+        archives, named = set[str](), dict[str, str]()  # of each path of the home folder, its object
+        for _, entry in self.after(0):
+            if entry.archive is not None:
+                archives.add(entry.archive.object)
+            for change in entry.changes:
+                named.pop(change.path, None)
+                if change.object is not None:
+                    named[change.path] = change.object
+            if entry.gone is not None:
+                named = {path: name for path, name in named.items() if not path.startswith(f"{entry.gone}/")}
+        return archives.union(named.values())
 
 
 def _name(number: int) -> str:

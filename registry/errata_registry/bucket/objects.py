@@ -17,6 +17,7 @@ from errata.files.disk import Refused
 
 ANSWER_S = 5.0  # of a request for a record
 TRANSFER_S = 120.0  # of a request for a part of a large file
+PART = 16 << 20  # bytes that are downloaded by one request
 LISTED_AT_ONCE = 1000
 SCHEMES = ("s3://", "gs://", "az://")
 
@@ -99,14 +100,19 @@ class Bucket:
 
         return self._ask(listed)
 
-    def names_before(self, prefix: str, moment: datetime) -> list[str]:
-        """Return the names below a prefix of what was put before a moment, by the store's clock. Raises `OSError`."""
+    def names_older(self, prefix: str, age: timedelta) -> list[str]:
+        """Return the names below a prefix of what was put so long before the latest that lies there.
 
-        def listed() -> list[str]:
+        The clock is the store's alone: that of a machine may be weeks ahead. Raises `OSError`.
+        """
+
+        def listed() -> list[tuple[datetime, str]]:
             pages = self._obstore.list(self._records, prefix, chunk_size=LISTED_AT_ONCE)
-            return [found["path"] for page in pages for found in page if found["last_modified"] < moment]
+            return [(found["last_modified"], found["path"]) for page in pages for found in page]
 
-        return self._ask(listed)
+        put = self._ask(listed)
+        latest = max((moment for moment, _ in put), default=None)
+        return [name for moment, name in put if latest is not None and moment < latest - age]
 
     def upload(self, name: str, content: bytes | Path) -> None:
         """Put an object under a name that nobody else uses. Raises `OSError`."""
@@ -116,9 +122,11 @@ class Bucket:
         """Write what an object holds to a file; return False where there is none. Raises `OSError`."""
 
         def written() -> None:
+            size = self._obstore.head(self._files, name)["size"]
             with path.open("wb") as file:
-                for piece in self._obstore.get(self._files, name):
-                    file.write(piece)
+                for start in range(0, size, PART):  # a time for each, as one for all would be too short for the largest
+                    end = min(start + PART, size)
+                    file.write(self._obstore.get_range(self._files, name, start=start, end=end))
 
         try:
             self._ask(written)

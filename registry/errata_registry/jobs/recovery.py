@@ -9,7 +9,6 @@ docs/architecture.md says what it cannot do.
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from socket import gethostname
 from typing import Any
@@ -146,8 +145,10 @@ def _sweep(registry: Registry) -> None:
         forget_old_keys(settings.home, registry.commits)
         if settings.keep_jobs_days is not None and (removed := forget_old_jobs(registry, settings.keep_jobs_days)):
             logger.info("forgot %d jobs that ended over %d days ago", removed, settings.keep_jobs_days)
-        with suppress(OSError):  # the next hour will do
+        try:
             registry.commits.remove_unnamed()
+        except OSError as error:
+            logger.warning("what no commit names stays in the bucket for another hour: %s", error)
     if not registry.commits.shares_a_folder:
         is_first = swept(keys.swept_folder(f"{gethostname()}:{settings.home}"))
     if is_first:
