@@ -17,6 +17,8 @@ import redis
 from errata_cli.processes import free_port
 from errata_client import Errata
 
+from tests.conftest import NewHome
+
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 PATIENCE_S = 60.0
 GONE_WITHIN_S = 20.0  # the grace that a busy child has, and as much again
@@ -110,6 +112,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def folder(new_home: NewHome, tmp_path: Path) -> Path:
+    """A folder with a home that was started before: what is collected at the first start is there."""
+    new_home().rename(tmp_path / "home")
+    return tmp_path
+
+
+@pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder outside the clone to work in, whose environment does not lead there."""
     monkeypatch.delenv("PYTHONPATH", raising=False)
@@ -140,30 +149,30 @@ with errata_client.Errata(sys.argv[1]) as errata:
 
 
 @on_linux
-def test_nothing_outlives_an_up_that_is_killed_with_its_hands_full(tmp_path: Path) -> None:
-    with up(tmp_path) as (process, url), Errata(url) as client:
+def test_nothing_outlives_an_up_that_is_killed_with_its_hands_full(folder: Path) -> None:
+    with up(folder) as (process, url), Errata(url) as client:
         facts = [(f"Subject {number}", "is from", "Paris") for number in range(200)]
         edit = client.edit(facts, partial=True, tries=1)
         wait_until(lambda: client.get_edit(edit.id).progress is not None, PATIENCE_S)
-        assert len(processes_of(tmp_path)) == 4
+        assert len(processes_of(folder)) == 4
         process.kill()
         process.wait()
-        wait_until(lambda: not processes_of(tmp_path), GONE_WITHIN_S)
+        wait_until(lambda: not processes_of(folder), GONE_WITHIN_S)
 
 
-def test_up_behind_a_proxy_and_on_ipv6_ends_whole_though_ctrl_c_comes_twice(tmp_path: Path) -> None:
+def test_up_behind_a_proxy_and_on_ipv6_ends_whole_though_ctrl_c_comes_twice(folder: Path) -> None:
     if not has_ipv6():
         pytest.skip("needs ::1")
     nowhere = f"http://127.0.0.1:{free_port()}"
     proxies = {"http_proxy": nowhere, "HTTP_PROXY": nowhere, "ALL_PROXY": nowhere}
-    with up(tmp_path, "--host", "::1", **proxies) as (process, url):
+    with up(folder, "--host", "::1", **proxies) as (process, url):
         assert url.startswith("http://[::1]:")
-        assert len(processes_of(tmp_path)) == 4  # itself, Redis, the worker and the service
+        assert len(processes_of(folder)) == 4  # itself, Redis, the worker and the service
         process.send_signal(signal.SIGINT)
         wait_until(lambda: process.poll() is not None or ignores(process.pid, signal.SIGINT), PATIENCE_S)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
-        assert not processes_of(tmp_path)
+        assert not processes_of(folder)
 
 
 def test_up_on_any_port_is_refused(tmp_path: Path) -> None:
