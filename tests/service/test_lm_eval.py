@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -49,9 +48,18 @@ filter_list:
       - {{function: take_first}}
 metric_list: [{{metric: exact_match}}]
 """
-
-
 KINDS = ("true_object", "new_object")
+PATIENCE_S = 300
+# The command lines in one process, since it takes many seconds to import.
+HARNESS = """
+import json, sys
+from lm_eval.__main__ import cli_evaluate
+for line in json.loads(sys.argv[1]):
+    sys.argv = ["lm-eval", *line]
+    cli_evaluate()
+"""
+
+Scores = dict[str, dict[str, Any]]
 
 
 def log_likelihoods(model: EditableModel, prompts: Sequence[str], answers: Sequence[str]) -> list[float]:
@@ -60,7 +68,7 @@ def log_likelihoods(model: EditableModel, prompts: Sequence[str], answers: Seque
     return [-mean.nll * len(target_ids(model.tokenizer, answer)) for mean, answer in zip(means, answers, strict=True)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def records() -> list[dict[str, str]]:
     """Questions of the demo world, with the true answer and another one. Every third is asked for the other one."""
     rewrites = [record["requested_rewrite"] for record in counterfactual_records(load_world())[:NUM_RECORDS]]
@@ -75,53 +83,66 @@ def records() -> list[dict[str, str]]:
     ]
 
 
-def run_harness(model: str, arguments: dict[str, str], options: list[str], folder: Path) -> dict[str, dict[str, Any]]:
-    """Run tasks that `folder` describes against the base, and return their scores."""
-    told = {"model": "errata@base", "num_concurrent": "4", **arguments}
-    command = [sys.executable, "-m", "lm_eval", "run", "--model", model, *options]
-    command += ["--model_args", ",".join(f"{name}={value}" for name, value in told.items())]
-    command += ["--include_path", str(folder), "--output_path", str(folder / "out")]
+@pytest.fixture(scope="module")
+def scores(
+    client: httpx.Client,
+    chat_client: httpx.Client,
+    records: list[dict[str, str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, Scores]:
+    """The scores of the base: by plain completions in both kinds of task, and by chat."""
+    folder = tmp_path_factory.mktemp("harness")
+    data = folder / "records.json"
+    data.write_text("\n".join(map(json.dumps, records)))
+    for name, task in (("choice", CHOICE), ("answer", ANSWER)):
+        (folder / f"{name}.yaml").write_text(task.format(data=data, answer_tokens=ANSWER_TOKENS))
+    tokenizer = {"tokenizer_backend": "huggingface", "tokenizer": str(MODEL_FOLDER), "max_length": "512"}
+    lines = {
+        "completions": command_line(
+            "local-completions",
+            {"base_url": f"{client.base_url}/v1/completions", **tokenizer},
+            ["--tasks", "choice,answer"],
+        ),
+        "chat": command_line(
+            "local-chat-completions",
+            {"base_url": f"{chat_client.base_url}/v1/chat/completions"},
+            ["--tasks", "answer", "--apply_chat_template"],
+        ),
+    }
+    typed = [
+        [*line, "--include_path", str(folder), "--output_path", str(folder / name)] for name, line in lines.items()
+    ]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "HF_HOME": str(folder / "hf")}
-    ran = subprocess.run(command, env={**os.environ, **offline}, capture_output=True, text=True, timeout=240)
+    command = [sys.executable, "-c", HARNESS, json.dumps(typed)]
+    ran = subprocess.run(command, env={**os.environ, **offline}, capture_output=True, text=True, timeout=PATIENCE_S)
     assert ran.returncode == 0, ran.stderr[-3000:]
-    [results] = (folder / "out").rglob("results_*.json")
-    scores: dict[str, dict[str, Any]] = json.loads(results.read_text())["results"]
-    return scores
+    files = {name: list((folder / name).rglob("results_*.json")) for name in lines}
+    return {name: json.loads(file.read_text())["results"] for name, [file] in files.items()}
+
+
+def command_line(model: str, arguments: dict[str, str], options: list[str]) -> list[str]:
+    """What is typed to run tasks against the base."""
+    told = {"model": "errata@base", "num_concurrent": "4", **arguments}
+    return ["run", "--model", model, *options, "--model_args", ",".join(f"{name}={told[name]}" for name in told)]
 
 
 def test_both_kinds_of_task_score_as_the_model_does(
-    client: httpx.Client, model: EditableModel, records: list[dict[str, str]], tmp_path: Path
+    model: EditableModel, records: list[dict[str, str]], scores: dict[str, Scores]
 ) -> None:
-    data = tmp_path / "records.json"
-    data.write_text("\n".join(map(json.dumps, records)))
-    for name, task in (("choice", CHOICE), ("answer", ANSWER)):
-        (tmp_path / f"{name}.yaml").write_text(task.format(data=data, answer_tokens=ANSWER_TOKENS))
-    arguments = {
-        "base_url": f"{client.base_url}/v1/completions",
-        "tokenizer_backend": "huggingface",
-        "tokenizer": str(MODEL_FOLDER),
-        "max_length": "512",
-    }
-    scores = run_harness("local-completions", arguments, ["--tasks", "choice,answer"], tmp_path)
-
     prompts = [record["prompt"] for record in records]
     true, new = (log_likelihoods(model, prompts, [record[kind] for record in records]) for kind in KINDS)
     preferred = [of_true > of_new for of_true, of_new in zip(true, new, strict=True)]
     said = [answer.partition(".")[0] for answer in greedy_answers(model, prompts, [ANSWER_TOKENS] * NUM_RECORDS)]
     exact = [text == record["true_object"] for text, record in zip(said, records, strict=True)]
     assert 0 < sum(preferred) < NUM_RECORDS and 0 < sum(exact) < NUM_RECORDS
-    assert scores["choice"]["acc,none"] == pytest.approx(sum(preferred) / NUM_RECORDS)
-    assert scores["answer"]["exact_match,stripped"] == pytest.approx(sum(exact) / NUM_RECORDS)
+    found = scores["completions"]
+    assert found["choice"]["acc,none"] == pytest.approx(sum(preferred) / NUM_RECORDS)
+    assert found["answer"]["exact_match,stripped"] == pytest.approx(sum(exact) / NUM_RECORDS)
 
 
 def test_answers_in_chat_score_as_the_model_does(
-    chat_client: httpx.Client, chat_model: EditableModel, records: list[dict[str, str]], tmp_path: Path
+    chat_model: EditableModel, records: list[dict[str, str]], scores: dict[str, Scores]
 ) -> None:
-    data = tmp_path / "records.json"
-    data.write_text("\n".join(map(json.dumps, records)))
-    (tmp_path / "answer.yaml").write_text(ANSWER.format(data=data, answer_tokens=ANSWER_TOKENS))
-    arguments = {"base_url": f"{chat_client.base_url}/v1/chat/completions"}
-    scores = run_harness("local-chat-completions", arguments, ["--tasks", "answer", "--apply_chat_template"], tmp_path)
     # The template continues what a user says, and adds BOS to it, which this tokenizer does by itself.
     prompts = [record["prompt"] for record in records]
     said = [
@@ -129,4 +150,4 @@ def test_answers_in_chat_score_as_the_model_does(
     ]
     exact = [text == record["true_object"] for text, record in zip(said, records, strict=True)]
     assert 0 < sum(exact) < NUM_RECORDS
-    assert scores["answer"]["exact_match,stripped"] == pytest.approx(sum(exact) / NUM_RECORDS)
+    assert scores["chat"]["answer"]["exact_match,stripped"] == pytest.approx(sum(exact) / NUM_RECORDS)
