@@ -49,7 +49,7 @@ filter_list:
 metric_list: [{{metric: exact_match}}]
 """
 KINDS = ("true_object", "new_object")
-PATIENCE_S = 300
+PATIENCE_S = 600
 # The command lines in one process, since it takes many seconds to import.
 HARNESS = """
 import json, sys
