@@ -9,9 +9,8 @@ from errata.files.tensors import Checks
 from errata.hyperparameters import Hyperparameters, MomentHyperparameters
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
-from errata.second_moments.local_text import LOCAL, local_texts, with_conversations
+from errata.second_moments.default_text import default_text
 from errata.second_moments.moments import SecondMoments
-from errata.second_moments.own_text import OWN, is_small, own_texts
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +37,7 @@ def home_moments(
     processes that want them, one makes them and the others wait.
 
     Args:
-        corpus: text file, or folder of .txt files; None for the demo model's own, for other small models what they
-            write by themselves, and else Python's documentation.
+        corpus: text file, or folder of .txt files; None for the demo model's own, and else `default_text`.
         published: folder with the files of MEMIT's authors.
         on_progress: called with (key vectors seen, key vectors to see) while they are collected; what it raises ends
             the collection, which goes on from its last checkpoint another time.
@@ -57,9 +55,8 @@ def home_moments(
     folder.mkdir(parents=True, exist_ok=True)
     texts = corpus_for(model.name, corpus)
     if texts is None:
-        small = is_small(model)
-        logger.info("second moments that are missing are collected from %s", OWN if small else LOCAL)
-        texts = own_texts(model) if small else with_conversations(model, local_texts())
+        words, texts = default_text(model)
+        logger.info("second moments that are missing are collected from %s", words)
     with Lock(folder / "lock").held():
         second_moments = SecondMoments.open(
             model,

@@ -1,9 +1,4 @@
-"""Text that a small model writes by itself, for its second moments.
-
-An edit spares what C has seen, and a model of a few million parameters knows little: other text than it was trained on
-has hardly any of the keys that neighbours of a fact have (docs/method.md). So it goes on from the names of well-known
-things. Larger models take minutes for that, and are edited no better for it.
-"""
+"""Text that a model writes by itself, for its second moments: it goes on from the names of well-known things."""
 
 import itertools
 import random
@@ -14,16 +9,9 @@ from errata.model.sampling import sample_texts
 from errata.well_known import well_known
 
 OWN = "text that the model writes by itself"
-SMALL = 512  # width of the hidden states
 TOKENS = 96  # of a text, the name included
 TOP_K = 1_000  # that each token is drawn from: nearly all that is ever likely
 AT_ONCE = 64
-
-
-def is_small(model: EditableModel) -> bool:
-    """Return True if a model's second moments are to be of its own text."""
-    d_model, _ = model.matrix_shapes[0]
-    return d_model < SMALL
 
 
 def own_texts(model: EditableModel) -> Iterator[str]:

@@ -21,7 +21,7 @@ LARGEST_KEY = 14_336  # of an 8B model, whose second moments want ten key vector
 def test_a_model_without_a_corpus_has_them_of_text_that_is_there(
     neox: EditableModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("errata.second_moments.own_text.SMALL", 1)
+    monkeypatch.setattr("errata.second_moments.default_text.SMALL", 1)
     found = home_moments(tmp_path / "home", neox, WANTED, corpus=None, published=None)
     texts = list(islice(local_texts(), 500))
     expected = SecondMoments.open(neox, WANTED.layers, 2_000, folder=tmp_path / "expected", corpus=texts)
