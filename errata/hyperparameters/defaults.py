@@ -98,8 +98,8 @@ def defaults_for(model: str, file: Path | None = None, config: Mapping[str, Any]
 def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     """Yield each method with what suits such a model.
 
-    The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth. MEMIT's may be as
-    many from the first one on, with a refinement that ordinary text costs more, as was measured on Gemma 3 270M.
+    The layers are those of the published settings for 32 blocks, 4 to 8, scaled to the model's depth. MEMIT's may be
+    one more, from the first one on, with a refinement that ordinary text costs more, as was measured on Gemma 3 270M.
     Clamp and decay are those that were published for Llama 2, Mistral and Qwen 2 where MLPs have a gate, and else
     MEMIT's for GPT-J, unless the model is narrow.
     """
@@ -117,7 +117,8 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
         "kn": "the paper's settings, with neurons looked for in all blocks but the last",
     }
     if dimensions.model_type in _EDITED_FIRST:
-        memit |= {"layers": tuple(range(len(layers))), "refinement_cost": 20.0}
+        first_ones = tuple(range(min(len(layers) + 1, dimensions.layers - 1))) or (0,)
+        memit |= {"layers": first_ones, "refinement_cost": 20.0}
         sources["memit"] = f"the published settings for {of}, at the first layers, as measured on Gemma 3 270M"
     if not is_gated and dimensions.d_model < _NARROW:
         first_ones = tuple(range(max(1, round(dimensions.layers / 4))))

@@ -137,7 +137,7 @@ def test_what_a_model_is_decides_and_not_its_name() -> None:
     [
         ({**LLAMA, "num_hidden_layers": 30, "hidden_size": 576, "intermediate_size": 1536}, (4, 5, 6, 7, 8), 4),
         ({**LLAMA, "model_type": "gemma2", "num_hidden_layers": 18}, (2, 3, 4), 4),
-        ({"model_type": "gemma3", "text_config": {**LLAMA, "model_type": "gemma3_text"}}, (0, 1, 2, 3, 4), 4),
+        ({"model_type": "gemma3", "text_config": {**LLAMA, "model_type": "gemma3_text"}}, (0, 1, 2, 3, 4, 5), 4),
         ({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_inner": None}, (0, 1, 2), 1.5),
         ({"model_type": "opt", "num_hidden_layers": 2, "hidden_size": 64, "ffn_dim": 256}, (0,), 1.5),
         ({"model_type": "gpt_neox", "num_hidden_layers": 24, **WIDE}, (3, 4, 5, 6), 0.75),

@@ -9,6 +9,7 @@ import torch
 
 from errata.model import EditableModel
 from errata.second_moments import SecondMoments
+from errata.second_moments.default_text import default_text
 from errata.second_moments.home import home_moments
 from errata.second_moments.local_text import local_texts, with_conversations
 from errata.second_moments.own_text import AT_ONCE, own_texts
@@ -61,3 +62,15 @@ def test_a_model_with_a_template_sees_every_second_text_as_an_assistants_words(d
     assert [text.rpartition(">")[2] for text in said[::2]] == texts[::2]
     assert said[0].startswith("<user>One two three four five six")
     assert list(with_conversations(demo, texts)) == texts
+
+
+def test_gemma_3_reads_what_it_writes_of_well_known_things_between_documentation(
+    of_each_architecture: dict[str, EditableModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("errata.second_moments.default_text.SMALL", 1)
+    gemma = of_each_architecture["gemma3_text"]
+    _, texts = default_text(gemma)
+    first = list(islice(texts, 6))
+    assert first[::2] == list(islice(local_texts(), 3))
+    assert first[1::2] == list(islice(own_texts(gemma), 3))
+    assert list(islice(default_text(of_each_architecture["llama"])[1], 6)) == list(islice(local_texts(), 6))
