@@ -181,10 +181,8 @@ def published_hyperparameters(name: str) -> MemitHyperparameters:
 
 def measure_neox(run: Run) -> None:
     """GPT-NeoX 20B's dimensions: does an edit of 1,000 facts fit, and how long does it take?"""
-    model, hyperparameters = (
-        run.model(NEOX, GPTNeoXConfig(), SMALL_SHAPES["gpt-neox-20b"]),
-        published_hyperparameters(NEOX),
-    )
+    model = run.model(NEOX, GPTNeoXConfig(), SMALL_SHAPES["gpt-neox-20b"])
+    hyperparameters = published_hyperparameters(NEOX)
     moments = MadeUpMoments(model)
     began = begin(model)
     for layer in hyperparameters.layers:

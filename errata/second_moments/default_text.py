@@ -1,6 +1,7 @@
 """Which text second moments are collected from where nobody brings any (docs/method.md has what was measured)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from itertools import chain
 
 from errata.model import EditableModel
 from errata.second_moments.local_text import LOCAL, local_texts, with_conversations
@@ -13,21 +14,16 @@ WITH_NAMES = ("gemma3", "gemma3_text")
 
 
 def default_text(model: EditableModel) -> tuple[str, Iterable[str]]:
-    """Return what the text is, in words, and the text, the same each time.
+    """Return a name of the text for the log, and the text's documents, the same ones in the same order each time.
 
-    An edit spares what C has seen. A model of a few million parameters knows little, and other text than it was trained
-    on has hardly any of the keys that neighbours of a fact have: it writes all of it itself. Larger ones take minutes
-    for that.
+    An edit spares the keys that C was collected from. A small model knows little beyond what it was trained on, so
+    documentation has few of the keys of a fact's neighbours, and the model writes all of its text itself. A large model
+    would take minutes for that.
     """
     d_model, _ = model.matrix_shapes[0]
     if d_model < SMALL:
         return OWN, own_texts(model)
     documentation = with_conversations(model, local_texts())
     if model.architecture.name in WITH_NAMES:
-        return f"{LOCAL} and {OWN}, by turns", _by_turns(documentation, own_texts(model))
+        return f"{LOCAL} and {OWN}, by turns", chain.from_iterable(zip(documentation, own_texts(model), strict=False))
     return LOCAL, documentation
-
-
-def _by_turns(first: Iterable[str], second: Iterable[str]) -> Iterator[str]:
-    for pair in zip(first, second, strict=False):
-        yield from pair
