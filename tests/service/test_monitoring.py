@@ -20,6 +20,7 @@ ALERTS = MONITORING / "alerts.yml"
 NAME = re.compile(r"\b(?:errata|process)_\w+")
 LABELS = re.compile(r"\bby \(([^)]*)\)|(\w+)(?:=~|!~|!=|=)\"")
 OF_PROMETHEUS = {"job", "instance", "le"}
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
 
 
 def rules() -> list[dict[str, Any]]:
@@ -29,6 +30,12 @@ def rules() -> list[dict[str, Any]]:
 
 def panels() -> list[dict[str, Any]]:
     return list(json.loads((MONITORING / "grafana" / "errata.json").read_text(encoding="utf-8"))["panels"])
+
+
+def promtool(*arguments: str) -> str:
+    ran = subprocess.run(["promtool", *arguments], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
 
 
 EXPRESSIONS = [rule["expr"] for rule in rules()]
@@ -75,6 +82,46 @@ def test_each_panel_has_a_place_of_its_own_and_something_to_show() -> None:
     assert all(panel["targets"] for panel in panels() if panel["type"] != "row")
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
-def test_prometheus_reads_the_rules() -> None:
-    subprocess.run(["promtool", "check", "rules", str(ALERTS)], check=True)
+@needs_promtool
+def test_prometheus_reads_its_configuration_and_the_rules_that_it_names() -> None:
+    checked = promtool("check", "config", str(MONITORING / "prometheus.yml"))
+    assert f"SUCCESS: {len(rules())} rules found" in checked
+
+
+# What `up` is each 15 s. A name that is gone ends its series (`stale`), as Prometheus does.
+@needs_promtool
+@pytest.mark.parametrize(
+    ("up", "away", "gone"),
+    (
+        ({"one": "1+0x4 0+0x20"}, ["one"], True),
+        ({"one": "1+0x4 stale"}, [], True),
+        ({}, [], True),
+        ({"one": "1+0x24", "other": "0+0x24"}, ["other"], False),
+        ({"one": "1+0x24", "other": "1+0x4 stale"}, [], False),
+    ),
+)
+def test_services_that_do_not_answer_or_are_gone_are_told_of(
+    up: dict[str, str], away: list[str], gone: bool, tmp_path: Path
+) -> None:
+    told: dict[str, list[tuple[dict[str, str], str]]] = {
+        "ErrataAway": [({"job": "errata", "instance": name}, f"{name} does not answer.") for name in away],
+        "ErrataGone": [({}, "No service answers, or none is there any more.")] if gone else [],
+    }
+    tests = {
+        "interval": "15s",
+        "input_series": [{"series": f'up{{job="errata", instance="{one}"}}', "values": up[one]} for one in up],
+        "alert_rule_test": [
+            {
+                "eval_time": "5m",
+                "alertname": alert,
+                "exp_alerts": [
+                    {"exp_labels": {"severity": "critical", **labels}, "exp_annotations": {"summary": summary}}
+                    for labels, summary in alerts
+                ],
+            }
+            for alert, alerts in told.items()
+        ],
+    }
+    file = tmp_path / "tests.yml"
+    file.write_text(json.dumps({"rule_files": [str(ALERTS)], "tests": [tests]}), encoding="utf-8")
+    promtool("test", "rules", str(file))
