@@ -49,10 +49,16 @@ def test_what_differs_between_installations_is_a_variable_that_the_page_names() 
     page = (ROOT / "docs" / "docker.md").read_text(encoding="utf-8")
     assert {name for name in variables if f"`{name}`" not in page} == set()
     chosen = composed(
-        ERRATA_PORT="9000-9003", ERRATA_ALLOWED_HOSTS="errata.example.com", WORKER_MEMORY="16g", REDIS_IMAGE="valkey"
+        ERRATA_PORT="9000-9003",
+        ERRATA_ALLOWED_HOSTS="errata.example.com",
+        OTEL_EXPORTER_OTLP_ENDPOINT="http://collector:4318",
+        WORKER_MEMORY="16g",
+        REDIS_IMAGE="valkey",
     )["services"]
     assert chosen["service"]["ports"] == ["127.0.0.1:9000-9003:8000"]
     assert chosen["service"]["environment"]["ERRATA_ALLOWED_HOSTS"] == "errata.example.com"
+    for name in ("service", "worker"):
+        assert chosen[name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
     assert chosen["worker"]["mem_limit"] == "16g"
     assert chosen["redis"]["image"] == "valkey"
 
@@ -68,6 +74,9 @@ def test_the_images_take_every_argument_and_begin_with_the_image_that_is_named()
     assert composed(ROOT / "docker-compose.gpu.yml")["services"]["worker"]["build"]["args"].keys() <= taken
 
 
-@pytest.mark.parametrize("file", (".env", "docker-compose.override.yml", "errata-keys", "keys", "tls.key", "tls.pem"))
+OVERRIDES = (f"{name}.override.{ending}" for name in ("docker-compose", "compose") for ending in ("yml", "yaml"))
+
+
+@pytest.mark.parametrize("file", (".env", *OVERRIDES, "errata-keys", "keys", "tls.key", "tls.pem"))
 def test_what_belongs_to_one_installation_is_not_committed(file: str) -> None:
     assert subprocess.run(["git", "check-ignore", "--quiet", file], cwd=ROOT).returncode == 0

@@ -9,8 +9,11 @@ from errata_registry import telemetry
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
-def test_without_a_collector_the_sdk_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("endpoint", (None, ""))  # Compose passes on what is not set as an empty text
+def test_without_a_collector_the_sdk_is_not_imported(endpoint: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(ENDPOINT, raising=False)
+    if endpoint is not None:
+        monkeypatch.setenv(ENDPOINT, endpoint)
     look = (
         "import sys; from errata_registry import telemetry; telemetry.set_up('errata-worker')\n"
         "with telemetry.span('one') as span: assert not span.is_recording() and telemetry.traceparent() is None\n"
