@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.service.vllm_servers import WEIGHTS
+
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "kubernetes"
 OF_OTHERS = {"kustomize.config.k8s.io/v1alpha1", "kustomize.config.k8s.io/v1beta1", "keda.sh/v1alpha1"}
@@ -82,6 +84,20 @@ def test_vllm_is_of_the_release_that_tests_run() -> None:
     assert tried
     (image,) = (container["image"] for _, container in containers() if container["name"] == "vllm")
     assert image == f"vllm/vllm-openai:v{tried[1]}"
+    assert f"ARG VLLM_IMAGE={image}\n" in (ROOT / "docker" / "vllm.Dockerfile").read_text(encoding="utf-8")
+
+
+def test_versions_go_into_weights_where_that_component_is_named() -> None:
+    (component,) = documents(FOLDER / "vllm-weights" / "kustomization.yaml")
+    (workload,) = (one for one in WORKLOADS if one["metadata"]["name"] == "errata-vllm")
+    (patch,) = component["patches"]
+    assert patch["target"] == {"kind": workload["kind"], "name": workload["metadata"]["name"]}
+    place, vllm = "/spec/template/spec/containers/0/", workload["spec"]["template"]["spec"]["containers"][0]
+    image, arguments = yaml.safe_load(patch["patch"])
+    assert vllm["name"] == "vllm"
+    assert image == {"op": "replace", "path": place + "image", "value": "errata-vllm"}
+    assert (arguments["op"], arguments["path"]) == ("replace", place + "args")
+    assert arguments["value"] == [*vllm["args"][:2], *map("=".join, zip(WEIGHTS[::2], WEIGHTS[1::2], strict=True))]
 
 
 def test_every_container_says_what_it_needs_and_when_it_is_ready_or_well() -> None:
