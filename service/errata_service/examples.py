@@ -149,6 +149,7 @@ EXAMPLES: Mapping[str, Any] = {
     "Replica.engine": "vllm",
     "Replica.url": "http://vllm:8001",
     "Replica.ready": True,
+    "given_up": 18,
     "models": {"0": "gpt-j", "17": "errata-17-3f2a9c01"},
     "load_ms": 41.5,
     "swap_ms": 0.3,

@@ -22,6 +22,7 @@ from errata.files.disk import Refused
 
 RETRY_S = 1.0
 LONGEST_RETRY_S = 60.0
+GIVEN_UP_AFTER = 3  # tries: what lasts a moment is over by then
 WAIT_FOR_ACTIVATION_MS = 1000
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Following:
 
     Attributes:
         passed_over: the active version, while it cannot be served.
+        given_up: the active version, once it was tried in vain `GIVEN_UP_AFTER` times; it is tried on.
         obstacle: why the last version that was tried cannot be served.
         lost_track: why activations cannot be followed; None while they can.
         outage: why what other machines commit is not heard of; None while it is.
@@ -76,6 +78,7 @@ class Following:
     ) -> None:
         """`describe` makes the announcement of a served version and the swap that brought it; `stopping` ends `run`."""
         self.passed_over: PassedOver | None = None
+        self.given_up: int | None = None
         self.obstacle: str | None = None
         self.lost_track: str | None = None
         self.outage: str | None = None
@@ -86,6 +89,7 @@ class Following:
         self._stopping = stopping
         self._retry_s = RETRY_S
         self._retry_at = 0.0
+        self._tries = 0
         self._swap: Swap | None = None
         self._announcing = threading.Lock()
         self._heard_at = time.monotonic()
@@ -110,7 +114,7 @@ class Following:
                     cursor = self._registry.activations.cursor()
                 followed = self._registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
                 if followed != cursor:
-                    self._retry_at = 0.0
+                    self._retry_at, self._retry_s, self._tries = 0.0, RETRY_S, 0
                 cursor = followed
             except redis.RedisError as error:
                 log.warning("activations cannot be followed: %s", error)
@@ -152,20 +156,21 @@ class Following:
                 log.warning("this replica could not be announced: %s", error)
 
     def _serve_version(self, wanted: int) -> bool:
-        """Switch to a version, unless it is served; return True if what serves has changed.
+        """Switch to a version, unless it is served; return True if what is to be announced has changed.
 
         If it cannot be served, what serves goes on; at the start, the last version before it that can be served serves.
         It is tried again after a pause that grows, and at once after the next activation.
         """
         if self._engine.active == wanted:
-            self.passed_over = None
-            return False
+            gave_up = self.given_up is not None
+            self.passed_over = self.given_up = None
+            return gave_up
         known = self.passed_over
         if known is not None and known.version == wanted and time.monotonic() < self._retry_at:
             return False
         obstacle = self._switch_to(wanted)
         if obstacle is None:
-            self.passed_over = None
+            self.passed_over = self.given_up = None
             return True
         self.obstacle = obstacle
         before = reversed(self._registry.activations.before_active()) if self._engine.active is None else ()
@@ -174,9 +179,12 @@ class Following:
         if self.passed_over != known:
             log.error("version %d cannot be served, %s serves: %s", wanted, self._engine.active, obstacle)
             self._retry_s = RETRY_S
+        self._tries = 1 if known is None or known.version != wanted else self._tries + 1
+        had_given_up = self.given_up
+        self.given_up = wanted if self._tries >= GIVEN_UP_AFTER else None
         self._retry_at = time.monotonic() + self._retry_s
         self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
-        return begun
+        return begun or self.given_up != had_given_up
 
     def _switch_to(self, version: int) -> str | None:
         """Switch to a version; return what is in the way of that."""

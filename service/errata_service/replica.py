@@ -292,7 +292,8 @@ class ServingReplica:
 
     def _describe(self, version: int, swap: Swap | None) -> Replica:
         load_ms, swap_ms = (swap.load_ms, swap.swap_ms) if swap else (None, None)
-        return Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms)
+        given_up = self._following.given_up if self._following else None
+        return Replica(id=self.id, version=version, load_ms=load_ms, swap_ms=swap_ms, given_up=given_up)
 
     def _keep_house(self) -> None:
         while not self.stopping.wait(self.settings.maintenance_s):

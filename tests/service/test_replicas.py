@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from errata_cli.processes import free_port
+from errata_client.records import Replica
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 
@@ -82,6 +83,19 @@ def test_under_load_nothing_fails_and_nothing_mixes(both: list[httpx.Client], ve
         thread.join()
     assert all(text == expected[number] for number, text in heard)
     assert turns == [(200, True)] * len(versions) * 4  # each activation was heard
+
+
+def test_what_another_replica_has_given_up_is_not_waited_for(
+    both: list[httpx.Client], versions: list[int], shared: Settings
+) -> None:
+    registry = Registry(shared.model_copy(update={"replica_ttl_s": 60}))
+    registry.replicas.announce(Replica(id="stuck", version=0, given_up=versions[1]))
+    behind = both[0].post(f"/versions/{versions[1]}/activate")
+    assert behind.status_code == 504
+    assert behind.json()["detail"].endswith(": stuck (serves 0, tried in vain)")  # and no other one
+    assert [answer(client)[0] for client in both] == [versions[1]] * 2
+    registry.replicas.withdraw("stuck")
+    registry.close()
 
 
 def test_a_replica_that_was_away_catches_up(

@@ -342,6 +342,8 @@ def test_the_last_version_that_can_be_served_serves_until_the_active_one_can(
     log = (settings.home / "logs" / "service.log").read_text()
     assert f"version {active} cannot be served, {good} serves: version {active} gives no finite numbers" in log
 
+    _until(lambda: registry.replicas.live()[0].given_up == active)
+
     folder, manifest = registry.artifacts.folder(active).path, registry.artifacts.manifest(good)
     (folder / "delta.safetensors").write_bytes(whole)  # and now it can be served
     (folder / "manifest.json").write_text(manifest.model_copy(update={"id": active}).model_dump_json())

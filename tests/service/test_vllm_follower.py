@@ -203,7 +203,7 @@ def test_a_rank_that_the_server_does_not_take_leaves_what_was_there_and_is_said(
     readiness = llama.probes.get("/readyz")
     assert readiness.status_code == 503 and "rank" in readiness.json()["detail"]
     assert llama.replica is not None and llama.replica["version"] == llama.versions[1]
-    assert llama.replica["ready"] is False
+    assert llama.replica["ready"] is False and llama.replica["given_up"] == llama.versions[3]
     llama.activate(llama.versions[2])
     assert answers(llama.probes, "/readyz")
 

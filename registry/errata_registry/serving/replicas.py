@@ -9,6 +9,7 @@ from redis import Redis
 from errata_registry import keys
 
 POLL_S = 0.02
+TRIED_ANEW_S = 5.0
 
 
 class Replicas:
@@ -42,11 +43,29 @@ class Replicas:
                 replicas.append(Replica.model_validate_json(cast(str, record), extra="ignore"))
         return tuple(replicas)
 
-    def wait_for(self, version: int, timeout_s: float) -> tuple[Replica, ...]:
-        """Wait until every live replica serves a version, or `timeout_s` seconds; return the live replicas then."""
-        deadline = time.monotonic() + timeout_s
+    def wait_for(self, version: int, timeout_s: float, began: float | None = None) -> tuple[Replica, ...]:
+        """Wait until every live replica serves a version or has given it up, or `timeout_s` seconds.
+
+        Args:
+            began: when it was activated, by `time.monotonic()`; now, where this is left out.
+
+        Returns:
+            the live replicas then.
+        """
+        now = time.monotonic()
+        began, deadline = now if began is None else began, now + timeout_s
         while True:
             replicas = self.live()
-            if all(replica.version == version for replica in replicas) or time.monotonic() > deadline:
+            if time.monotonic() > deadline or all(
+                replica.version == version or has_given_up(replica, version, began) for replica in replicas
+            ):
                 return replicas
             time.sleep(POLL_S)
+
+
+def has_given_up(replica: Replica, version: int, began: float) -> bool:
+    """Whether a replica has tried in vain to serve a version that was activated at `began` by `time.monotonic()`.
+
+    An activation has it tried anew, so that for a while its word may be from before.
+    """
+    return replica.given_up == version and time.monotonic() > began + TRIED_ANEW_S

@@ -17,6 +17,7 @@ from errata_client.records import (
     Version,
 )
 from errata_registry.jobs.requests import Note
+from errata_registry.serving.replicas import has_given_up
 from errata_registry.versions.names import VersionName
 from fastapi import APIRouter, Query
 from pydantic import ConfigDict
@@ -187,28 +188,36 @@ def delete_version(version: VersionDep, registry: RegistryDep) -> None:
 def _served_everywhere(activation: Activation, replica: ServingReplica) -> Activation:
     """Return the activation with the replicas that serve it, once all live ones do.
 
+    Raises `ProblemError` once those that do not have all given it up, or after `ERRATA_ACTIVATION_TIMEOUT_S`.
+
     It has happened: where Redis falls silent only now, they are not named, and follow when it answers again.
     """
-    registry, number = replica.registry, activation.active
-    deadline = time.monotonic() + replica.settings.activation_timeout_s
+    registry, number, began = replica.registry, activation.active, time.monotonic()
+    deadline = began + replica.settings.activation_timeout_s
     while True:
         try:
-            replicas = registry.replicas.wait_for(number, min(LOOK_S, max(0.0, deadline - time.monotonic())))
+            look_s = min(LOOK_S, max(0.0, deadline - time.monotonic()))
+            replicas = registry.replicas.wait_for(number, look_s, began)
         except RedisError as error:
             logger.warning("version %d is active, and replicas hear of it later: %s", number, error)
             return activation
         # This one counts from its start on, the others from when they announce themselves.
         serving: dict[str, int | None] = {replica.id: None, **{other.id: other.version for other in replicas}}
-        behind = [f"{name} (serves {version})" for name, version in serving.items() if version != number]
+        behind = {name: version for name, version in serving.items() if version != number}
         if not behind:
             return activation.model_copy(update={"replicas": replicas})
         if (now_active := registry.activations.active()) != number:
             raise Conflict(f"version {number} was activated, but version {now_active} was activated after it")
-        if time.monotonic() >= deadline:
+        given_up = {other.id for other in replicas if has_given_up(other, number, began)}
+        if behind.keys() <= given_up or time.monotonic() >= deadline:
+            named = ", ".join(
+                f"{name} (serves {version}{', tried in vain' if name in given_up else ''})"
+                for name, version in behind.items()
+            )
             raise ProblemError(
                 504,
                 "replicas-behind",
-                f"version {number} is the active one, but after {replica.settings.activation_timeout_s:g} s "
-                f"these replicas do not serve it: {', '.join(behind)}",
+                f"version {number} is the active one, but these replicas do not serve it, after "
+                f"{replica.settings.activation_timeout_s:g} s or several tries: {named}",
             )
         time.sleep(PAUSE_S)

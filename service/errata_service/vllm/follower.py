@@ -129,6 +129,7 @@ class Follower:
             url=self.server.url,
             models=models,
             ready=ready,
+            given_up=self._following.given_up,
         )
 
     def _announce_readiness(self) -> None:

@@ -157,6 +157,8 @@ class Replica(Record):
         url: where that server is asked.
         models: what that server calls each version that it can be asked for.
         ready: whether it serves what it should; one that does not is passed over where requests are sent on.
+        given_up: the version that it should serve and has tried to in vain several times. It goes on trying, but nobody
+            waits for that any more.
     """
 
     id: str
@@ -167,6 +169,7 @@ class Replica(Record):
     url: str | None = Field(default=None, exclude_if=lambda url: url is None)
     models: dict[int, str] = Field(default_factory=dict, exclude_if=lambda models: not models)
     ready: bool = Field(default=True, exclude_if=lambda ready: ready)
+    given_up: int | None = Field(default=None, exclude_if=lambda version: version is None)
 
 
 class Worker(Record):
