@@ -5,7 +5,7 @@ import hashlib
 import json
 import sys
 from argparse import Namespace
-from collections.abc import MutableMapping
+from collections.abc import Coroutine, MutableMapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -78,57 +78,133 @@ class Engine:
 
     def __init__(self) -> None:
         self.put: list[int] = []
+        self.is_paused = False
+        self.resets = True  # whether the caches of keys and values can be emptied
+        self.vllm_config = Namespace(kv_transfer_config=None)
 
     async def collective_rpc(self, method: str, args: tuple[int, ...]) -> list[str]:
+        assert self.is_paused
         self.put.append(args[0])
         return []
 
-    async def pause_generation(self, mode: str, clear_cache: bool) -> None:
-        pass
+    async def pause_generation(self, *, mode: str, clear_cache: bool) -> None:
+        self.is_paused = True  # first, as vLLM does
+        if clear_cache and not self.resets:
+            raise RuntimeError("Failed to reset the KV connector cache.")
 
     async def resume_generation(self) -> None:
-        pass
+        self.is_paused = False
+
+
+class OlderEngine(Engine):
+    """As in releases that pause otherwise."""
+
+    async def pause_generation(self, *, wait_for_inflight_requests: bool, clear_cache: bool) -> None:  # type: ignore[override]
+        raise AssertionError("it is not asked")
+
+
+class Asked:
+    """A gate before an app that answers 200, or at `/stuck` waits for `ended`."""
+
+    def __init__(self, errata_vllm: Any, engine: Engine) -> None:
+        self.stuck, self.ended = asyncio.Event(), asyncio.Event()
+        self._app = Namespace(state=Namespace(args=Namespace(), engine_client=engine))
+        self._gate = errata_vllm.Gate(self._answer)
+
+    async def _answer(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
+        if scope["path"] == "/stuck":
+            self.stuck.set()
+            await self.ended.wait()
+        await send({"type": "http.response.start", "status": 200})
+
+    async def __call__(self, method: str, path: str) -> tuple[int, str]:
+        """Return the status and the body of an answer."""
+        sent: list[MutableMapping[str, Any]] = []
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            sent.append(message)
+
+        async def receive() -> dict[str, Any]:
+            return {"body": b'{"version": 0}'}
+
+        scope = {"type": "http", "method": method, "path": path, "headers": [], "app": self._app}
+        await self._gate(scope, receive, send)
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent).decode()
+
+
+def within_20_s(trying: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(trying, 20))
 
 
 def test_a_request_that_does_not_end_holds_up_a_change_for_a_while_only(
     errata_vllm: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("errata_vllm.gate.DRAIN_S", 0.05)
-    engine = Engine()
-    state = Namespace(args=Namespace(), engine_client=engine)
 
     async def trying() -> None:
-        stuck, ended = asyncio.Event(), asyncio.Event()
-
-        async def app(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-            if scope["path"] == "/stuck":
-                stuck.set()
-                await ended.wait()
-            await send({"type": "http.response.start", "status": 200})
-
-        gate = errata_vllm.Gate(app)
-
-        async def status(method: str, path: str) -> int:
-            statuses: list[int] = []
-
-            async def send(message: MutableMapping[str, Any]) -> None:
-                statuses.append(message.get("status", 0))
-
-            async def receive() -> dict[str, Any]:
-                return {"body": b'{"version": 0}'}
-
-            scope = {"type": "http", "method": method, "path": path, "headers": [], "app": Namespace(state=state)}
-            await gate(scope, receive, send)
-            return statuses[0]
-
-        request = asyncio.create_task(status("POST", "/stuck"))
-        await stuck.wait()
-        assert await status("PUT", "/errata/version") == 503
+        engine = Engine()
+        ask = Asked(errata_vllm, engine)
+        request = asyncio.create_task(ask("POST", "/stuck"))
+        await ask.stuck.wait()
+        assert (await ask("PUT", "/errata/version"))[0] == 503
         assert engine.put == []
-        assert await status("POST", "/v1/completions") == 200  # the gate is open again
-        ended.set()
-        assert await request == 200
-        assert await status("PUT", "/errata/version") == 200
+        assert (await ask("POST", "/v1/completions"))[0] == 200  # the gate is open again
+        ask.ended.set()
+        assert (await request)[0] == 200
+        assert (await ask("PUT", "/errata/version"))[0] == 200
         assert engine.put == [0]
 
-    asyncio.run(asyncio.wait_for(trying(), 20))
+    within_20_s(trying())
+
+
+def test_a_pause_that_fails_is_ended_and_the_version_before_serves(errata_vllm: Any) -> None:
+    async def trying() -> None:
+        engine = Engine()
+        ask = Asked(errata_vllm, engine)
+        engine.resets = False
+        status, body = await ask("PUT", "/errata/version")
+        assert status == 500 and "KV connector" in body
+        assert engine.put == [] and not engine.is_paused
+        assert (await ask("POST", "/v1/completions"))[0] == 200
+        engine.resets = True
+        assert (await ask("PUT", "/errata/version"))[0] == 200
+
+    within_20_s(trying())
+
+
+def connected(connector: str, **extra: str) -> Engine:
+    """An engine with a cache outside the GPU."""
+    engine = Engine()
+    engine.vllm_config.kv_transfer_config = Namespace(
+        kv_connector=connector, kv_connector_module_path=None, kv_connector_extra_config=extra
+    )
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("engine", "obstacle"),
+    [
+        (OlderEngine(), "vLLM 0 has no mode of pause_generation"),
+        (connected("LMCacheConnectorV1"), "keys and values in LMCacheConnectorV1"),
+        (connected("OffloadingConnector", spec_name="TieringOffloadingSpec"), "keys and values in OffloadingConnector"),
+    ],
+)
+def test_a_server_that_cannot_change_its_version_says_so_before_it_is_asked_to(
+    errata_vllm: Any, engine: Engine, obstacle: str
+) -> None:
+    async def trying() -> None:
+        ask = Asked(errata_vllm, engine)
+        for method in ("GET", "PUT"):
+            status, body = await ask(method, "/errata/version")
+            assert status == 409 and obstacle in body
+        assert engine.put == []
+
+    within_20_s(trying())
+
+
+def test_a_cache_in_main_memory_that_a_pause_empties_is_no_obstacle(errata_vllm: Any) -> None:
+    async def trying() -> None:
+        ask = Asked(errata_vllm, connected("OffloadingConnector"))
+        assert (await ask("PUT", "/errata/version"))[0] == 200
+
+    within_20_s(trying())

@@ -15,7 +15,7 @@ from tests.vllm_environment import PYTHON, VARIABLES
 
 START_S = 900.0  # imports take vLLM minutes of a core that others use, too
 WEIGHTS = ("--middleware", "errata_vllm.Gate", "--worker-extension-cls", "errata_vllm.EditedMatrices")
-ADAPTERS = ("--enable-lora", "--max-lora-rank", "8")
+ADAPTERS = ("--enable-lora", "--max-lora-rank", "8", "--max-loras", "4", "--max-cpu-loras", "8")
 NAME = "base-model"
 
 

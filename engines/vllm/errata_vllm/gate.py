@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import inspect
 import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,7 +30,10 @@ HEADER = b"x-errata-version"
 PATH = "/errata/version"
 LONGEST_BODY = 1 << 20
 DRAIN_S = float(os.environ.get("ERRATA_DRAIN_S") or 60)  # a client that reads no further must not shut out all others
-NEEDED = ("collective_rpc", "pause_generation", "resume_generation")
+# What the client of the engine is asked for, and with which arguments.
+NEEDED = {"collective_rpc": ("method", "args"), "pause_generation": ("mode", "clear_cache"), "resume_generation": ()}
+# Caches outside the GPU that are a server's own and that a pause empties; of others it empties none, or not all.
+EMPTIED, EMPTIED_SPEC = ("OffloadingConnector", "SimpleCPUOffloadConnector"), "CPUOffloadingSpec"
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -99,6 +103,7 @@ class Gate:
 
     async def _tell_or_switch(self, scope: Message, receive: Receive, send: Send) -> None:
         _authorize(scope)
+        engine = _engine_of(scope)
         if scope["method"] == "GET":
             told = {
                 "version": self._version,
@@ -109,7 +114,7 @@ class Gate:
             return await _answer(send, 200, told, self._version)
         if scope["method"] != "PUT":
             raise Refused(405, "GET or PUT")
-        wanted, engine = await _body(receive), _engine_of(scope)
+        wanted = await _body(receive)
         try:
             # Who asked may go away; what was begun goes on.
             times = await asyncio.shield(asyncio.ensure_future(self._switch(engine, wanted)))
@@ -154,8 +159,15 @@ class Gate:
 
     async def _put_in_place(self, engine: Any, version: int, sha256: str | None) -> None:
         """Nobody is inside. What fails leaves the base in place, or a closed gate."""
-        # It waits for what those that went away had begun, and empties the caches of keys and values.
-        await engine.pause_generation(mode="wait", clear_cache=True)
+        try:
+            # It waits for what those that went away had begun, and empties the caches of keys and values. Where that
+            # fails, vLLM is paused all the same.
+            await engine.pause_generation(mode="wait", clear_cache=True)
+            await self._put_into_the_workers(engine, version, sha256)
+        finally:
+            await engine.resume_generation()
+
+    async def _put_into_the_workers(self, engine: Any, version: int, sha256: str | None) -> None:
         try:
             await engine.collective_rpc("errata_put_in_place", args=(version,))
             self._version, self._sha256, self._failure = version, sha256, None
@@ -164,8 +176,6 @@ class Gate:
             await engine.collective_rpc("errata_put_in_place", args=(BASE_VERSION,))
             self._version, self._sha256, self._failure = BASE_VERSION, None, None
             raise
-        finally:
-            await engine.resume_generation()
 
 
 async def _prepare(engine: Any, version: int, wanted: dict[str, Any]) -> None:
@@ -182,9 +192,30 @@ def _engine_of(scope: Message) -> Any:
     if getattr(state.args, "api_server_count", None) not in (None, 1):
         raise Refused(409, "versions are put into the weights of a server with one front: --api-server-count 1")
     engine = state.engine_client
-    if missing := [name for name in NEEDED if not hasattr(engine, name)]:
-        raise Refused(409, f"vLLM {vllm.__version__} has no {', '.join(missing)}; errata_vllm is made for 0.32")
+    if missing := ", ".join(_missing(engine)):
+        raise Refused(409, f"vLLM {vllm.__version__} has no {missing}; errata_vllm is made for 0.32")
+    transfer = engine.vllm_config.kv_transfer_config
+    if connector := getattr(transfer, "kv_connector", None):
+        # Under another spec it keeps keys and values in more places, which a pause does not empty.
+        spec = transfer.kv_connector_extra_config.get("spec_name", EMPTIED_SPEC)
+        if connector not in EMPTIED or transfer.kv_connector_module_path or spec != EMPTIED_SPEC:
+            raise Refused(
+                409,
+                f"keys and values in {connector} would outlive the version that they were computed by: "
+                f"start vLLM without it, or with one of {', '.join(EMPTIED)} in main memory",
+            )
     return engine
+
+
+def _missing(engine: Any) -> Iterator[str]:
+    """Yield what of `NEEDED` another release does not have."""
+    for name, arguments in NEEDED.items():
+        method = getattr(engine, name, None)
+        if method is None:
+            yield name
+            continue
+        taken = inspect.signature(method).parameters
+        yield from (f"{argument} of {name}" for argument in arguments if argument not in taken)
 
 
 def _authorize(scope: Message) -> None:

@@ -73,10 +73,15 @@ class VllmServer:
     # Weights
 
     def in_place(self) -> InPlace | None:
-        """Return the version in the server's weights; None where it has no `errata_vllm.Gate`."""
+        """Return the version in the server's weights; None where it has no `errata_vllm.Gate`.
+
+        Raises `Unreachable` with the gate's words where this vLLM, or how it was started, lets no version in.
+        """
         answer = self._send("GET", "/errata/version")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise Unreachable(f"{self.url} takes no versions: {_said(answer)}")
         told = _content(answer)
         return InPlace(told["version"], told["sha256"])
 
