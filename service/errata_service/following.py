@@ -62,7 +62,6 @@ class Following:
 
     Attributes:
         passed_over: the active version, while it cannot be served.
-        given_up: the active version, once it was tried in vain `GIVEN_UP_AFTER` times; it is tried on.
         obstacle: why the last version that was tried cannot be served.
         lost_track: why activations cannot be followed; None while they can.
         outage: why what other machines commit is not heard of; None while it is.
@@ -78,7 +77,6 @@ class Following:
     ) -> None:
         """`describe` makes the announcement of a served version and the swap that brought it; `stopping` ends `run`."""
         self.passed_over: PassedOver | None = None
-        self.given_up: int | None = None
         self.obstacle: str | None = None
         self.lost_track: str | None = None
         self.outage: str | None = None
@@ -99,6 +97,12 @@ class Following:
         """Seconds since it was last looked up which version is to be served."""
         return time.monotonic() - self._heard_at
 
+    @property
+    def given_up(self) -> int | None:
+        """The active version, once it was tried in vain `GIVEN_UP_AFTER` times; it is tried on."""
+        passed_over = self.passed_over
+        return passed_over.version if passed_over is not None and self._tries >= GIVEN_UP_AFTER else None
+
     def run(self) -> None:
         """Switch to the active version after each activation, until told to stop. Try again after a failure."""
         cursor = None
@@ -114,7 +118,7 @@ class Following:
                     cursor = self._registry.activations.cursor()
                 followed = self._registry.activations.follow(cursor, WAIT_FOR_ACTIVATION_MS)
                 if followed != cursor:
-                    self._retry_at, self._retry_s, self._tries = 0.0, RETRY_S, 0
+                    self._try_anew()
                 cursor = followed
             except redis.RedisError as error:
                 log.warning("activations cannot be followed: %s", error)
@@ -155,22 +159,29 @@ class Following:
             except Exception as error:
                 log.warning("this replica could not be announced: %s", error)
 
+    def _try_anew(self) -> None:
+        """After an activation, try at once what was given up, and say so: loading may take longer than others wait."""
+        had_given_up = self.given_up is not None
+        self._retry_at, self._retry_s, self._tries = 0.0, RETRY_S, 0
+        if had_given_up:
+            self.announce()
+
     def _serve_version(self, wanted: int) -> bool:
         """Switch to a version, unless it is served; return True if what is to be announced has changed.
 
         If it cannot be served, what serves goes on; at the start, the last version before it that can be served serves.
         It is tried again after a pause that grows, and at once after the next activation.
         """
+        had_given_up = self.given_up
         if self._engine.active == wanted:
-            gave_up = self.given_up is not None
-            self.passed_over = self.given_up = None
-            return gave_up
+            self.passed_over = None
+            return had_given_up is not None
         known = self.passed_over
         if known is not None and known.version == wanted and time.monotonic() < self._retry_at:
             return False
         obstacle = self._switch_to(wanted)
         if obstacle is None:
-            self.passed_over = self.given_up = None
+            self.passed_over = None
             return True
         self.obstacle = obstacle
         before = reversed(self._registry.activations.before_active()) if self._engine.active is None else ()
@@ -180,8 +191,6 @@ class Following:
             log.error("version %d cannot be served, %s serves: %s", wanted, self._engine.active, obstacle)
             self._retry_s = RETRY_S
         self._tries = 1 if known is None or known.version != wanted else self._tries + 1
-        had_given_up = self.given_up
-        self.given_up = wanted if self._tries >= GIVEN_UP_AFTER else None
         self._retry_at = time.monotonic() + self._retry_s
         self._retry_s = min(2 * self._retry_s, LONGEST_RETRY_S)
         return begun or self.given_up != had_given_up

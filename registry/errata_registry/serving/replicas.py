@@ -9,7 +9,7 @@ from redis import Redis
 from errata_registry import keys
 
 POLL_S = 0.02
-TRIED_ANEW_S = 5.0
+TRIED_ANEW_S = 5.0  # after an activation; a replica's first tries take three seconds, where they fail at once
 
 
 class Replicas:
