@@ -47,7 +47,7 @@ def main() -> None:
     if arguments.one_by_one:
         print(_one_by_one(arguments.one_by_one, arguments.tokens))
         return
-    prompts = _prompts()
+    prompts = prompts_of_facts()
     rates: dict[tuple[str, int], list[float]] = {}
     with ExitStack() as servers:
         urls = {"Errata": servers.enter_context(_errata())}
@@ -78,7 +78,8 @@ def _report(rates: dict[tuple[str, int], list[float]], tokens: int) -> None:
     print(f"\nHTTP and engine at one client: {overhead:+.1%} of the time of the bare decode steps.")
 
 
-def _prompts() -> list[str]:
+def prompts_of_facts() -> list[str]:
+    """Return prompts of which the demo model goes on for long."""
     return [record.fact.prompt for record in demo_records(200)]
 
 
@@ -94,7 +95,7 @@ def _in_a_process(name: str, tokens: int) -> float:
 
 
 def _one_by_one(name: str, tokens: int) -> float:
-    model, prompts = EditableModel.load(DEMO), _prompts()
+    model, prompts = EditableModel.load(DEMO), prompts_of_facts()
     turn = _bare if name == "bare" else _generate
     turn(model, prompts[0], tokens)
     seconds = [turn(model, prompt, tokens) for prompt in prompts[:REQUESTS_ONE_BY_ONE]]

@@ -82,7 +82,8 @@ class Row:
         done = [cell for cell in cells if cell.failed is None]
         metrics = [of_one for cell in done for of_one in cell.metrics]
         is_edit = step.hyperparameters is not None and bool(done)
-        layers = (done[0].norms or {}) if done else {}
+        # Which layers are changed is a matter of the facts for some methods (knowledge neurons).
+        layers = sorted({layer for cell in done for layer in cell.norms or {}})
         return cls(
             method=step.method,
             edits=len(step.records),
@@ -90,7 +91,7 @@ class Row:
             estimates=estimates_over(metrics) if metrics else {},
             drift=fmean(cell.drift or 0.0 for cell in done) if is_edit else None,
             seconds=fmean(cell.seconds for cell in done) if is_edit else None,
-            norms={layer: fmean((cell.norms or {})[layer] for cell in done) for layer in layers},
+            norms={layer: fmean((cell.norms or {}).get(layer, 0.0) for cell in done) for layer in layers},
             failures=tuple(dict.fromkeys(cell.failed for cell in cells if cell.failed is not None)),
         )
 

@@ -80,6 +80,14 @@ def test_published_figures_stand_beside_ours_where_the_model_is_the_authors() ->
     assert "published" not in table(compared(planned, "demo", measured))
 
 
+def test_slices_that_change_different_layers_are_one_row() -> None:
+    planned = plan(data_set("counterfact"), ["kn"], for_model("demo"), [1], [2])
+    edited = [step for step in planned.steps() if step.method == "kn"]
+    cells = [Cell(metrics=({"efficacy": 0.0},), drift=0.1, norms=norms) for norms in ({0: 0.4}, {0: 0.2, 5: 0.6})]
+    row = compared(planned, "demo", list(zip(edited, cells, strict=True))).rows[-1]
+    assert row.norms == pytest.approx({0: 0.3, 5: 0.3})
+
+
 def test_a_build_without_figures_says_why() -> None:
     planned = plan(data_set("counterfact"), ["memit"], for_model(GPTJ), [1], [1])
     *unedited, edited = planned.steps()
