@@ -1,4 +1,4 @@
-"""What processes that were killed left half written in a home folder."""
+"""What processes left in a home folder: what they wrote half, and what is of no use once they are gone."""
 
 import os
 import re
@@ -15,9 +15,12 @@ _NOT_OURS = {"redis", "logs"}
 
 
 def remove_leftovers(home: Path) -> None:
-    """Remove scratch files, drafts, and folders of jobs that were never accepted, all of them older than a day."""
-    for draft in (home / "tmp").iterdir():
-        _remove_if_old(draft)
+    """Remove scratch files, drafts, folders of jobs that were never accepted, and adapters of servers that are gone.
+
+    All of them are older than a day. A follower touches the folder of its server's adapters every few seconds.
+    """
+    for left in (*(home / "tmp").iterdir(), *(home / "adapters").glob("*")):
+        _remove_if_old(left)
     for folder, folders, files in os.walk(home):
         at_top = Path(folder) == home
         folders[:] = [name for name in folders if not (at_top and name in _NOT_OURS)]

@@ -52,6 +52,18 @@ def test_what_was_left_half_written_goes_after_a_day(registry: Registry, request
     assert registry.edits.record(edit.id).status is JobStatus.QUEUED
 
 
+def test_adapters_go_once_no_follower_has_touched_their_folder_for_a_day(registry: Registry) -> None:
+    home = registry.settings.home
+    followed, of_a_lost_pod = home / "adapters" / "0a1b2c3d4e5f", home / "adapters" / "5f4e3d2c1b0a"
+    for server in (followed, of_a_lost_pod):
+        (server / "errata-1-0a1b2c3d").mkdir(parents=True)
+        age(server / "errata-1-0a1b2c3d", AGE_S + 60)
+    age(followed, AGE_S - 60)
+    age(of_a_lost_pod, AGE_S + 60)
+    remove_leftovers(home)
+    assert [*home.glob("adapters/*/*")] == [followed / "errata-1-0a1b2c3d"]
+
+
 def ended_long_ago(registry: Registry, job_id: str, days: float, **changes: object) -> str:
     """Let a job have been created and have ended days ago; return the id that it then has."""
     store = registry.store_of(job_id)

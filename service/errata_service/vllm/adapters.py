@@ -7,6 +7,7 @@ from the versions' updates and can be made again.
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import threading
@@ -72,6 +73,8 @@ class Adapters:
 
     def tidy(self) -> None:
         """Load ahead what may become active next, and unload what nothing uses any more."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        os.utime(self._folder)  # it is in use: see `errata_registry.leftovers`
         with self._lock:
             wanted = self._wanted()
             for version in wanted:
@@ -104,8 +107,12 @@ class Adapters:
             return
         name = self._name(version)
         _, there = self._server.models()
-        if name not in there:
-            self._server.load_adapter(name, str(self._written(version, name)))
+        # What vLLM has loaded it reads again where its cache had no room for it, and ends where the files are gone, as
+        # they are once this follower was away for a day.
+        if name not in there or not (self._folder / name).is_dir():
+            folder = self._written(version, name)
+            if name not in there:
+                self._server.load_adapter(name, str(folder))
 
     def _name(self, version: int) -> str:
         """Return a name that tells the update: weights that were built again may differ from those before."""
