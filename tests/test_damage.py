@@ -139,7 +139,7 @@ def whole_home(llama: EditableModel, tmp_path_factory: pytest.TempPathFactory) -
     """A home folder in which all of this lies."""
     home = tmp_path_factory.mktemp("whole") / "home"
     home.mkdir()
-    bind(home, "base", "b" * 64, ((64, 256),) * 4)
+    bind(home, "base", "b" * 64, ((64, 256),) * 4, ())
     lay_out_versions(home)
     lay_out_jobs(home)
     Aliases(home).put("best", 1)

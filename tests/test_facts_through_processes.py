@@ -195,7 +195,7 @@ def test_an_exported_version_is_taken_in_and_found_whole(
 
     other = tmp_path / "other"
     other.mkdir()
-    bind(other, base.name, base.digest, base.matrix_shapes())
+    bind(other, base.name, base.digest, base.matrix_shapes(), ())
     ended, said = command("import", archive, home=other)
     assert ended is None and said.startswith("version 1: 2 facts")
     ended, _ = command("verify", home=other)
@@ -205,7 +205,7 @@ def test_an_exported_version_is_taken_in_and_found_whole(
     ended, said = command("verify", home=other)
     assert ended == 1 and "version 1: delta.safetensors has" in said
 
-    bind(strange := tmp_path, "another model", "0" * 64, base.matrix_shapes())
+    bind(strange := tmp_path, "another model", "0" * 64, base.matrix_shapes(), ())
     ended, _ = command("import", archive, home=strange)
     assert isinstance(ended, str) and ended.startswith("errata: ") and "other weights" in ended
 

@@ -11,7 +11,8 @@ import pytest
 HERE = Path(__file__).parents[1]
 PYTHON = Path(os.environ.get("ERRATA_TEST_VLLM_PYTHON") or HERE / ".venv-vllm" / "bin" / "python")
 VARIABLES = {
-    **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+    **os.environ,
+    "PYTHONPATH": str(HERE / "engines" / "vllm"),  # this checkout's, whichever is installed there
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # several processes share few cores
     "HF_HUB_OFFLINE": "1",

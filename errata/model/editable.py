@@ -23,6 +23,7 @@ from errata.model.placement import Placement, place
 from errata.model.tokens import lengthening_ids, require_usable
 
 LONGEST_RUN = 2**30  # tokens; more than any model takes
+VALUES_OF_A_MATRIX = 16  # enough to tell it from a fine-tuned one's
 
 
 class EditableModel:
@@ -124,6 +125,20 @@ class EditableModel:
         """The shape of `weight` of each block, (d_model, d_in)."""
         shapes = (self.weight(layer).shape for layer in range(self.num_layers))
         return tuple((d_model, d_in) for d_model, d_in in shapes)
+
+    @property
+    def matrix_values(self) -> tuple[tuple[int, int, int, float], ...]:
+        """Some values of `weight`, (layer, row, column, value), by which the model is known where others serve it.
+
+        They lie on the diagonals of the first, a middle and the last block's matrix.
+        """
+        values = []
+        for layer in sorted({0, self.num_layers // 2, self.num_layers - 1}):
+            weight = self.weight(layer)
+            for part in range(VALUES_OF_A_MATRIX):
+                row, column = (part * (size - 1) // (VALUES_OF_A_MATRIX - 1) for size in weight.shape)
+                values.append((layer, row, column, float(weight[row, column])))
+        return tuple(values)
 
     @property
     def max_length(self) -> int:

@@ -22,6 +22,8 @@ BASE = "base.json"
 FORM = 2
 MatrixShapes = tuple[tuple[int, int], ...]
 """The shape of the matrix of each block that an edit may change, (d_model, d_in)."""
+MatrixValues = tuple[tuple[int, int, int, float], ...]
+"""Some values of these matrices: (layer, row, column, value)."""
 
 
 def keep_private(home: Path) -> None:
@@ -36,7 +38,8 @@ class BoundBase(StoredRecord):
     """The base model, and an id of the home folder itself. `format` is the form of the whole folder.
 
     Attributes:
-        matrices: None where the folder was bound by an older program, until the next service or worker starts on it.
+        matrices, values: None where the folder was bound by an older program, until the next service or worker starts
+            on it.
     """
 
     name: str
@@ -44,6 +47,7 @@ class BoundBase(StoredRecord):
     home: str
     bound_at: datetime
     matrices: MatrixShapes | None = None
+    values: MatrixValues | None = None
 
     @classmethod
     def of(cls, home: Path) -> BoundBase:
@@ -87,15 +91,19 @@ def is_bound(home: Path) -> bool:
     return (home / BASE).exists()
 
 
-def bind(home: Path, name: str, digest: str, matrices: MatrixShapes, commits: Commits = FOLDER) -> BoundBase:
+def bind(
+    home: Path, name: str, digest: str, matrices: MatrixShapes, values: MatrixValues, commits: Commits = FOLDER
+) -> BoundBase:
     """Tie a home folder to its base model at the first start; return what it is tied to.
 
-    A folder that lacks `matrices` has them from now on.
+    A folder that lacks `matrices` or `values` has them from now on.
 
     Raises `WrongBaseModel` where it belongs to a model with another digest, and as `BoundBase.of`.
     """
     identity = secrets.token_hex(8)
-    new = BoundBase(format=FORM, name=name, digest=digest, home=identity, bound_at=now(), matrices=matrices)
+    new = BoundBase(
+        format=FORM, name=name, digest=digest, home=identity, bound_at=now(), matrices=matrices, values=values
+    )
     if not is_bound(home) and commits.write_once(home / BASE, text_of(new, indent=1)):
         return new
     bound = BoundBase.of(home)
@@ -104,8 +112,8 @@ def bind(home: Path, name: str, digest: str, matrices: MatrixShapes, commits: Co
             f"{home} holds edits of {bound.name} ({bound.digest[:12]}), and {name} ({digest[:12]}) has "
             "other weights: give it a home folder of its own (--home or ERRATA_HOME)"
         )
-    if bound.matrices is None:
-        bound = bound.model_copy(update={"matrices": matrices})
+    if bound.matrices is None or bound.values is None:
+        bound = bound.model_copy(update={"matrices": matrices, "values": values})
         with suppress(OSError):  # a folder that cannot be written to now is served all the same
             commits.write(home / BASE, text_of(bound, indent=1))
     return bound

@@ -13,7 +13,7 @@ from redis.retry import Retry
 
 from errata_registry import home, keys
 from errata_registry.bucket.commits import commits_of
-from errata_registry.home import BoundBase, MatrixShapes
+from errata_registry.home import BoundBase, MatrixShapes, MatrixValues
 from errata_registry.jobs.edits import Edits
 from errata_registry.jobs.kinds import EDIT, EVALUATION, KINDS, TRACE, Asked, JobKind, Shown, kind_of
 from errata_registry.jobs.live import LiveJobs
@@ -115,12 +115,12 @@ class Registry:
 
     # The base model
 
-    def bind_base(self, name: str, digest: str, matrices: MatrixShapes) -> None:
+    def bind_base(self, name: str, digest: str, matrices: MatrixShapes, values: MatrixValues) -> None:
         """Tie the home folder to its base model at the first start, and bring it to the present form.
 
         Raises `WrongBaseModel` where the folder belongs to a model with another digest.
         """
-        bound = home.bind(self.settings.home, name, digest, matrices, self.commits)
+        bound = home.bind(self.settings.home, name, digest, matrices, values, self.commits)
         if bound.format < home.FORM:
             for store in self.stores:
                 store.keys.remember_those_of_form_1()

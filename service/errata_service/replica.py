@@ -257,7 +257,7 @@ class ServingReplica:
                 return
         self._obstacle = "the model is being loaded"
         model = EditableModel.load(settings.model, dtype=getattr(torch, settings.dtype), device=settings.device)
-        registry.bind_base(model.name, model.digest, model.matrix_shapes)
+        registry.bind_base(model.name, model.digest, model.matrix_shapes, model.matrix_values)
         self._chat = ChatTemplate.of(model)
         self._recover_once()
         # What exists now stays. Searching it for garbage would stop every thread for a fifth of a second.

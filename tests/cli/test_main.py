@@ -72,7 +72,7 @@ def test_what_a_strangers_version_says_of_itself_does_not_move_the_cursor(
     homes = [tmp_path / name for name in ("here", "there")]
     for home in homes:
         home.mkdir()
-        bind(home, model.name, model.digest, ((8, 16),) * 4)
+        bind(home, model.name, model.digest, ((8, 16),) * 4, ())
     update = Delta.of_change(torch.zeros(8, 16))
     make_up_version(Artifacts(homes[0]), model, {2: update}, edit="\x1b[2Jedit")
     exported = homes[0] / "versions" / "000001"

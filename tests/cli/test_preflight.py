@@ -59,7 +59,7 @@ def test_a_home_without_rights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_home_of_another_model(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     Path("home").mkdir()
-    bind(Path("home"), "demo", "d" * 64, ((8, 16),) * 4)
+    bind(Path("home"), "demo", "d" * 64, ((8, 16),) * 4, ())
     said = refusal(monkeypatch, "--model", str(checkpoint))
     assert f"home holds edits of demo, and {checkpoint} is another model: give it a home of its own" in said
 

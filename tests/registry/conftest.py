@@ -49,7 +49,7 @@ def registry(settings: Settings) -> Iterator[Registry]:
     """An empty registry of a base model with `BASE_DIGEST`."""
     registry = Registry(settings)
     registry.redis.flushdb()
-    registry.bind_base("base", BASE_DIGEST, MATRICES)
+    registry.bind_base("base", BASE_DIGEST, MATRICES, ())
     recover(registry)
     yield registry
     registry.close()
@@ -134,7 +134,7 @@ def new_machine(
         if not machines:
             machine.redis.flushdb()
         machines.append(machine)
-        machine.bind_base("base", BASE_DIGEST, MATRICES)
+        machine.bind_base("base", BASE_DIGEST, MATRICES, ())
         return machine
 
     yield start

@@ -374,7 +374,7 @@ def test_a_folder_that_is_no_copy_of_the_bucket_is_refused(new_machine: NewMachi
         Registry(settings.model_copy(update={"bucket": "s3://errata/another"}))
     own = settings.home.with_name("own")
     own.mkdir()
-    home_folder.bind(own, "base", BASE_DIGEST, MATRICES)
+    home_folder.bind(own, "base", BASE_DIGEST, MATRICES, ())
     with pytest.raises(ValueError, match="is a home of its own and no copy"):
         Registry(settings.model_copy(update={"home": own}))
     with pytest.raises(ValueError, match="names no bucket"):

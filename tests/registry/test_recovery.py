@@ -185,7 +185,7 @@ def test_a_lost_edit_whose_folder_is_gone_ends_where_it_can_be_seen(
 
 def test_the_redis_of_another_home_is_refused(registry: Registry, settings: Settings) -> None:
     other = Registry(settings.model_copy(update={"home": settings.home.with_name("other")}))
-    other.bind_base("base", BASE_DIGEST, MATRICES)
+    other.bind_base("base", BASE_DIGEST, MATRICES, ())
 
     with pytest.raises(Conflict, match="belongs to another home folder"):
         recover(other)
@@ -205,7 +205,7 @@ def test_the_journal_alone_decides_what_serves(registry: Registry, publish: Publ
 def test_what_is_accepted_while_recovery_looks_is_left_alone(settings: Settings, request_body: EditRequest) -> None:
     with closing(Registry(settings.model_copy(update={"max_queued_edits": 1000}))) as registry:
         registry.redis.flushdb()
-        registry.bind_base("base", BASE_DIGEST, MATRICES)
+        registry.bind_base("base", BASE_DIGEST, MATRICES, ())
         over = threading.Event()
 
         def look_all_the_time() -> None:

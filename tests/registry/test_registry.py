@@ -328,9 +328,9 @@ def test_activations_from_many_threads_follow_one_another(registry: Registry, pu
 
 
 def test_a_home_belongs_to_one_base_model(registry: Registry) -> None:
-    registry.bind_base("the same under another name", BASE_DIGEST, MATRICES)
+    registry.bind_base("the same under another name", BASE_DIGEST, MATRICES, ())
     with pytest.raises(WrongBaseModel, match="give it a home folder of its own"):
-        registry.bind_base("other", "c" * 64, MATRICES)
+        registry.bind_base("other", "c" * 64, MATRICES, ())
 
 
 def test_replicas_are_live_until_they_fall_silent(registry: Registry, later: Later) -> None:

@@ -48,7 +48,7 @@ def home(tmp_path: Path) -> Path:
     """Another home folder of the same base model."""
     home = tmp_path / "other"
     home.mkdir()
-    base.bind(home, "base", BASE_DIGEST, MATRICES)
+    base.bind(home, "base", BASE_DIGEST, MATRICES, ())
     return home
 
 
@@ -76,7 +76,7 @@ def test_a_version_of_other_weights_is_not_taken_in(archive: Path, tmp_path: Pat
     home.mkdir()
     with pytest.raises(UnknownVersion, match="does not belong to a base model yet"):
         import_version(home, archive)
-    base.bind(home, "another", "c" * 64, MATRICES)
+    base.bind(home, "another", "c" * 64, MATRICES, ())
     with pytest.raises(WrongBaseModel, match="another"):
         import_version(home, archive)
     assert not list((home / "versions").iterdir())
@@ -196,11 +196,11 @@ def test_a_home_that_was_bound_before_shapes_were_noted_asks_the_config(archive:
     with pytest.raises(ModelError, match="no/such model is neither a local folder"):
         import_version(home, archive)
     assert "not compared with the base model's matrices" in str(verify(home))
-    rewrite(matrices=None, name="demo")(home / base.BASE)
+    rewrite(matrices=None, values=None, name="demo")(home / base.BASE)
     with pytest.raises(CorruptArtifact, match=r"layer 2: the update is \(8, 16\), the matrix \(\d+, \d+\)"):
         import_version(home, archive)
-    base.bind(home, "base", BASE_DIGEST, MATRICES)
-    assert base.BoundBase.of(home).matrices == MATRICES
+    bound = base.bind(home, "base", BASE_DIGEST, MATRICES, ((0, 7, 15, 0.5),))
+    assert base.BoundBase.of(home) == bound and (bound.matrices, bound.values) == (MATRICES, ((0, 7, 15, 0.5),))
     assert import_version(home, archive).id == 1
 
 

@@ -289,7 +289,7 @@ def test_a_replica_that_does_not_follow_is_named(serve: Any, new_settings: Any, 
 def test_a_start_with_a_damaged_active_version(serve: Any, new_settings: Any, publish: Any, model: Any) -> None:
     settings = new_settings()
     registry = Registry(settings)
-    registry.bind_base(model.name, model.digest, model.matrix_shapes)
+    registry.bind_base(model.name, model.digest, model.matrix_shapes, model.matrix_values)
     number = publish(registry)
     registry.activations.activate(number)
     truncate(delta_file(settings, number))
@@ -398,7 +398,7 @@ def test_a_replica_counts_while_it_loads_a_version(serve: Any, new_settings: Any
 def test_a_home_of_another_model_is_refused(new_settings: Any, refused: Refused) -> None:
     settings = new_settings()
     registry = Registry(settings)
-    registry.bind_base("another model", "0" * 64, ((8, 16),))
+    registry.bind_base("another model", "0" * 64, ((8, 16),), ())
     registry.close()
     assert "give it a home folder of its own" in refused(settings).splitlines()[-1]
 

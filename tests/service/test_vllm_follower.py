@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 import torch
 from errata_cli.processes import free_port
 from errata_client.records import Replica
+from errata_registry.home import BoundBase
 from errata_registry.registry import Registry
 from errata_registry.settings import Settings
 from errata_registry.versions.manifest import BaseModelName
@@ -229,6 +231,26 @@ def test_adapters_that_nothing_uses_are_unloaded_and_their_files_removed(llama: 
     until(lambda: written() == [str(llama.versions[2])], 30)
     os.utime(server_folder, (0, 0))
     until(lambda: server_folder.stat().st_mtime > 0, 30)
+
+
+@pytest.mark.parametrize("place", ["gptj", "llama"])
+def test_a_server_of_another_model_of_the_same_shape_is_not_followed(
+    place: str, request: pytest.FixtureRequest, new_settings: NewSettings, tmp_path: Path
+) -> None:
+    there: Followed = request.getfixturevalue(place)
+    there.activate(there.versions[1])
+    base = BoundBase.of(there.settings.home)
+    assert base.values is not None
+    fine_tuned = tuple((layer, row, column, 1.01 * value) for layer, row, column, value in base.values)
+    shutil.copy(Path(there.settings.model) / "config.json", tmp_path)
+    settings = new_settings(model=str(tmp_path))
+    with closing(Registry(settings)) as registry:
+        registry.bind_base(settings.model, "f" * 64, base.matrix_shapes(), fine_tuned)
+    with follower(settings, there.server) as (_, probes):
+        until(lambda: " serves " in probes.get("/readyz").json()["detail"], PATIENCE_S)
+        assert probes.get("/readyz").status_code == 503
+    assert answers(there.probes, "/readyz")
+    assert there.replica is not None and there.replica["version"] == there.versions[1]
 
 
 @pytest.mark.parametrize("place", ["gptj", "llama"])

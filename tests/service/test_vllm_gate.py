@@ -5,7 +5,7 @@ import hashlib
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Coroutine, MutableMapping
+from collections.abc import Coroutine, MutableMapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -40,13 +40,14 @@ class UnquantizedLinearMethod:
 class Down(Linear):
     """A matrix with what vLLM's layers have beside it."""
 
-    def __init__(self) -> None:
-        super().__init__(3, 2, bias=False)
-        self.input_size = 3
+    def __init__(self, of_shard: Sequence[int] = (0, 1, 2)) -> None:
+        super().__init__(len(of_shard), 2, bias=False)
+        self.input_size, self.input_size_per_partition = 3, len(of_shard)
         self.quant_method = UnquantizedLinearMethod()
+        self._of_shard = list(of_shard)
 
     def weight_loader(self, shard: Tensor, matrix: Tensor) -> None:
-        shard.data.copy_(matrix)
+        shard.data.copy_(matrix[:, self._of_shard])
 
 
 def test_a_put_that_fails_halfway_leaves_nothing_behind_once_the_base_is_put_back(
@@ -73,16 +74,29 @@ def test_a_put_that_fails_halfway_leaves_nothing_behind_once_the_base_is_put_bac
     assert all(torch.equal(weight, base) for weight, base in zip(weights, bases, strict=True))
 
 
+def test_a_worker_tells_what_its_shard_of_the_base_has_at_the_places_that_it_is_asked_for(errata_vllm: Any) -> None:
+    down = Down(of_shard=[1, 2])
+    down.weight.data = torch.tensor([[2.0, 3.0], [5.0, 6.0]]).bfloat16()
+    worker = errata_vllm.EditedMatrices()
+    worker.vllm_config, worker.model_runner = None, Namespace(get_model=lambda: ModuleList([down]))
+    asked = [[0, 0, 0], [0, 0, 1], [0, 1, 2], [0, 2, 2], [7, 0, 1]]
+    answer = worker.errata_values(json.dumps(asked), json.dumps({"0": "0", "7": "7"}), False)
+    assert json.loads(answer) == [[0, 0, 1, 2.0], [0, 1, 2, 6.0]]
+
+
 class Engine:
     """vLLM's client of an engine, as far as the gate knows it; it notes the versions that are put in place."""
 
     def __init__(self) -> None:
         self.put: list[int] = []
         self.is_paused = False
+        self.values = [[0, 0, 0, 1.0], [0, 1, 2, 2.0]]  # of its model, each in another worker
         self.resets = True  # whether the caches of keys and values can be emptied
         self.vllm_config = Namespace(kv_transfer_config=None)
 
-    async def collective_rpc(self, method: str, args: tuple[int, ...]) -> list[str]:
+    async def collective_rpc(self, method: str, args: tuple[Any, ...]) -> list[str]:
+        if method == "errata_values":
+            return [json.dumps([value]) for value in self.values]
         assert self.is_paused
         self.put.append(args[0])
         return []
@@ -117,7 +131,7 @@ class Asked:
             await self.ended.wait()
         await send({"type": "http.response.start", "status": 200})
 
-    async def __call__(self, method: str, path: str) -> tuple[int, str]:
+    async def __call__(self, method: str, path: str, body: bytes = b'{"version": 0}') -> tuple[int, str]:
         """Return the status and the body of an answer."""
         sent: list[MutableMapping[str, Any]] = []
 
@@ -125,7 +139,7 @@ class Asked:
             sent.append(message)
 
         async def receive() -> dict[str, Any]:
-            return {"body": b'{"version": 0}'}
+            return {"body": body}
 
         scope = {"type": "http", "method": method, "path": path, "headers": [], "app": self._app}
         await self._gate(scope, receive, send)
@@ -168,6 +182,33 @@ def test_a_pause_that_fails_is_ended_and_the_version_before_serves(errata_vllm: 
         assert (await ask("POST", "/v1/completions"))[0] == 200
         engine.resets = True
         assert (await ask("PUT", "/errata/version"))[0] == 200
+
+    within_20_s(trying())
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        pytest.param([[0, 0, 0, 1.0], [0, 1, 2, 2.02]], id="fine-tuned"),
+        pytest.param([[0, 0, 0, 1.0], [0, 1, 2, 2.0], [0, 2, 4, 0.0]], id="larger"),
+        pytest.param([[0, 0, 0, float("nan")]], id="nan"),
+    ],
+)
+def test_a_server_of_another_model_takes_no_version_and_of_the_same_says_so(
+    errata_vllm: Any, expected: list[list[float]]
+) -> None:
+    def wanted(values: list[list[float]]) -> bytes:
+        base = {"digest": "abc", "values": values, "modules": {"0": "0"}, "transposed": False}
+        return json.dumps({"version": 0, "base": base}).encode()
+
+    async def trying() -> None:
+        engine = Engine()
+        ask = Asked(errata_vllm, engine)
+        status, body = await ask("PUT", "/errata/version", wanted(expected))
+        assert status == 409 and "another model" in body and engine.put == []
+        assert json.loads((await ask("GET", "/errata/version"))[1])["base"] is None
+        assert (await ask("PUT", "/errata/version", wanted([[0, 0, 0, 1.001], [0, 1, 2, 2.003]])))[0] == 200
+        assert json.loads((await ask("GET", "/errata/version"))[1])["base"] == "abc"
 
     within_20_s(trying())
 

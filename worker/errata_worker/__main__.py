@@ -39,7 +39,7 @@ def main() -> None:
         threading.Thread(target=_keep_house, args=(registry,), name="house-keeping", daemon=True).start()
         resident = ResidentModel.load(settings, registry.commits)
         model = resident.model
-        registry.bind_base(model.name, model.digest, model.matrix_shapes)
+        registry.bind_base(model.name, model.digest, model.matrix_shapes, model.matrix_values)
         _recover_once(registry)
         resident.prepare()
     except (ErrataError, ValueError, OSError) as error:

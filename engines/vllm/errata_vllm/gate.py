@@ -5,8 +5,10 @@ prepared while requests go on. Then the gate lets no more requests in, waits for
 version in place and opens again. Where they do not end in time (`ERRATA_DRAIN_S`), it opens again under the version
 before, and who asked for the next one is told to try again (503).
 
-    GET  /errata/version     {"version": 3, "sha256": …, "arriving": null}
+    GET  /errata/version     {"version": 3, "sha256": …, "arriving": null, "base": …}
     PUT  /errata/version     {"version": 4, "update": …, "sha256": …, "modules": …, "transposed": …}; {"version": 0}
+                             both with {"base": {"digest": …, "values": …, "modules": …, "transposed": …}}: some values
+                             of the model that versions are updates of. A server of another one takes none (409)
     X-Errata-Version         in a request: take no other version, else 409; in each answer: the version it was made by
 """
 
@@ -17,6 +19,7 @@ import hmac
 import inspect
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
@@ -30,6 +33,8 @@ HEADER = b"x-errata-version"
 PATH = "/errata/version"
 LONGEST_BODY = 1 << 20
 DRAIN_S = float(os.environ.get("ERRATA_DRAIN_S") or 60)  # a client that reads no further must not shut out all others
+# By how much one model's values may differ between two programs: rounding to bfloat16 has errors of up to 1/512.
+DIFFERENT = 1 / 400
 # What the client of the engine is asked for, and with which arguments.
 NEEDED = {"collective_rpc": ("method", "args"), "pause_generation": ("mode", "clear_cache"), "resume_generation": ()}
 # Caches outside the GPU that are a server's own and that a pause empties; of others it empties none, or not all.
@@ -58,6 +63,7 @@ class Gate:
         self._app = app
         self._version = BASE_VERSION
         self._sha256: str | None = None  # of the update in place
+        self._base: str | None = None  # digest of the base model that the server was found to serve
         self._arriving: int | None = None  # the version that those inside are waited for
         self._failure: str | None = None  # why nobody knows what is in place
         self._inside = 0  # requests that are being computed
@@ -109,6 +115,7 @@ class Gate:
                 "version": self._version,
                 "sha256": self._sha256,
                 "arriving": self._arriving,
+                "base": self._base,
                 "vllm": vllm.__version__,
             }
             return await _answer(send, 200, told, self._version)
@@ -130,6 +137,9 @@ class Gate:
         version = int(wanted["version"])
         async with self._switching:
             began = time.perf_counter()
+            if (base := wanted.get("base")) and base["digest"] != self._base:
+                await _require_same(engine, base)
+                self._base = base["digest"]
             if version != BASE_VERSION:
                 await _prepare(engine, version, wanted)
             prepared = time.perf_counter()
@@ -176,6 +186,17 @@ class Gate:
             await engine.collective_rpc("errata_put_in_place", args=(BASE_VERSION,))
             self._version, self._sha256, self._failure = BASE_VERSION, None, None
             raise
+
+
+async def _require_same(engine: Any, base: dict[str, Any]) -> None:
+    """Raise `Refused` where the server serves another model than a base model."""
+    expected = {(layer, row, column): value for layer, row, column, value in base["values"]}
+    args = (json.dumps(list(expected)), json.dumps(base["modules"]), bool(base["transposed"]))
+    told = [place for one in await engine.collective_rpc("errata_values", args=args) for place in json.loads(one)]
+    found = {(layer, row, column): value for layer, row, column, value in told}
+    difference = math.hypot(*(found.get(place, math.inf) - value for place, value in expected.items()))
+    if not difference <= DIFFERENT * math.hypot(*expected.values()):  # greater, or not a number
+        raise Refused(409, "the server serves another model: its matrices are not those of the base that is edited")
 
 
 async def _prepare(engine: Any, version: int, wanted: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,17 @@ UNQUANTIZED = "UnquantizedLinearMethod"
 
 class EditedMatrices:
     """The extension of a worker (`--worker-extension-cls`). Its methods are called in all workers at once."""
+
+    def errata_values(self, places: str, modules: str, transposed: bool) -> str:
+        """Look up what the base's matrices have at some places.
+
+        Args:
+            places: `[[layer, row, column], …]`, as JSON.
+
+        Returns `[[layer, row, column, value], …]` of those that are in this worker's shards, as JSON.
+        """
+        edits = self.__dict__.setdefault("_errata_edits", _Edits(self))
+        return json.dumps(edits.values(json.loads(places), json.loads(modules), transposed))
 
     def errata_prepare(self, version: int, update: str, sha256: str, modules: str, transposed: bool) -> str:
         """Compute a version's matrices beside those that serve.
@@ -78,6 +89,12 @@ class _Matrix:
             edited[rows] = part + left[rows] if right is None else torch.addmm(part, left[rows], right)
         return edited
 
+    def at(self, row: int, column: int) -> float | None:
+        """Return the base's value at a place of the whole matrix; None where it is not in this shard."""
+        columns = _shard(self.module, torch.arange(self.module.input_size, dtype=torch.float32)[None])[0]
+        here = (columns == column).nonzero()
+        return float(self.base[row, here[0, 0]]) if row < len(self.base) and len(here) else None
+
     def put(self, shard: Tensor) -> None:
         """Let the module compute with a shard."""
         if self.module.weight.numel():
@@ -98,15 +115,24 @@ class _Edits:
         self._prepared: tuple[int, dict[int, Tensor]] = (BASE_VERSION, {})
 
     @torch.inference_mode()
+    def values(
+        self, places: list[tuple[int, int, int]], modules: Mapping[str, str], transposed: bool
+    ) -> list[tuple[int, int, int, float]]:
+        here = self._find({layer for layer, _, _ in places}, modules, transposed)
+        return [
+            (layer, row, column, value)
+            for layer, row, column in places
+            if layer in here and (value := self._matrices[layer].at(row, column)) is not None
+        ]
+
+    @torch.inference_mode()
     def prepare(
         self, version: int, updates: Mapping[int, Mapping[str, Tensor]], modules: Mapping[str, str], transposed: bool
     ) -> list[int]:
         self._prepared = (BASE_VERSION, {})  # make room first
-        found = {at: module for at in sorted(updates) if (module := self._module(modules[str(at)])) is not None}
-        if unknown := {layer: module for layer, module in found.items() if layer not in self._matrices}:
-            self._keep_base(unknown, modules, transposed)
+        found = self._find(updates, modules, transposed)
         self._prepared = (version, {layer: self._matrices[layer].edited(updates[layer]) for layer in found})
-        return list(found)
+        return found
 
     @torch.inference_mode()
     def put_in_place(self, version: int) -> None:
@@ -122,6 +148,13 @@ class _Edits:
             self._matrices[layer].put(shard)
         self._in_place = set(shards)
         self._prepared = (BASE_VERSION, {})
+
+    def _find(self, layers: Collection[int], modules: Mapping[str, str], transposed: bool) -> list[int]:
+        """Return which of some layers this worker has; the base's matrices of these are kept from now on."""
+        found = {at: module for at in sorted(layers) if (module := self._module(modules[str(at)])) is not None}
+        if unknown := {layer: module for layer, module in found.items() if layer not in self._matrices}:
+            self._keep_base(unknown, modules, transposed)
+        return list(found)
 
     def _module(self, ending: str) -> Any:
         """Return the module whose name ends so; None where another worker has it."""

@@ -27,7 +27,7 @@ from errata.files import durable
 from errata.files.checksums import checked, with_checksum
 from errata_service.following import Swap
 from errata_service.vllm.base import Base
-from errata_service.vllm.server import VllmServer
+from errata_service.vllm.server import Models, Unreachable, VllmServer
 
 CHECKSUMS = "checksums.json"  # in an adapter's folder: what each other file must be
 OURS = re.compile(r"errata-(\d+)-[0-9a-f]{8}")
@@ -53,14 +53,15 @@ class Adapters:
     @property
     def active(self) -> int | None:
         """The version of requests that name none; None while the server does not have it, as after its restart."""
-        active = self._active
-        return active if active is not None and active in self.models() else None
+        there = self.models()
+        return self._active if self._active in there else None
 
     def models(self) -> dict[int, str]:
         """Return what the server calls each version that it has."""
-        base, adapters = self._server.models()
-        named = {int(ours[1]): name for name in adapters if (ours := OURS.fullmatch(name)) and self._is_current(name)}
-        return {BASE_VERSION: base, **dict(sorted(named.items()))}
+        there = self._there()
+        current = (name for name in there.adapters if OURS.fullmatch(name) and self._is_current(name))
+        named = {int(name.split("-")[1]): name for name in current}
+        return {BASE_VERSION: there.base, **dict(sorted(named.items()))}
 
     def switch(self, version: int) -> Swap:
         """Load a version's adapter, unless it is there, and make it the active one. Raises `ErrataError`."""
@@ -83,7 +84,7 @@ class Adapters:
                 except ErrataError as error:
                     log.debug("version %d is not loaded ahead: %s", version, error)
             names = {self._name(version) for version in wanted if version != BASE_VERSION}
-            _, there = self._server.models()
+            there = self._there().adapters
             in_use = self._server.adapters_in_use()
             for name in sorted(there - names - in_use):
                 if OURS.fullmatch(name):
@@ -93,6 +94,17 @@ class Adapters:
             for folder in self._folder.glob("errata-*"):
                 if folder.name not in names | there | in_use:
                     shutil.rmtree(folder, ignore_errors=True)
+
+    def _there(self) -> Models:
+        """Return what the server has. Raises `Unreachable` where its model is not this home's by name."""
+        there = self._server.models()
+        names = (self._base.name, self._registry.settings.model)
+        if there.root.rstrip("/") not in [name.rstrip("/") for name in names]:
+            raise Unreachable(
+                f"{self._server.url} serves {there.root}, and the base model here is {self._base.name}; "
+                f"where they are the same, start the follower with ERRATA_MODEL={there.root}"
+            )
+        return there
 
     def _wanted(self) -> list[int]:
         active = self._registry.activations.active()
@@ -106,7 +118,7 @@ class Adapters:
         if version == BASE_VERSION:
             return
         name = self._name(version)
-        _, there = self._server.models()
+        there = self._there().adapters
         # What vLLM has loaded it reads again where its cache had no room for it, and ends where the files are gone, as
         # they are once this follower was away for a day.
         if name not in there or not (self._folder / name).is_dir():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from errata_registry.home import BoundBase
+from errata_registry.home import BoundBase, MatrixValues
 
 from errata.checkpoint.architectures import Architecture, architecture_of
 from errata.checkpoint.folder import read_config
+from errata.errors import UnknownVersion
 
 
 @dataclass(slots=True)
@@ -20,11 +21,17 @@ class Base:
     folder: Path | None
     architecture: Architecture
     matrix_shapes: tuple[tuple[int, int], ...]
+    values: MatrixValues
 
     @classmethod
     def of(cls, home: Path) -> Base:
-        """Read what a home folder and the model's config say. Raises as `BoundBase.of`, and `ModelError`."""
+        """Read what a home folder and the model's config say.
+
+        Raises as `BoundBase.of`, `UnknownVersion` also where an older program bound the folder, and `ModelError`.
+        """
         bound = BoundBase.of(home)
+        if bound.values is None:
+            raise UnknownVersion(f"{home} is of an older release: start a service or a worker of this one on it first")
         folder = Path(bound.name)
         return cls(
             name=bound.name,
@@ -32,4 +39,5 @@ class Base:
             folder=folder if folder.is_dir() else None,
             architecture=architecture_of(read_config(bound.name)),
             matrix_shapes=bound.matrix_shapes(),
+            values=bound.values,
         )

@@ -16,15 +16,28 @@ NAMES = re.compile(r'(?:running|waiting)_lora_adapters="([^"]*)"')
 
 
 class Unreachable(Exception):
-    """The server does not answer, or not as vLLM does."""
+    """The server does not answer, or not as a vLLM does that serves this home's base model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What a server calls its model, the name or folder that it was given that by, and the names of its adapters."""
+
+    base: str
+    root: str
+    adapters: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """The version in the server's weights, and the checksum of its update; None for the base."""
+    """The version in the server's weights, and the checksum of its update; None for the base.
+
+    `base` is the digest of the base model that the server was found to serve; None until it was looked at.
+    """
 
     version: int
     sha256: str | None
+    base: str | None
 
 
 class VllmServer:
@@ -36,12 +49,12 @@ class VllmServer:
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=PATIENCE_S, trust_env=False)
 
-    def models(self) -> tuple[str, frozenset[str]]:
-        """Return what the server calls its model, and the names of the adapters that it has."""
+    def models(self) -> Models:
+        """Return what the server has."""
         cards = self._asked("GET", "/v1/models")["data"]
-        named = {card["id"]: card.get("parent") for card in cards}
-        base = next(name for name, parent in named.items() if parent is None)
-        return str(base), frozenset(name for name, parent in named.items() if parent is not None)
+        base = next(card for card in cards if card.get("parent") is None)
+        adapters = frozenset(str(card["id"]) for card in cards if card.get("parent") is not None)
+        return Models(str(base["id"]), str(base.get("root")), adapters)
 
     # Adapters
 
@@ -75,23 +88,33 @@ class VllmServer:
     def in_place(self) -> InPlace | None:
         """Return the version in the server's weights; None where it has no `errata_vllm.Gate`.
 
-        Raises `Unreachable` with the gate's words where this vLLM, or how it was started, lets no version in.
+        Raises `Unreachable` also where it lets no version in.
         """
         answer = self._send("GET", "/errata/version")
         if answer.status_code == httpx.codes.NOT_FOUND:
             return None
-        if answer.status_code == httpx.codes.CONFLICT:
-            raise Unreachable(f"{self.url} takes no versions: {_said(answer)}")
+        self._require_takes_versions(answer)
         told = _content(answer)
-        return InPlace(told["version"], told["sha256"])
+        if "base" not in told:
+            raise Unreachable(f"{self.url} has an errata_vllm of an earlier release: install this one's and restart it")
+        return InPlace(told["version"], told["sha256"], told["base"])
 
     def put_in_place(self, wanted: dict[str, Any]) -> dict[str, float]:
-        """Put a version into the server's weights; return how long that took. Raises `NotServable`."""
+        """Put a version into the server's weights; return how long that took.
+
+        Raises `NotServable`, and `Unreachable` where the server takes no version at all.
+        """
         answer = self._send("PUT", "/errata/version", wanted, LOADING_S)
+        self._require_takes_versions(answer)
         if answer.is_error:
             raise NotServable(f"{self.url} does not take version {wanted['version']}: {_said(answer)}")
         told = _content(answer)
         return {name: float(told[name]) for name in ("load_ms", "drain_ms", "swap_ms")}
+
+    def _require_takes_versions(self, answer: httpx.Response) -> None:
+        """Raise `Unreachable` with the gate's words where this vLLM, how it was started, or its model lets none in."""
+        if answer.status_code == httpx.codes.CONFLICT:
+            raise Unreachable(f"{self.url} takes no versions: {_said(answer)}")
 
     def _asked(self, method: str, path: str) -> dict[str, Any]:
         return _content(self._send(method, path))

@@ -58,6 +58,16 @@ def test_a_matrix_that_is_put_in_is_computed_with_whichever_way_it_is_stored(
         torch.testing.assert_close(change, keys @ (replacement - model.weight(1)).T, rtol=1e-4, atol=1e-4)
 
 
+def test_a_model_is_known_by_values_of_its_matrices_from_corner_to_corner(
+    of_each_architecture: dict[str, EditableModel],
+) -> None:
+    for model in of_each_architecture.values():
+        values = model.matrix_values
+        assert all(value == model.weight(layer)[row, column] for layer, row, column, value in values)
+        first, last = model.weight(0), model.weight(model.num_layers - 1)
+        assert values[0][3] == first[0, 0] and values[-1][3] == last[-1, -1]
+
+
 def test_the_shapes_of_the_matrices_are_known_from_the_config_alone(
     of_each_architecture: dict[str, EditableModel], tmp_path: Path
 ) -> None:
