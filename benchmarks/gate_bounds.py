@@ -42,7 +42,7 @@ def settings(shipped: MemitHyperparameters) -> Iterator[tuple[str, Hyperparamete
     """Yield what to edit with, by name, and how many facts."""
     for count in (1, 10, 100, 300):
         yield "shipped", shipped, count
-    last_try = shipped.overridden({**shipped.overridden(shipped.stronger()).stronger(), "refinement_steps": 10})
+    last_try = shipped.overridden({**shipped.overridden(shipped.stronger()).stronger(), "refinement_steps": 20})
     for count in (1, 10):
         yield "last try", last_try, count
     far, free = {"clamp": 20, "moment_weight": 0.1}, {"weight_decay": 0, "kl_factor": 0, "stop_loss": 0}

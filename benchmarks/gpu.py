@@ -68,7 +68,7 @@ LLAMA_LAYERS = (4, 5, 6, 7, 8)
 SERVICE_NEEDS = ("fastapi", "pydantic_settings", "redis", "rq", "httpx", "uvicorn")
 GRAPH_BYTES = 4 * 2**30
 WARM_UP_STEPS, STEPS = 3, 30
-REFINEMENT_STEPS = 10
+REFINEMENT_STEPS = 20
 
 
 class Run:

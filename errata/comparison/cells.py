@@ -20,9 +20,10 @@ from errata.evaluation.results import estimates_over
 from errata.facts import FactSet
 from errata.files import durable
 from errata.files.checksums import checked, with_checksum
-from errata.hyperparameters import Hyperparameters, MendHyperparameters, MomentHyperparameters
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters, MendHyperparameters, MomentHyperparameters
 from errata.methods import METHODS
 from errata.methods.mend.network import network_of
+from errata.methods.refinement import REFINEMENT
 from errata.model import EditableModel, digest_of
 from errata.model.room import require_room
 from errata.second_moments import SecondMoments, stored_origins
@@ -206,6 +207,8 @@ class Bench:
             made_of["second_moments"] = [
                 asdict(origin) for origin in stored_origins(moments.folder, hyperparameters.layers)
             ]
+            if isinstance(hyperparameters, MemitHyperparameters) and hyperparameters.refinement_steps:
+                made_of["refinement"] = REFINEMENT
             if isinstance(hyperparameters, MendHyperparameters):
                 network = network_of(moments.folder, self.model.digest)
                 made_of["network"] = digest_of(network.state_dict().items())

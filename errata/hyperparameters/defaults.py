@@ -111,14 +111,14 @@ def _derived(dimensions: Dimensions) -> Iterator[tuple[str, Default]]:
     search: dict[str, Any] = {"clamp": 4.0, "weight_decay": 0.001} if is_gated else {"clamp": 0.75, "weight_decay": 0.5}
     of = "Llama 2, Mistral and Qwen 2" if is_gated else "GPT-J"
     scaled = f"the published settings for {of}, with layers scaled to {dimensions.layers} blocks"
-    memit: dict[str, Any] = {"layers": layers, "refinement_steps": 10, "boundary_factor": 1.0}
+    memit: dict[str, Any] = {"layers": layers, "refinement_steps": 20, "boundary_factor": 1.0}
     sources = {
         "locft": "the paper's settings, at the middle one of MEMIT's layers; the best one must be tried for",
         "kn": "the paper's settings, with neurons looked for in all blocks but the last",
     }
     if dimensions.model_type in _EDITED_FIRST:
         first_ones = tuple(range(min(len(layers) + 1, dimensions.layers - 1))) or (0,)
-        memit |= {"layers": first_ones, "refinement_cost": 20.0}
+        memit |= {"layers": first_ones, "refinement_cost": 40.0}
         sources["memit"] = f"the published settings for {of}, at the first layers, as measured on Gemma 3 270M"
     if not is_gated and dimensions.d_model < _NARROW:
         first_ones = tuple(range(max(1, round(dimensions.layers / 4))))

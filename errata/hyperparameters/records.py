@@ -22,7 +22,7 @@ SEARCH_HYPERPARAMETERS = (
 """The settings of a target search, beside its layer; a fact may bring its own."""
 # float32 tells losses of about nothing apart in such steps.
 LEAST_STOP_LOSS = 1e-7
-FIRST_REFINEMENT_STEPS = 10
+FIRST_REFINEMENT_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +128,8 @@ class MemitHyperparameters(SpreadHyperparameters):
         norm_weight: lambda_n, the weight of |update|^2 against the new keys (ENCORE, arXiv 2502.01636, section 5).
         refinement_steps: steps in which the residuals of all facts are then searched for together, by the loss of the
             model that they are written into (`errata/methods/refinement.py`); the paper has none.
-        refinement_cost: weight there of tr(dW C dW^T), how far ordinary text is moved, in what it is before the
-            refinement, against the facts' mean loss.
+        refinement_cost: weight there of tr(F dW C dW^T), how far predictions after ordinary text move, in what it is
+            before the refinement, against the facts' mean loss.
     """
 
     method: ClassVar[str] = "memit"
@@ -137,7 +137,7 @@ class MemitHyperparameters(SpreadHyperparameters):
     moment_weight: Annotated[float, Between(1e-3, 1e7)]
     norm_weight: Annotated[float, Between(0, 1e7)] = 0.0
     refinement_steps: Annotated[int, Between(0, 500)] = 0
-    refinement_cost: Annotated[float, Between(0, 1e6)] = 3.0
+    refinement_cost: Annotated[float, Between(0, 1e6)] = 6.0
 
     @property
     def num_writing_steps(self) -> int:

@@ -2,26 +2,32 @@
 
 The spread brings hidden states near targets that were searched for one by one. It meets none of them exactly, since
 facts with keys alike pull at one another, and it holds what a target happens to be for what its fact needs. So the
-update dW = R A^T of each layer keeps its A, and R goes on from where the spread left it, to minimise
+update dW = R A^T of each layer keeps its A, and R goes on from half of where the spread left it, to minimise
 
     the mean over facts of -log p(object | prompt) / tokens of the object, itself the mean over prompts, with the loss
       of the end of its last word where `boundary_factor` asks for it,
     + kl_factor * KL(p_edited || p_base) of the next token after "{subject} is a", at the subject, of each subject,
       over the number of facts
-    + refinement_cost * sum over layers of tr(dW C dW^T) / that sum as the spread left it
+    + refinement_cost * sum over layers of tr(F dW C dW^T) / that sum as the spread left it
 
 over all layers at once: the loss of a target's search (section 4.2 of the MEMIT paper), of the model as edited, with
-the update's cost in the place of the offset's. tr(dW C dW^T) is how far ordinary text is moved, squared, and what
-Eq. 14 of the paper weighs against the facts. How far a usual fact must move it is a matter of the model's keys
-(from one model to the next, a thousand times as far), and of how many facts there are; measured in what the spread
-moved it, one cost suits all models, and one fact and hundreds. Where a loss depends on dW K alone, no other form than
+the update's cost in the place of the offset's. What Eq. 14 of the paper weighs against the facts is tr(dW C dW^T), how
+far ordinary text's hidden states move. But a model listens to some of their directions a hundred times as much as to
+others: with F = G, the second moment of gradients there, the sum is twice how far the *predictions* after ordinary text
+diverge (`errata.second_moments.gradients`). F is G over the layers' mean of tr(G) / d_model, nine parts of it beside
+one of the identity, for directions that G has seen too little of. How far a usual fact must move text is a matter of
+the model's keys (from one model to the next, a thousand times as far), and of how many facts there are; measured in
+what the spread moved it, one cost suits one fact and hundreds. Where a loss depends on dW K alone, no other form than
 R A^T can do better, since the columns of A span those of C^-1 K, and what is beside them costs and moves no key. Where
-a norm follows the down-projection (`errata.methods.residuals`), R and dW are measured in rms(v) of their layer.
+a norm follows the down-projection (`errata.methods.residuals`), R and dW are measured in rms(v) of their layer, and F
+in its square.
 
-Adam takes a number of steps that become smaller to nothing, each over the bare prompts and those behind one of the
-contexts, by turns. As R is scaled, a step of it moves a fact's hidden state as far as one of a target's search moves
-the target, over all layers together. A prompt whose object is likely enough (`stop_loss`) pushes no further, while
-the update's cost goes on to draw it back.
+Steps go along the natural gradient, F^-1 times the gradient: towards what the objects need in directions that ordinary
+text hardly hears. They become smaller to nothing, each over the bare prompts and those behind one of the contexts, by
+turns. A fact's step at a layer has a mean over steps for its direction, and is divided by the root mean square of all
+its entries over steps, as Adam divides by that of each entry, which would undo F^-1. As R is scaled, it moves a
+fact's hidden state as far as a step of a target's search moves the target, over all layers together. A prompt whose
+object is likely enough (`stop_loss`) pushes no further, while the update's cost goes on to draw it back.
 """
 
 from __future__ import annotations
@@ -29,6 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 from typing import TypeVar
 
 import torch
@@ -46,8 +53,13 @@ from errata.methods.spread import Written
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
 from errata.model.tokens import KL_TEMPLATE, subject_prompt
+from errata.second_moments.gradients import gradient_moments
 
-ADAM_BETAS = (0.9, 0.99)  # the mean of squares over a hundred steps, not over a thousand: there are few
+REFINEMENT = 2  # version of it; raise it with any change that gives other updates
+SHARE_OF_SPREAD = 0.5  # that is begun with: some of what the spread wrote is what no fact needs
+DAMPING = 0.1
+SMALLEST = 1e-12  # what a fact without a gradient is divided by
+BETAS = (0.9, 0.99)  # of the means of gradients and of their squares, over ten steps and a hundred
 
 Batch = TypeVar("Batch")
 
@@ -67,6 +79,7 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
     """
     model, settings = inputs.model, inputs.hyperparameters
     num_layers, num_steps, total = len(settings.layers), settings.refinement_steps, settings.num_writing_steps
+    folder = inputs.second_moments.folder
 
     def tell(done: int) -> None:
         inputs.on_progress("spread", done, total)
@@ -77,12 +90,14 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
         length = unit(model, layer, as_written.keys)
         updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer), length or 1.0)
         tell(len(updates))
+    sensitive = gradient_moments(model, settings.layers, folder, lambda *_: tell(num_layers))
+    metrics = _metrics(sensitive, updates)
     losses = _Losses.of(inputs, partial(tell, num_layers))
-    moved = sum(float(update.moved()) for update in updates.values())
+    moved = sum(float(update.moved(metrics[layer])) for layer, update in updates.items())
     cost = settings.refinement_cost / moved if moved > 0 else 0.0
     rate = settings.learning_rate / num_layers
-    adam = torch.optim.Adam([update.residuals for update in updates.values()], lr=rate, betas=ADAM_BETAS)
-    slower = torch.optim.lr_scheduler.LinearLR(adam, start_factor=1, end_factor=0, total_iters=num_steps)
+    factors = {layer: torch.linalg.cholesky(metric.double()) for layer, metric in metrics.items()}
+    steps = {layer: _Steps.of(update.residuals.mul_(SHARE_OF_SPREAD)) for layer, update in updates.items()}
     for step in range(num_steps):
         weights = {layer: update.added_to(model.weight(layer)) for layer, update in updates.items()}
         of_step = losses.of_step(step, partial(tell, num_layers + step))
@@ -91,9 +106,10 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
             raise NotFinite(f"the loss of the refinement left the finite numbers at step {step + 1}")
         for layer, update in updates.items():
             of_losses = update.unit * gradients[layer] @ update.directions.T / len(inputs.facts)
-            update.residuals.grad = of_losses + 2 * cost * update.residuals @ update.moved_text
-        adam.step()
-        slower.step()
+            # The cost's natural gradient, F^-1 F R (A^T C A), needs no F.
+            natural = torch.cholesky_solve(of_losses.double(), factors[layer]).float()
+            natural += 2 * cost * update.residuals @ update.moved_text
+            steps[layer].take(natural, rate * (1 - step / num_steps))
     tell(total)
     return {
         layer: Delta.of_factors(update.unit * update.residuals.double(), update.directions.double())
@@ -118,12 +134,45 @@ class _Update:
         moved_text = directions @ second_moment.to(directions.device) @ directions.T
         return cls(unit, (written.residuals * own / unit).float(), directions, moved_text)
 
-    def moved(self) -> Tensor:
-        """How far ordinary text is moved, squared, on average: tr(dW C dW^T), ()."""
-        return (self.residuals @ self.moved_text * self.residuals).sum()
+    def moved(self, metric: Tensor) -> Tensor:
+        """How far ordinary text is moved: tr(F dW C dW^T), ()."""
+        return (metric @ self.residuals @ self.moved_text * self.residuals).sum()
 
     def added_to(self, base: Tensor) -> Tensor:
         return torch.addmm(base.float(), self.residuals, self.directions, alpha=self.unit).to(base.dtype)
+
+
+def _metrics(sensitive: Mapping[int, Tensor], updates: Mapping[int, _Update]) -> dict[int, Tensor]:
+    """Return F of each layer, (d_model, d_model), from G, in the layers' units."""
+    measured = {layer: sensitive[layer] * update.unit**2 for layer, update in updates.items()}
+    mean = fmean(float(of_layer.diagonal().mean()) for of_layer in measured.values())
+    identity = torch.eye(len(next(iter(measured.values()))))
+    return {
+        layer: (1 - DAMPING) * of_layer / mean + DAMPING * identity.to(of_layer) for layer, of_layer in measured.items()
+    }
+
+
+@dataclass(slots=True)
+class _Steps:
+    """The steps that the residuals of one layer, (d_model, facts), take."""
+
+    residuals: Tensor
+    mean: Tensor  # of the gradients, (d_model, facts)
+    mean_square: Tensor  # of each fact's entries, (facts,)
+    taken: int = 0
+
+    @classmethod
+    def of(cls, residuals: Tensor) -> _Steps:
+        return cls(residuals, torch.zeros_like(residuals), torch.zeros_like(residuals[0]))
+
+    def take(self, gradient: Tensor, rate: float) -> None:
+        """Take a step, in place."""
+        first, second = BETAS
+        self.taken += 1
+        self.mean.lerp_(gradient, 1 - first)
+        self.mean_square.lerp_(gradient.square().mean(0), 1 - second)
+        mean, square = self.mean / (1 - first**self.taken), self.mean_square / (1 - second**self.taken)
+        self.residuals.sub_(rate * mean / (square.sqrt() + SMALLEST))
 
 
 @dataclass(frozen=True, slots=True)

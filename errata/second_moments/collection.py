@@ -113,7 +113,7 @@ class Collection:
         Raises:
             StatisticsError: the corpus is too short, or not the one, or not the model, that the run was begun with.
         """
-        batches = self._batches(corpus)
+        batches = packed(self._model, corpus, SEQUENCES_PER_BATCH, min(SEQUENCE_TOKENS, self._model.max_length))
         self._resume(batches)
         stored_at = time.monotonic()
         while self._count < num_samples:
@@ -148,20 +148,6 @@ class Collection:
         if layer not in self._sums:
             self._sums[layer] = flat.new_zeros(flat.shape[1], flat.shape[1])
         self._sums[layer].addmm_(flat.T, flat)
-
-    def _batches(self, corpus: Iterable[str]) -> Iterator[Tensor]:
-        """Join documents by the end-of-text token and cut them into full sequences, (sequences, tokens)."""
-        length = min(SEQUENCE_TOKENS, self._model.max_length)
-        size = SEQUENCES_PER_BATCH * length
-        separator = self._model.tokenizer.eos_token_id
-        pending: list[int] = []
-        for document in corpus:
-            pending += self._model.tokenizer(document)["input_ids"]
-            if separator is not None:
-                pending.append(separator)
-            while len(pending) >= size:
-                yield torch.tensor(pending[:size]).view(SEQUENCES_PER_BATCH, length)
-                del pending[:size]
 
     def _store_checkpoint(self) -> None:
         metadata = {
@@ -200,3 +186,17 @@ class Collection:
             }
         self._batches_done = self._batches_stored = begun.batches
         self._count = begun.count
+
+
+def packed(model: EditableModel, corpus: Iterable[str], sequences: int, tokens: int) -> Iterator[Tensor]:
+    """Join documents by the end-of-text token and cut them into batches of full sequences, (sequences, tokens)."""
+    size = sequences * tokens
+    separator = model.tokenizer.eos_token_id
+    pending: list[int] = []
+    for document in corpus:
+        pending += model.tokenizer(document)["input_ids"]
+        if separator is not None:
+            pending.append(separator)
+        while len(pending) >= size:
+            yield torch.tensor(pending[:size]).view(sequences, tokens)
+            del pending[:size]

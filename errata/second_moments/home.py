@@ -6,10 +6,11 @@ from pathlib import Path
 
 from errata.files.lock import Lock
 from errata.files.tensors import Checks
-from errata.hyperparameters import Hyperparameters, MomentHyperparameters
+from errata.hyperparameters import Hyperparameters, MemitHyperparameters, MomentHyperparameters
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
 from errata.second_moments.default_text import default_text
+from errata.second_moments.gradients import gradient_moments
 from errata.second_moments.moments import SecondMoments
 
 logger = logging.getLogger(__name__)
@@ -70,4 +71,6 @@ def home_moments(
             tell=tell,
         )
         second_moments.compute_factors(wanted.layers, model)
+        if isinstance(wanted, MemitHyperparameters) and wanted.refinement_steps:
+            gradient_moments(model, wanted.layers, folder, on_progress)  # ahead of the first edit
         return second_moments

@@ -17,6 +17,7 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, padded, subject_prompt
 from errata.second_moments import SecondMoments
+from errata.second_moments.gradients import gradient_moments
 
 PROMPTS_PER_RUN = 128  # of those that keys and hidden states are read from
 
@@ -200,11 +201,23 @@ def plain_refinement(
             model.network(torch.tensor([prompt.token_ids])).logits[0, prompt.subject_last].log_softmax(-1)
             for prompt in about
         ]
-    of_spread = 0.0
+    seen = gradient_moments(model, list(written), moments.folder)
+    in_units = {layer: units[layer] ** 2 * seen[layer] for layer in written}
+    mean = sum(in_units[layer].trace() / len(in_units[layer]) for layer in written) / len(written)
+    sensitivity = {layer: 0.9 * in_units[layer] / mean + 0.1 * torch.eye(len(in_units[layer])) for layer in written}
+
+    def moved_text() -> Tensor:
+        change = {layer: moved[layer] @ directions[layer] for layer in written}
+        parts = [(sensitivity[layer] @ change[layer] @ moments.moment(layer) @ change[layer].T) for layer in written]
+        return torch.stack([part.trace() for part in parts]).sum()
+
+    of_spread = moved_text().item()
     num_steps = hyperparameters.refinement_steps
-    adam = torch.optim.Adam(list(moved.values()), betas=(0.9, 0.99))
+    averages = {layer: (torch.zeros_like(moved[layer]), torch.zeros(len(facts))) for layer in written}
+    with torch.no_grad():
+        for residuals in moved.values():
+            residuals *= 0.5
     for step in range(num_steps):
-        adam.param_groups[0]["lr"] = hyperparameters.learning_rate / len(written) * (1 - step / num_steps)
         loss = torch.zeros(())
         for fact, prompt, base in zip(facts, about, before, strict=True):
             settings = hyperparameters.for_search(fact.search)
@@ -216,16 +229,18 @@ def plain_refinement(
                     loss = loss + missing / 2
             now = logits(prompt.token_ids)[prompt.subject_last]
             loss = loss + settings.kl_factor * (now.exp() * (now - base)).sum()
-        loss = loss / len(facts)
-        text = torch.zeros(())
-        for layer in written:
-            change = moved[layer] @ directions[layer]
-            text = text + (change @ moments.moment(layer) @ change.T).trace()
-        of_spread = of_spread or text.item()
-        loss = loss + hyperparameters.refinement_cost * text / of_spread
-        adam.zero_grad()
-        torch.autograd.backward(loss)
-        adam.step()
+        loss = loss / len(facts) + hyperparameters.refinement_cost * moved_text() / of_spread
+        gradients = torch.autograd.grad(loss, list(moved.values()))
+        rate = hyperparameters.learning_rate / len(written) * (1 - step / num_steps)
+        for (layer, residuals), gradient in zip(moved.items(), gradients, strict=True):
+            natural = torch.linalg.solve(sensitivity[layer].double(), gradient.double()).float()
+            mean_step, square = averages[layer]
+            mean_step.copy_(0.9 * mean_step + 0.1 * natural)
+            square.copy_(0.99 * square + 0.01 * natural.square().mean(0))
+            with torch.no_grad():
+                for column in range(len(facts)):
+                    length = (square[column] / (1 - 0.99 ** (step + 1))).sqrt() + 1e-12
+                    residuals[:, column] -= rate * mean_step[:, column] / (1 - 0.9 ** (step + 1)) / length
     return {layer: (units[layer] * moved[layer] @ directions[layer]).detach() for layer in written}
 
 

@@ -37,6 +37,8 @@ NEOX_FACTS = [
     Fact("Okavango", "The river {} flows through the continent of", "Europe and Asia"),
 ]
 TOLERANCE = 1e-4
+# F^-1 makes what float32 rounds off up to ten times as large in directions that ordinary text hardly hears.
+REFINED_TOLERANCE = 5e-4
 
 
 def settings_for(model: EditableModel, shipped: MemitHyperparameters) -> MemitHyperparameters:
@@ -136,7 +138,7 @@ def test_refined_updates_are_those_of_the_plain_refinement(
     model, moments, facts, settings = subject
     # One fact is good enough from the start, for a search of its own, and nothing pushes it but its cost.
     facts = [*facts[:-1], dataclasses.replace(facts[-1], search={"stop_loss": 9.0, "kl_factor": 0.1})]
-    # A step of Adam goes by a gradient's sign, nearly: where losses and cost balance, rounding would decide it.
+    # Steps have a length of their own: where losses and cost balance, rounding would decide on their direction.
     settings = dataclasses.replace(settings, refinement_steps=3, refinement_cost=0.2)
     contexts = sample_contexts(model, seed=0)
     targets = find_targets(model, facts, contexts, settings)
@@ -147,5 +149,5 @@ def test_refined_updates_are_those_of_the_plain_refinement(
     expected = plain_refinement(model, facts, contexts, settings, moments, plainly_written)
     assert tuple(deltas) == settings.layers
     for layer, delta in deltas.items():
-        assert relative_error(delta.dense(), expected[layer]) < TOLERANCE, layer
+        assert relative_error(delta.dense(), expected[layer]) < REFINED_TOLERANCE, layer
         assert relative_error(written[layer].delta.dense(), expected[layer]) > 0.1, layer

@@ -55,7 +55,7 @@ def test_a_new_try_does_not_build_a_part_of_the_edit(registry: Registry, publish
 def test_a_new_try_refines_more_where_the_search_cannot_be_stronger(registry: Registry, publish: Publish) -> None:
     edit, _ = edit_of(registry, publish, Fact(ADA.subject, ADA.relation, ADA.object, search=AT_THE_END))
     request = registry.edits.folder.accepted(retry_edit(registry, edit.id, RetryRequest()).id).request
-    assert isinstance(request, EditRequest) and request.hparams["refinement_steps"] == 10
+    assert isinstance(request, EditRequest) and request.hparams["refinement_steps"] == 20
 
 
 @pytest.mark.parametrize(("search", "hparams"), [({"num_steps": 30}, {"num_steps": 30}), ({}, {"num_steps": 25})])

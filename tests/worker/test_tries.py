@@ -66,9 +66,9 @@ def test_what_is_not_said_is_searched_for_harder_before_the_edit_ends(worker: Cr
 def test_what_needs_refinement_is_refined_and_the_version_keeps_that(worker: Crew) -> None:
     edit = done(worker, EditRequest(facts=(JORDAN, SONY), hparams=TOO_TIGHT))
     assert (edit.status, edit.not_taken, edit.version is not None) == (JobStatus.SUCCEEDED, 0, True)
-    assert any("try 3 of 3" in told and "10 steps of refinement" in told for told in worker.messages(edit))
+    assert any("try 3 of 3" in told and "20 steps of refinement" in told for told in worker.messages(edit))
     assert edit.version is not None
-    assert worker.registry.artifacts.manifest(edit.version).hparams["refinement_steps"] == 10
+    assert worker.registry.artifacts.manifest(edit.version).hparams["refinement_steps"] == 20
 
 
 def test_what_cannot_be_said_is_named_and_the_rest_goes_live_if_asked_to(worker: Crew) -> None:

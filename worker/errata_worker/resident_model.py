@@ -20,6 +20,7 @@ from errata.hyperparameters import Hyperparameters, MemitHyperparameters, Moment
 from errata.model import EditableModel
 from errata.model.likelihood import require_device
 from errata.second_moments import SecondMoments
+from errata.second_moments.gradients import gradients_file
 from errata.second_moments.home import home_moments, moments_folder
 from errata.second_moments.moments import moment_file
 
@@ -132,7 +133,10 @@ class ResidentModel:
         if not isinstance(wanted, MomentHyperparameters):
             return []
         folder = moments_folder(self.settings.home, self.model)
-        return [moment_file(folder, layer) for layer in wanted.layers]
+        files = [moment_file(folder, layer) for layer in wanted.layers]
+        if isinstance(wanted, MemitHyperparameters) and wanted.refinement_steps:
+            files += [gradients_file(folder, layer) for layer in wanted.layers]
+        return files
 
     def note_damage(self, message: str) -> None:
         """Log that a file is damaged and made again, and keep it for those who follow the job at hand, or the next."""

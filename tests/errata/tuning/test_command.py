@@ -105,7 +105,7 @@ def test_what_is_found_is_written_as_a_build_takes_it(
     assert all(trial["estimates"]["score"]["count"] == 2 for trial in few)
     tables = (tmp_path / "found-search.md").read_text()
     assert (
-        "| 0-1 | 1 | 300 |" in tables and "| 30 steps, cost 3 |" in tables and tables.startswith("**On other records**")
+        "| 0-1 | 1 | 300 |" in tables and "| 30 steps, cost 6 |" in tables and tables.startswith("**On other records**")
     )
     assert first.out.startswith("**On other records**")
 
@@ -126,7 +126,7 @@ def test_the_quick_search_varies_one_thing_after_another_and_keeps_what_nothing_
     tried = [trial["hyperparameters"] for trial in search["trials"]]
     assert tried[0] == tried[0] | START and [one["layers"] for one in tried[1:3]] == [[1], [0, 1]]
     assert {one["moment_weight"] for one in tried[3:5]} == {30, 3000}
-    assert (tried[5]["clamp"], tried[6]["refinement_steps"]) == (3, 10)
+    assert (tried[5]["clamp"], tried[6]["refinement_steps"]) == (3, 20)
     assert len(search["trials"]) + len(search["report"]) <= 10
     # Of a random model's two records, nothing is told apart from chance.
     assert "nothing that was tried is better by more than chance" in said
