@@ -15,6 +15,7 @@ from errata.deltas import edited_weights
 from errata.evaluation import PROSE, cases_of, drift, evaluate, prose_drift
 from errata.facts import FactSet
 from errata.hyperparameters import FineTuningHyperparameters, Hyperparameters, MemitHyperparameters
+from errata.hyperparameters.records import FIRST_REFINEMENT_STEPS
 from errata.methods import METHODS
 
 
@@ -42,7 +43,8 @@ def settings(shipped: MemitHyperparameters) -> Iterator[tuple[str, Hyperparamete
     """Yield what to edit with, by name, and how many facts."""
     for count in (1, 10, 100, 300):
         yield "shipped", shipped, count
-    last_try = shipped.overridden({**shipped.overridden(shipped.stronger()).stronger(), "refinement_steps": 20})
+    strongest = shipped.overridden(shipped.stronger()).stronger()
+    last_try = shipped.overridden({**strongest, "refinement_steps": FIRST_REFINEMENT_STEPS})
     for count in (1, 10):
         yield "last try", last_try, count
     far, free = {"clamp": 20, "moment_weight": 0.1}, {"weight_decay": 0, "kl_factor": 0, "stop_loss": 0}

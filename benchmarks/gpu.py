@@ -55,6 +55,7 @@ from benchmarks.real_size import (  # noqa: E402
 )
 from errata.facts import FactSet  # noqa: E402
 from errata.hyperparameters import MemitHyperparameters  # noqa: E402
+from errata.hyperparameters.records import FIRST_REFINEMENT_STEPS  # noqa: E402
 from errata.methods.memit import build  # noqa: E402
 from errata.model import EditableModel  # noqa: E402
 from errata.second_moments import SecondMoments  # noqa: E402
@@ -68,7 +69,6 @@ LLAMA_LAYERS = (4, 5, 6, 7, 8)
 SERVICE_NEEDS = ("fastapi", "pydantic_settings", "redis", "rq", "httpx", "uvicorn")
 GRAPH_BYTES = 4 * 2**30
 WARM_UP_STEPS, STEPS = 3, 30
-REFINEMENT_STEPS = 20
 
 
 class Run:
@@ -202,7 +202,7 @@ def measure_growth(run: Run) -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = BuildStore(Path(folder))
         seconds = [time_build(run, model, hyperparameters, moments, size, store) for size in sizes]
-        refined = hyperparameters.overridden({"refinement_steps": REFINEMENT_STEPS})
+        refined = hyperparameters.overridden({"refinement_steps": FIRST_REFINEMENT_STEPS})
         time_build(run, model, refined, moments, sizes[1], store)
     each = [
         spent["targets"] / (size - before) for spent, size, before in zip(seconds, sizes, [0, *sizes], strict=False)

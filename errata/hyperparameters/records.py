@@ -22,7 +22,7 @@ SEARCH_HYPERPARAMETERS = (
 """The settings of a target search, beside its layer; a fact may bring its own."""
 # float32 tells losses of about nothing apart in such steps.
 LEAST_STOP_LOSS = 1e-7
-FIRST_REFINEMENT_STEPS = 20
+FIRST_REFINEMENT_STEPS = 20  # of a try to refine what was not refined before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

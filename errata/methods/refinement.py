@@ -53,7 +53,7 @@ from errata.methods.spread import Written
 from errata.model import EditableModel
 from errata.model.hidden_states import batches_by_length
 from errata.model.tokens import KL_TEMPLATE, subject_prompt
-from errata.second_moments.gradients import gradient_moments
+from errata.second_moments import SecondMoments
 
 REFINEMENT = 2  # version of it; raise it with any change that gives other updates
 SHARE_OF_SPREAD = 0.5  # that is begun with: some of what the spread wrote is what no fact needs
@@ -75,11 +75,10 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
 
     Raises:
         NotFinite: the loss, or an update, has left the finite numbers.
-        StatisticsError: a layer has no second moment.
+        StatisticsError: a layer has no second moment, or none of gradients can be collected.
     """
     model, settings = inputs.model, inputs.hyperparameters
     num_layers, num_steps, total = len(settings.layers), settings.refinement_steps, settings.num_writing_steps
-    folder = inputs.second_moments.folder
 
     def tell(done: int) -> None:
         inputs.on_progress("spread", done, total)
@@ -90,14 +89,16 @@ def refine(inputs: Inputs[MemitHyperparameters], written: Iterable[tuple[int, Wr
         length = unit(model, layer, as_written.keys)
         updates[layer] = _Update.of(as_written, inputs.second_moments.moment(layer), length or 1.0)
         tell(len(updates))
-    sensitive = gradient_moments(model, settings.layers, folder, lambda *_: tell(num_layers))
-    metrics = _metrics(sensitive, updates)
+    inputs.second_moments.collect_gradients(settings.layers, model, lambda *_: tell(num_layers))
+    metrics = _metrics(inputs.second_moments, updates)
     losses = _Losses.of(inputs, partial(tell, num_layers))
     moved = sum(float(update.moved(metrics[layer])) for layer, update in updates.items())
     cost = settings.refinement_cost / moved if moved > 0 else 0.0
     rate = settings.learning_rate / num_layers
     factors = {layer: torch.linalg.cholesky(metric.double()) for layer, metric in metrics.items()}
-    steps = {layer: _Steps.of(update.residuals.mul_(SHARE_OF_SPREAD)) for layer, update in updates.items()}
+    for update in updates.values():
+        update.residuals.mul_(SHARE_OF_SPREAD)
+    steps = {layer: _Steps.of(update.residuals) for layer, update in updates.items()}
     for step in range(num_steps):
         weights = {layer: update.added_to(model.weight(layer)) for layer, update in updates.items()}
         of_step = losses.of_step(step, partial(tell, num_layers + step))
@@ -142,14 +143,16 @@ class _Update:
         return torch.addmm(base.float(), self.residuals, self.directions, alpha=self.unit).to(base.dtype)
 
 
-def _metrics(sensitive: Mapping[int, Tensor], updates: Mapping[int, _Update]) -> dict[int, Tensor]:
+def _metrics(second_moments: SecondMoments, updates: Mapping[int, _Update]) -> dict[int, Tensor]:
     """Return F of each layer, (d_model, d_model), from G, in the layers' units."""
-    measured = {layer: sensitive[layer] * update.unit**2 for layer, update in updates.items()}
-    mean = fmean(float(of_layer.diagonal().mean()) for of_layer in measured.values())
-    identity = torch.eye(len(next(iter(measured.values()))))
-    return {
-        layer: (1 - DAMPING) * of_layer / mean + DAMPING * identity.to(of_layer) for layer, of_layer in measured.items()
+    measured = {
+        layer: second_moments.gradients(layer, update.residuals.device) * update.unit**2
+        for layer, update in updates.items()
     }
+    mean = fmean(float(of_layer.diagonal().mean()) for of_layer in measured.values())
+    for of_layer in measured.values():
+        of_layer.mul_((1 - DAMPING) / mean).diagonal().add_(DAMPING)
+    return measured
 
 
 @dataclass(slots=True)

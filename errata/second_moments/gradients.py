@@ -16,19 +16,16 @@ than those of keys.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from errata.files.tensors import checksum_fits, store
+from errata.errors import StatisticsError
 from errata.model import EditableModel
 from errata.second_moments.collection import packed
 from errata.second_moments.corpora import corpus_for
@@ -39,52 +36,22 @@ POSITIONS_PER_DIMENSION = 4
 SEQUENCE_TOKENS = 64
 SEQUENCES_PER_BATCH = 4  # all blocks keep what their gradients need of them
 
-logger = logging.getLogger(__name__)
 
-
-def gradient_moments(
-    model: EditableModel,
-    layers: Sequence[int],
-    folder: Path,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+def collect_gradients(
+    model: EditableModel, layers: Sequence[int], on_progress: Callable[[int, int], None]
 ) -> dict[int, Tensor]:
-    """Return G of each layer, (d_model, d_model), float32, on the device of its block.
+    """Collect G of each layer, (d_model, d_model), float32, on the device of its block.
 
-    Those that `folder` lacks, or has damaged ones of, are made and kept there, the same whatever C was collected from:
-    of a shipped model's corpus; or of sentences about well-known facts and then, for as many positions as there are
-    to see, of `default_text`. They show by which directions a model tells names apart, which neighbours are held by
-    (docs/real-models.md).
+    It is of a shipped model's corpus, or else of sentences about well-known facts and, once these are read, of
+    `default_text`: the same whatever C was collected from. Names show by which directions a model tells subjects apart,
+    and neighbours are held by these (docs/real-models.md).
 
     Args:
         on_progress: called with (positions seen, positions to see). What it raises ends the collection.
+
+    Raises:
+        StatisticsError: a gradient is not a finite number, as in a number type that is too narrow for the model.
     """
-    there = {layer: _read(gradients_file(folder, layer)) for layer in layers}
-    if missing := [layer for layer, found in there.items() if found is None]:
-        for layer, collected in _collected(model, missing, on_progress).items():
-            folder.mkdir(parents=True, exist_ok=True)
-            store(gradients_file(folder, layer), {"gradients": collected}, {"model_digest": model.digest})
-            there[layer] = collected
-    return {layer: found.to(model.weight(layer).device) for layer, found in there.items() if found is not None}
-
-
-def gradients_file(folder: Path, layer: int) -> Path:
-    """Return where a folder of second moments has G of a layer."""
-    return folder / f"layer_{layer}.gradients.safetensors"
-
-
-def _read(path: Path) -> Tensor | None:
-    with suppress(OSError, SafetensorError):
-        if checksum_fits(path):
-            with safe_open(path, framework="pt") as stored:
-                found: Tensor = stored.get_tensor("gradients")
-                return found
-        logger.warning("%s is damaged; it is made anew", path)
-    return None
-
-
-def _collected(
-    model: EditableModel, layers: Sequence[int], on_progress: Callable[[int, int], None]
-) -> dict[int, Tensor]:
     d_model, _ = model.matrix_shapes[0]
     length = min(SEQUENCE_TOKENS, model.max_length)
     at_once = SEQUENCES_PER_BATCH * length
@@ -92,12 +59,17 @@ def _collected(
     documents = corpus_for(model.name, None) or _texts(model)
     draws = torch.Generator().manual_seed(0)  # in main memory, so that devices differ by rounding alone
     sums: dict[int, Tensor] = {}
-    for number, batch in enumerate(islice(packed(model, documents, SEQUENCES_PER_BATCH, length), num_batches), 1):
+    seen = 0
+    for batch in islice(packed(model, documents, SEQUENCES_PER_BATCH, length), num_batches):
         for layer, gradients in _gradients(model, layers, batch.to(model.device), draws).items():
             products = gradients.T @ gradients
             sums[layer] = sums[layer].add_(products) if layer in sums else products
-        on_progress(number * at_once, num_batches * at_once)
-    return {layer: total.div_(num_batches * at_once) for layer, total in sums.items()}
+        seen += at_once
+        on_progress(seen, num_batches * at_once)
+    for layer, total in sums.items():
+        if not total.isfinite().all():
+            raise StatisticsError(f"gradients of {model.name} at layer {layer} left the finite numbers")
+    return {layer: total.div_(seen) for layer, total in sums.items()}
 
 
 def _texts(model: EditableModel) -> Iterator[str]:

@@ -10,7 +10,6 @@ from errata.hyperparameters import Hyperparameters, MemitHyperparameters, Moment
 from errata.model import EditableModel
 from errata.second_moments.corpora import corpus_for
 from errata.second_moments.default_text import default_text
-from errata.second_moments.gradients import gradient_moments
 from errata.second_moments.moments import SecondMoments
 
 logger = logging.getLogger(__name__)
@@ -72,5 +71,5 @@ def home_moments(
         )
         second_moments.compute_factors(wanted.layers, model)
         if isinstance(wanted, MemitHyperparameters) and wanted.refinement_steps:
-            gradient_moments(model, wanted.layers, folder, on_progress)  # ahead of the first edit
+            second_moments.collect_gradients(wanted.layers, model, on_progress)
         return second_moments

@@ -2,7 +2,7 @@
 
 They belong to a base model and say which directions its ordinary text uses, so that an update leaves those
 alone (Eq. 13 of the MEMIT paper). Beside each lies its Cholesky factor, computed once, which every solve uses, and its
-eigenvectors, where a method has asked for them.
+eigenvectors, where a method has asked for them; and G, the second moment of gradients, where a refinement has.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from errata.errors import StatisticsError
 from errata.files.tensors import Checks, remove_leftovers, store
 from errata.model import EditableModel
 from errata.second_moments.collection import Checkpoint, Collection, Origin, checkpoint_files
+from errata.second_moments.gradients import collect_gradients
 from errata.second_moments.published import published_moments
 
 SAMPLES_PER_DIMENSION = 10  # about 95 % of the quality of far more (arXiv 2506.04226); docs/method.md has ours
@@ -171,6 +172,43 @@ class SecondMoments:
             transposed: Tensor = stored.get_tensor("eigenvectors_transposed").to(device)
             return stored.get_tensor("eigenvalues").to(device), transposed.T
 
+    def gradients(self, layer: int, device: torch.device | str = "cpu") -> Tensor:
+        """Return G of one layer (`errata.second_moments.gradients`), (d_model, d_model), float32.
+
+        Raises:
+            StatisticsError: it is not there; `collect_gradients` makes it.
+        """
+        path = gradients_file(self.folder, layer)
+        try:
+            with safe_open(path, framework="pt") as stored:
+                found: Tensor = stored.get_tensor("gradients").to(device)
+        except (OSError, SafetensorError) as error:
+            raise StatisticsError(f"{path} cannot be read: {error}") from error
+        return found
+
+    def collect_gradients(
+        self,
+        layers: Iterable[int],
+        model: EditableModel,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Collect G of the layers that have none yet, or a damaged one.
+
+        Args:
+            on_progress: called with (positions seen, positions to see). What it raises ends the collection.
+
+        Raises:
+            StatisticsError: see `errata.second_moments.gradients`.
+        """
+        files = {layer: gradients_file(self.folder, layer) for layer in layers}
+        damaged = self._checks.damaged(files.values())
+        for path in damaged:
+            self._tell(f"{path} is damaged; it is collected anew")
+        missing = [layer for layer, path in files.items() if path in damaged or not path.exists()]
+        if missing:
+            for layer, collected in collect_gradients(model, missing, on_progress).items():
+                store(files[layer], {"gradients": collected}, {"model_digest": model.digest})
+
     def _factor_file(self, layer: int, device: torch.device | str) -> Path:
         return self._derived(layer, "cholesky", _factor, device)
 
@@ -271,3 +309,8 @@ def _remove_stale_checkpoints(folder: Path) -> None:
 def moment_file(folder: Path, layer: int) -> Path:
     """Return where a folder has the second moment of a layer."""
     return folder / f"layer_{layer}.safetensors"
+
+
+def gradients_file(folder: Path, layer: int) -> Path:
+    """Return where a folder has G of a layer."""
+    return folder / f"layer_{layer}.gradients.safetensors"

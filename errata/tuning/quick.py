@@ -14,6 +14,7 @@ from errata.comparison.cells import Bench, OnProgress
 from errata.errors import NotFinite
 from errata.evaluation import Record
 from errata.hyperparameters import MemitHyperparameters
+from errata.hyperparameters.records import FIRST_REFINEMENT_STEPS
 from errata.tuning.grid import LayerRange, shifted
 from errata.tuning.trials import Stage, Trial, Trials, Tuned, Work, best, parts_of
 
@@ -21,7 +22,6 @@ NUM_EDITS = 20  # facts at once, where nobody says
 NUM_LAYER_RANGES = 2  # beside the known one
 LAMBDA_FACTOR = 10
 CLAMP_FACTOR = 4  # what lies between MEMIT's clamp for GPT-J and those published for Llama, about
-REFINEMENT_STEPS = 20
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 LEAST_TO_COMPARE = 5  # of fewer records, all may agree by chance
@@ -90,7 +90,7 @@ def most_work(known: MemitHyperparameters, layer_ranges: Sequence[LayerRange], n
     return Work(
         trials=trials,
         searched=(len(last_layers) + 1 + 2) * num_edits,  # with the other clamp, and for the report
-        refined=trials * num_edits * max(known.refinement_steps, REFINEMENT_STEPS),
+        refined=trials * num_edits * max(known.refinement_steps, FIRST_REFINEMENT_STEPS),
         measured=trials * num_edits,
     )
 
@@ -106,7 +106,7 @@ def _changes(
         ("layers", [{"layers": layers} for layers in layer_ranges]),
         ("lambda", [{"moment_weight": value} for value in lambdas if bounds.low <= value <= bounds.high]),
         ("clamp", [{"clamp": clamp}]),
-        ("refinement", [{"refinement_steps": 0 if known.refinement_steps else REFINEMENT_STEPS}]),
+        ("refinement", [{"refinement_steps": 0 if known.refinement_steps else FIRST_REFINEMENT_STEPS}]),
     ]
 
 

@@ -17,7 +17,6 @@ from errata.hyperparameters import MemitHyperparameters
 from errata.model import EditableModel
 from errata.model.tokens import KL_TEMPLATE, SubjectPrompt, object_ids, padded, subject_prompt
 from errata.second_moments import SecondMoments
-from errata.second_moments.gradients import gradient_moments
 
 PROMPTS_PER_RUN = 128  # of those that keys and hidden states are read from
 
@@ -201,8 +200,8 @@ def plain_refinement(
             model.network(torch.tensor([prompt.token_ids])).logits[0, prompt.subject_last].log_softmax(-1)
             for prompt in about
         ]
-    seen = gradient_moments(model, list(written), moments.folder)
-    in_units = {layer: units[layer] ** 2 * seen[layer] for layer in written}
+    moments.collect_gradients(written, model)
+    in_units = {layer: units[layer] ** 2 * moments.gradients(layer) for layer in written}
     mean = sum(in_units[layer].trace() / len(in_units[layer]) for layer in written) / len(written)
     sensitivity = {layer: 0.9 * in_units[layer] / mean + 0.1 * torch.eye(len(in_units[layer])) for layer in written}
 

@@ -20,9 +20,8 @@ from errata.hyperparameters import Hyperparameters, MemitHyperparameters, Moment
 from errata.model import EditableModel
 from errata.model.likelihood import require_device
 from errata.second_moments import SecondMoments
-from errata.second_moments.gradients import gradients_file
 from errata.second_moments.home import home_moments, moments_folder
-from errata.second_moments.moments import moment_file
+from errata.second_moments.moments import gradients_file, moment_file
 
 LOG_EVERY_SHARE = 0.1
 

@@ -8,9 +8,11 @@ import torch
 
 from errata.demo import DEMO
 from errata.model import EditableModel
+from errata.second_moments import SecondMoments
 from errata.second_moments.collection import packed
 from errata.second_moments.corpora import corpus_for
-from errata.second_moments.gradients import SEQUENCE_TOKENS, gradient_moments, gradients_file
+from errata.second_moments.gradients import SEQUENCE_TOKENS
+from errata.second_moments.moments import gradients_file
 
 LAYER = 3
 SEQUENCES = 32
@@ -22,7 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_they_tell_how_far_predictions_diverge_where_an_output_moves(demo: EditableModel, folder: Path) -> None:
-    told = gradient_moments(demo, [LAYER], folder)[LAYER]
+    moments = SecondMoments(folder)
+    moments.collect_gradients([LAYER], demo)
+    told = moments.gradients(LAYER)
     corpus = corpus_for(DEMO, None)
     assert corpus is not None
     rows = next(islice(packed(demo, corpus, SEQUENCES, SEQUENCE_TOKENS), 1, None))
@@ -56,13 +60,15 @@ def test_they_tell_how_far_predictions_diverge_where_an_output_moves(demo: Edita
 def test_they_are_made_once_and_again_where_they_are_damaged(
     demo: EditableModel, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = gradient_moments(demo, [LAYER], folder)[LAYER]
+    moments = SecondMoments(folder)
+    moments.collect_gradients([LAYER], demo)
+    first = moments.gradients(LAYER)
     told: list[int] = []
-    again = gradient_moments(demo, [LAYER], folder, lambda done, _: told.append(done))[LAYER]
-    assert torch.equal(first, again) and told == []
+    moments.collect_gradients([LAYER], demo, lambda done, _: told.append(done))
+    assert torch.equal(first, moments.gradients(LAYER)) and told == []
     file = gradients_file(folder, LAYER)
     damaged = file.with_suffix(".damaged")
     damaged.write_bytes(file.read_bytes()[:-4] + b"abcd")
     damaged.replace(file)  # `first` may be mapped from the one before
-    again = gradient_moments(demo, [LAYER], folder, lambda done, _: told.append(done))[LAYER]
-    assert torch.equal(first, again) and told and "damaged" in caplog.text
+    moments.collect_gradients([LAYER], demo, lambda done, _: told.append(done))
+    assert torch.equal(first, moments.gradients(LAYER)) and told and "damaged" in caplog.text
